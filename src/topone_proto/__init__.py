@@ -1,0 +1,127 @@
+"""The protocol of the TOP.ONE exchange's private WebSocket, without I/O.
+
+A pure state machine: it encodes requests, tracks subscriptions, decodes frames into events, decides when to dial, to
+ping and to give up, and names what may have been missed. It owns no socket, no clock and no thread. The packages
+``topone_trio``, ``topone_asyncio`` and ``topone_threads`` drive it with real ones.
+
+Only names are gathered here; what they are is said where they are made.
+"""
+
+from topone_proto.actions import Action, Close, Connect, FetchToken, SendPing, SendText
+from topone_proto.codec import decode, encode
+from topone_proto.config import DeliveryPolicy, SessionConfig
+from topone_proto.connection import Connection, SubscriptionState
+from topone_proto.delivery import DeliveryBuffer
+from topone_proto.endpoint import DEFAULT_URL, Endpoint, Token, conceal
+from topone_proto.errors import (
+    ConfigurationError,
+    ConnectionEnded,
+    ConnectionFailed,
+    FeedClosed,
+    FeedFailed,
+    LocalProtocolError,
+    TopOneError,
+)
+from topone_proto.events import (
+    Closed,
+    Conflated,
+    Connected,
+    Disconnected,
+    Event,
+    Gap,
+    RequestTimedOut,
+    Subscribed,
+    SubscriptionRejected,
+    UnexpectedResponse,
+    UnexpectedUpdate,
+    Unsubscribed,
+)
+from topone_proto.failures import (
+    Failure,
+    FailureKind,
+    failure_from_exception,
+    failure_from_response,
+)
+from topone_proto.feed import FeedCore, Ticket
+from topone_proto.messages import (
+    BalanceUpdate,
+    Malformed,
+    Message,
+    OrderUpdate,
+    Ping,
+    Request,
+    Response,
+    Unrecognised,
+    Update,
+)
+from topone_proto.models import Balance, Order, OrderStatus, OrderType, Side
+from topone_proto.session import Session, SessionState
+from topone_proto.step import Step
+from topone_proto.topics import BALANCE, ORDERS, Topic
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "BALANCE",
+    "DEFAULT_URL",
+    "ORDERS",
+    "Action",
+    "Balance",
+    "BalanceUpdate",
+    "Close",
+    "Closed",
+    "ConfigurationError",
+    "Conflated",
+    "Connect",
+    "Connected",
+    "Connection",
+    "ConnectionEnded",
+    "ConnectionFailed",
+    "DeliveryBuffer",
+    "DeliveryPolicy",
+    "Disconnected",
+    "Endpoint",
+    "Event",
+    "Failure",
+    "FailureKind",
+    "FeedClosed",
+    "FeedCore",
+    "FeedFailed",
+    "FetchToken",
+    "Gap",
+    "LocalProtocolError",
+    "Malformed",
+    "Message",
+    "Order",
+    "OrderStatus",
+    "OrderType",
+    "OrderUpdate",
+    "Ping",
+    "Request",
+    "RequestTimedOut",
+    "Response",
+    "SendPing",
+    "SendText",
+    "Session",
+    "SessionConfig",
+    "SessionState",
+    "Side",
+    "Step",
+    "Subscribed",
+    "SubscriptionRejected",
+    "SubscriptionState",
+    "Ticket",
+    "Token",
+    "TopOneError",
+    "Topic",
+    "UnexpectedResponse",
+    "UnexpectedUpdate",
+    "Unrecognised",
+    "Unsubscribed",
+    "Update",
+    "conceal",
+    "decode",
+    "encode",
+    "failure_from_exception",
+    "failure_from_response",
+]

@@ -1,0 +1,104 @@
+"""Every number that the core decides by, in one frozen class."""
+
+from collections.abc import Callable
+from enum import StrEnum
+from math import isfinite
+from typing import Any, Never
+
+from attrs import Attribute, field, frozen
+from attrs.validators import optional
+
+from topone_proto.errors import ConfigurationError
+
+__all__ = ["DeliveryPolicy", "SessionConfig"]
+
+
+class DeliveryPolicy(StrEnum):
+    """What happens when the application takes events slower than the exchange sends them."""
+
+    BLOCK = "block"
+    """Reading stops until there is room again, and TCP slows the server down. Nothing is dropped."""
+    CONFLATE = "conflate"
+    """Of the waiting updates of one asset, or of one open order, only the newest is kept, and a ``Conflated`` event
+    says how many were left out. The last state of an order that has closed is always kept."""
+
+
+def _refuse(setting: str, problem: str, remedy: str) -> Never:
+    raise ConfigurationError(setting=f"SessionConfig.{setting}", problem=problem, remedy=remedy)
+
+
+def _seconds(_: object, attribute: "Attribute[Any]", seconds: object) -> None:
+    if not (isinstance(seconds, int | float) and isfinite(seconds) and seconds > 0):
+        _refuse(attribute.name, f"{seconds!r} is no time to wait", "use seconds greater than zero")
+
+
+def _count(_: object, attribute: "Attribute[Any]", count: object) -> None:
+    if not (isinstance(count, int) and count >= 1):
+        _refuse(attribute.name, f"{count!r} is no such number", "use a whole number of at least 1")
+
+
+_optional_seconds: Callable[[object, "Attribute[Any]", Any], None] = optional(_seconds)
+_optional_count: Callable[[object, "Attribute[Any]", Any], None] = optional(_count)
+
+
+def _delivery(policy: DeliveryPolicy | str) -> DeliveryPolicy:
+    try:
+        return DeliveryPolicy(policy)
+    except ValueError:
+        _refuse("delivery", f"{policy!r} is no policy", f"use one of {', '.join(DeliveryPolicy)}")
+
+
+@frozen(kw_only=True)
+class SessionConfig:
+    """How patient, how persistent and how large a feed may be. Times are in seconds.
+
+    Raises:
+        ConfigurationError: a time is not positive, or a count is less than one, or a policy does not exist.
+    """
+
+    lang: str = "zh-CN"
+    """The ``lang`` of every request; the exchange's page documents ``zh-CN``."""
+
+    open_timeout: float = field(default=10.0, validator=_seconds)
+    """How long a dial may take, from DNS to the handshake's answer."""
+    token_timeout: float = field(default=30.0, validator=_seconds)
+    """How long a token callable may take."""
+    ack_timeout: float = field(default=10.0, validator=_seconds)
+    """How long the acknowledgement of a request may take; then the connection is given up."""
+    close_timeout: float = field(default=5.0, validator=_seconds)
+    """How long closing may take before the socket is simply dropped."""
+
+    ping_interval: float | None = field(default=20.0, validator=_optional_seconds)
+    """How often a WebSocket ping is sent; None sends none."""
+    pong_timeout: float = field(default=10.0, validator=_seconds)
+    """How long after a ping something, the pong or any frame, must have been received."""
+    silence_timeout: float | None = field(default=170.0, validator=_optional_seconds)
+    """How long there may be no inbound traffic of any kind; ten seconds less than the three minutes after which the
+    exchange drops a client that does not answer its pings. None sets no limit."""
+
+    retry_first: float = field(default=0.5, validator=_seconds)
+    """The first retry comes at a random time within this."""
+    retry_base: float = field(default=1.0, validator=_seconds)
+    """The second comes at a random time within this, and every later one within twice the span of the one before…"""
+    retry_cap: float = field(default=30.0, validator=_seconds)
+    """…up to this."""
+    stable_after: float = field(default=30.0, validator=_seconds)
+    """Retries start from the beginning again after every desired topic was acknowledged on a connection that then
+    stayed up for this long."""
+    rate_limit_wait: float = field(default=60.0, validator=_seconds)
+    """The least time to wait after HTTP 429."""
+    retry_after_cap: float = field(default=3600.0, validator=_seconds)
+    """The longest ``Retry-After`` that is believed."""
+    max_attempts: int | None = field(default=None, validator=_optional_count)
+    """How many tries in a row may fail before the feed ends; None tries for ever."""
+
+    max_frame_size: int = field(default=2**20, validator=_count)
+    """The largest frame that is read, in bytes as transports count them."""
+    max_pending: int = field(default=64, validator=_count)
+    """How many requests may wait for their acknowledgement at once."""
+    max_kept: int = field(default=4096, validator=_count)
+    """How many characters of a frame an anomaly event keeps."""
+    capacity: int = field(default=1000, validator=_count)
+    """How many events may wait for the application."""
+    delivery: DeliveryPolicy = field(default=DeliveryPolicy.BLOCK, converter=_delivery)
+    """What happens when that many wait."""

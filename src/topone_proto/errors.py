@@ -1,0 +1,97 @@
+"""The exceptions of this project: a caller's mistake, the end of a feed, and what a WebSocket says to its adapter.
+
+A fault of the peer is an event for the application, not an exception: see ``events``. Every exception derives from
+``TopOneError``, carries what happened as attributes and says how to mend it.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from topone_proto.failures import Failure
+
+__all__ = [
+    "ConfigurationError",
+    "ConnectionEnded",
+    "ConnectionFailed",
+    "FeedClosed",
+    "FeedFailed",
+    "LocalProtocolError",
+    "TopOneError",
+]
+
+
+class TopOneError(Exception):
+    """Base of every exception that this project raises on purpose."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Exception's own would call the class with its message, which is not what any __init__ here takes.
+        return _remade, (type(self), self.args), self.__getstate__()
+
+
+def _remade(cls: type[TopOneError], args: tuple[Any, ...]) -> TopOneError:
+    return cls.__new__(cls, *args)
+
+
+class ConfigurationError(TopOneError, ValueError):
+    """A setting cannot be used. Raised where it is given, before anything is dialled."""
+
+    def __init__(self, *, setting: str, problem: str, remedy: str) -> None:
+        super().__init__(f"{setting}: {problem}; {remedy}")
+        self.setting = setting
+        """The name of the setting."""
+        self.problem = problem
+        """What is wrong with it."""
+        self.remedy = remedy
+        """What to do."""
+
+
+class LocalProtocolError(TopOneError):
+    """The caller did something that the protocol does not allow in the present state.
+
+    Never caused by the peer: whatever the exchange sends becomes an event.
+    """
+
+    def __init__(self, *, state: str, input: str, remedy: str) -> None:  # noqa: A002 - the term of the tables
+        super().__init__(f"{input} is not possible while {state}: {remedy}")
+        self.state = state
+        """The state that the machine was in."""
+        self.input = input
+        """The input that it has no transition for."""
+        self.remedy = remedy
+        """What to do instead."""
+
+
+class FeedClosed(TopOneError):  # noqa: N818 - named for what happened, as trio's ClosedResourceError is
+    """The feed was closed, by ``close`` or by leaving its ``with`` block, and something was still asked of it."""
+
+    def __init__(self) -> None:
+        super().__init__("this feed is closed: open a new one with open_feed(...)")
+
+
+class FeedFailed(TopOneError):  # noqa: N818
+    """The feed ended by itself, because trying again cannot help. ``failure`` says why and what to check."""
+
+    def __init__(self, failure: "Failure") -> None:
+        super().__init__(str(failure))
+        self.failure = failure
+        """What happened last: its ``kind``, ``status`` and ``advice`` are for programs and for people."""
+
+
+class ConnectionFailed(TopOneError):  # noqa: N818
+    """Raised by an ``open_websocket`` for a dial that failed in a way it can name. The adapter makes an event of it."""
+
+    def __init__(self, failure: "Failure") -> None:
+        super().__init__(str(failure))
+        self.failure = failure
+        """What happened."""
+
+
+class ConnectionEnded(TopOneError):  # noqa: N818
+    """Raised by an open WebSocket that has ended. The adapter makes an event of it."""
+
+    def __init__(self, code: int | None = None, reason: str = "") -> None:
+        super().__init__(f"the connection ended with code {code}")
+        self.code = code
+        """The peer's close code; None if there was no close frame."""
+        self.reason = reason
+        """The peer's close reason, or a few words on what happened instead."""

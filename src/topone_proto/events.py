@@ -1,0 +1,194 @@
+"""What an application sees. Data, the life of the feed, and anomalies; all plain values that compare by content.
+
+Two of them, ``SubscriptionRejected`` and ``RequestTimedOut``, are exceptions as well: a feed's ``subscribe`` and
+``unsubscribe`` raise what the stream of events reports.
+"""
+
+from attrs import define
+
+from topone_proto._values import value
+from topone_proto.errors import TopOneError
+from topone_proto.failures import Failure
+from topone_proto.messages import BalanceUpdate, Malformed, OrderUpdate, Response, Unrecognised, Update
+from topone_proto.topics import Topic
+
+__all__ = [
+    "BalanceUpdate",
+    "Closed",
+    "Conflated",
+    "Connected",
+    "Disconnected",
+    "Event",
+    "Gap",
+    "Malformed",
+    "OrderUpdate",
+    "RequestTimedOut",
+    "Subscribed",
+    "SubscriptionRejected",
+    "UnexpectedResponse",
+    "UnexpectedUpdate",
+    "Unrecognised",
+    "Unsubscribed",
+]
+
+
+@value
+class Connected:
+    """The WebSocket is open; the desired topics are being subscribed to."""
+
+    epoch: int
+    """The number of this connection in the life of the feed: 1 for the first that was made."""
+
+
+@value
+class Subscribed:
+    """The exchange acknowledged a subscription: from here on the topic's updates come."""
+
+    topic: Topic
+    ts: int | None
+    """Server time of the acknowledgement in milliseconds, if it had one."""
+    epoch: int
+    """The connection it belongs to."""
+
+
+@value
+class Unsubscribed:
+    """The topic is not subscribed to any more: acknowledged by the exchange, or there is no connection."""
+
+    topic: Topic
+    ts: int | None
+    """Server time of the acknowledgement in milliseconds; None without one."""
+    epoch: int
+    """The connection it belongs to, or the last there was."""
+
+
+@define(auto_exc=False, unsafe_hash=True)
+class SubscriptionRejected(TopOneError):  # noqa: N818 - an event first
+    """The exchange refused to subscribe or to unsubscribe. It is not asked again until the application does.
+
+    Raised by a feed's ``subscribe`` and ``unsubscribe``, too. Look at ``code`` and ``msg``: the exchange publishes no
+    list of its codes. A token without the needed right is a common cause.
+    """
+
+    topic: Topic
+    method: str
+    """The method that was refused, such as ``sub_orders``."""
+    code: int
+    """The exchange's number for the cause, never 0."""
+    msg: str
+    """The exchange's words for it, in the language of ``SessionConfig.lang``."""
+    ts: int | None
+    """Server time of the refusal in milliseconds, if it had one."""
+    epoch: int
+    """The connection it belongs to."""
+
+    def __str__(self) -> str:
+        return (
+            f"the exchange refused {self.method} with code {self.code} ({self.msg or 'no message'}): "
+            "check the topic's name and the rights of the token, then subscribe again"
+        )
+
+
+@define(auto_exc=False, unsafe_hash=True)
+class RequestTimedOut(TopOneError):  # noqa: N818 - an event first
+    """A request was not acknowledged in time. The connection is given up; a desired topic is asked for on the next.
+
+    Raised by a feed's ``subscribe`` and ``unsubscribe``, too.
+    """
+
+    topic: Topic
+    method: str
+    """The method that was not answered, such as ``sub_orders``."""
+    timeout: float
+    """How long the answer was waited for, in seconds: ``SessionConfig.ack_timeout``."""
+    epoch: int
+    """The connection it belongs to."""
+
+    def __str__(self) -> str:
+        return (
+            f"{self.method} was not acknowledged within {self.timeout:g} s: the feed connects again and, if the "
+            "topic is desired, asks again; if this goes on, check the exchange's status"
+        )
+
+
+@value
+class Disconnected:
+    """There is no connection: one ended, or a dial failed. Updates of this while may be missed; ``Gap`` will say."""
+
+    reason: Failure
+    """What happened."""
+    retry_in: float | None
+    """Seconds until the next try; None if there is none because the feed ends."""
+    epoch: int
+    """The connection that ended, or the last there was before a failed dial; 0 if there was none yet."""
+    attempt: int
+    """How many retries there have been in a row, the one announced here included: 1 after a stable connection."""
+
+
+@value
+class Gap:
+    """You may have missed updates of ``topic`` between two server times: look the state up over HTTP.
+
+    Comes right after the ``Subscribed`` that ends the uncertainty. An update within the span may have been delivered
+    all the same; every update that was not is within it.
+    """
+
+    topic: Topic
+    since_ts: int | None
+    """The last server time in milliseconds at which the stream was whole: that of the topic's latest frame before.
+    None: the exchange gave no time with it."""
+    until_ts: int | None
+    """The server time in milliseconds from which it is whole again. None: it is not being followed any more."""
+    epoch: int
+    """The connection on which it is whole again, or the last there was."""
+
+
+@value
+class Closed:
+    """The last event of a feed."""
+
+    failure: Failure | None = None
+    """Why, if the feed ended by itself; None if it was closed."""
+
+
+@value
+class Conflated:
+    """The application was slow: ``count`` updates were replaced by newer ones of the same order or asset."""
+
+    count: int
+
+
+@value
+class UnexpectedResponse:
+    """A response that answers no pending request: a duplicate, one too late, or for another's request."""
+
+    response: Response
+    reason: str
+    """What does not fit, in a few words."""
+
+
+@value
+class UnexpectedUpdate:
+    """An update of a topic that is not subscribed to: it came after the unsubscribe's acknowledgement, or unasked."""
+
+    update: Update
+
+
+Event = (
+    BalanceUpdate
+    | OrderUpdate
+    | Connected
+    | Subscribed
+    | Unsubscribed
+    | SubscriptionRejected
+    | Disconnected
+    | Gap
+    | Closed
+    | Conflated
+    | Malformed
+    | Unrecognised
+    | UnexpectedResponse
+    | UnexpectedUpdate
+    | RequestTimedOut
+)
+"""Anything a feed hands to the application."""

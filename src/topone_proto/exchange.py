@@ -1,0 +1,348 @@
+"""A living account, pure: orders are placed, filled and cancelled, and the balances move exactly with them.
+
+For the simulator, for demonstrations and for tests that need a truth to compare with. Time and randomness come from
+the caller: the same seed and the same times give the same life, to the last digit.
+"""
+
+from collections.abc import Mapping
+from decimal import Context, Decimal, Inexact, InvalidOperation, localcontext
+from math import isfinite
+from random import Random
+from typing import Final
+
+from attrs import define, evolve
+
+from topone_proto._values import value
+from topone_proto.errors import ConfigurationError, LocalProtocolError
+from topone_proto.models import Balance, Order, OrderStatus, OrderType, Side
+
+__all__ = ["DEFAULT_BALANCES", "DEFAULT_MARKETS", "ExchangeStep", "LivingAccount", "Market"]
+
+# Wide enough for every product of a price and an amount; if one were not exact after all, it raises.
+_EXACT: Final = Context(prec=100, traps=[Inexact, InvalidOperation])
+_ZERO: Final = Decimal(0)
+# What a market buy sets aside per unit of stock: a market moves less than this while such an order is open.
+_MARKET_RESERVE: Final = Decimal(2)
+_MAX_OPEN: Final = 12
+_MAX_CLOSED: Final = 1000
+
+
+@value
+class Market:
+    """Where a market starts and how fine it is."""
+
+    price: Decimal
+    """What one unit of stock costs at first, in money: a multiple of ``tick``."""
+    tick: Decimal
+    """The step of prices, in money."""
+    lot: Decimal
+    """The step of amounts, in stock."""
+
+
+DEFAULT_MARKETS: Final[Mapping[str, Market]] = {
+    "ETH/BTC": Market(Decimal("0.08132"), Decimal("0.00001"), Decimal("0.001")),
+    "BTC/USDT": Market(Decimal("9150.50"), Decimal("0.01"), Decimal("0.0001")),
+    "ETH/USDT": Market(Decimal("744.10"), Decimal("0.01"), Decimal("0.001")),
+}
+DEFAULT_BALANCES: Final[Mapping[str, Decimal]] = {
+    "BTC": Decimal("12.5"),
+    "ETH": Decimal("180"),
+    "USDT": Decimal("95000"),
+}
+
+
+@value
+class ExchangeStep:
+    """Everything that one input caused."""
+
+    changes: tuple[Order | Balance, ...] = ()
+    """What to publish, in order: each event's order, then the balances that it moved."""
+    deadline: float | None = None
+    """When to call ``deadline_reached``, on the clock of ``now``; None for never. Calling early is harmless."""
+
+
+@define(eq=False)
+class _Funds:
+    available: Decimal
+    freeze: Decimal = _ZERO
+
+
+class LivingAccount:
+    """One account of an exchange, alone with a market that moves at random.
+
+    With a ``rate`` it lives by itself: call ``deadline_reached`` when the last step's ``deadline`` has come, and
+    publish the changes. ``place``, ``fill`` and ``cancel`` are the same events by hand. ``orders`` and ``balances``
+    are the truth at any time.
+
+    - An open limit order to buy holds ``left * price`` of its money, one to sell holds ``left`` of its stock.
+    - A market order has the price ``0``. To sell it holds ``left``; to buy it holds ``left`` times twice the market's
+      price at its placing.
+    - A fill never costs more than the order holds for it; what it saves becomes available again. There are no fees.
+    """
+
+    def __init__(
+        self,
+        seed: int | Random,
+        *,
+        rate: float = 0.0,
+        now: float = 0.0,
+        start_time: float = 1561948335.075,
+        markets: Mapping[str, Market] | None = None,
+        balances: Mapping[str, Decimal] | None = None,
+    ) -> None:
+        """An account without orders.
+
+        Args:
+            seed: the source of all chance.
+            rate: events per second on average; 0 for none.
+            now: the present moment.
+            start_time: seconds since 1970 UTC that order times show at that moment.
+            markets: what is traded, by name such as ``ETH/BTC``.
+            balances: what is available at first, by asset.
+
+        Raises:
+            ConfigurationError: the rate is negative or not finite.
+        """
+        if not (isfinite(rate) and rate >= 0):
+            raise ConfigurationError(setting="rate", problem=f"{rate!r} is no rate", remedy="use 0 or more per second")
+        self._random = seed if isinstance(seed, Random) else Random(seed)
+        self._rate = rate
+        self._start = now
+        self._start_time = start_time
+        self._markets = dict(DEFAULT_MARKETS if markets is None else markets)
+        self._prices = {name: market.price for name, market in self._markets.items()}
+        self._funds = {
+            asset: _Funds(amount) for asset, amount in (DEFAULT_BALANCES if balances is None else balances).items()
+        }
+        for name in self._markets:
+            for asset in name.split("/"):
+                self._funds.setdefault(asset, _Funds(_ZERO))
+        self._open: dict[int, Order] = {}
+        self._closed: dict[int, Order] = {}
+        self._unit_hold: dict[int, Decimal] = {}
+        """What each open order holds per unit of ``left``."""
+        self._last_id = 132990
+        self._next_event = self._after(now)
+
+    # The truth.
+
+    @property
+    def balances(self) -> dict[str, Balance]:
+        """Every asset's balance as it is now, by asset."""
+        return {asset: Balance(asset, funds.available, funds.freeze) for asset, funds in self._funds.items()}
+
+    @property
+    def orders(self) -> dict[int, Order]:
+        """Every open order and the last thousand closed ones as they are now, by id."""
+        return self._closed | self._open
+
+    @property
+    def open_orders(self) -> dict[int, Order]:
+        """Every open order as it is now, by id."""
+        return dict(self._open)
+
+    @property
+    def prices(self) -> dict[str, Decimal]:
+        """What each market's stock costs now, in its money."""
+        return dict(self._prices)
+
+    @property
+    def deadline(self) -> float | None:
+        """When the next event is due; None for never."""
+        return self._next_event
+
+    def held(self, order_id: int) -> Decimal:
+        """What an order holds: money if it buys, stock if it sells; 0 if it is not open."""
+        order = self._open.get(order_id)
+        if order is None:
+            return _ZERO
+        with localcontext(_EXACT):
+            return self._left(order) * self._unit_hold[order_id]
+
+    # What happens.
+
+    def deadline_reached(self, now: float) -> ExchangeStep:
+        """It is ``now``: everything that was due by now happens."""
+        changes: list[Order | Balance] = []
+        with localcontext(_EXACT):
+            while self._next_event is not None and self._next_event <= now:
+                moment = self._next_event
+                self._next_event = self._after(moment)
+                changes += self._live(moment)
+        return ExchangeStep(tuple(changes), self._next_event)
+
+    def place(self, market: str, side: Side, amount: Decimal, now: float, *, price: Decimal | None = None) -> ExchangeStep:
+        """Place an order: a limit order at ``price``, a market order without one. Nothing is filled yet.
+
+        Raises:
+            LocalProtocolError: there is no such market, the amount or the price is not positive, or the available
+                balance does not suffice.
+        """
+        if market not in self._markets or amount <= 0 or (price is not None and price <= 0):
+            raise LocalProtocolError(
+                state="open for orders", input=f"an order of {amount} at {price} on {market}",
+                remedy=f"trade positive amounts at positive prices on {', '.join(self._markets)}",
+            )
+        with localcontext(_EXACT):
+            stock, _, money = market.partition("/")
+            if side is Side.SELL:
+                unit_hold = Decimal(1)
+            else:
+                unit_hold = self._prices[market] * _MARKET_RESERVE if price is None else price
+            funds = self._funds[stock if side is Side.SELL else money]
+            hold = amount * unit_hold
+            if hold > funds.available:
+                raise LocalProtocolError(
+                    state=f"{funds.available} is available", input=f"freezing {hold}", remedy="place a smaller order"
+                )
+            funds.available -= hold
+            funds.freeze += hold
+            self._last_id += 1
+            time = self._time(now)
+            order = Order(
+                id=self._last_id, market=market, type=OrderType.MARKET if price is None else OrderType.LIMIT, side=side,
+                status=OrderStatus.PENDING, price=_ZERO if price is None else price, amount=amount, left=amount,
+                deal_stock=_ZERO, deal_money=_ZERO, create_time=time, update_time=time,
+            )
+            self._open[order.id] = order
+            self._unit_hold[order.id] = unit_hold
+            return self._changed(order, stock if side is Side.SELL else money)
+
+    def fill(self, order_id: int, amount: Decimal, now: float, *, price: Decimal | None = None) -> ExchangeStep:
+        """Fill ``amount`` of an open order at ``price``, by default a limit order's own or the market's.
+
+        Raises:
+            LocalProtocolError: the order is not open, has not so much left, or does not trade at that price.
+        """
+        order = self._opened(order_id)
+        with localcontext(_EXACT):
+            if price is None:
+                price = order.price or self._prices[order.market]
+            unit_hold = self._unit_hold[order_id]
+            worse = price > unit_hold if order.is_buy else price < (order.price or _ZERO)
+            if not _ZERO < amount <= self._left(order) or price <= 0 or worse:
+                raise LocalProtocolError(
+                    state=f"{order.left} of the order is left at {order.price}", input=f"a fill of {amount} at {price}",
+                    remedy="fill no more than is left, at a price that the order accepts",
+                )
+            stock, money = self._funds[order.stock], self._funds[order.money]
+            if order.is_buy:
+                money.freeze -= amount * unit_hold
+                money.available += amount * (unit_hold - price)
+                stock.available += amount
+            else:
+                stock.freeze -= amount
+                money.available += amount * price
+            left = self._left(order) - amount
+            order = self._put(
+                evolve(
+                    order, left=left, deal_stock=order.deal_stock + amount,
+                    deal_money=order.deal_money + amount * price, update_time=self._time(now),
+                    status=OrderStatus.PENDING if left else OrderStatus.COMPLETED,
+                )
+            )
+            return self._changed(order, order.stock, order.money)
+
+    def cancel(self, order_id: int, now: float) -> ExchangeStep:
+        """Cancel what is left of an open order.
+
+        Raises:
+            LocalProtocolError: the order is not open.
+        """
+        order = self._opened(order_id)
+        with localcontext(_EXACT):
+            asset = order.money if order.is_buy else order.stock
+            hold = self.held(order_id)
+            self._funds[asset].freeze -= hold
+            self._funds[asset].available += hold
+            order = self._put(
+                evolve(
+                    order, update_time=self._time(now),
+                    status=OrderStatus.PARTIAL_CANCELED if order.deal_stock else OrderStatus.CANCELED,
+                )
+            )
+            return self._changed(order, asset)
+
+    # How it is done.
+
+    def _live(self, now: float) -> tuple[Order | Balance, ...]:
+        """One event: something is placed, filled or cancelled."""
+        self._move_prices()
+        chance = self._random.random()
+        if len(self._open) < _MAX_OPEN and (not self._open or chance < 0.35):
+            placed = self._place_something(now)
+            if placed is not None:
+                return placed.changes
+        if not self._open:
+            return ()
+        order = self._random.choice(list(self._open.values()))
+        if chance > 0.85 and order.type is OrderType.LIMIT:
+            return self.cancel(order.id, now).changes
+        return self._fill_something(order, now).changes
+
+    def _place_something(self, now: float) -> ExchangeStep | None:
+        name = self._random.choice(list(self._markets))
+        market = self._markets[name]
+        stock, _, money = name.partition("/")
+        side = self._random.choice((Side.SELL, Side.BUY))
+        if self._random.random() < 0.2:
+            price, buy_hold = None, self._prices[name] * _MARKET_RESERVE
+        else:
+            steps = self._random.randint(0, 20) * (1 if side is Side.SELL else -1)
+            price = buy_hold = max(market.tick, self._prices[name] + market.tick * steps)
+        asset, unit_hold = (stock, Decimal(1)) if side is Side.SELL else (money, buy_hold)
+        # At most a tenth of what is there.
+        lots = int(self._funds[asset].available // (market.lot * unit_hold * 10))
+        if lots < 1:
+            return None
+        return self.place(name, side, market.lot * self._random.randint(1, lots), now, price=price)
+
+    def _fill_something(self, order: Order, now: float) -> ExchangeStep:
+        market = self._markets[order.market]
+        left = self._left(order)
+        lots = int(left // market.lot)
+        # Half of the fills complete the order.
+        amount = left if lots < 2 or self._random.random() < 0.5 else market.lot * self._random.randint(1, lots - 1)
+        price = self._prices[order.market]
+        if order.is_buy:
+            price = min(price, self._unit_hold[order.id])
+        elif order.type is OrderType.LIMIT:
+            price = max(price, order.price or _ZERO)
+        return self.fill(order.id, amount, now, price=price)
+
+    def _move_prices(self) -> None:
+        for name, market in self._markets.items():
+            self._prices[name] = max(market.tick, self._prices[name] + market.tick * self._random.randint(-5, 5))
+
+    def _after(self, moment: float) -> float | None:
+        return moment + self._random.expovariate(self._rate) if self._rate else None
+
+    def _time(self, now: float) -> float:
+        return self._start_time + (now - self._start)
+
+    def _opened(self, order_id: int) -> Order:
+        order = self._open.get(order_id)
+        if order is None:
+            raise LocalProtocolError(
+                state="not open", input=f"a change of order {order_id}", remedy="pick one of open_orders"
+            )
+        return order
+
+    @staticmethod
+    def _left(order: Order) -> Decimal:
+        assert order.left is not None  # every order of this module has it
+        return order.left
+
+    def _put(self, order: Order) -> Order:
+        if order.is_open:
+            self._open[order.id] = order
+        else:
+            del self._open[order.id], self._unit_hold[order.id]
+            self._closed[order.id] = order
+            if len(self._closed) > _MAX_CLOSED:
+                del self._closed[next(iter(self._closed))]
+        return order
+
+    def _changed(self, order: Order, *assets: str) -> ExchangeStep:
+        balances = self.balances
+        return ExchangeStep((order, *(balances[asset] for asset in assets)), self._next_event)

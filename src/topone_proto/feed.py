@@ -1,0 +1,231 @@
+"""What the feeds of all adapters have in common: a session, the buffer behind it, and who waits for which answer.
+
+Pure. An adapter adds a socket, a clock and a way to sleep.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Generic, TypeVar
+
+import attrs
+
+from topone_proto.actions import Action
+from topone_proto.config import SessionConfig
+from topone_proto.connection import SubscriptionState
+from topone_proto.delivery import DeliveryBuffer
+from topone_proto.endpoint import Endpoint, Token
+from topone_proto.errors import ConfigurationError, FeedClosed, FeedFailed, LocalProtocolError, TopOneError
+from topone_proto.events import Closed, Event, RequestTimedOut, SubscriptionRejected
+from topone_proto.session import Session, SessionState
+from topone_proto.step import Step
+from topone_proto.topics import Topic
+
+__all__ = ["FeedCore", "Ticket"]
+
+_Source = TypeVar("_Source", bound=Callable[[], object])
+
+
+class Ticket:
+    """What one call of a feed's ``subscribe`` or ``unsubscribe`` waits for."""
+
+    __slots__ = ("_error", "is_settled", "method", "topic", "wanted")
+
+    def __init__(self, topic: Topic, *, wanted: bool) -> None:
+        self.topic = topic
+        self.wanted = wanted
+        """True for subscribe, False for unsubscribe."""
+        self.method = topic.subscribe_method if wanted else topic.unsubscribe_method
+        self.is_settled = False
+        """True once ``result`` may be called."""
+        self._error: TopOneError | None = None
+
+    def settle(self, error: TopOneError | None = None) -> None:
+        """It is done, or it failed with ``error``. The first word counts."""
+        if not self.is_settled:
+            self.is_settled = True
+            self._error = error
+
+    def result(self) -> None:
+        """Return if it is done.
+
+        Raises:
+            SubscriptionRejected: the exchange refused.
+            RequestTimedOut: the exchange did not answer in time. A subscription stays desired.
+            FeedClosed: the feed was closed first.
+            FeedFailed: the feed ended by itself first.
+            LocalProtocolError: another call wanted the opposite first, or too many events wait to be taken.
+        """
+        if self._error is not None:
+            raise self._error
+
+
+class FeedCore(Generic[_Source]):
+    """One feed without its I/O. ``session`` is driven by the adapter; every step it returns goes through ``take``.
+
+    Args:
+        token: the token, or a callable that supplies one and is asked before every dial; ``conceal`` makes it so.
+        url: where to dial, without the token.
+        topics: what to subscribe to from the start.
+        config: every number; the defaults if None.
+        origin: the ``Origin`` header: None leaves it out.
+        insecure: True allows plain ``ws://`` beyond this machine.
+        jitter: uniform random numbers in [0, 1).
+
+    Raises:
+        ConfigurationError: the token, the URL or the origin cannot be used.
+    """
+
+    def __init__(
+        self,
+        *,
+        token: Token | _Source,
+        url: str,
+        topics: Iterable[Topic],
+        config: SessionConfig | None,
+        origin: str | None,
+        insecure: bool,
+        jitter: Callable[[], float],
+    ) -> None:
+        self.token_source: _Source | None
+        fixed: Token | None
+        if isinstance(token, Token):
+            token.require_usable()
+            fixed, self.token_source = token, None
+        else:
+            fixed, self.token_source = None, token
+        config = config if config is not None else SessionConfig()
+        self.session = Session(
+            topics,
+            endpoint=Endpoint(url, origin, insecure),
+            token=fixed,
+            config=config,
+            jitter=jitter,
+        )
+        self.deadline: float | None = None
+        """When ``session.deadline_reached`` is due."""
+        self._capacity = config.capacity
+        self._buffer = DeliveryBuffer(config.capacity, config.delivery)
+        self._tickets: list[Ticket] = []
+        self._closed: Closed | None = None
+
+    @property
+    def must_pause(self) -> bool:
+        """True if the transport should stop reading: the application is behind.
+
+        Not while a ticket waits, since the answer is among what is not read yet, and the caller of ``subscribe`` may
+        be the very task that takes the events.
+        """
+        return self._buffer.full and not self._tickets
+
+    @property
+    def may_resume(self) -> bool:
+        """True if a transport that has paused should read again. Later than when it had to pause, lest it stops and
+        goes with every event."""
+        return len(self._buffer) <= self._capacity // 2 or bool(self._tickets)
+
+    @property
+    def is_closed(self) -> bool:
+        """True once the session has ended. Events may still wait to be taken by ``get``."""
+        return self._closed is not None
+
+    @property
+    def has_events(self) -> bool:
+        """True if ``get`` will return something."""
+        return len(self._buffer) > 0
+
+    @property
+    def is_over(self) -> bool:
+        """True if no event will come any more: the last one, ``Closed``, was taken by ``get``."""
+        return self._closed is not None and not self.has_events
+
+    def take(self, step: Step) -> tuple[Action, ...]:
+        """Take a step of the session in. Returns its actions, which the adapter carries out in order."""
+        self.deadline = step.deadline
+        if step.events:
+            self._buffer.put(step.events)
+            last = step.events[-1]
+            if isinstance(last, Closed):
+                self._closed = last
+        if self._tickets:
+            self._settle(step.events)
+        return step.actions
+
+    def get(self) -> Event | None:
+        """The next event for the application; None if there is none now."""
+        return self._buffer.get()
+
+    def token_obtained(self, supplied: str | Token, now: float) -> Step:
+        """What the token callable supplied. The step goes through ``take``."""
+        supplied = supplied if isinstance(supplied, Token) else Token(supplied)
+        try:
+            supplied.require_usable()
+        except ConfigurationError:
+            return self.session.token_failed("the callable supplied no usable token", now)
+        return self.session.token_obtained(supplied, now)
+
+    def raise_failure(self) -> None:
+        """Return if the feed was closed.
+
+        Raises:
+            FeedFailed: it ended by itself.
+        """
+        if self._closed is not None and self._closed.failure is not None:
+            raise FeedFailed(self._closed.failure)
+
+    def subscribe(self, topic: Topic, now: float) -> tuple[Ticket, Step]:
+        """Desire a topic. The step goes through ``take``; the ticket tells when it is acknowledged."""
+        return self._want(topic, self.session.subscribe, now, wanted=True)
+
+    def unsubscribe(self, topic: Topic, now: float) -> tuple[Ticket, Step]:
+        """Desire a topic no more. The step goes through ``take``; the ticket tells when it is acknowledged."""
+        return self._want(topic, self.session.unsubscribe, now, wanted=False)
+
+    def _want(
+        self, topic: Topic, ask: Callable[[Topic, float], Step], now: float, *, wanted: bool
+    ) -> tuple[Ticket, Step]:
+        if self.session.state is SessionState.CLOSED:
+            self.raise_failure()
+            raise FeedClosed
+        ticket = Ticket(topic, wanted=wanted)
+        self._tickets.append(ticket)
+        return ticket, ask(topic, now)
+
+    def _settle(self, events: tuple[Event, ...]) -> None:
+        for event in events:
+            match event:
+                case SubscriptionRejected() | RequestTimedOut():
+                    for ticket in self._tickets:
+                        if (ticket.topic, ticket.method) == (event.topic, event.method):
+                            # A copy: raising it writes a traceback into it, and the event is the application's.
+                            ticket.settle(attrs.evolve(event))
+                case Closed(failure=failure):
+                    for ticket in self._tickets:
+                        ticket.settle(FeedClosed() if failure is None else FeedFailed(failure))
+                case _:
+                    pass
+        if len(self._buffer) >= 2 * self._capacity:
+            for ticket in self._tickets:
+                ticket.settle(
+                    LocalProtocolError(
+                        state="more events wait than the feed may hold",
+                        input=ticket.method,
+                        remedy="let another task or thread take events meanwhile; the request stands",
+                    )
+                )
+        states = self.session.subscriptions
+        for ticket in self._tickets:
+            state = states.get(ticket.topic, SubscriptionState.IDLE)
+            is_desired = ticket.topic in self.session.desired
+            if ticket.wanted is not is_desired:
+                ticket.settle(
+                    LocalProtocolError(
+                        state=f"another call wants {ticket.topic} {'' if is_desired else 'un'}subscribed",
+                        input=ticket.method,
+                        remedy="let one place in the program decide",
+                    )
+                )
+            elif ticket.wanted:
+                if state is SubscriptionState.ACTIVE:
+                    ticket.settle()
+            elif state in {SubscriptionState.IDLE, SubscriptionState.REJECTED}:
+                ticket.settle()
+        self._tickets = [ticket for ticket in self._tickets if not ticket.is_settled]

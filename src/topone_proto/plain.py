@@ -1,0 +1,95 @@
+"""Events to and from plain data: what ``json`` can write, for captures, logs and the command line.
+
+The one place that knows cattrs. An event becomes a dict with its class's name first; decimals are
+text, enums their numbers or words, topics their names: nothing is lost on the way there and back.
+"""
+
+from collections.abc import Callable, Mapping
+from decimal import Decimal, InvalidOperation
+from enum import IntEnum, StrEnum
+from functools import cache, partial
+from typing import Any, get_args
+
+from cattrs import BaseValidationError, Converter
+
+from topone_proto.events import Event
+from topone_proto.messages import Update
+from topone_proto.topics import Topic
+
+__all__ = ["from_plain", "to_plain"]
+
+
+def to_plain(event: Event) -> dict[str, Any]:
+    """``event`` as dicts, lists, texts, numbers and None.
+
+    >>> from topone_proto.events import Connected
+    >>> to_plain(Connected(epoch=1))
+    {'event': 'Connected', 'epoch': 1}
+    """
+    return {"event": type(event).__name__, **_converter().unstructure(event)}
+
+
+def from_plain(plain: Mapping[str, Any]) -> Event:
+    """The event that ``to_plain`` made ``plain`` of. Members that are not known here are ignored.
+
+    Raises:
+        ValueError: this version has no such event, or the event has other fields.
+
+    >>> from_plain({"event": "Connected", "epoch": 1})
+    Connected(epoch=1)
+    """
+    event: Event = _structured(plain, Event)
+    return event
+
+
+def _structured(plain: Mapping[str, Any], union: Any) -> Any:
+    name = plain.get("event")
+    cls = _classes(union).get(name) if isinstance(name, str) else None
+    if cls is None:
+        raise ValueError(f"there is no such event here: {name!r:.80}")
+    try:
+        return _converter().structure(plain, cls)
+    except BaseValidationError as error:
+        raise ValueError(f"not the fields of {name}") from error
+
+
+@cache
+def _classes(union: Any) -> dict[str, type[Any]]:
+    return {cls.__name__: cls for cls in get_args(union)}
+
+
+# Made at the first use: most programs never need one, and cattrs writes code for every class.
+@cache
+def _converter() -> Converter:
+    converter = Converter()
+    converter.register_unstructure_hook(Decimal, str)
+    converter.register_structure_hook(Decimal, _decimal)
+    converter.register_unstructure_hook(IntEnum, int)
+    converter.register_unstructure_hook(StrEnum, str)
+    converter.register_unstructure_hook(Topic, str)
+    converter.register_structure_hook(Topic, lambda name, _: Topic(name))
+    # An event within an event says its class as well.
+    converter.register_unstructure_hook(Update, to_plain)
+    converter.register_structure_hook(Update, _structured)
+    # cattrs itself would be content with int("5") and str(None). An enum is one of its base.
+    converter.register_structure_hook(int, partial(_strictly, {int}))
+    converter.register_structure_hook(str, partial(_strictly, {str}))
+    converter.register_structure_hook(float, partial(_strictly, {int, float}))
+    return converter
+
+
+def _strictly(types: set[type], plain: object, cls: Callable[[object], object]) -> object:
+    if type(plain) not in types:
+        raise ValueError(f"not {cls}")
+    return cls(plain)
+
+
+def _decimal(text: object, _: object) -> Decimal:
+    try:
+        number = Decimal(text) if isinstance(text, str) else None
+    except InvalidOperation:
+        number = None
+    # Not finite: NaN, also what a text that is no number becomes in a context without traps.
+    if number is None or not number.is_finite():
+        raise ValueError("not a decimal number")
+    return number

@@ -1,0 +1,564 @@
+"""Connection after connection: dial, subscribe to what is desired, back off, name the gaps.
+
+Everything that outlives one connection is decided here; what happens on one is the connection's.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from enum import Enum
+from types import MappingProxyType
+from typing import Final, TypeVar
+
+import attrs
+
+from topone_proto.actions import Action, Close, Connect, FetchToken
+from topone_proto.config import SessionConfig
+from topone_proto.connection import FOLLOWED, Connection, SubscriptionState
+from topone_proto.endpoint import Endpoint, Token
+from topone_proto.errors import LocalProtocolError
+from topone_proto.events import (
+    BalanceUpdate,
+    Closed,
+    Connected,
+    Disconnected,
+    Event,
+    Gap,
+    Malformed,
+    OrderUpdate,
+    Subscribed,
+    SubscriptionRejected,
+    UnexpectedResponse,
+    Unrecognised,
+    Unsubscribed,
+)
+from topone_proto.failures import Failure, FailureKind
+from topone_proto.step import Step
+from topone_proto.topics import Topic
+
+__all__ = ["TRANSITIONS", "Session", "SessionInput", "SessionState"]
+
+
+class SessionState(Enum):
+    """Where a feed is in its life."""
+
+    NEW = "new"
+    """Not started."""
+    FETCHING_TOKEN = "fetching_token"  # noqa: S105 - a state's name
+    """The application's callable is asked for a token."""
+    CONNECTING = "connecting"
+    """A dial is under way."""
+    CONNECTED = "connected"
+    """There is an open WebSocket."""
+    WAITING = "waiting"
+    """The time until the next dial runs."""
+    CLOSED = "closed"
+    """The end."""
+
+
+class SessionInput(Enum):
+    """Everything that can be told to a session, by the name of its method."""
+
+    START = "start"
+    TOKEN_OBTAINED = "token_obtained"  # noqa: S105 - an input's name
+    TOKEN_FAILED = "token_failed"  # noqa: S105
+    CONNECTION_MADE = "connection_made"
+    CONNECTION_FAILED = "connection_failed"
+    MESSAGE_RECEIVED = "message_received"
+    PONG_RECEIVED = "pong_received"
+    READING_PAUSED = "reading_paused"
+    READING_RESUMED = "reading_resumed"
+    CONNECTION_LOST = "connection_lost"
+    DEADLINE_REACHED = "deadline_reached"
+    SUBSCRIBE = "subscribe"
+    UNSUBSCRIBE = "unsubscribe"
+    CLOSE = "close"
+
+
+_A = TypeVar("_A", bound=attrs.AttrsInstance)
+
+_S = SessionState
+_I = SessionInput
+
+# What comes from a dial, a token call or a connection. Between a Close and the next dial it is the tail of something
+# that was given up already: it is ignored, and a connection that is made too late is told to close.
+_TAIL: Final = (
+    _I.TOKEN_OBTAINED,
+    _I.TOKEN_FAILED,
+    _I.CONNECTION_MADE,
+    _I.CONNECTION_FAILED,
+    _I.MESSAGE_RECEIVED,
+    _I.PONG_RECEIVED,
+    _I.CONNECTION_LOST,
+)
+
+
+def _always(state: SessionState) -> dict[SessionInput, tuple[SessionState, ...]]:
+    """What the application may do at any time before the end, and what leaves the state alone."""
+    return {
+        _I.SUBSCRIBE: (state,),
+        _I.UNSUBSCRIBE: (state,),
+        _I.READING_PAUSED: (state,),
+        _I.READING_RESUMED: (state,),
+        _I.CLOSE: (_S.CLOSED,),
+    }
+
+
+TRANSITIONS: Final[Mapping[SessionState, Mapping[SessionInput, tuple[SessionState, ...]]]] = (
+    MappingProxyType(
+        {
+            _S.NEW: {
+                **_always(_S.NEW),
+                _I.START: (_S.FETCHING_TOKEN, _S.CONNECTING),
+                _I.DEADLINE_REACHED: (_S.NEW,),
+            },
+            _S.FETCHING_TOKEN: {
+                **_always(_S.FETCHING_TOKEN),
+                _I.TOKEN_OBTAINED: (_S.CONNECTING, _S.CLOSED),
+                _I.TOKEN_FAILED: (_S.WAITING, _S.CLOSED),
+                _I.DEADLINE_REACHED: (_S.FETCHING_TOKEN, _S.WAITING, _S.CLOSED),
+            },
+            _S.CONNECTING: {
+                **_always(_S.CONNECTING),
+                _I.CONNECTION_MADE: (_S.CONNECTED,),
+                _I.CONNECTION_FAILED: (_S.WAITING, _S.CLOSED),
+                _I.DEADLINE_REACHED: (_S.CONNECTING, _S.WAITING, _S.CLOSED),
+            },
+            _S.CONNECTED: {
+                **_always(_S.CONNECTED),
+                _I.MESSAGE_RECEIVED: (_S.CONNECTED,),
+                _I.PONG_RECEIVED: (_S.CONNECTED,),
+                _I.CONNECTION_LOST: (_S.WAITING, _S.CLOSED),
+                _I.DEADLINE_REACHED: (_S.CONNECTED, _S.WAITING, _S.CLOSED),
+            },
+            _S.WAITING: {
+                **_always(_S.WAITING),
+                **dict.fromkeys(_TAIL, (_S.WAITING,)),
+                _I.DEADLINE_REACHED: (_S.WAITING, _S.FETCHING_TOKEN, _S.CONNECTING),
+            },
+            _S.CLOSED: {
+                **dict.fromkeys(_TAIL, (_S.CLOSED,)),
+                _I.READING_PAUSED: (_S.CLOSED,),
+                _I.READING_RESUMED: (_S.CLOSED,),
+                _I.DEADLINE_REACHED: (_S.CLOSED,),
+                _I.CLOSE: (_S.CLOSED,),
+            },
+        }
+    )
+)
+"""The life of a feed: for every state the inputs it takes and the states that each can lead to. What is not in the
+table is a ``LocalProtocolError``."""
+
+_REMEDY: Final = {
+    _S.NEW: "call start first",
+    _S.FETCHING_TOKEN: "answer FetchToken with token_obtained or token_failed",
+    _S.CONNECTING: "answer Connect with connection_made or connection_failed",
+    _S.CONNECTED: "there is an open connection: feed it, or report connection_lost",
+    _S.WAITING: "wait for the deadline",
+    _S.CLOSED: "make a new session",
+}
+
+
+class Session:
+    """The client's side of a feed, over any number of connections.
+
+    Drive it like this: call ``start``; carry out the actions of every ``Step`` in order, hand its events on, and call
+    ``deadline_reached`` when its deadline comes first. There is one dial or connection at a time. After a ``Close``
+    action nothing of what it closed needs to be reported, and what still is gets ignored until the next dial.
+
+    Args:
+        topics: what is desired from the start.
+        endpoint: where to dial; the exchange's private WebSocket unless given.
+        token: the token, if it is always the same. None asks for one before every dial, by a ``FetchToken`` action.
+        config: timeouts, limits, back-off.
+        jitter: a source of uniform random numbers in [0, 1), such as ``random.random``: back-off is spread with it.
+    """
+
+    def __init__(
+        self,
+        topics: Iterable[Topic] = (),
+        *,
+        endpoint: Endpoint | None = None,
+        token: Token | None = None,
+        config: SessionConfig | None = None,
+        jitter: Callable[[], float],
+    ) -> None:
+        self._endpoint = endpoint if endpoint is not None else Endpoint()
+        self._config = config if config is not None else SessionConfig()
+        self._jitter = jitter
+        self._state = _S.NEW
+        self._deadline: float | None = None
+        self._epoch = 0
+        self._retries = 0
+        self._connection: Connection | None = None
+        self._next_id = 1
+        self._paused = False
+        # Ordered, so that requests are made in the order in which the topics were asked for.
+        self._desired: dict[Topic, None] = dict.fromkeys(topics)
+        # Per topic whose stream has broken off, the last server time at which it was whole, until a Gap tells of it.
+        self._broken: dict[Topic, int | None] = {}
+        # When all that is desired was acknowledged on this connection.
+        self._settled_at: float | None = None
+        self._is_fixed = token is not None
+        self._token = token
+        # The refusal that a fresh token has yet to make up for, and the token that was refused.
+        self._refusal: tuple[Failure, Token] | None = None
+
+    @property
+    def state(self) -> SessionState:
+        """Where the feed is in its life."""
+        return self._state
+
+    @property
+    def epoch(self) -> int:
+        """The number of connections made so far, the present one included."""
+        return self._epoch
+
+    @property
+    def desired(self) -> tuple[Topic, ...]:
+        """The topics that are subscribed to on every connection, in the order in which they were asked for."""
+        return tuple(self._desired)
+
+    @property
+    def subscriptions(self) -> Mapping[Topic, SubscriptionState]:
+        """The state of every desired topic, and of those that the present connection was asked about."""
+        states = dict.fromkeys(self._desired, SubscriptionState.IDLE)
+        return states if self._connection is None else {**states, **self._connection.subscriptions}
+
+    # Inputs of the application.
+
+    def start(self, now: float) -> Step:
+        """Begin: dial, or ask for the token to dial with."""
+        self._require(_I.START)
+        return self._step(actions=self._dial(now))
+
+    def subscribe(self, topic: Topic, now: float) -> Step:
+        """Desire a topic, on this connection and on every later one. Nothing happens if it is desired already."""
+        self._require(_I.SUBSCRIBE)
+        self._desired[topic] = None
+        return self._step(actions=self._ask(now))
+
+    def unsubscribe(self, topic: Topic, now: float) -> Step:
+        """Desire a topic no more. Nothing happens if it is not desired."""
+        self._require(_I.UNSUBSCRIBE)
+        if topic not in self._desired:
+            return self._step()
+        del self._desired[topic]
+        connection = self._connection
+        if connection is None or connection.state_of(topic) is SubscriptionState.IDLE:
+            return self._step(self._forsake(topic))
+        return self._step(actions=self._ask(now))
+
+    def close(self, now: float) -> Step:
+        """End the feed, whatever it is doing. Idempotent."""
+        self._require(_I.CLOSE)
+        if self._state is _S.CLOSED:
+            return self._step()
+        open_ended = self._state in {_S.FETCHING_TOKEN, _S.CONNECTING, _S.CONNECTED}
+        self._end()
+        actions = (Close(1000, "", self._config.close_timeout),) if open_ended else ()
+        return self._step((Closed(),), actions)
+
+    # Inputs of the transport.
+
+    def token_obtained(self, token: Token, now: float) -> Step:
+        """The application's callable supplied a token: dial with it, unless it was refused a moment ago."""
+        self._require(_I.TOKEN_OBTAINED)
+        if self._state is not _S.FETCHING_TOKEN:
+            return self._step()
+        if self._refusal is not None and self._refusal[1] == token:
+            return self._give_up(self._refusal[0])
+        self._token = token
+        return self._step(actions=self._connect(token, now))
+
+    def token_failed(self, detail: str, now: float) -> Step:
+        """The application's callable did not supply a token. ``detail`` must not contain one either: the name of the
+        exception's class is enough."""
+        self._require(_I.TOKEN_FAILED)
+        if self._state is not _S.FETCHING_TOKEN:
+            return self._step()
+        return self._retry(Failure(FailureKind.TOKEN, detail), now)
+
+    def connection_made(self, now: float) -> Step:
+        """The WebSocket is open."""
+        self._require(_I.CONNECTION_MADE)
+        if self._state is not _S.CONNECTING:
+            return self._step(actions=(Close(1001, "too late", 0.0),))
+        self._state = _S.CONNECTED
+        self._epoch += 1
+        self._refusal = None
+        self._settled_at = None if self._desired else now
+        connection = Connection(self._config, epoch=self._epoch, first_id=self._next_id)
+        self._connection = connection
+        if self._paused:
+            connection.reading_paused(now)
+        # Also without a topic: liveness begins with the connection.
+        connection.deadline_reached(now)
+        return self._step((Connected(self._epoch),), self._ask(now))
+
+    def connection_failed(self, failure: Failure, now: float) -> Step:
+        """The dial failed."""
+        self._require(_I.CONNECTION_FAILED)
+        if self._state is not _S.CONNECTING:
+            return self._step()
+        if failure.refuses_token:
+            if self._is_fixed or self._refusal is not None or self._token is None:
+                return self._give_up(failure)
+            self._refusal = (failure, self._token)
+        return self._retry(failure, now)
+
+    def message_received(self, frame: str | bytes, now: float) -> Step:
+        """Take a text frame in, as text or as its UTF-8 bytes. Never raises for anything that a frame contains."""
+        connection = self._connection
+        if connection is None:
+            self._require(_I.MESSAGE_RECEIVED)
+            return self._step()
+        step = connection.message_received(frame, now)
+        # The hot path: the session has nothing to add to an update, nor to the answer to a ping.
+        if not step.events or isinstance(step.events[0], (OrderUpdate, BalanceUpdate)):
+            return step
+        return self._after(step, now)
+
+    def pong_received(self, payload: bytes, now: float) -> Step:
+        """Take the pong of a ``SendPing`` in."""
+        self._require(_I.PONG_RECEIVED)
+        connection = self._connection
+        return self._step() if connection is None else connection.pong_received(payload, now)
+
+    def reading_paused(self, now: float) -> Step:
+        """The application is slow and reading has stopped; see ``Connection.reading_paused``."""
+        self._require(_I.READING_PAUSED)
+        self._paused = True
+        connection = self._connection
+        return self._step() if connection is None else connection.reading_paused(now)
+
+    def reading_resumed(self, now: float) -> Step:
+        """Reading goes on."""
+        self._require(_I.READING_RESUMED)
+        self._paused = False
+        connection = self._connection
+        return self._step() if connection is None else connection.reading_resumed(now)
+
+    def connection_lost(self, code: int | None, reason: str, now: float) -> Step:
+        """The open WebSocket has ended without a ``Close`` of ours.
+
+        Args:
+            code: the peer's close code, None if there was no close frame.
+            reason: the peer's close reason, or a few words on what happened instead.
+            now: the time.
+        """
+        self._require(_I.CONNECTION_LOST)
+        if self._state is not _S.CONNECTED:
+            return self._step()
+        kind = FailureKind.LOST if code is None else FailureKind.CLOSED
+        return self._lose(Failure(kind, self._redact(reason)[:128], code=code), now)
+
+    def deadline_reached(self, now: float) -> Step:
+        """Do what is due. Harmless when called early: the returned deadline is simply the old one."""
+        self._require(_I.DEADLINE_REACHED)
+        if self._connection is not None:
+            return self._after(self._connection.deadline_reached(now), now)
+        if self._deadline is None or now < self._deadline:
+            return self._step()
+        if self._state is _S.WAITING:
+            return self._step(actions=self._dial(now))
+        kind, detail = FailureKind.TIMEOUT, ""
+        if self._state is _S.FETCHING_TOKEN:
+            kind, detail = FailureKind.TOKEN, "it took too long"
+        return self._retry(Failure(kind, detail), now, actions=(Close(1001, kind.value, 0.0),))
+
+    # How it is done.
+
+    def _require(self, by: SessionInput) -> None:
+        if by not in TRANSITIONS[self._state]:
+            raise LocalProtocolError(
+                state=f"the session is {self._state.value}",
+                input=by.value,
+                remedy=_REMEDY[self._state],
+            )
+
+    def _step(self, events: tuple[Event, ...] = (), actions: tuple[Action, ...] = ()) -> Step:
+        connection = self._connection
+        return Step(events, actions, self._deadline if connection is None else connection.deadline)
+
+    def _dial(self, now: float) -> tuple[Action, ...]:
+        if self._is_fixed and self._token is not None:
+            return self._connect(self._token, now)
+        self._state = _S.FETCHING_TOKEN
+        self._deadline = now + self._config.token_timeout
+        return (FetchToken(),)
+
+    def _connect(self, token: Token, now: float) -> tuple[Action, ...]:
+        self._state = _S.CONNECTING
+        self._deadline = now + self._config.open_timeout
+        config = self._config
+        return (Connect(self._endpoint, token, config.open_timeout, config.max_frame_size),)
+
+    def _ask(self, now: float) -> tuple[Action, ...]:
+        """Requests for whatever differs between what is desired and what the connection has, as far as there is room
+        among the pending ones. The rest is asked for when responses make room."""
+        connection = self._connection
+        if connection is None:
+            return ()
+        states = connection.subscriptions
+        unasked = (SubscriptionState.IDLE, SubscriptionState.REJECTED)
+        requests = [
+            (connection.subscribe, topic)
+            for topic in self._desired
+            if states.get(topic, SubscriptionState.IDLE) in unasked
+        ]
+        requests += [
+            (connection.unsubscribe, topic)
+            for topic, state in states.items()
+            if state is SubscriptionState.ACTIVE and topic not in self._desired
+        ]
+        room = self._config.max_pending - len(connection.pending)
+        actions: list[Action] = []
+        for request, topic in requests[:room]:
+            actions += request(topic, now).actions
+        self._next_id = connection.next_id
+        return tuple(actions)
+
+    def _after(self, step: Step, now: float) -> Step:
+        """What a step of the connection means for the session."""
+        connection = self._connection
+        assert connection is not None
+        events: list[Event] = []
+        answered = False
+        for event in step.events:
+            events.append(self._clean(event))
+            match event:
+                case Subscribed(topic=topic, ts=ts):
+                    events += self._mend(topic, ts)
+                    answered = True
+                case SubscriptionRejected(topic=topic, method=method, ts=ts):
+                    if method == topic.subscribe_method:
+                        self._desired.pop(topic, None)
+                        events += self._mend(topic, ts)
+                    else:
+                        # The server goes on publishing, and the application has been told. Asking once more with
+                        # every response would help nobody, so the topic counts as desired again.
+                        self._desired[topic] = None
+                    answered = True
+                case Unsubscribed():
+                    answered = True
+                case _:
+                    pass
+        if connection.failure is not None:
+            return self._lose(connection.failure, now, tuple(events), step.actions)
+        if not answered:
+            return self._step(tuple(events), step.actions)
+        actions = step.actions + self._ask(now)
+        if self._settled_at is None and self._is_settled(connection):
+            self._settled_at = now
+        return self._step(tuple(events), actions)
+
+    def _is_settled(self, connection: Connection) -> bool:
+        return all(
+            connection.state_of(topic) is SubscriptionState.ACTIVE for topic in self._desired
+        )
+
+    def _mend(self, topic: Topic, until_ts: int | None) -> tuple[Event, ...]:
+        """The gap that ends here, if the topic's stream was broken off."""
+        if topic not in self._broken:
+            return ()
+        return (Gap(topic, self._broken.pop(topic), until_ts, self._epoch),)
+
+    def _forsake(self, topic: Topic) -> tuple[Event, ...]:
+        """The end of a topic without an acknowledgement. What was missed of it stays missed."""
+        return (*self._mend(topic, None), Unsubscribed(topic, None, self._epoch))
+
+    def _lose(
+        self,
+        failure: Failure,
+        now: float,
+        events: tuple[Event, ...] = (),
+        actions: tuple[Action, ...] = (),
+    ) -> Step:
+        """The connection is over: remember where every stream broke off, then try again."""
+        connection = self._connection
+        assert connection is not None
+        self._connection = None
+        for topic, state in connection.subscriptions.items():
+            if state not in FOLLOWED:
+                continue
+            since = connection.last_ts_of(topic)
+            # A stream begins with the first thing that the application is told of it. One that broke off earlier and
+            # was not mended since stays broken from there.
+            if since is not None or state is not SubscriptionState.SUBSCRIBING:
+                self._broken.setdefault(topic, since)
+            if topic not in self._desired:
+                events += self._forsake(topic)
+        if (
+            self._settled_at is not None
+            and now - self._settled_at >= self._config.stable_after
+        ):
+            self._retries = 0
+        self._settled_at = None
+        return self._retry(failure, now, events, actions)
+
+    def _retry(
+        self,
+        failure: Failure,
+        now: float,
+        events: tuple[Event, ...] = (),
+        actions: tuple[Action, ...] = (),
+    ) -> Step:
+        limit = self._config.max_attempts
+        if limit is not None and self._retries >= limit:
+            return self._give_up(failure, events, actions)
+        self._retries += 1
+        wait = self._delay(failure)
+        self._state = _S.WAITING
+        self._deadline = now + wait
+        disconnected = Disconnected(failure, wait, self._epoch, self._retries)
+        return self._step((*events, disconnected), actions)
+
+    def _delay(self, failure: Failure) -> float:
+        """Capped exponential back-off with full jitter, on top of what the server asked for."""
+        config = self._config
+        span = config.retry_first
+        if self._retries > 1:
+            # The exponent is bounded because a float's is; the cap is reached long before.
+            span = min(config.retry_cap, config.retry_base * 2.0 ** min(self._retries - 2, 60))
+        floor = min(failure.retry_after or 0.0, config.retry_after_cap)
+        if failure.status == 429:
+            floor = max(floor, config.rate_limit_wait)
+        return floor + span * self._jitter()
+
+    def _give_up(
+        self,
+        failure: Failure,
+        events: tuple[Event, ...] = (),
+        actions: tuple[Action, ...] = (),
+    ) -> Step:
+        self._end()
+        disconnected = Disconnected(failure, None, self._epoch, self._retries)
+        return self._step((*events, disconnected, Closed(failure)), actions)
+
+    def _end(self) -> None:
+        self._state = _S.CLOSED
+        self._deadline = None
+        self._connection = None
+        self._broken.clear()
+        self._token = None
+        self._refusal = None
+
+    def _redact(self, text: str) -> str:
+        return text if self._token is None else self._token.redact(text)
+
+    def _clean(self, event: Event) -> Event:
+        """The event without the token, should the server have repeated it to us."""
+        match event:
+            case Malformed() | Unrecognised() | SubscriptionRejected():
+                return self._scrub(event)
+            case UnexpectedResponse(response=response):
+                return attrs.evolve(event, response=self._scrub(response))
+            case _:
+                return event
+
+    def _scrub(self, anomaly: _A) -> _A:
+        texts = {
+            name: self._redact(text)
+            for name, text in attrs.asdict(anomaly, recurse=False).items()
+            if isinstance(text, str)
+        }
+        return attrs.evolve(anomaly, **texts)

@@ -1,0 +1,13 @@
+"""The feed for trio: ``open_feed`` over trio-websocket, or over whatever ``open_websocket`` opens."""
+
+try:
+    from topone_trio._feed import Feed, open_feed
+    from topone_trio._websocket import OpenWebSocket, WebSocket, open_websocket
+except ModuleNotFoundError as error:
+    if error.name not in {"trio", "trio_websocket", "wsproto"}:
+        raise
+    raise ImportError(
+        f'topone_trio needs {error.name}: pip install "topone-proto[trio]"', name=error.name
+    ) from None
+
+__all__ = ["Feed", "OpenWebSocket", "WebSocket", "open_feed", "open_websocket"]

@@ -1,0 +1,422 @@
+"""One connection: its table, its rules for updates and responses, its deadlines."""
+
+import json
+from itertools import product
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from frames import TOKEN, ack, balance, order, requests
+from topone_proto import (
+    BALANCE,
+    ORDERS,
+    BalanceUpdate,
+    Close,
+    Connection,
+    FailureKind,
+    LocalProtocolError,
+    Malformed,
+    OrderUpdate,
+    RequestTimedOut,
+    SendPing,
+    SendText,
+    SessionConfig,
+    Step,
+    Subscribed,
+    SubscriptionRejected,
+    SubscriptionState,
+    Topic,
+    UnexpectedResponse,
+    UnexpectedUpdate,
+    Unrecognised,
+    Unsubscribed,
+)
+from topone_proto.connection import FOLLOWED, TRANSITIONS, SubscriptionInput
+
+S = SubscriptionState
+I = SubscriptionInput  # noqa: E741 - beside S, as in the tables
+
+
+def in_state(state: S, config: SessionConfig | None = None) -> tuple[Connection, dict[str, Any]]:
+    """A connection whose topic ORDERS is in a state, and the latest request for it."""
+    connection = Connection(config)
+    request: dict[str, Any] = {}
+    if state is not S.IDLE:
+        [request] = requests(connection.subscribe(ORDERS, 0.0))
+    if state in {S.ACTIVE, S.UNSUBSCRIBING}:
+        connection.message_received(ack(request), 0.0)
+    if state is S.REJECTED:
+        connection.message_received(ack(request, code=7), 0.0)
+    if state is S.UNSUBSCRIBING:
+        [request] = requests(connection.unsubscribe(ORDERS, 0.0))
+    assert connection.state_of(ORDERS) is state
+    return connection, request
+
+
+def apply(connection: Connection, request: dict[str, Any], by: I) -> Step:
+    match by:
+        case I.SUBSCRIBE:
+            return connection.subscribe(ORDERS, 1.0)
+        case I.UNSUBSCRIBE:
+            return connection.unsubscribe(ORDERS, 1.0)
+        case I.ACCEPTED:
+            return connection.message_received(ack(request), 1.0)
+        case I.REFUSED:
+            return connection.message_received(ack(request, code=7), 1.0)
+
+
+# The life of a subscription as the design has it, written down once more: the table must say the same.
+LIFE = {
+    (S.IDLE, I.SUBSCRIBE): S.SUBSCRIBING,
+    (S.SUBSCRIBING, I.ACCEPTED): S.ACTIVE,
+    (S.SUBSCRIBING, I.REFUSED): S.REJECTED,
+    (S.ACTIVE, I.UNSUBSCRIBE): S.UNSUBSCRIBING,
+    (S.UNSUBSCRIBING, I.ACCEPTED): S.IDLE,
+    (S.UNSUBSCRIBING, I.REFUSED): S.ACTIVE,
+    (S.REJECTED, I.SUBSCRIBE): S.SUBSCRIBING,
+}
+
+
+@pytest.mark.parametrize(("state", "by"), list(product(S, I)))
+def test_every_state_and_input_moves_as_the_table_says_or_is_refused(state: S, by: I) -> None:
+    assert TRANSITIONS[state].get(by) is LIFE.get((state, by))
+    if by in {I.ACCEPTED, I.REFUSED} and state is S.IDLE:
+        return  # there is no request to answer
+    connection, request = in_state(state)
+    if (state, by) in LIFE:
+        apply(connection, request, by)
+        assert connection.state_of(ORDERS) is LIFE[state, by]
+    elif by in {I.SUBSCRIBE, I.UNSUBSCRIBE}:
+        with pytest.raises(LocalProtocolError) as caught:
+            apply(connection, request, by)
+        assert state.value in caught.value.state
+        assert caught.value.input == f"{'un' if by is I.UNSUBSCRIBE else ''}sub_orders"
+        assert connection.state_of(ORDERS) is state
+    else:
+        # A second answer to a request that was answered already.
+        [event] = apply(connection, request, by).events
+        assert isinstance(event, UnexpectedResponse)
+        assert connection.state_of(ORDERS) is state
+
+
+@pytest.mark.parametrize("state", S)
+def test_an_update_is_followed_from_the_request_until_the_last_acknowledgement(state: S) -> None:
+    connection, _ = in_state(state)
+    [event] = connection.message_received(order(), 1.0).events
+    if state in {S.SUBSCRIBING, S.ACTIVE, S.UNSUBSCRIBING}:
+        assert isinstance(event, OrderUpdate)
+        assert connection.last_ts_of(ORDERS) == 2000
+    else:
+        assert isinstance(event, UnexpectedUpdate)
+        assert isinstance(event.update, OrderUpdate)
+    assert (state in FOLLOWED) is isinstance(event, OrderUpdate)
+
+
+def test_an_update_of_one_topic_says_nothing_of_another() -> None:
+    connection, _ = in_state(S.ACTIVE)
+    [event] = connection.message_received(balance(), 1.0).events
+    assert isinstance(event, UnexpectedUpdate)
+    assert connection.last_ts_of(BALANCE) is None
+
+
+def test_requests_are_numbered_texts_and_carry_the_language() -> None:
+    connection = Connection(SessionConfig(lang="en-US"), first_id=7)
+    first = connection.subscribe(ORDERS, 0.0)
+    second = connection.subscribe(Topic("kline_BTC/USDT_1m"), 0.0)
+    assert requests(first) + requests(second) == [
+        {"id": "7", "method": "sub_orders", "params": {}, "lang": "en-US"},
+        {"id": "8", "method": "sub_kline_BTC/USDT_1m", "params": {}, "lang": "en-US"},
+    ]
+    assert connection.pending == ("7", "8")
+    assert connection.next_id == 9
+
+
+def test_acknowledgements_in_any_order_become_events() -> None:
+    connection = Connection(epoch=3)
+    [first] = requests(connection.subscribe(ORDERS, 0.0))
+    [second] = requests(connection.subscribe(BALANCE, 0.0))
+    assert connection.message_received(ack(second, ts=5), 1.0).events == (Subscribed(BALANCE, 5, 3),)
+    assert connection.message_received(ack(first, ts=6), 1.0).events == (Subscribed(ORDERS, 6, 3),)
+    [third] = requests(connection.unsubscribe(ORDERS, 2.0))
+    assert connection.message_received(ack(third, ts=7), 3.0).events == (Unsubscribed(ORDERS, 7, 3),)
+    assert connection.pending == ()
+
+
+def test_an_acknowledgement_without_a_time_or_in_the_second_form_counts() -> None:
+    connection = Connection()
+    [request] = requests(connection.subscribe(ORDERS, 0.0))
+    frame = json.dumps({"id": request["id"], "method": "sub_orders", "code": 0, "msg": "OK", "data": {}})
+    assert connection.message_received(frame, 1.0).events == (Subscribed(ORDERS, None, 1),)
+
+
+def test_a_refusal_is_an_event_with_the_words_of_the_exchange() -> None:
+    connection, request = in_state(S.SUBSCRIBING)
+    [event] = connection.message_received(ack(request, code=10, msg="no", ts=9), 1.0).events
+    assert event == SubscriptionRejected(
+        topic=ORDERS, method="sub_orders", code=10, msg="no", ts=9, epoch=1
+    )
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"id": "99"}, {"id": None}, {"method": "sub_balance"}, {"method": "unsub_orders"}],
+    ids=repr,
+)
+def test_a_response_that_fits_no_request_changes_nothing(change: dict[str, Any]) -> None:
+    connection, request = in_state(S.SUBSCRIBING)
+    [event] = connection.message_received(ack(request | change), 1.0).events
+    assert isinstance(event, UnexpectedResponse)
+    assert connection.state_of(ORDERS) is S.SUBSCRIBING
+    assert connection.pending == (request["id"],)
+
+
+def test_a_response_without_a_method_counts() -> None:
+    connection, request = in_state(S.SUBSCRIBING)
+    [event] = connection.message_received(f'{{"id":"{request["id"]}","code":0}}', 1.0).events
+    assert isinstance(event, Subscribed)
+
+
+def test_a_new_stream_knows_nothing_of_an_earlier_one() -> None:
+    connection, _ = in_state(S.ACTIVE)
+    [request] = requests(connection.unsubscribe(ORDERS, 1.0))
+    connection.message_received(ack(request, ts=3000), 1.0)
+    connection.subscribe(ORDERS, 2.0)
+    assert connection.last_ts_of(ORDERS) is None
+
+
+@pytest.mark.parametrize(
+    ("frame", "answer"),
+    [
+        ("ping", "pong"),
+        (b"ping", "pong"),
+        ('{"method":"ping"}', '{"method":"pong"}'),
+        ('{"ping": 1561948335075}', '{"pong":1561948335075}'),
+    ],
+)
+def test_a_ping_is_answered_in_kind_and_bothers_nobody(frame: str | bytes, answer: str) -> None:
+    step = Connection().message_received(frame, 1.0)
+    assert step.events == ()
+    assert step.actions == (SendText(answer),)
+
+
+@pytest.mark.parametrize("frame", ["", "{", '{"method":"sub_moon","data":{}}', '{"hello":1}', b"\xff"])
+def test_what_is_not_understood_is_an_event_and_the_stream_goes_on(frame: str | bytes) -> None:
+    connection, _ = in_state(S.ACTIVE)
+    [event] = connection.message_received(frame, 1.0).events
+    assert isinstance(event, Malformed | Unrecognised)
+    [event] = connection.message_received(order(), 2.0).events
+    assert isinstance(event, OrderUpdate)
+
+
+def test_a_frame_over_the_limit_is_not_decoded() -> None:
+    connection = Connection(SessionConfig(max_frame_size=100, max_kept=10))
+    connection.subscribe(ORDERS, 0.0)
+    [event] = connection.message_received(order(), 1.0).events
+    assert isinstance(event, Malformed)
+    assert (event.size, event.frame, event.path) == (len(order()), order()[:10], "$")
+
+
+def test_anomalies_keep_no_more_than_they_may() -> None:
+    connection, request = in_state(S.SUBSCRIBING, SessionConfig(max_kept=20))
+    long = "x" * 500
+    for frame in (
+        ack(request | {"id": long, "method": long}, msg=long),
+        ack(request, msg=long, code=3),
+        json.dumps({"method": long}),
+        json.dumps({"id": "5", "code": 1, "data": [long]}),
+        long,
+    ):
+        [event] = connection.message_received(frame, 1.0).events
+        assert long not in repr(event)
+        assert len(repr(event)) < 500
+
+
+def test_requests_beyond_the_limit_are_the_callers_mistake() -> None:
+    connection = Connection(SessionConfig(max_pending=1))
+    connection.subscribe(ORDERS, 0.0)
+    with pytest.raises(LocalProtocolError, match="max_pending"):
+        connection.subscribe(BALANCE, 0.0)
+    assert connection.pending == ("1",)
+
+
+# Deadlines.
+
+
+def test_a_request_that_is_not_answered_ends_the_connection() -> None:
+    connection = Connection(SessionConfig(ack_timeout=4.0))
+    connection.subscribe(ORDERS, 100.0)
+    assert connection.subscribe(BALANCE, 101.0).deadline == 104.0
+    assert connection.deadline_reached(103.9) == Step((), (), 104.0)
+    step = connection.deadline_reached(104.0)
+    assert step.events == (
+        RequestTimedOut(topic=ORDERS, method="sub_orders", timeout=4.0, epoch=1),
+    )
+    [close] = step.actions
+    assert isinstance(close, Close)
+    assert close.timeout == 0.0
+    assert connection.failure is not None
+    assert connection.failure.kind is FailureKind.ACK_TIMEOUT
+    assert step.deadline is None
+    assert connection.pending == ()
+
+
+def test_a_ping_goes_out_every_interval_and_its_pong_keeps_the_connection() -> None:
+    connection = Connection(SessionConfig(ping_interval=20.0, pong_timeout=10.0))
+    now, sent = 0.0, []
+    deadline = connection.deadline_reached(now).deadline
+    for _ in range(50):
+        assert deadline is not None
+        now = deadline
+        step = connection.deadline_reached(now)
+        for action in step.actions:
+            assert isinstance(action, SendPing)
+            sent.append(now)
+            step = connection.pong_received(action.payload, now + 1.0)
+        deadline = step.deadline
+    assert connection.failure is None
+    assert sent == [20.0 * number for number in range(1, len(sent) + 1)]
+    assert len(sent) > 20
+
+
+def test_a_half_open_connection_is_noticed_within_interval_and_timeout() -> None:
+    connection = Connection(SessionConfig(ping_interval=20.0, pong_timeout=10.0))
+    connection.message_received(order(), 0.0)
+    [ping] = connection.deadline_reached(20.0).actions
+    assert isinstance(ping, SendPing)
+    assert connection.deadline_reached(29.9).actions == ()
+    assert connection.failure is None
+    [close] = connection.deadline_reached(30.0).actions
+    assert isinstance(close, Close)
+    assert connection.failure is not None
+    assert connection.failure.kind is FailureKind.PONG_TIMEOUT
+
+
+def test_data_after_a_ping_shows_that_the_peer_is_there() -> None:
+    connection = Connection()
+    connection.subscribe(ORDERS, 0.0)
+    connection.message_received(ack({"id": "1", "method": "sub_orders"}), 0.0)
+    connection.deadline_reached(20.0)
+    connection.message_received(order(), 25.0)
+    connection.deadline_reached(30.0)
+    assert connection.failure is None
+
+
+def test_an_answer_at_the_very_moment_of_the_ping_counts() -> None:
+    connection = Connection()
+    connection.deadline_reached(0.0)
+    [ping] = connection.deadline_reached(20.0).actions
+    assert isinstance(ping, SendPing)
+    connection.pong_received(ping.payload, 20.0)
+    connection.deadline_reached(30.0)
+    assert connection.failure is None
+
+
+def test_silence_ends_a_connection_that_sends_no_pings() -> None:
+    connection = Connection(SessionConfig(ping_interval=None, silence_timeout=170.0))
+    assert connection.deadline_reached(0.0).deadline == 170.0
+    connection.message_received("ping", 100.0)
+    assert connection.deadline_reached(170.0).deadline == 270.0
+    connection.pong_received(b"unasked", 200.0)
+    assert connection.deadline_reached(270.0).deadline == 370.0
+    [close] = connection.deadline_reached(370.0).actions
+    assert isinstance(close, Close)
+    assert connection.failure is not None
+    assert connection.failure.kind is FailureKind.SILENCE
+
+
+def test_without_any_limit_there_is_no_deadline() -> None:
+    connection = Connection(SessionConfig(ping_interval=None, silence_timeout=None))
+    assert connection.deadline_reached(0.0).deadline is None
+    assert connection.deadline_reached(1e9).actions == ()
+
+
+def test_a_connection_that_was_given_up_ignores_frames_and_refuses_requests() -> None:
+    connection = Connection(SessionConfig(ack_timeout=1.0))
+    [request] = requests(connection.subscribe(ORDERS, 0.0))
+    connection.deadline_reached(1.0)
+    for step in (
+        connection.message_received(ack(request), 2.0),
+        connection.message_received("ping", 2.0),
+        connection.pong_received(b"1", 2.0),
+        connection.deadline_reached(99.0),
+        connection.reading_paused(99.0),
+        connection.reading_resumed(99.0),
+    ):
+        assert step == Step()
+    with pytest.raises(LocalProtocolError, match="given up"):
+        connection.subscribe(BALANCE, 2.0)
+
+
+# Reading that has stopped.
+
+
+def test_nothing_times_out_while_reading_is_paused() -> None:
+    connection = Connection(SessionConfig(ack_timeout=5.0))
+    connection.subscribe(ORDERS, 0.0)
+    connection.deadline_reached(4.0)
+    step = connection.reading_paused(4.0)
+    for _ in range(30):
+        assert step.deadline is not None
+        step = connection.deadline_reached(step.deadline)
+    assert connection.failure is None
+    connection.reading_resumed(1000.0)
+    assert connection.deadline_reached(1004.9).events == ()
+    assert connection.deadline_reached(1005.0).events == (
+        RequestTimedOut(topic=ORDERS, method="sub_orders", timeout=5.0, epoch=1),
+    )
+
+
+def test_the_servers_ping_is_answered_unasked_while_reading_is_paused() -> None:
+    connection = Connection(SessionConfig(ping_interval=20.0))
+    connection.message_received('{"ping":5}', 0.0)
+    connection.reading_paused(1.0)
+    text, ping = connection.deadline_reached(20.0).actions
+    assert text == SendText('{"pong":5}')
+    assert isinstance(ping, SendPing)
+    connection.reading_resumed(30.0)
+    [ping] = connection.deadline_reached(40.0).actions
+    assert isinstance(ping, SendPing)
+
+
+def test_a_server_that_never_asked_is_told_nothing_while_reading_is_paused() -> None:
+    connection = Connection()
+    connection.reading_paused(0.0)
+    [ping] = connection.deadline_reached(20.0).actions
+    assert isinstance(ping, SendPing)
+
+
+def test_liveness_starts_anew_when_reading_goes_on() -> None:
+    connection = Connection(SessionConfig(ping_interval=20.0, pong_timeout=10.0))
+    connection.reading_paused(0.0)
+    for now in (20.0, 40.0, 60.0):
+        connection.deadline_reached(now)
+    step = connection.reading_resumed(75.0)
+    assert step.deadline == 80.0
+    [ping] = connection.deadline_reached(80.0).actions
+    assert isinstance(ping, SendPing)
+    connection.deadline_reached(90.0)
+    assert connection.failure is not None
+
+
+@given(st.lists(st.binary(max_size=40) | st.text(max_size=40), max_size=10))
+def test_receiving_is_total(frames: list[str | bytes]) -> None:
+    connection, _ = in_state(S.ACTIVE)
+    for frame in frames:
+        for event in connection.message_received(frame, 1.0).events:
+            assert isinstance(event, Malformed | Unrecognised | UnexpectedResponse)
+    [event] = connection.message_received(balance(), 1.0).events
+    assert isinstance(event, UnexpectedUpdate)
+    assert isinstance(event.update, BalanceUpdate)
+
+
+def test_a_step_costs_nothing_that_grows_with_what_came_before() -> None:
+    connection, _ = in_state(S.ACTIVE)
+    for _ in range(1000):
+        connection.message_received(order(), 1.0)
+        connection.message_received("nonsense", 1.0)
+        connection.message_received("ping", 1.0)
+    sizes = [len(v) for v in vars(connection).values() if hasattr(v, "__len__")]
+    assert sum(sizes) < 10
+    assert TOKEN not in repr(vars(connection))

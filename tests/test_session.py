@@ -1,0 +1,742 @@
+"""Connection after connection: dialling, back-off, resubscribing, gaps, the token, the end."""
+
+import random
+from collections.abc import Callable, Iterable
+from itertools import product
+
+import pytest
+from frames import TOKEN, ack, balance, order, requests
+from hypothesis import given
+from hypothesis import strategies as st
+
+from topone_proto import (
+    BALANCE,
+    ORDERS,
+    Close,
+    Closed,
+    Connect,
+    Connected,
+    Disconnected,
+    Endpoint,
+    Event,
+    Failure,
+    FailureKind,
+    FetchToken,
+    Gap,
+    LocalProtocolError,
+    OrderUpdate,
+    RequestTimedOut,
+    SendPing,
+    SendText,
+    Session,
+    SessionConfig,
+    SessionState,
+    Step,
+    Subscribed,
+    SubscriptionRejected,
+    Token,
+    Topic,
+    UnexpectedResponse,
+    Unsubscribed,
+)
+from topone_proto.session import TRANSITIONS, SessionInput
+
+S = SessionState
+I = SessionInput  # noqa: E741 - beside S, as in the tables
+REFUSED = Failure(FailureKind.REFUSED)
+HTTP_403 = Failure(FailureKind.HANDSHAKE, status=403)
+HTTP_401 = Failure(FailureKind.HANDSHAKE, status=401)
+
+
+class Driver:
+    """Drives a session by hand, with a clock of its own, and keeps what happened."""
+
+    def __init__(
+        self,
+        topics: Iterable[Topic] = (ORDERS,),
+        *,
+        config: SessionConfig | None = None,
+        token: str | None = TOKEN,
+        jitter: Callable[[], float] = lambda: 0.5,
+    ) -> None:
+        self.session = Session(
+            topics, token=token and Token(token) or None, config=config, jitter=jitter
+        )
+        self.now = 1000.0
+        self.events: list[Event] = []
+        self.step = Step()
+
+    def take(self, step: Step) -> Step:
+        self.step = step
+        self.events += step.events
+        return step
+
+    def news(self) -> list[Event]:
+        news, self.events = self.events, []
+        return news
+
+    def start(self) -> Step:
+        return self.take(self.session.start(self.now))
+
+    def connect(self) -> Step:
+        return self.take(self.session.connection_made(self.now))
+
+    def up(self, *, ts: int = 1000) -> None:
+        """Connect and have everything acknowledged."""
+        step = self.connect()
+        for request in requests(step):
+            self.receive(ack(request, ts=ts))
+
+    def receive(self, frame: str | bytes) -> Step:
+        return self.take(self.session.message_received(frame, self.now))
+
+    def lose(self) -> Step:
+        return self.take(self.session.connection_lost(None, "", self.now))
+
+    def fail(self, failure: Failure = REFUSED) -> Step:
+        return self.take(self.session.connection_failed(failure, self.now))
+
+    def wait(self) -> Step:
+        """Let time pass until the deadline."""
+        assert self.step.deadline is not None
+        self.now = max(self.now, self.step.deadline)
+        return self.take(self.session.deadline_reached(self.now))
+
+    def redial(self) -> Step:
+        """Wait until the session dials."""
+        while not any(isinstance(action, Connect | FetchToken) for action in self.step.actions):
+            self.wait()
+        return self.step
+
+
+def started(
+    topics: Iterable[Topic] = (ORDERS,),
+    *,
+    config: SessionConfig | None = None,
+    token: str | None = TOKEN,
+    jitter: Callable[[], float] = lambda: 0.5,
+) -> Driver:
+    driver = Driver(topics, config=config, token=token, jitter=jitter)
+    driver.start()
+    return driver
+
+
+def connected(*topics: Topic, config: SessionConfig | None = None) -> Driver:
+    driver = started(topics or (ORDERS,), config=config)
+    driver.up()
+    driver.news()
+    return driver
+
+
+# The whole way, once.
+
+
+def test_one_update_from_start_to_application() -> None:
+    driver = Driver((ORDERS, BALANCE))
+    assert driver.start() == Step(
+        (), (Connect(Endpoint(), Token(TOKEN), 10.0, 2**20),), driver.now + 10.0
+    )
+    step = driver.connect()
+    assert step.events == (Connected(1),)
+    assert [request["method"] for request in requests(step)] == ["sub_orders", "sub_balance"]
+    for request in requests(step):
+        driver.receive(ack(request, ts=1))
+    driver.receive(order())
+    assert [type(event) for event in driver.news()] == [
+        Connected,
+        Subscribed,
+        Subscribed,
+        OrderUpdate,
+    ]
+
+
+def test_a_lost_connection_is_made_again_and_the_gap_named() -> None:
+    driver = started((ORDERS, BALANCE))
+    driver.up(ts=1000)
+    driver.receive(order(ts=2500))
+    driver.news()
+    step = driver.take(driver.session.connection_lost(1012, "restart", driver.now))
+    assert step.events == (
+        Disconnected(Failure(FailureKind.CLOSED, "restart", code=1012), 0.25, 1, 1),
+    )
+    assert step.deadline == driver.now + 0.25
+    driver.redial()
+    driver.up(ts=9000)
+    assert driver.news() == [
+        Disconnected(Failure(FailureKind.CLOSED, "restart", code=1012), 0.25, 1, 1),
+        Connected(2),
+        Subscribed(ORDERS, 9000, 2),
+        Gap(ORDERS, 2500, 9000, 2),
+        Subscribed(BALANCE, 9000, 2),
+        Gap(BALANCE, 1000, 9000, 2),
+    ]
+
+
+def test_the_first_connection_has_no_gap_even_after_failed_dials() -> None:
+    driver = started()
+    for _ in range(3):
+        driver.fail()
+        driver.redial()
+    driver.up()
+    assert not [event for event in driver.news() if isinstance(event, Gap)]
+    assert driver.session.epoch == 1
+
+
+def test_a_gap_spans_connections_that_were_never_acknowledged() -> None:
+    driver = connected()
+    driver.receive(order(ts=1234))
+    driver.lose()
+    for _ in range(2):
+        driver.redial()
+        driver.connect()
+        driver.receive(order(ts=5000))  # overtakes an acknowledgement that never comes
+        driver.lose()
+    driver.redial()
+    driver.up(ts=9000)
+    assert [event for event in driver.events if isinstance(event, Gap)] == [
+        Gap(ORDERS, 1234, 9000, 4)
+    ]
+
+
+def test_a_stream_that_began_before_its_acknowledgement_has_a_gap() -> None:
+    driver = started()
+    driver.connect()
+    driver.receive(order(ts=700))
+    driver.lose()
+    driver.redial()
+    driver.up(ts=800)
+    assert Gap(ORDERS, 700, 800, 2) in driver.events
+
+
+def test_a_stream_that_never_began_has_none() -> None:
+    driver = started()
+    driver.connect()
+    driver.lose()
+    driver.redial()
+    driver.up()
+    assert not [event for event in driver.events if isinstance(event, Gap)]
+
+
+def test_a_gap_is_named_once() -> None:
+    driver = connected()
+    driver.lose()
+    driver.redial()
+    driver.up()
+    driver.news()
+    driver.lose()
+    driver.redial()
+    driver.up(ts=3000)
+    assert [event for event in driver.news() if isinstance(event, Gap)] == [
+        Gap(ORDERS, 1000, 3000, 3)
+    ]
+
+
+def test_a_refused_resubscription_still_names_the_gap_and_is_not_repeated() -> None:
+    driver = connected()
+    driver.lose()
+    driver.redial()
+    [request] = requests(driver.connect())
+    driver.news()
+    driver.receive(ack(request, code=5, msg="no", ts=4000))
+    assert driver.news() == [
+        SubscriptionRejected(
+            topic=ORDERS, method="sub_orders", code=5, msg="no", ts=4000, epoch=2
+        ),
+        Gap(ORDERS, 1000, 4000, 2),
+    ]
+    assert driver.session.desired == ()
+    driver.lose()
+    driver.redial()
+    assert requests(driver.connect()) == []
+
+
+def test_requests_are_numbered_on_from_connection_to_connection() -> None:
+    driver = started((ORDERS, BALANCE))
+    first = requests(driver.connect())
+    driver.lose()
+    driver.redial()
+    second = requests(driver.connect())
+    assert [request["id"] for request in first + second] == ["1", "2", "3", "4"]
+    driver.news()
+    driver.receive(ack(first[0]))
+    [event] = driver.news()
+    assert isinstance(event, UnexpectedResponse)
+
+
+# What the application wants.
+
+
+def test_subscribe_and_unsubscribe_are_idempotent() -> None:
+    driver = connected()
+    assert driver.session.subscribe(ORDERS, driver.now).actions == ()
+    [request] = requests(driver.take(driver.session.unsubscribe(ORDERS, driver.now)))
+    assert request["method"] == "unsub_orders"
+    assert driver.session.unsubscribe(ORDERS, driver.now).actions == ()
+    driver.receive(ack(request, ts=2))
+    assert driver.session.unsubscribe(ORDERS, driver.now).actions == ()
+    assert driver.news() == [Unsubscribed(ORDERS, 2, 1)]
+
+
+def test_a_topic_given_up_and_wanted_again_in_between_is_asked_for_after_the_answer() -> None:
+    driver = connected()
+    [leaving] = requests(driver.session.unsubscribe(ORDERS, driver.now))
+    assert requests(driver.session.subscribe(ORDERS, driver.now)) == []
+    [again] = requests(driver.receive(ack(leaving)))
+    assert again["method"] == "sub_orders"
+    driver.receive(ack(again))
+    assert [type(event) for event in driver.news()] == [Unsubscribed, Subscribed]
+
+
+def test_a_topic_wanted_and_given_up_in_between_is_left_after_the_answer() -> None:
+    driver = started()
+    [asking] = requests(driver.connect())
+    assert requests(driver.session.unsubscribe(ORDERS, driver.now)) == []
+    [leaving] = requests(driver.receive(ack(asking)))
+    assert leaving["method"] == "unsub_orders"
+
+
+def test_a_refused_unsubscribe_is_reported_once_and_leaves_the_topic_desired() -> None:
+    driver = connected()
+    [leaving] = requests(driver.session.unsubscribe(ORDERS, driver.now))
+    step = driver.receive(ack(leaving, code=3))
+    assert [type(event) for event in step.events] == [SubscriptionRejected]
+    assert step.actions == ()
+    assert driver.session.desired == (ORDERS,)
+
+
+def test_unsubscribing_without_a_connection_is_done_at_once_and_tells_of_the_gap() -> None:
+    driver = connected()
+    driver.receive(order(ts=1500))
+    driver.lose()
+    driver.news()
+    driver.take(driver.session.unsubscribe(ORDERS, driver.now))
+    assert driver.news() == [Gap(ORDERS, 1500, None, 1), Unsubscribed(ORDERS, None, 1)]
+    driver.redial()
+    assert requests(driver.connect()) == []
+
+
+def test_losing_the_connection_while_unsubscribing_ends_the_subscription() -> None:
+    driver = connected()
+    driver.session.unsubscribe(ORDERS, driver.now)
+    assert [type(event) for event in driver.lose().events] == [Gap, Unsubscribed, Disconnected]
+
+
+def test_losing_the_connection_while_giving_up_what_was_just_asked_for() -> None:
+    driver = started()
+    driver.connect()
+    driver.session.unsubscribe(ORDERS, driver.now)
+    assert [type(event) for event in driver.lose().events] == [Unsubscribed, Disconnected]
+
+
+def test_subscribing_without_a_connection_takes_place_on_the_next() -> None:
+    driver = started(())
+    driver.fail()
+    assert driver.session.subscribe(BALANCE, driver.now).actions == ()
+    driver.redial()
+    assert [request["method"] for request in requests(driver.connect())] == ["sub_balance"]
+
+
+def test_many_topics_are_asked_for_as_far_as_there_is_room() -> None:
+    topics = [Topic(f"kline_BTC/USDT_{number}m") for number in range(10)]
+    driver = started(topics, config=SessionConfig(max_pending=3))
+    waiting = requests(driver.connect())
+    assert len(waiting) == 3
+    asked = 0
+    while waiting:
+        asked += 1
+        waiting += requests(driver.receive(ack(waiting.pop(0))))
+        assert len(waiting) <= 3
+    assert asked == 10
+
+
+# Back-off.
+
+
+def waits(driver: Driver, count: int) -> list[float]:
+    """How long the session waits before each of so many retries after failed dials."""
+    spans = []
+    for _ in range(count):
+        failed_at = driver.now
+        driver.fail()
+        [event] = driver.news()
+        assert isinstance(event, Disconnected)
+        driver.redial()
+        assert event.retry_in == pytest.approx(driver.now - failed_at)
+        spans.append(driver.now - failed_at)
+    return spans
+
+
+def test_back_off_grows_to_its_cap_with_full_jitter() -> None:
+    assert waits(started(jitter=lambda: 1.0), 9) == [0.5, 1, 2, 4, 8, 16, 30, 30, 30]
+    assert waits(started(jitter=lambda: 0.0), 3) == [0.0, 0.0, 0.0]
+    source = random.Random(1)
+    again = random.Random(1)
+    spans = waits(started(jitter=source.random), 9)
+    bounds = [0.5, 1, 2, 4, 8, 16, 30, 30, 30]
+    assert spans == pytest.approx([bound * again.random() for bound in bounds])
+
+
+def test_back_off_does_not_overflow() -> None:
+    driver = started(jitter=lambda: 0.0)
+    for _ in range(3000):
+        driver.fail()
+        driver.redial()
+    assert driver.session.state is S.CONNECTING
+
+
+def test_a_handshake_alone_does_not_reset_the_back_off() -> None:
+    driver = started(jitter=lambda: 1.0)
+    spans = []
+    for _ in range(6):
+        driver.connect()
+        driver.lose()
+        lost_at = driver.now
+        driver.redial()
+        spans.append(driver.now - lost_at)
+    assert spans == [0.5, 1, 2, 4, 8, 16]
+
+
+def test_acknowledgements_alone_do_not_reset_the_back_off() -> None:
+    driver = started(jitter=lambda: 1.0)
+    spans = []
+    for _ in range(4):
+        driver.up()
+        driver.now += 29.9
+        driver.lose()
+        lost_at = driver.now
+        driver.redial()
+        spans.append(driver.now - lost_at)
+    assert spans == [0.5, 1, 2, 4]
+
+
+def test_acknowledgements_and_a_stable_while_reset_the_back_off() -> None:
+    driver = started(jitter=lambda: 1.0)
+    for _ in range(5):
+        driver.fail()
+        driver.redial()
+    driver.up()
+    driver.now += 30.0
+    driver.news()
+    driver.lose()
+    [event] = driver.news()
+    assert isinstance(event, Disconnected)
+    assert (event.retry_in, event.attempt) == (0.5, 1)
+
+
+def test_one_topic_without_an_acknowledgement_keeps_the_back_off_up() -> None:
+    driver = started((ORDERS, BALANCE), config=SessionConfig(ack_timeout=100.0), jitter=lambda: 1.0)
+    driver.fail()
+    driver.redial()
+    [first, _] = requests(driver.connect())
+    driver.receive(ack(first))
+    driver.now += 60.0
+    driver.lose()
+    assert driver.step.deadline == driver.now + 1.0
+
+
+@pytest.mark.parametrize(
+    ("status", "retry_after", "least"),
+    [(429, None, 60.0), (429, 10.0, 60.0), (429, 90.0, 90.0), (503, 7.0, 7.0), (503, None, 0.0),
+     (503, 1e9, 3600.0), (500, None, 0.0)],
+)  # fmt: skip
+def test_what_the_server_asked_for_is_waited(
+    status: int, retry_after: float | None, least: float
+) -> None:
+    driver = started(jitter=lambda: 0.5)
+    driver.fail(Failure(FailureKind.HANDSHAKE, status=status, retry_after=retry_after))
+    [event] = driver.news()
+    assert isinstance(event, Disconnected)
+    assert event.retry_in == least + 0.25
+
+
+def test_the_number_of_retries_can_be_limited() -> None:
+    driver = started(config=SessionConfig(max_attempts=2))
+    for _ in range(2):
+        driver.fail()
+        driver.redial()
+    driver.news()
+    assert driver.fail().deadline is None
+    assert driver.news() == [Disconnected(REFUSED, None, 0, 2), Closed(REFUSED)]
+    assert driver.session.state is S.CLOSED
+
+
+def test_a_dial_that_takes_too_long_is_given_up() -> None:
+    driver = started()
+    step = driver.wait()
+    assert [type(action) for action in step.actions] == [Close]
+    [event] = driver.news()
+    assert isinstance(event, Disconnected)
+    assert event.reason.kind is FailureKind.TIMEOUT
+    # The dial succeeds after all, at the very same moment.
+    assert [type(action) for action in driver.connect().actions] == [Close]
+    assert driver.session.state is S.WAITING
+
+
+def test_an_unanswered_request_ends_the_connection_and_is_made_again() -> None:
+    driver = started()
+    driver.connect()
+    driver.news()
+    step = driver.wait()
+    assert [type(event) for event in step.events] == [RequestTimedOut, Disconnected]
+    assert [type(action) for action in step.actions] == [Close]
+    driver.redial()
+    assert [request["method"] for request in requests(driver.connect())] == ["sub_orders"]
+
+
+def test_a_half_open_connection_is_replaced() -> None:
+    driver = connected()
+    lost = driver.now
+    while driver.session.state is S.CONNECTED:
+        driver.wait()
+    assert driver.now == lost + 30.0
+    assert Disconnected(Failure(FailureKind.PONG_TIMEOUT), 0.25, 1, 1) in driver.events
+
+
+def test_an_idle_account_alone_never_causes_a_reconnect() -> None:
+    driver = connected()
+    for _ in range(1000):
+        for action in driver.wait().actions:
+            assert isinstance(action, SendPing)
+            driver.take(driver.session.pong_received(action.payload, driver.now + 0.1))
+    assert driver.news() == []
+    assert driver.now > 10_000
+
+
+# The token.
+
+
+@pytest.mark.parametrize("failure", [HTTP_401, HTTP_403])
+def test_a_refused_fixed_token_ends_the_feed(failure: Failure) -> None:
+    driver = started()
+    step = driver.fail(failure)
+    assert step == Step((Disconnected(failure, None, 0, 0), Closed(failure)), (), None)
+    assert driver.session.state is S.CLOSED
+
+
+def test_a_token_callable_is_asked_before_every_dial() -> None:
+    driver = started(token=None)
+    assert driver.step.actions == (FetchToken(),)
+    [connect] = driver.take(driver.session.token_obtained(Token("one"), driver.now)).actions
+    assert isinstance(connect, Connect)
+    assert connect.token == Token("one")
+    driver.up()
+    driver.lose()
+    driver.redial()
+    assert driver.step.actions == (FetchToken(),)
+
+
+@pytest.mark.parametrize("failure", [HTTP_401, HTTP_403])
+def test_a_refused_token_is_replaced_by_a_different_one_once(failure: Failure) -> None:
+    driver = started(token=None)
+    driver.take(driver.session.token_obtained(Token("old"), driver.now))
+    assert driver.fail(failure).deadline is not None
+    driver.redial()
+    [connect] = driver.take(driver.session.token_obtained(Token("new"), driver.now)).actions
+    assert isinstance(connect, Connect)
+    driver.news()
+    driver.fail(failure)
+    assert [type(event) for event in driver.news()] == [Disconnected, Closed]
+    assert driver.session.state is S.CLOSED
+
+
+def test_the_same_token_again_ends_the_feed_without_a_dial() -> None:
+    driver = started(token=None)
+    driver.take(driver.session.token_obtained(Token("old"), driver.now))
+    driver.fail(HTTP_403)
+    driver.redial()
+    step = driver.take(driver.session.token_obtained(Token("old"), driver.now))
+    assert step.actions == ()
+    assert Closed(HTTP_403) in step.events
+
+
+def test_a_connection_that_was_made_allows_a_fresh_try_again() -> None:
+    driver = started(token=None)
+    for number in range(3):
+        driver.take(driver.session.token_obtained(Token(f"old{number}"), driver.now))
+        driver.fail(HTTP_401)
+        driver.redial()
+        driver.take(driver.session.token_obtained(Token(f"new{number}"), driver.now))
+        driver.up()
+        driver.lose()
+        driver.redial()
+    assert driver.session.state is S.FETCHING_TOKEN
+
+
+def test_a_callable_that_fails_or_hangs_is_tried_again() -> None:
+    driver = started(token=None)
+    driver.take(driver.session.token_failed("OSError", driver.now))
+    driver.redial()
+    step = driver.wait()
+    assert [type(action) for action in step.actions] == [Close]
+    reasons = [event.reason for event in driver.news() if isinstance(event, Disconnected)]
+    assert [(reason.kind, reason.detail) for reason in reasons] == [
+        (FailureKind.TOKEN, "OSError"),
+        (FailureKind.TOKEN, "it took too long"),
+    ]
+
+
+def test_a_server_that_repeats_the_token_does_not_get_it_into_an_event() -> None:
+    driver = started()
+    [request] = requests(driver.connect())
+    driver.receive(f"hello {TOKEN}")
+    driver.receive(f'{{"method":"{TOKEN}"}}')
+    driver.receive(f'{{"method":"sub_orders","ts":1,"data":{{"id":"{TOKEN}"}}}}')
+    driver.receive(ack({"id": "77", "method": "x"}, msg=TOKEN))
+    driver.receive(f'{{"id":"{TOKEN}","method":"{TOKEN}","code":1}}')
+    driver.receive(ack(request, code=1, msg=TOKEN))
+    driver.take(driver.session.connection_lost(1008, f"bad {TOKEN}", driver.now))
+    driver.redial()
+    assert len(driver.events) == 8
+    assert TOKEN not in repr(driver.events)
+    assert TOKEN not in repr(driver.step)
+
+
+# The end.
+
+
+def reach(state: S) -> Driver:
+    driver = Driver(token=None if state is S.FETCHING_TOKEN else TOKEN)
+    if state is not S.NEW:
+        driver.start()
+    if state is S.CONNECTED:
+        driver.connect()
+    if state is S.WAITING:
+        driver.fail()
+    if state is S.CLOSED:
+        driver.take(driver.session.close(driver.now))
+    driver.news()
+    assert driver.session.state is state
+    return driver
+
+
+@pytest.mark.parametrize("state", S)
+def test_close_ends_everything_from_any_state_and_is_idempotent(state: S) -> None:
+    driver = reach(state)
+    step = driver.take(driver.session.close(driver.now))
+    assert driver.session.state is S.CLOSED
+    assert step.deadline is None
+    open_ended = state in {S.FETCHING_TOKEN, S.CONNECTING, S.CONNECTED}
+    assert step.actions == ((Close(1000, "", 5.0),) if open_ended else ())
+    assert step.events == (() if state is S.CLOSED else (Closed(None),))
+    assert driver.session.close(driver.now) == Step()
+
+
+def test_nothing_comes_of_what_arrives_after_the_end() -> None:
+    driver = connected()
+    driver.session.close(driver.now)
+    for step in (
+        driver.session.message_received(order(), driver.now),
+        driver.session.pong_received(b"1", driver.now),
+        driver.session.connection_lost(1000, "", driver.now),
+        driver.session.connection_failed(REFUSED, driver.now),
+        driver.session.token_obtained(Token("x"), driver.now),
+        driver.session.token_failed("x", driver.now),
+        driver.session.deadline_reached(driver.now + 1e6),
+        driver.session.reading_paused(driver.now),
+        driver.session.reading_resumed(driver.now),
+    ):
+        assert step == Step()
+    assert [type(action) for action in driver.connect().actions] == [Close]
+
+
+def feed(driver: Driver, by: I) -> Step:
+    session, now = driver.session, driver.now
+    match by:
+        case I.START:
+            return session.start(now)
+        case I.TOKEN_OBTAINED:
+            return session.token_obtained(Token("other"), now)
+        case I.TOKEN_FAILED:
+            return session.token_failed("OSError", now)
+        case I.CONNECTION_MADE:
+            return session.connection_made(now)
+        case I.CONNECTION_FAILED:
+            return session.connection_failed(REFUSED, now)
+        case I.MESSAGE_RECEIVED:
+            return session.message_received(order(), now)
+        case I.PONG_RECEIVED:
+            return session.pong_received(b"1", now)
+        case I.READING_PAUSED:
+            return session.reading_paused(now)
+        case I.READING_RESUMED:
+            return session.reading_resumed(now)
+        case I.CONNECTION_LOST:
+            return session.connection_lost(None, "", now)
+        case I.DEADLINE_REACHED:
+            return session.deadline_reached(now + 1000.0)
+        case I.SUBSCRIBE:
+            return session.subscribe(BALANCE, now)
+        case I.UNSUBSCRIBE:
+            return session.unsubscribe(ORDERS, now)
+        case I.CLOSE:
+            return session.close(now)
+
+
+@pytest.mark.parametrize(("state", "by"), list(product(S, I)))
+def test_every_state_takes_the_inputs_of_the_table_and_no_other(state: S, by: I) -> None:
+    driver = reach(state)
+    if by in TRANSITIONS[state]:
+        feed(driver, by)
+        assert driver.session.state in TRANSITIONS[state][by]
+    else:
+        with pytest.raises(LocalProtocolError) as caught:
+            feed(driver, by)
+        assert caught.value.input == by.value
+        assert state.value in caught.value.state
+        assert driver.session.state is state
+
+
+def test_reading_that_was_paused_stays_paused_on_the_next_connection() -> None:
+    driver = connected()
+    driver.take(driver.session.reading_paused(driver.now))
+    driver.lose()
+    driver.redial()
+    driver.connect()
+    for _ in range(20):
+        driver.wait()
+    assert driver.session.state is S.CONNECTED
+    driver.take(driver.session.reading_resumed(driver.now))
+    while driver.session.state is S.CONNECTED:
+        driver.wait()
+    assert isinstance(driver.events[-1], Disconnected)
+
+
+def test_an_early_call_of_deadline_reached_does_nothing() -> None:
+    for state in S:
+        driver = reach(state)
+        before = driver.session.deadline_reached(driver.now)
+        assert driver.session.deadline_reached(driver.now) == before
+        assert before.events == before.actions == ()
+
+
+def script(session: Session, seed: int) -> list[Step]:
+    """A random life, as a list of what it led to."""
+    source = random.Random(seed)
+    now, steps = 0.0, [session.start(0.0)]
+    asked: list[dict[str, str]] = []
+    for _ in range(200):
+        now += source.choice([0.0, 0.1, 5.0, 40.0])
+        by = source.choice([entry for entry in TRANSITIONS[session.state] if entry is not I.CLOSE])
+        driver = Driver()
+        driver.session, driver.now = session, now
+        if by is I.MESSAGE_RECEIVED:
+            frame = source.choice([order(), balance(), "ping", "junk", *map(ack, asked)])
+            steps.append(session.message_received(frame, now))
+        else:
+            steps.append(feed(driver, by))
+        asked += requests(steps[-1])
+    return steps
+
+
+@given(st.integers())
+def test_same_inputs_same_clock_same_seed_same_steps(seed: int) -> None:
+    runs = [
+        script(Session([ORDERS], token=Token(TOKEN), jitter=random.Random(seed).random), seed)
+        for _ in range(2)
+    ]
+    assert runs[0] == runs[1]
+    assert not any(
+        isinstance(action, SendText) and TOKEN in action.text
+        for step in runs[0]
+        for action in step.actions
+    )

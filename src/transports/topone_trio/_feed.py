@@ -239,14 +239,14 @@ class Feed:
         try:
             async with self._open_websocket(connect, self._on_pong) as websocket:
                 is_open = True
-                self._take(self._session.connection_made(trio.current_time()))
-                try:
+                # From here on a Close ends the conversation, and the connection afterwards.
+                with trio.CancelScope() as self._scope:
+                    self._take(self._session.connection_made(trio.current_time()))
                     async with trio.open_nursery() as nursery:
                         nursery.start_soon(self._write, websocket)
                         await self._read(websocket)
                         nursery.cancel_scope.cancel()
-                finally:
-                    await self._part(websocket)
+                await self._part(websocket)
         except Exception as error:
             if is_open:
                 raise
@@ -292,5 +292,5 @@ class Feed:
         """The closing handshake, if the session asked for one."""
         if self._close is None or not self._close.timeout:
             return
-        with trio.move_on_after(self._close.timeout, shield=True), suppress(ConnectionEnded):
+        with trio.move_on_after(self._close.timeout), suppress(ConnectionEnded):
             await websocket.close(self._close.code, self._close.reason)

@@ -1,7 +1,7 @@
 """A WebSocket as the feed wants it, and the one it gets by default. All that knows trio-websocket is here."""
 
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Protocol
 
@@ -55,33 +55,6 @@ OpenWebSocket = Callable[
 """``open_websocket(connect, on_pong)``: an async context manager that dials as ``connect`` says and drops the connection
 at once on leaving. A dial that fails raises ``topone_proto.ConnectionFailed``, or any exception that
 ``topone_proto.failure_from_exception`` can tell from others."""
-
-
-class _Stream(trio.abc.Stream):
-    """The stream below, and a way to see it end: trio-websocket waits for ever if that happens in the handshake."""
-
-    def __init__(self, stream: trio.abc.Stream) -> None:
-        self._stream = stream
-        self.ended = trio.Event()
-
-    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
-        try:
-            data = await self._stream.receive_some(max_bytes)
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
-            self.ended.set()
-            raise
-        if not data:
-            self.ended.set()
-        return data
-
-    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        await self._stream.send_all(data)
-
-    async def wait_send_all_might_not_block(self) -> None:
-        await self._stream.wait_send_all_might_not_block()
-
-    async def aclose(self) -> None:
-        await self._stream.aclose()
 
 
 class _TrioWebSocket:
@@ -143,8 +116,38 @@ async def _dial_stream(connect: Connect, ssl_context: ssl.SSLContext | None) -> 
         https_compatible=True,
     )
     # Now, where its failure can be told from one of the WebSocket handshake.
-    await stream.do_handshake()
+    try:
+        await stream.do_handshake()
+    except BaseException:
+        await trio.aclose_forcefully(stream)
+        raise
     return stream
+
+
+class _Background:
+    """The nursery that trio-websocket gets for its reader task.
+
+    Whatever that task fails with says how the connection failed, and belongs neither into an ``ExceptionGroup`` nor
+    into the application's nursery.
+    """
+
+    def __init__(self, nursery: trio.Nursery, handshake: trio.CancelScope) -> None:
+        self._nursery = nursery
+        self._handshake = handshake
+        self.error: Exception | None = None
+
+    def start_soon(self, function: Callable[..., Awaitable[object]], *args: object) -> None:
+        self._nursery.start_soon(self._run, function, args)
+
+    async def _run(
+        self, function: Callable[..., Awaitable[object]], args: tuple[object, ...]
+    ) -> None:
+        try:
+            await function(*args)
+        except Exception as error:  # noqa: BLE001 - of trio-websocket, of wsproto or of h11 below
+            self.error = error
+        # In the handshake nobody else would notice; later, reading ends because this task has closed its channel.
+        self._handshake.cancel()
 
 
 @asynccontextmanager
@@ -155,40 +158,36 @@ async def open_websocket(
     ssl_context: ssl.SSLContext | None = None,
 ) -> AsyncIterator[WebSocket]:
     """Dial with trio-websocket. It sends no pings of its own, follows no redirect and adds no ``Origin``."""
-    stream = _Stream(await _dial_stream(connect, ssl_context))
-    failure = Failure(FailureKind.NOT_WEBSOCKET, "the server hung up in the handshake")
-    is_open = False
+    stream = await _dial_stream(connect, ssl_context)
+    connection: WebSocketConnection | None = None
     try:
         async with trio.open_nursery() as nursery:
             with trio.CancelScope() as handshake:
-                nursery.start_soon(_cancel_after, stream.ended, handshake)
-                try:
-                    connection = await wrap_client_stream(
-                        nursery,
-                        stream,  # type: ignore[arg-type]  # any trio.abc.Stream will do: see its documentation
-                        connect.endpoint.authority,
-                        connect.target(),
-                        extra_headers=[(k.encode(), v.encode()) for k, v in connect.endpoint.headers],
-                        max_message_size=connect.max_frame_size,
-                        receive_buffer_size=_RECEIVE_BYTES,
-                    )
-                    is_open = True
-                except ConnectionRejected as rejected:
-                    failure = failure_from_response(
-                        rejected.status_code,
-                        [(k.decode("latin-1"), v.decode("latin-1")) for k, v in rejected.headers or ()],
-                    )
-                except Exception as error:  # noqa: BLE001 - wsproto raises its own for what is no HTTP
-                    failure = failure_from_exception(error)
-            if is_open:
+                background = _Background(nursery, handshake)
+                connection = await wrap_client_stream(
+                    background,  # type: ignore[arg-type]  # all that it is asked for is start_soon
+                    stream,  # type: ignore[arg-type]  # any trio stream will do: see its documentation
+                    connect.endpoint.authority,
+                    connect.target(),
+                    extra_headers=[(k.encode(), v.encode()) for k, v in connect.endpoint.headers],
+                    max_message_size=connect.max_frame_size,
+                    receive_buffer_size=_RECEIVE_BYTES,
+                )
+            if connection is not None:
                 yield _TrioWebSocket(connection, nursery, on_pong)
             nursery.cancel_scope.cancel()
     finally:
         await trio.aclose_forcefully(stream)
-    if not is_open:
-        raise ConnectionFailed(failure)
+    if connection is None:
+        raise ConnectionFailed(_failure_of(background.error))
 
 
-async def _cancel_after(event: trio.Event, scope: trio.CancelScope) -> None:
-    await event.wait()
-    scope.cancel()
+def _failure_of(error: Exception | None) -> Failure:
+    if error is None:
+        return Failure(FailureKind.NOT_WEBSOCKET, "the server hung up in the handshake")
+    if isinstance(error, ConnectionRejected):
+        headers = error.headers or ()
+        return failure_from_response(
+            error.status_code, [(k.decode("latin-1"), v.decode("latin-1")) for k, v in headers]
+        )
+    return failure_from_exception(error)

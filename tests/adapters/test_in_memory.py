@@ -1,0 +1,260 @@
+"""The adapters without any socket: ``open_websocket`` plugs an in-memory pair to the gateway core in."""
+
+import asyncio
+import queue
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+
+import topone_asyncio
+import topone_threads
+import topone_trio
+import trio
+
+from topone_proto import (
+    BALANCE,
+    ORDERS,
+    Balance,
+    Connect,
+    Connected,
+    ConnectionEnded,
+    ConnectionFailed,
+    Disconnected,
+    Event,
+    FeedFailed,
+    Gap,
+    Order,
+    SessionConfig,
+    Subscribed,
+    failure_from_response,
+)
+from topone_proto.gateway import (
+    Accept,
+    ClosePeer,
+    DropConnections,
+    Gateway,
+    GatewayConfig,
+    GatewayStep,
+    Reject,
+    ResetPeer,
+    SendFrame,
+    SendPing,
+)
+
+TOKEN = "demo"
+CONFIG = SessionConfig(retry_first=1e-6, retry_base=1e-6, retry_cap=1e-6, ping_interval=0.01)
+URL = "wss://exchange.example/ws/user/"
+
+END = None
+"""What stands in a peer's queue for a connection that has ended."""
+
+
+class Exchange:
+    """A gateway whose peers are queues. Time stands still in it: nothing here is timed."""
+
+    def __init__(self) -> None:
+        self.gateway = Gateway({TOKEN: "account"}, config=GatewayConfig(ping_interval=None))
+        self.puts: dict[int, Callable[[str | None], object]] = {}
+        self.pings = 0
+
+    def dial(self, connect: Connect, put: Callable[[str | None], object]) -> int:
+        step = self.gateway.handshake(connect.target(), connect.endpoint.headers, 0.0)
+        [answer] = step.actions
+        if isinstance(answer, Reject):
+            raise ConnectionFailed(failure_from_response(answer.status, answer.headers))
+        assert isinstance(answer, Accept)
+        self.puts[answer.peer] = put
+        return answer.peer
+
+    def carry_out(self, step: GatewayStep) -> None:
+        for action in step.actions:
+            match action:
+                case SendFrame(peer=peer, text=text):
+                    self.puts[peer](text)
+                case ClosePeer(peer=peer) | ResetPeer(peer=peer):
+                    self.puts.pop(peer)(END)
+                case SendPing() | _:
+                    raise AssertionError(action)
+
+    def send(self, peer: int, text: str) -> None:
+        if peer not in self.puts:
+            raise ConnectionEnded
+        self.carry_out(self.gateway.message_received(peer, text, 0.0))
+
+    def leave(self, peer: int) -> None:
+        if self.puts.pop(peer, None) is not None:
+            self.gateway.disconnected(peer, 0.0)
+
+    def publish(self, update: Order | Balance) -> None:
+        self.carry_out(self.gateway.publish("account", update, 0.0))
+
+    def drop(self) -> None:
+        self.carry_out(self.gateway.inject(DropConnections(), 0.0))
+
+
+class Peer:
+    """What the three kinds of in-memory WebSocket share."""
+
+    def __init__(self, exchange: Exchange, number: int, on_pong: Callable[[bytes], object]) -> None:
+        self.exchange = exchange
+        self.number = number
+        self.on_pong = on_pong
+
+    @staticmethod
+    def checked(frame: str | None) -> str:
+        if frame is END:
+            raise ConnectionEnded
+        return frame
+
+    def ping(self, payload: bytes) -> None:
+        self.exchange.pings += 1
+        self.on_pong(payload)
+
+
+class TrioPeer(Peer):
+    frames: trio.MemoryReceiveChannel[str | None]
+
+    async def receive(self) -> str:
+        return self.checked(await self.frames.receive())
+
+    async def send_text(self, text: str) -> None:
+        self.exchange.send(self.number, text)
+
+    async def send_ping(self, payload: bytes) -> None:
+        self.ping(payload)
+
+    async def close(self, code: int, reason: str) -> None:
+        self.exchange.leave(self.number)
+
+
+class AsyncioPeer(Peer):
+    frames: "asyncio.Queue[str | None]"
+
+    async def receive(self) -> str:
+        return self.checked(await self.frames.get())
+
+    async def send_text(self, text: str) -> None:
+        self.exchange.send(self.number, text)
+
+    async def send_ping(self, payload: bytes) -> None:
+        self.ping(payload)
+
+    async def close(self, code: int, reason: str) -> None:
+        self.exchange.leave(self.number)
+
+
+WHOLE_WAY = [
+    Connected(1),
+    Subscribed(BALANCE, 1561948335075, 1),
+    Subscribed(ORDERS, 1561948335075, 1),
+    "Disconnected",
+    Connected(2),
+    Subscribed(BALANCE, 1561948335075, 2),
+    Gap(BALANCE, 1561948335075, 1561948335075, 2),
+    Subscribed(ORDERS, 1561948335075, 2),
+    Gap(ORDERS, 1561948335075, 1561948335075, 2),
+]
+
+
+def noted(event: Event) -> object:
+    return "Disconnected" if isinstance(event, Disconnected) else event
+
+
+def test_trio() -> None:
+    exchange = Exchange()
+
+    @asynccontextmanager
+    async def open_websocket(
+        connect: Connect, on_pong: Callable[[bytes], object]
+    ) -> AsyncIterator[TrioPeer]:
+        send, receive = trio.open_memory_channel[str | None](100)
+        peer = TrioPeer(exchange, exchange.dial(connect, send.send_nowait), on_pong)
+        peer.frames = receive
+        with send, receive:
+            yield peer
+        exchange.leave(peer.number)
+
+    async def main() -> None:
+        log: list[object] = []
+        async with topone_trio.open_feed(
+            token=TOKEN, url=URL, config=CONFIG, open_websocket=open_websocket
+        ) as feed:
+            async for event in feed:
+                log.append(noted(event))
+                if len(log) == 3:
+                    exchange.drop()
+                if len(log) == len(WHOLE_WAY):
+                    break
+        assert log == WHOLE_WAY
+        async with topone_trio.open_feed(
+            token="wrong", url=URL, open_websocket=open_websocket
+        ) as feed:
+            try:
+                async for _ in feed:
+                    pass
+            except FeedFailed as error:
+                assert error.failure.status == 401  # noqa: PT017 - no pytest.raises around a loop
+            else:
+                raise AssertionError
+
+    trio.run(main)
+    assert not exchange.puts
+
+
+def test_asyncio() -> None:
+    exchange = Exchange()
+
+    @asynccontextmanager
+    async def open_websocket(
+        connect: Connect, on_pong: Callable[[bytes], object]
+    ) -> AsyncIterator[AsyncioPeer]:
+        frames: asyncio.Queue[str | None] = asyncio.Queue()
+        peer = AsyncioPeer(exchange, exchange.dial(connect, frames.put_nowait), on_pong)
+        peer.frames = frames
+        yield peer
+        exchange.leave(peer.number)
+
+    async def main() -> None:
+        log: list[object] = []
+        async with topone_asyncio.open_feed(
+            token=TOKEN, url=URL, config=CONFIG, open_websocket=open_websocket
+        ) as feed:
+            async for event in feed:
+                log.append(noted(event))
+                if len(log) == 3:
+                    exchange.drop()
+                if len(log) == len(WHOLE_WAY):
+                    break
+        assert log == WHOLE_WAY
+        async with topone_asyncio.open_feed(
+            token="wrong", url=URL, open_websocket=open_websocket
+        ) as feed:
+            try:
+                async for _ in feed:
+                    pass
+            except FeedFailed as error:
+                assert error.failure.status == 401  # noqa: PT017 - no pytest.raises around a loop
+            else:
+                raise AssertionError
+
+    asyncio.run(main(), debug=True)
+    assert not exchange.puts
+
+
+class ThreadsPeer(Peer):
+    frames: "queue.SimpleQueue[str | None]"
+
+    def receive(self) -> str:
+        return self.checked(self.frames.get())
+
+    def send_text(self, text: str) -> None:
+        self.exchange.send(self.number, text)
+
+    def send_ping(self, payload: bytes) -> None:
+        self.ping(payload)
+
+    def close(self, code: int, reason: str) -> None:
+        self.exchange.leave(self.number)
+        self.frames.put(END)
+
+    def abort(self) -> None:
+        self.frames.put(END)

@@ -60,7 +60,7 @@ class Driver:
         jitter: Callable[[], float] = lambda: 0.5,
     ) -> None:
         self.session = Session(
-            topics, token=token and Token(token) or None, config=config, jitter=jitter
+            topics, token=None if token is None else Token(token), config=config, jitter=jitter
         )
         self.now = 1000.0
         self.events: list[Event] = []
@@ -706,7 +706,7 @@ def test_an_early_call_of_deadline_reached_does_nothing() -> None:
         driver = reach(state)
         before = driver.session.deadline_reached(driver.now)
         assert driver.session.deadline_reached(driver.now) == before
-        assert before.events == before.actions == ()
+        assert (before.events, before.actions) == ((), ())
 
 
 def script(session: Session, seed: int) -> list[Step]:

@@ -51,9 +51,9 @@ class Token:
 
     def redact(self, text: str) -> str:
         """``text`` without this token, plain or as it is written in a URL."""
-        secret = self.__secret
-        if isinstance(secret, str) and secret:  # what else was wrapped is never dialled, and in no text
-            for spelling in (secret, _quoted(secret), quote(secret, safe="")):
+        # What is no token is never dialled with, so it comes back in no text.
+        if _is_token(self.__secret):
+            for spelling in (self.__secret, _quoted(self.__secret), quote(self.__secret, safe="")):
                 text = text.replace(spelling, _HIDDEN)
         return text
 
@@ -89,7 +89,7 @@ def conceal(token: "str | Token | _Source", url: str) -> "tuple[Token | _Source,
     is wrong with either is found out later, by ``Token.require_usable`` and by ``Endpoint``.
     """
     wrapped = token if isinstance(token, Token) or callable(token) else Token(token)
-    if isinstance(url, str):
+    if isinstance(url, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # not every caller has a type checker
         url = _TOKEN_IN_URL.sub(rf"\1{_HIDDEN}", url)
     return wrapped, url
 

@@ -46,8 +46,8 @@ DEFAULT_MARKETS: Final[Mapping[str, Market]] = {
 }
 DEFAULT_BALANCES: Final[Mapping[str, Decimal]] = {
     "BTC": Decimal("12.5"),
-    "ETH": Decimal("180"),
-    "USDT": Decimal("95000"),
+    "ETH": Decimal(180),
+    "USDT": Decimal(95000),
 }
 
 
@@ -104,15 +104,18 @@ class LivingAccount:
             ConfigurationError: the rate is negative or not finite.
         """
         if not (isfinite(rate) and rate >= 0):
-            raise ConfigurationError(setting="rate", problem=f"{rate!r} is no rate", remedy="use 0 or more per second")
-        self._random = seed if isinstance(seed, Random) else Random(seed)
+            raise ConfigurationError(
+                setting="rate", problem=f"{rate!r} is no rate", remedy="use 0 or more per second"
+            )
+        self._random = seed if isinstance(seed, Random) else Random(seed)  # noqa: S311 - to be repeated, not to be secret
         self._rate = rate
         self._start = now
         self._start_time = start_time
         self._markets = dict(DEFAULT_MARKETS if markets is None else markets)
         self._prices = {name: market.price for name, market in self._markets.items()}
         self._funds = {
-            asset: _Funds(amount) for asset, amount in (DEFAULT_BALANCES if balances is None else balances).items()
+            asset: _Funds(amount)
+            for asset, amount in (DEFAULT_BALANCES if balances is None else balances).items()
         }
         for name in self._markets:
             for asset in name.split("/"):
@@ -129,7 +132,10 @@ class LivingAccount:
     @property
     def balances(self) -> dict[str, Balance]:
         """Every asset's balance as it is now, by asset."""
-        return {asset: Balance(asset, funds.available, funds.freeze) for asset, funds in self._funds.items()}
+        return {
+            asset: Balance(asset, funds.available, funds.freeze)
+            for asset, funds in self._funds.items()
+        }
 
     @property
     def orders(self) -> dict[int, Order]:
@@ -171,7 +177,9 @@ class LivingAccount:
                 changes += self._live(moment)
         return ExchangeStep(tuple(changes), self._next_event)
 
-    def place(self, market: str, side: Side, amount: Decimal, now: float, *, price: Decimal | None = None) -> ExchangeStep:
+    def place(
+        self, market: str, side: Side, amount: Decimal, now: float, *, price: Decimal | None = None
+    ) -> ExchangeStep:
         """Place an order: a limit order at ``price``, a market order without one. Nothing is filled yet.
 
         Raises:
@@ -180,7 +188,8 @@ class LivingAccount:
         """
         if market not in self._markets or amount <= 0 or (price is not None and price <= 0):
             raise LocalProtocolError(
-                state="open for orders", input=f"an order of {amount} at {price} on {market}",
+                state="open for orders",
+                input=f"an order of {amount} at {price} on {market}",
                 remedy=f"trade positive amounts at positive prices on {', '.join(self._markets)}",
             )
         with localcontext(_EXACT):
@@ -193,22 +202,35 @@ class LivingAccount:
             hold = amount * unit_hold
             if hold > funds.available:
                 raise LocalProtocolError(
-                    state=f"{funds.available} is available", input=f"freezing {hold}", remedy="place a smaller order"
+                    state=f"{funds.available} is available",
+                    input=f"freezing {hold}",
+                    remedy="place a smaller order",
                 )
             funds.available -= hold
             funds.freeze += hold
             self._last_id += 1
             time = self._time(now)
             order = Order(
-                id=self._last_id, market=market, type=OrderType.MARKET if price is None else OrderType.LIMIT, side=side,
-                status=OrderStatus.PENDING, price=_ZERO if price is None else price, amount=amount, left=amount,
-                deal_stock=_ZERO, deal_money=_ZERO, create_time=time, update_time=time,
+                id=self._last_id,
+                market=market,
+                type=OrderType.MARKET if price is None else OrderType.LIMIT,
+                side=side,
+                status=OrderStatus.PENDING,
+                price=_ZERO if price is None else price,
+                amount=amount,
+                left=amount,
+                deal_stock=_ZERO,
+                deal_money=_ZERO,
+                create_time=time,
+                update_time=time,
             )
             self._open[order.id] = order
             self._unit_hold[order.id] = unit_hold
             return self._changed(order, stock if side is Side.SELL else money)
 
-    def fill(self, order_id: int, amount: Decimal, now: float, *, price: Decimal | None = None) -> ExchangeStep:
+    def fill(
+        self, order_id: int, amount: Decimal, now: float, *, price: Decimal | None = None
+    ) -> ExchangeStep:
         """Fill ``amount`` of an open order at ``price``, by default a limit order's own or the market's.
 
         Raises:
@@ -222,7 +244,8 @@ class LivingAccount:
             worse = price > unit_hold if order.is_buy else price < (order.price or _ZERO)
             if not _ZERO < amount <= self._left(order) or price <= 0 or worse:
                 raise LocalProtocolError(
-                    state=f"{order.left} of the order is left at {order.price}", input=f"a fill of {amount} at {price}",
+                    state=f"{order.left} of the order is left at {order.price}",
+                    input=f"a fill of {amount} at {price}",
                     remedy="fill no more than is left, at a price that the order accepts",
                 )
             stock, money = self._funds[order.stock], self._funds[order.money]
@@ -236,8 +259,11 @@ class LivingAccount:
             left = self._left(order) - amount
             order = self._put(
                 evolve(
-                    order, left=left, deal_stock=order.deal_stock + amount,
-                    deal_money=order.deal_money + amount * price, update_time=self._time(now),
+                    order,
+                    left=left,
+                    deal_stock=order.deal_stock + amount,
+                    deal_money=order.deal_money + amount * price,
+                    update_time=self._time(now),
                     status=OrderStatus.PENDING if left else OrderStatus.COMPLETED,
                 )
             )
@@ -257,8 +283,11 @@ class LivingAccount:
             self._funds[asset].available += hold
             order = self._put(
                 evolve(
-                    order, update_time=self._time(now),
-                    status=OrderStatus.PARTIAL_CANCELED if order.deal_stock else OrderStatus.CANCELED,
+                    order,
+                    update_time=self._time(now),
+                    status=OrderStatus.PARTIAL_CANCELED
+                    if order.deal_stock
+                    else OrderStatus.CANCELED,
                 )
             )
             return self._changed(order, asset)
@@ -302,7 +331,11 @@ class LivingAccount:
         left = self._left(order)
         lots = int(left // market.lot)
         # Half of the fills complete the order.
-        amount = left if lots < 2 or self._random.random() < 0.5 else market.lot * self._random.randint(1, lots - 1)
+        amount = (
+            left
+            if lots < 2 or self._random.random() < 0.5
+            else market.lot * self._random.randint(1, lots - 1)
+        )
         price = self._prices[order.market]
         if order.is_buy:
             price = min(price, self._unit_hold[order.id])
@@ -312,7 +345,9 @@ class LivingAccount:
 
     def _move_prices(self) -> None:
         for name, market in self._markets.items():
-            self._prices[name] = max(market.tick, self._prices[name] + market.tick * self._random.randint(-5, 5))
+            self._prices[name] = max(
+                market.tick, self._prices[name] + market.tick * self._random.randint(-5, 5)
+            )
 
     def _after(self, moment: float) -> float | None:
         return moment + self._random.expovariate(self._rate) if self._rate else None
@@ -324,7 +359,9 @@ class LivingAccount:
         order = self._open.get(order_id)
         if order is None:
             raise LocalProtocolError(
-                state="not open", input=f"a change of order {order_id}", remedy="pick one of open_orders"
+                state="not open",
+                input=f"a change of order {order_id}",
+                remedy="pick one of open_orders",
             )
         return order
 

@@ -128,6 +128,11 @@ class FeedCore(Generic[_Source]):
         return self._closed is not None
 
     @property
+    def waiting(self) -> int:
+        """How many events wait to be taken by ``get``."""
+        return len(self._buffer)
+
+    @property
     def has_events(self) -> bool:
         """True if ``get`` will return something."""
         return len(self._buffer) > 0

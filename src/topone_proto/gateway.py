@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from decimal import Decimal
 from enum import StrEnum
 from math import inf, isfinite
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar, cast
 from urllib.parse import parse_qsl
 
 from attrs import Factory, define, evolve, field, frozen
@@ -38,8 +38,8 @@ __all__ = [
     "AcceptThenClose",
     "AnswerGarbage",
     "Burst",
-    "ClosePeer",
     "CloseConnections",
+    "ClosePeer",
     "DelayAck",
     "DropConnections",
     "DuplicateAck",
@@ -228,7 +228,7 @@ GatewayAction = HandshakeAction | SendFrame | SendPing | SendPong | ClosePeer | 
 
 @value
 class Publication:
-    """One update that was published to one peer on an active subscription, whether or not the peer can still hear it."""
+    """One update published to one peer on an active subscription, whether or not it can still hear it."""
 
     peer: int
     topic: Topic
@@ -345,7 +345,9 @@ class SendRaw:
 
 MALFORMED_FRAME: Final = SendRaw('{"method":"sub_orders","ts":1561948335075,"data":{"id":132991,')
 """A frame that breaks off."""
-UNKNOWN_METHOD_FRAME: Final = SendRaw('{"method":"notice","ts":1561948335075,"data":{"text":"maintenance"}}')
+UNKNOWN_METHOD_FRAME: Final = SendRaw(
+    '{"method":"notice","ts":1561948335075,"data":{"text":"maintenance"}}'
+)
 """A frame whose method nobody has heard of."""
 
 
@@ -454,9 +456,18 @@ _EXAMPLE_ORDER: Final = Order(
     update_time=1522235513.740684,
 )
 _STRANGE_ORDER: Final = evolve(
-    _EXAMPLE_ORDER, id=0, type=OrderType(7), side=Side(9), status=OrderStatus(42), left=Decimal("0E-16")
+    _EXAMPLE_ORDER,
+    id=0,
+    type=OrderType(7),
+    side=Side(9),
+    status=OrderStatus(42),
+    left=Decimal("0E-16"),
 )
-_STRANGE_FIELDS: Final = {"stopPrice": None, "fees": [{"asset": "BTC", "amount": "0.0001"}], "flags": 3}
+_STRANGE_FIELDS: Final = {
+    "stopPrice": None,
+    "fees": [{"asset": "BTC", "amount": "0.0001"}],
+    "flags": 3,
+}
 
 
 def _text(frame: Mapping[str, Any]) -> str:
@@ -464,7 +475,11 @@ def _text(frame: Mapping[str, Any]) -> str:
 
 
 def _balance_data(balance: Balance) -> dict[str, Any]:
-    return {"asset": balance.asset, "available": str(balance.available), "freeze": str(balance.freeze)}
+    return {
+        "asset": balance.asset,
+        "available": str(balance.available),
+        "freeze": str(balance.freeze),
+    }
 
 
 def _order_data(order: Order) -> dict[str, Any]:
@@ -483,7 +498,9 @@ def _order_data(order: Order) -> dict[str, Any]:
         "updateTime": float(order.update_time),
     }
     # str() writes a decimal as the exchange does: plain, but "0E-16" for a zero with sixteen places.
-    return {name: str(v) if isinstance(v, Decimal) else v for name, v in data.items() if v is not None}
+    return {
+        name: str(v) if isinstance(v, Decimal) else v for name, v in data.items() if v is not None
+    }
 
 
 def _topic(update: Balance | Order) -> Topic:
@@ -505,15 +522,17 @@ def _read(frame: str | bytes) -> _Request:
     if frame in {"pong", b"pong"}:
         return _Request(is_pong=True)
     try:
-        members = json.loads(frame)
+        parsed = json.loads(frame)
     except (ValueError, RecursionError):
         return _Request(problem="not JSON")
-    if not isinstance(members, dict):
+    if not isinstance(parsed, dict):
         return _Request(problem="not a JSON object")
+    members = cast("dict[str, Any]", parsed)
     if members.get("method") == "pong" or ("method" not in members and "pong" in members):
         return _Request(is_pong=True)
     identity, method = (
-        members[name] if isinstance(members.get(name), str) and members[name] else None for name in ("id", "method")
+        members[name] if isinstance(members.get(name), str) and members[name] else None
+        for name in ("id", "method")
     )
     if identity is None:
         problem = "id is not a text"
@@ -544,7 +563,7 @@ class _Peer:
     account: str
     token: str = field(repr=False)
     next_ping: float
-    topics: set[Topic] = Factory(set)
+    topics: set[Topic] = Factory(set[Topic])
     is_silent: bool = False
     unanswered_since: float | None = None
     pings: int = 0
@@ -565,7 +584,11 @@ class Gateway:
     """
 
     def __init__(
-        self, tokens: Mapping[str, str] | None = None, *, config: GatewayConfig | None = None, now: float = 0.0
+        self,
+        tokens: Mapping[str, str] | None = None,
+        *,
+        config: GatewayConfig | None = None,
+        now: float = 0.0,
     ) -> None:
         """A gateway without connections.
 
@@ -647,13 +670,13 @@ class Gateway:
             client.unanswered_since = None
         return self._step()
 
-    def ping_received(self, peer: int, payload: bytes, now: float) -> GatewayStep:  # noqa: ARG002
+    def ping_received(self, peer: int, payload: bytes, now: float) -> GatewayStep:  # noqa: ARG002 - as above
         """A WebSocket ping came from ``peer``. Not for transports that answer pings by themselves."""
         if self._listening(peer) is not None:
             self._actions.append(SendPong(peer, payload))
         return self._step()
 
-    def disconnected(self, peer: int, now: float) -> GatewayStep:  # noqa: ARG002
+    def disconnected(self, peer: int, now: float) -> GatewayStep:  # noqa: ARG002 - as above
         """The connection of ``peer`` has ended, by whomever."""
         self._peers.pop(peer, None)
         return self._step()
@@ -682,7 +705,14 @@ class Gateway:
                 self._publish(client, update, now)
         return self._step()
 
-    def close_peer(self, peer: int, now: float, *, code: int = 1001, reason: str = "") -> GatewayStep:  # noqa: ARG002
+    def close_peer(
+        self,
+        peer: int,
+        now: float,  # noqa: ARG002 - every input has a time
+        *,
+        code: int = 1001,
+        reason: str = "",
+    ) -> GatewayStep:
         """Close one connection with a close frame."""
         client = self._listening(peer)
         if client is not None:
@@ -714,12 +744,16 @@ class Gateway:
     # How it is done.
 
     def _step(self) -> GatewayStep:
-        deadlines = [min(client.next_ping, self._pong_deadline(client)) for client in self._clients()]
+        deadlines = [
+            min(client.next_ping, self._pong_deadline(client)) for client in self._clients()
+        ]
         if self._delayed:
             deadlines.append(self._delayed[0][0])
         deadline = min(deadlines, default=_NEVER)
         step = GatewayStep(
-            tuple(self._actions), tuple(self._publications), None if deadline == _NEVER else deadline
+            tuple(self._actions),
+            tuple(self._publications),
+            None if deadline == _NEVER else deadline,
         )
         self._actions.clear()
         self._publications.clear()
@@ -761,7 +795,9 @@ class Gateway:
     def _accept(self, account: str, token: str, now: float) -> None:
         self._last_number += 1
         interval = self._config.ping_interval
-        client = _Peer(self._last_number, account, token, _NEVER if interval is None else now + interval)
+        client = _Peer(
+            self._last_number, account, token, _NEVER if interval is None else now + interval
+        )
         self._peers[client.number] = client
         self._actions.append(Accept(client.number))
         fault = self._dial_faults.strike(lambda fault: isinstance(fault, AcceptThenClose))
@@ -788,7 +824,13 @@ class Gateway:
             data = {"data": {}} if self._config.ok_form else {}
         if isinstance(fault, WrongId):
             identity = fault.id
-        response = {"id": identity, "method": request.method, "code": code, "msg": msg, "ts": self.server_ts(now)}
+        response = {
+            "id": identity,
+            "method": request.method,
+            "code": code,
+            "msg": msg,
+            "ts": self.server_ts(now),
+        }
         frame = SendFrame(client.number, _text(response | data))
         match fault:
             case LoseAck():

@@ -6,7 +6,7 @@ text, enums their numbers or words, topics their names: nothing is lost on the w
 
 from collections.abc import Callable, Mapping
 from decimal import Decimal, InvalidOperation
-from enum import IntEnum, StrEnum
+from enum import StrEnum
 from functools import cache, partial
 from typing import Any, get_args
 
@@ -64,7 +64,7 @@ def _converter() -> Converter:
     converter = Converter()
     converter.register_unstructure_hook(Decimal, str)
     converter.register_structure_hook(Decimal, _decimal)
-    converter.register_unstructure_hook(IntEnum, int)
+    # cattrs takes one of these for a text already.
     converter.register_unstructure_hook(StrEnum, str)
     converter.register_unstructure_hook(Topic, str)
     converter.register_structure_hook(Topic, lambda name, _: Topic(name))

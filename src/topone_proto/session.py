@@ -6,7 +6,7 @@ Everything that outlives one connection is decided here; what happens on one is 
 from collections.abc import Callable, Iterable, Mapping
 from enum import Enum
 from types import MappingProxyType
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import attrs
 
@@ -31,6 +31,7 @@ from topone_proto.events import (
     Unsubscribed,
 )
 from topone_proto.failures import Failure, FailureKind
+from topone_proto.messages import Response
 from topone_proto.step import Step
 from topone_proto.topics import Topic
 
@@ -73,7 +74,7 @@ class SessionInput(Enum):
     CLOSE = "close"
 
 
-_A = TypeVar("_A", bound=attrs.AttrsInstance)
+_A = TypeVar("_A", Malformed, Unrecognised, SubscriptionRejected, Response)
 
 _S = SessionState
 _I = SessionInput
@@ -548,7 +549,11 @@ class Session:
     def _clean(self, event: Event) -> Event:
         """The event without the token, should the server have repeated it to us."""
         match event:
-            case Malformed() | Unrecognised() | SubscriptionRejected():
+            case Malformed():
+                return self._scrub(event)
+            case Unrecognised():
+                return self._scrub(event)
+            case SubscriptionRejected():
                 return self._scrub(event)
             case UnexpectedResponse(response=response):
                 return attrs.evolve(event, response=self._scrub(response))
@@ -556,7 +561,7 @@ class Session:
                 return event
 
     def _scrub(self, anomaly: _A) -> _A:
-        texts = {
+        texts: dict[str, Any] = {
             name: self._redact(text)
             for name, text in attrs.asdict(anomaly, recurse=False).items()
             if isinstance(text, str)

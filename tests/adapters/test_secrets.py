@@ -1,0 +1,229 @@
+"""The token is nowhere: not in a log of any library at any level, not in an exception, its chain or its frames' locals,
+not in an event."""
+
+import io
+import logging
+import ssl
+import traceback
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import topone_asyncio
+import topone_threads
+import topone_trio
+import trustme
+from portals import Open
+from rich.console import Console
+from rich.traceback import Traceback
+from test_scenarios import hanging_up, rest, until
+from topone_simulator import Simulator, run_in_thread
+
+from topone_proto import ConfigurationError, FeedFailed, Gap, SessionConfig, Subscribed, Token
+from topone_proto.gateway import (
+    AnswerGarbage,
+    CloseConnections,
+    DropConnections,
+    Fault,
+    IgnoreHandshake,
+    RefuseHandshake,
+)
+
+# Never a local variable of a test: its own frames are in the tracebacks, too.
+SECRET = "topapi:t0p-s3cr3t-%t0ken"
+IN_URL = "t0p-s3cr3t-%25t0ken"
+
+
+@pytest.fixture
+def logged() -> Iterator[io.StringIO]:
+    """Everything that any logger has to say at any level, also loggers that were made before."""
+    text = io.StringIO()
+    handler = logging.StreamHandler(text)
+    handler.setFormatter(logging.Formatter("%(name)s %(levelname)s %(message)s %(exc_info)s"))
+    root = logging.getLogger()
+    loggers = [root, *(logging.getLogger(name) for name in logging.root.manager.loggerDict)]
+    loggers.append(logging.getLogger("asyncio"))
+    before = [(logger, logger.level, logger.disabled) for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.DEBUG)
+        logger.disabled = False
+    root.addHandler(handler)
+    yield text
+    root.removeHandler(handler)
+    for logger, level, disabled in before:
+        logger.setLevel(level)
+        logger.disabled = disabled
+
+
+def is_clean(text: str) -> bool:
+    return SECRET not in text and IN_URL not in text and "t0p-s3cr3t" not in text
+
+
+def rendered(error: BaseException) -> str:
+    """An exception as the chattiest tools show it."""
+    screen = Console(file=io.StringIO(), width=200)
+    screen.print(
+        Traceback.from_exception(
+            type(error), error, error.__traceback__, show_locals=True, locals_max_length=1000,
+            locals_max_string=100_000,
+        )
+    )  # fmt: skip
+    assert isinstance(screen.file, io.StringIO)
+    python = "".join(traceback.TracebackException.from_exception(error, capture_locals=True).format())
+    return python + screen.file.getvalue() + repr(error) + str(error) + repr(error.__dict__)
+
+
+@pytest.fixture
+def secretive() -> Iterator[Simulator]:
+    with run_in_thread(tokens={SECRET: "account"}) as simulator:
+        yield simulator
+
+
+ONCE = SessionConfig(max_attempts=1, retry_first=1e-6, open_timeout=0.3)
+
+
+def test_a_life_without_trouble(open_feed: Open, secretive: Simulator, logged: io.StringIO) -> None:
+    config = SessionConfig(retry_first=1e-6)
+    with open_feed(url=secretive.url, token=SECRET, config=config) as feed:
+        events = [feed.next() for _ in range(3)]
+        for fault in (DropConnections(), CloseConnections(reason="bye")):
+            secretive.inject(fault)
+            until(feed, Gap, count=2)
+        feed.close()
+        rest(feed)
+    assert len(secretive.handshakes) == 3
+    assert is_clean(repr(events))
+    assert is_clean(logged.getvalue())
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        RefuseHandshake(401, times=None),
+        RefuseHandshake(403, times=None),
+        RefuseHandshake(301, times=None),
+        RefuseHandshake(200, times=None),
+        RefuseHandshake(500, times=None),
+        AnswerGarbage(times=None),
+        IgnoreHandshake(times=None),
+    ],
+    ids=repr,
+)
+def test_a_handshake_that_fails(
+    open_feed: Open, secretive: Simulator, logged: io.StringIO, fault: Fault
+) -> None:
+    secretive.inject(fault)
+    with open_feed(url=secretive.url, token=SECRET, config=ONCE) as feed:
+        assert is_clean(repr(until_the_end(feed)))
+        with pytest.raises(FeedFailed) as caught:
+            feed.next()
+    assert is_clean(rendered(caught.value))
+    assert is_clean(logged.getvalue())
+
+
+def until_the_end(feed: Any) -> list[Any]:
+    events = []
+    while type(events[-1:] and events[-1]).__name__ != "Closed":
+        events.append(feed.next())
+    return events
+
+
+def test_a_connection_that_is_refused_or_hung_up_on(open_feed: Open, logged: io.StringIO) -> None:
+    with hanging_up() as url:
+        urls = [url, "ws://127.0.0.1:1/", "wss://no-such-host.invalid/"]
+        for url in urls:
+            with open_feed(url=url, token=SECRET, config=ONCE) as feed:
+                assert is_clean(repr(until_the_end(feed)))
+                with pytest.raises(FeedFailed) as caught:
+                    feed.next()
+            assert is_clean(rendered(caught.value))
+    assert is_clean(logged.getvalue())
+
+
+def test_tls_that_fails(open_feed: Open, logged: io.StringIO) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    trustme.CA().issue_cert("127.0.0.1").configure_cert(context)
+    with (
+        run_in_thread(ssl_context=context) as simulator,
+        open_feed(url=simulator.url, token=SECRET, config=ONCE) as feed,
+    ):
+        assert is_clean(repr(until_the_end(feed)))
+        with pytest.raises(FeedFailed) as caught:
+            feed.next()
+    assert is_clean(rendered(caught.value))
+    assert is_clean(logged.getvalue())
+
+
+def test_an_error_of_the_application_in_the_middle(
+    open_feed: Open, secretive: Simulator, logged: io.StringIO
+) -> None:
+    with pytest.raises(KeyError) as caught, open_feed(url=secretive.url, token=supply) as feed:
+        until(feed, Subscribed)
+        raise KeyError
+    # The frames of this module's own portals know what they were given; those of the packages do not.
+    assert is_clean(rendered(caught.value))
+    assert is_clean(logged.getvalue())
+
+
+def supply() -> str:
+    return SECRET
+
+
+def fail_to_supply() -> str:
+    raise RuntimeError(SECRET)
+
+
+def test_a_callable_that_talks_while_it_fails(open_feed: Open, logged: io.StringIO) -> None:
+    with open_feed(url="ws://127.0.0.1:1/", token=fail_to_supply, config=ONCE) as feed:
+        assert is_clean(repr(until_the_end(feed)))
+        with pytest.raises(FeedFailed) as caught:
+            feed.next()
+    assert is_clean(rendered(caught.value))
+    assert is_clean(logged.getvalue())
+
+
+@pytest.mark.parametrize("module", [topone_trio, topone_asyncio, topone_threads])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"token": f"{SECRET}\n"},
+        {"token": SECRET, "url": "http://example.org/"},
+        {"token": SECRET, "url": f"wss://example.org/?token={SECRET}"},
+        {"token": SECRET, "url": f"wss://example.org/?x=1&token={IN_URL}&y=2"},
+        {"token": SECRET, "url": "ws://example.org/"},
+        {"token": SECRET, "origin": "a\nb"},
+    ],
+    ids=lambda arguments: "-".join(arguments),
+)
+def test_a_setting_that_cannot_be_used(module: Any, arguments: dict[str, str]) -> None:
+    error = refused(module.open_feed, HIDDEN.setdefault(id(arguments), Hidden(arguments)))
+    assert is_clean(rendered(error))
+
+
+class Hidden:
+    """Arguments that a frame can hold without showing them."""
+
+    def __init__(self, arguments: dict[str, str]) -> None:
+        self.call: Callable[[Any], Any] = lambda function: function(**arguments)
+
+
+HIDDEN: dict[int, Hidden] = {}
+
+
+def refused(function: Callable[..., object], hidden: Hidden) -> BaseException:
+    try:
+        hidden.call(function)
+    except ConfigurationError as error:
+        assert error.__cause__ is None
+        assert error.__context__ is None
+        # Without the frames of this module, which were given the token in clear.
+        assert error.__traceback__ is not None
+        frames = error.__traceback__.tb_next
+        assert frames is not None
+        return error.with_traceback(frames.tb_next)
+    raise AssertionError
+
+
+def test_the_wrapper_is_enough(open_feed: Open, secretive: Simulator) -> None:
+    with open_feed(url=secretive.url, token=Token(SECRET)) as feed:
+        until(feed, Subscribed)

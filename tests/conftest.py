@@ -1,0 +1,14 @@
+"""Settings for every test: how hard the property tests try.
+
+``pytest --hypothesis-profile=deep`` looks for longer than a test run should take.
+"""
+
+import os
+
+from hypothesis import settings
+
+# No deadlines: a test that fails because the machine is busy says nothing about the code.
+settings.register_profile("default", deadline=None)
+settings.register_profile("ci", deadline=None, max_examples=200, derandomize=True, print_blob=True)
+settings.register_profile("deep", deadline=None, max_examples=10_000, print_blob=True)
+settings.load_profile("ci" if os.environ.get("CI") else "default")

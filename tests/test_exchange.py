@@ -1,0 +1,155 @@
+"""The living account: whatever happens to it, its books balance to the last digit."""
+
+from collections import defaultdict
+from decimal import Decimal, localcontext
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from topone_proto.errors import ConfigurationError, LocalProtocolError
+from topone_proto.exchange import DEFAULT_BALANCES, LivingAccount
+from topone_proto.models import Balance, Order, OrderStatus, OrderType, Side
+
+
+def check(account: LivingAccount, known: dict[int, Order], funds: dict[str, Balance]) -> None:
+    """Everything that must hold at any time; ``known`` and ``funds`` are folded from the changes."""
+    assert account.orders == known
+    assert account.balances == funds
+    holds: dict[str, Decimal] = defaultdict(Decimal)
+    moved: dict[str, Decimal] = defaultdict(Decimal)
+    with localcontext(prec=200):
+        for order in known.values():
+            assert order.price is not None
+            assert order.left is not None
+            assert order.deal_stock + order.left == order.amount
+            assert order.left >= 0
+            assert order.update_time >= order.create_time
+            assert bool(order.deal_money) == bool(order.deal_stock)
+            assert order.is_open == (order.id in account.open_orders)
+            match order.status:
+                case OrderStatus.COMPLETED:
+                    assert order.left == 0
+                case OrderStatus.CANCELED:
+                    assert order.deal_stock == 0
+                case OrderStatus.PARTIAL_CANCELED:
+                    assert 0 < order.deal_stock < order.amount
+                case _:
+                    assert order.left > 0
+            limit = order.price * order.deal_stock
+            if order.type is OrderType.LIMIT:
+                assert order.deal_money <= limit if order.is_buy else order.deal_money >= limit
+            if order.is_open:
+                held = account.held(order.id)
+                if order.is_sell:
+                    assert held == order.left
+                elif order.type is OrderType.LIMIT:
+                    assert held == order.left * order.price
+                holds[order.money if order.is_buy else order.stock] += held
+            else:
+                assert account.held(order.id) == 0
+            sign = 1 if order.is_buy else -1
+            moved[order.stock] += sign * order.deal_stock
+            moved[order.money] -= sign * order.deal_money
+        for asset, balance in funds.items():
+            assert balance.available >= 0
+            assert balance.freeze == holds[asset]
+            assert balance.total == DEFAULT_BALANCES[asset] + moved[asset]
+
+
+@given(st.integers(0, 2**32), st.integers(1, 60))
+def test_the_books_balance_after_every_event(seed: int, events: int) -> None:
+    account = LivingAccount(seed, rate=1.0)
+    known: dict[int, Order] = {}
+    funds = account.balances
+    for _ in range(events):
+        assert account.deadline is not None
+        step = account.deadline_reached(account.deadline)
+        assert step.deadline == account.deadline
+        for change in step.changes:
+            if isinstance(change, Order):
+                known[change.id] = change
+            else:
+                assert funds[change.asset] != change
+                funds[change.asset] = change
+        check(account, known, funds)
+
+
+def test_a_life_has_everything_in_it() -> None:
+    account = LivingAccount(5, rate=10.0)
+    changes = account.deadline_reached(100.0).changes
+    orders = [change for change in changes if isinstance(change, Order)]
+    assert {order.status for order in orders} == set(OrderStatus)
+    assert {(order.side, order.type) for order in orders} == {
+        (side, kind) for side in Side for kind in OrderType
+    }
+    assert {order.market for order in orders} == {"ETH/BTC", "BTC/USDT", "ETH/USDT"}
+    assert any(order.is_open and order.deal_stock for order in orders)
+
+
+def test_a_long_life_goes_on_and_stays_bounded() -> None:
+    account = LivingAccount(1, rate=100.0)
+    step = account.deadline_reached(60.0)
+    assert len(step.changes) > 8_000
+    assert len(account.open_orders) <= 12
+    assert len(account.orders) <= 1012
+
+
+@given(st.integers(0, 2**32))
+def test_the_same_seed_lives_the_same_life_however_it_is_called(seed: int) -> None:
+    at_once = LivingAccount(seed, rate=2.0).deadline_reached(20.0)
+    account = LivingAccount(Random(seed), rate=2.0)
+    changes: list[Order | Balance] = []
+    with localcontext(prec=3):  # the caller's own decimal context has no say
+        for now in range(21):
+            changes += account.deadline_reached(now).changes
+    assert tuple(changes) == at_once.changes
+    assert account.deadline == at_once.deadline
+
+
+def test_without_a_rate_nothing_happens() -> None:
+    step = LivingAccount(1).deadline_reached(1e9)
+    assert (step.changes, step.deadline) == ((), None)
+
+
+@pytest.mark.parametrize("rate", [-1.0, float("inf"), float("nan")])
+def test_no_rate(rate: float) -> None:
+    with pytest.raises(ConfigurationError, match="rate"):
+        LivingAccount(1, rate=rate)
+
+
+def test_a_limit_order_by_hand() -> None:
+    account = LivingAccount(1, start_time=1000.0)
+    order, btc = account.place("ETH/BTC", Side.BUY, Decimal(10), 1.0, price=Decimal("0.08")).changes
+    assert isinstance(order, Order)
+    assert btc == Balance("BTC", Decimal("11.70"), Decimal("0.80"))
+    filled, eth, btc = account.fill(order.id, Decimal(4), 2.0, price=Decimal("0.07")).changes
+    assert isinstance(filled, Order)
+    assert filled.status is OrderStatus.PENDING
+    assert (filled.left, filled.deal_stock) == (Decimal(6), Decimal(4))
+    assert filled.deal_money == Decimal("0.28")
+    assert (filled.create_time, filled.update_time) == (1001.0, 1002.0)
+    assert eth == Balance("ETH", Decimal(184), Decimal(0))
+    assert btc == Balance("BTC", Decimal("11.74"), Decimal("0.48"))
+    cancelled, btc = account.cancel(order.id, 3.0).changes
+    assert isinstance(cancelled, Order)
+    assert cancelled.status is OrderStatus.PARTIAL_CANCELED
+    assert btc == Balance("BTC", Decimal("12.22"), Decimal(0))
+
+
+def test_what_cannot_be_done() -> None:
+    account = LivingAccount(1)
+    with pytest.raises(LocalProtocolError, match="freezing"):
+        account.place("ETH/BTC", Side.SELL, Decimal(181), 0.0)
+    with pytest.raises(LocalProtocolError, match="DOGE"):
+        account.place("DOGE/BTC", Side.SELL, Decimal(1), 0.0)
+    order = account.place("ETH/BTC", Side.SELL, Decimal(1), 0.0, price=Decimal("0.09")).changes[0]
+    assert isinstance(order, Order)
+    with pytest.raises(LocalProtocolError, match="a fill"):
+        account.fill(order.id, Decimal(2), 0.0)
+    with pytest.raises(LocalProtocolError, match="a fill"):
+        account.fill(order.id, Decimal(1), 0.0, price=Decimal("0.08"))
+    account.cancel(order.id, 0.0)
+    with pytest.raises(LocalProtocolError, match="not open"):
+        account.cancel(order.id, 0.0)

@@ -1,0 +1,160 @@
+"""A fault proxy on loopback, between an adapter and the simulator: it can pause, reset, swallow, crawl and refuse."""
+
+import asyncio
+import socket
+import struct
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager, suppress
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+class _Link:
+    """One connection through the proxy."""
+
+    def __init__(self, client: asyncio.StreamWriter, server: asyncio.StreamWriter) -> None:
+        self.ends = (client, server)
+
+    def reset(self) -> None:
+        for end in self.ends:
+            connection: socket.socket = end.get_extra_info("socket")
+            # With this, closing sends RST at once, whatever is still unsent.
+            with suppress(OSError):
+                connection.setsockopt(
+                    socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
+                )
+            end.transport.abort()
+
+
+class FaultProxy:
+    """Calls come from the test's thread; everything happens in the proxy's own."""
+
+    def __init__(self, target: str) -> None:
+        self._loop = asyncio.get_running_loop()
+        host, _, rest = target.removeprefix("ws://").partition(":")
+        port, slash, self._path = rest.partition("/")
+        self._path = slash + self._path
+        self._target = (host, int(port))
+        self._links: set[_Link] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._flows = asyncio.Event()
+        self._flows.set()
+        self._swallows = False
+        self._chunk = 65536
+        self._listener: asyncio.Server | None = None
+        self.port = 0
+        self.accepted = 0
+
+    @property
+    def url(self) -> str:
+        return f"ws://127.0.0.1:{self.port}{self._path}"
+
+    async def listen(self) -> None:
+        self._listener = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
+        self.port = self._listener.sockets[0].getsockname()[1]
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        self.accepted += 1
+        try:
+            there, back = await asyncio.open_connection(*self._target)
+        except OSError:
+            writer.transport.abort()
+            return
+        link = _Link(writer, back)
+        self._links.add(link)
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._pump(reader, back))
+                group.create_task(self._pump(there, writer))
+        finally:
+            self._links.discard(link)
+            self._tasks.discard(task)
+            for end in link.ends:
+                end.transport.abort()
+
+    async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+        with suppress(OSError):
+            while data := await source.read(self._chunk):
+                await self._flows.wait()
+                if not self._swallows:
+                    sink.write(data)
+                    await sink.drain()
+            sink.write_eof()
+
+    def _call(self, function: Callable[[], T]) -> T:
+        done: Future[T] = Future()
+        self._loop.call_soon_threadsafe(lambda: done.set_result(function()))
+        return done.result(20.0)
+
+    def pause(self) -> None:
+        """Nothing gets through, in either direction, and nothing is lost."""
+        self._call(self._flows.clear)
+
+    def resume(self) -> None:
+        self._call(self._flows.set)
+
+    def swallow(self) -> None:
+        """A black hole: what is sent is taken and never arrives. Present connections stay like that."""
+        self._swallows = True
+
+    def heal(self) -> None:
+        """New connections get through again; those that were swallowed are beyond help."""
+        self._call(self._reset)
+        self._swallows = False
+
+    def crawl(self) -> None:
+        """One byte at a time, so that every frame arrives in pieces."""
+        self._chunk = 1
+
+    def reset(self) -> None:
+        """Every connection gets a TCP reset."""
+        self._call(self._reset)
+
+    def _reset(self) -> None:
+        for link in list(self._links):
+            link.reset()
+
+    def refuse(self) -> None:
+        """Nobody listens any more; present connections get a reset."""
+        self._call(self._stop_listening)
+
+    def _stop_listening(self) -> None:
+        assert self._listener is not None
+        self._listener.close()
+        self._reset()
+
+    def revive(self) -> None:
+        """Listen again, at the same port."""
+        asyncio.run_coroutine_threadsafe(self.listen(), self._loop).result(20.0)
+
+    async def close(self) -> None:
+        self._flows.set()
+        self._stop_listening()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+@contextmanager
+def fault_proxy(target: str) -> Iterator[FaultProxy]:
+    started: Future[tuple[FaultProxy, Callable[[], object]]] = Future()
+
+    async def main() -> None:
+        proxy, stop, loop = FaultProxy(target), asyncio.Event(), asyncio.get_running_loop()
+        await proxy.listen()
+        started.set_result((proxy, lambda: loop.call_soon_threadsafe(stop.set)))
+        await stop.wait()
+        await proxy.close()
+
+    thread = threading.Thread(target=lambda: asyncio.run(main()))
+    thread.start()
+    proxy, stop = started.result(20.0)
+    try:
+        yield proxy
+    finally:
+        stop()
+        thread.join(20.0)

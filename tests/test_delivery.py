@@ -2,6 +2,7 @@
 
 from decimal import Decimal
 
+import attrs
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -97,7 +98,7 @@ def test_conflating_never_touches_what_is_no_update() -> None:
     assert drain(buffer) == lives
 
 
-EVENTS = st.one_of(
+EVENTS: st.SearchStrategy[OrderUpdate | BalanceUpdate | Connected] = st.one_of(
     st.builds(order, st.integers(0, 3), st.integers(0, 99), st.sampled_from(OrderStatus)),
     st.builds(balance, st.sampled_from(["A", "B"]), st.integers(0, 99)),
     st.builds(Connected, st.integers(0, 9)),
@@ -128,12 +129,19 @@ class Conflating(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.capacity = 5
+        self.clock = 0
         self.buffer = DeliveryBuffer(self.capacity, CONFLATE)
         self.waiting: list[Event] = []
         self.left_out = 0
 
     @rule(event=EVENTS)
-    def put(self, event: Event) -> None:
+    def put(self, event: OrderUpdate | BalanceUpdate | Connected) -> None:
+        # Each with a time of its own, so that no two are equal.
+        self.clock += 1
+        if isinstance(event, Connected):
+            event = Connected(self.clock)
+        else:
+            event = attrs.evolve(event, ts=self.clock)
         self.buffer.put((event,))
         self.waiting.append(event)
 
@@ -146,7 +154,6 @@ class Conflating(RuleBasedStateMachine):
             self.left_out += event.count
             return
         # What was passed over on the way to it was superfluous: a newer one follows, and it was no end of an order.
-        # (The oldest equal one, so that a duplicate passed over counts as such.)
         position = self.waiting.index(event)
         for passed in self.waiting[:position]:
             self.superfluous(passed)

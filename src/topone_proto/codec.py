@@ -277,7 +277,7 @@ _MISSING: Final = re.compile(r"Object missing required field `(.*)`")
 
 
 def _reason_and_path(problem: str) -> tuple[str, str]:
-    """msgspec's "Expected `int`, got `str` - at `$.data.id`", taken apart; a missing field's path names the field."""
+    """A problem such as "Expected `int`, got `str` - at `$.data.id`", in two; a missing field's path names the field."""
     found = _PROBLEM.fullmatch(problem)
     reason, path = found.groups("$") if found is not None else (problem, "$")
     missing = _MISSING.fullmatch(reason)

@@ -346,7 +346,8 @@ class Connection:
         ping = SendPing(self._ping_payload)
         if self._paused:
             return (ping,) if self._last_answer is None else (SendText(self._last_answer), ping)
-        if self._ping_sent_at is None:
+        # A ping that was followed by anything is as good as answered: from now on this one is waited for.
+        if self._ping_sent_at is None or self._last_received > self._ping_sent_at:
             self._ping_sent_at = now
         return (ping,)
 

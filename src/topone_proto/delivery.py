@@ -83,12 +83,13 @@ class _Conflating:
 
     def _append(self, event: Event) -> None:
         key = _key(event)
-        if key is not None:
-            if len(self) >= self._capacity:
-                self._make_room()
+        if len(self) >= self._capacity:
+            self._make_room()
+            if key is not None:
                 self._leave_out(self._newest.get(key))
-            else:
-                self._is_lean = False
+        elif key is not None:
+            self._is_lean = False
+        if key is not None:
             self._newest[key] = self._number
         self._events[self._number] = event
         self._number += 1

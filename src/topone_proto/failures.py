@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Final
+from typing import Final, cast
 
 from topone_proto._values import value
 from topone_proto.errors import ConnectionFailed
@@ -29,7 +29,7 @@ class FailureKind(StrEnum):
     """Any other failure of the operating system's network: unreachable, reset, broken pipe."""
     TIMEOUT = "timeout"
     """No connection within ``SessionConfig.open_timeout``."""
-    TOKEN = "token"
+    TOKEN = "token"  # noqa: S105 - a failure's name
     """The callable that supplies the token raised, took too long, or returned something that is no token."""
     HANDSHAKE = "handshake"
     """The server answered the WebSocket handshake with an HTTP status other than 101; see ``Failure.status``."""
@@ -160,8 +160,7 @@ def failure_from_exception(error: BaseException) -> Failure:
                 break
         waiting.append(current.__cause__ or (None if current.__suppress_context__ else current.__context__))
         if isinstance(current, BaseExceptionGroup):
-            group: BaseExceptionGroup[BaseException] = current
-            waiting += group.exceptions
+            waiting += cast("BaseExceptionGroup[BaseException]", current).exceptions
     return network or Failure(FailureKind.NOT_WEBSOCKET, type(error).__name__)
 
 

@@ -196,41 +196,49 @@ class FeedCore(Generic[_Source]):
 
     def _settle(self, events: tuple[Event, ...]) -> None:
         for event in events:
-            match event:
-                case SubscriptionRejected() | RequestTimedOut():
-                    for ticket in self._tickets:
-                        if (ticket.topic, ticket.method) == (event.topic, event.method):
-                            # A copy: raising it writes a traceback into it, and the event is the application's.
-                            ticket.settle(attrs.evolve(event))
-                case Closed(failure=failure):
-                    for ticket in self._tickets:
-                        ticket.settle(FeedClosed() if failure is None else FeedFailed(failure))
-                case _:
-                    pass
+            self._settle_by(event)
         if len(self._buffer) >= 2 * self._capacity:
             for ticket in self._tickets:
                 ticket.settle(
                     LocalProtocolError(
                         state="more events wait than the feed may hold",
                         input=ticket.method,
-                        remedy="let another task or thread take events meanwhile; the request stands",
+                        remedy="let another task or thread take events; the request stands",
                     )
                 )
-        states = self.session.subscriptions
         for ticket in self._tickets:
-            state = states.get(ticket.topic, SubscriptionState.IDLE)
-            is_desired = ticket.topic in self.session.desired
-            if ticket.wanted is not is_desired:
-                ticket.settle(
-                    LocalProtocolError(
-                        state=f"another call wants {ticket.topic} {'' if is_desired else 'un'}subscribed",
-                        input=ticket.method,
-                        remedy="let one place in the program decide",
-                    )
-                )
-            elif ticket.wanted:
-                if state is SubscriptionState.ACTIVE:
-                    ticket.settle()
-            elif state in {SubscriptionState.IDLE, SubscriptionState.REJECTED}:
-                ticket.settle()
+            self._settle_if_so(ticket)
         self._tickets = [ticket for ticket in self._tickets if not ticket.is_settled]
+
+    def _settle_by(self, event: Event) -> None:
+        """What an event says against a ticket."""
+        match event:
+            case SubscriptionRejected() | RequestTimedOut():
+                for ticket in self._tickets:
+                    if (ticket.topic, ticket.method) == (event.topic, event.method):
+                        # A copy: raising writes a traceback into it, and the event is the application's.
+                        ticket.settle(attrs.evolve(event))
+            case Closed(failure=failure):
+                for ticket in self._tickets:
+                    ticket.settle(FeedClosed() if failure is None else FeedFailed(failure))
+            case _:
+                pass
+
+    def _settle_if_so(self, ticket: Ticket) -> None:
+        """What the state of the session says for a ticket, or against it."""
+        state = self.session.subscriptions.get(ticket.topic, SubscriptionState.IDLE)
+        is_desired = ticket.topic in self.session.desired
+        if ticket.wanted is not is_desired:
+            wish = "subscribed to" if is_desired else "unsubscribed from"
+            ticket.settle(
+                LocalProtocolError(
+                    state=f"another call wants {ticket.topic} to be {wish}",
+                    input=ticket.method,
+                    remedy="let one place in the program decide",
+                )
+            )
+        elif ticket.wanted:
+            if state is SubscriptionState.ACTIVE:
+                ticket.settle()
+        elif state in {SubscriptionState.IDLE, SubscriptionState.REJECTED}:
+            ticket.settle()

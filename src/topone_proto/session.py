@@ -248,7 +248,7 @@ class Session:
             return self._step(self._forsake(topic))
         return self._step(actions=self._ask(now))
 
-    def close(self, now: float) -> Step:
+    def close(self, now: float) -> Step:  # noqa: ARG002 - every input has the same shape
         """End the feed, whatever it is doing. Idempotent."""
         self._require(_I.CLOSE)
         if self._state is _S.CLOSED:

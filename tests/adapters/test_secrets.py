@@ -130,9 +130,8 @@ def until_the_end(feed: Any) -> list[Any]:
 
 def test_a_connection_that_is_refused_or_hung_up_on(open_feed: Open, logged: io.StringIO) -> None:
     with hanging_up() as url:
-        urls = [url, "ws://127.0.0.1:1/", "wss://no-such-host.invalid/"]
-        for url in urls:
-            with open_feed(url=url, token=SECRET, config=ONCE) as feed:
+        for target in (url, "ws://127.0.0.1:1/", "wss://no-such-host.invalid/"):
+            with open_feed(url=target, token=SECRET, config=ONCE) as feed:
                 assert is_clean(repr(until_the_end(feed)))
                 with pytest.raises(FeedFailed) as caught:
                     feed.next()
@@ -204,7 +203,7 @@ class Hidden:
     """Arguments that a frame can hold without showing them."""
 
     def __init__(self, arguments: dict[str, str]) -> None:
-        self.call: Callable[[Any], Any] = lambda function: function(**arguments)
+        self.call: Callable[[Any], Any] = lambda function: function(**arguments)  # noqa: PLW0108 - hides them
 
 
 HIDDEN: dict[int, Hidden] = {}

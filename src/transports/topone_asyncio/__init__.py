@@ -1,0 +1,13 @@
+"""The feed for asyncio: ``open_feed`` over aiohttp, or over whatever ``open_websocket`` opens."""
+
+try:
+    from topone_asyncio._feed import Feed, open_feed
+    from topone_asyncio._websocket import OpenWebSocket, WebSocket, open_websocket
+except ModuleNotFoundError as error:
+    if error.name not in {"aiohttp", "yarl"}:
+        raise
+    raise ImportError(
+        f'topone_asyncio needs {error.name}: pip install "topone-proto[asyncio]"', name=error.name
+    ) from None
+
+__all__ = ["Feed", "OpenWebSocket", "WebSocket", "open_feed", "open_websocket"]

@@ -1,0 +1,13 @@
+"""The feed for threads: ``open_feed`` over websockets, or what ``open_websocket`` opens instead."""
+
+try:
+    from topone_threads._feed import Feed, open_feed
+    from topone_threads._websocket import OpenWebSocket, WebSocket, open_websocket
+except ModuleNotFoundError as error:
+    if error.name is None or error.name.partition(".")[0] != "websockets":
+        raise
+    raise ImportError(
+        'topone_threads needs websockets: pip install "topone-proto[threads]"', name="websockets"
+    ) from None
+
+__all__ = ["Feed", "OpenWebSocket", "WebSocket", "open_feed", "open_websocket"]

@@ -1,0 +1,1215 @@
+"""What is particular to the asyncio adapter. What all adapters share is tested for all at once."""
+
+import asyncio
+import functools
+import gc
+import json
+import logging
+import selectors
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import traceback
+from collections import deque
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator
+from contextlib import aclosing, asynccontextmanager, suppress
+from decimal import Decimal
+from typing import Any, ParamSpec
+
+import aiohttp
+import pytest
+import trustme
+from websockets.asyncio.server import ServerConnection
+from websockets.asyncio.server import serve as serve_websockets
+from websockets.exceptions import ConnectionClosed
+from websockets.frames import Close
+
+import topone_asyncio
+from topone_proto import (
+    BALANCE,
+    ORDERS,
+    Balance,
+    BalanceUpdate,
+    Closed,
+    Connect,
+    Connected,
+    ConnectionEnded,
+    ConnectionFailed,
+    Disconnected,
+    Endpoint,
+    Event,
+    FailureKind,
+    FeedClosed,
+    FeedFailed,
+    RequestTimedOut,
+    SessionConfig,
+    Subscribed,
+    Token,
+    Topic,
+    failure_from_response,
+)
+from topone_proto.gateway import (
+    Accept,
+    AcceptThenClose,
+    AnswerGarbage,
+    Burst,
+    CloseConnections,
+    ClosePeer,
+    DropConnections,
+    Gateway,
+    GatewayConfig,
+    GatewayStep,
+    IgnoreHandshake,
+    LoseAck,
+    OriginRule,
+    RefuseHandshake,
+    Reject,
+    ResetPeer,
+    SendFrame,
+    SendRaw,
+)
+from topone_simulator import Simulator, serve
+
+P = ParamSpec("P")
+TOKEN = "s3cret/t+k=n"  # with characters that URLs spell differently
+TOKENS = {TOKEN: "demo"}
+URL = "wss://exchange.example/ws/user/"
+PATIENT = SessionConfig(retry_first=3600, retry_base=3600, retry_cap=3600)
+HASTY = SessionConfig(retry_first=0.001, retry_base=0.001, retry_cap=0.001)
+BALANCE_OF_ETH = Balance("ETH", Decimal(2), Decimal(1))
+
+
+# --- how the tests run ---
+
+
+class Clock(selectors.DefaultSelector):
+    """Instead of waiting for a timer it moves the time on. Only without sockets and threads."""
+
+    now = 0.0
+
+    def select(self, timeout: float | None = None) -> Any:
+        assert timeout is not None, "nothing is going to happen any more"
+        self.now += max(timeout, 0.0)
+        return super().select(0)
+
+
+def fake_loop() -> asyncio.AbstractEventLoop:
+    clock = Clock()
+    loop = asyncio.SelectorEventLoop(clock)
+    loop.time = lambda: clock.now  # type: ignore[method-assign]  # the one thing that differs
+    return loop
+
+
+def timers() -> list[asyncio.TimerHandle]:
+    # There is no public way to see them.
+    scheduled: list[asyncio.TimerHandle] = asyncio.get_running_loop()._scheduled  # type: ignore[attr-defined]  # as said
+    return scheduled
+
+
+def clean(
+    *, faked: bool = False
+) -> Callable[[Callable[P, Coroutine[Any, Any, None]]], Callable[P, None]]:
+    """Run a test in asyncio's debug mode; with ``faked`` time. No task is left behind."""
+
+    def decorate(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
+        @functools.wraps(test)
+        def run(*args: P.args, **kwargs: P.kwargs) -> None:
+            async def main() -> None:
+                asyncio.get_running_loop().slow_callback_duration = 3600
+                await test(*args, **kwargs)
+                assert asyncio.all_tasks() == {asyncio.current_task()}
+                if faked:
+                    assert not any(timer for timer in timers() if not timer.cancelled())
+
+            with asyncio.Runner(debug=True, loop_factory=fake_loop if faked else None) as runner:
+                runner.run(main())
+
+        return run
+
+    return decorate
+
+
+@pytest.fixture(autouse=True)
+def quiet(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """No test makes asyncio or aiohttp complain, or write the token at any level."""
+    caplog.set_level(logging.DEBUG)
+    yield
+    gc.collect()
+    assert [record for record in caplog.records if record.levelno > logging.INFO] == []
+    for spelling in (TOKEN, "s3cret"):
+        assert spelling not in caplog.text
+
+
+@pytest.fixture(autouse=True)
+def no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+
+
+# --- an exchange without a socket ---
+
+
+class Memory:
+    """``open_websocket`` for the gateway core, all in this task."""
+
+    def __init__(self, config: GatewayConfig | None = None) -> None:
+        self.gateway = Gateway(TOKENS, config=config)
+        self.sockets: dict[int, MemoryWebSocket] = {}
+        self.dials = 0
+        self.dialled = asyncio.Event()
+
+    @asynccontextmanager
+    async def open_websocket(
+        self, connect: Connect, on_pong: Callable[[bytes], object]
+    ) -> AsyncGenerator["MemoryWebSocket", None]:
+        now = asyncio.get_running_loop().time()
+        self.dials += 1
+        self.dialled.set()
+        step = self.gateway.handshake(connect.target(), connect.endpoint.headers, now)
+        match step.actions[0]:
+            case Accept(peer=peer):
+                self.sockets[peer] = MemoryWebSocket(self, peer, on_pong)
+            case Reject(status=status, headers=headers):
+                raise ConnectionFailed(failure_from_response(status, headers))
+            case _:
+                await asyncio.Event().wait()
+                raise AssertionError
+        self.carry_out(step)
+        try:
+            yield self.sockets[peer]
+        finally:
+            self.sockets.pop(peer).is_left = True
+            self.gateway.disconnected(peer, now)
+
+    def carry_out(self, step: GatewayStep) -> None:
+        for action in step.actions:
+            match action:
+                case SendFrame(peer=peer, text=text):
+                    self.sockets[peer].deliver(text)
+                case ClosePeer(peer=peer, code=code, reason=reason):
+                    self.sockets[peer].deliver(ConnectionEnded(code, reason))
+                case ResetPeer(peer=peer):
+                    self.sockets[peer].deliver(ConnectionEnded())
+                case _:
+                    pass
+
+    def publish(self, update: Balance) -> None:
+        self.carry_out(self.gateway.publish("demo", update, 0.0))
+
+
+class MemoryWebSocket:
+    """The client's end. ``receive`` does not suspend while anything has come."""
+
+    def __init__(self, memory: Memory, peer: int, on_pong: Callable[[bytes], object]) -> None:
+        self.memory = memory
+        self.peer = peer
+        self.on_pong = on_pong
+        self.inbox: deque[str | ConnectionEnded] = deque()
+        self.came = asyncio.Event()
+        self.is_left = False
+        self.closed_with: tuple[int, str] | None = None
+        self.answers_close = True
+        self.takes_text = True
+        self.sent: list[str] = []
+
+    def deliver(self, item: str | ConnectionEnded) -> None:
+        self.inbox.append(item)
+        self.came.set()
+
+    async def receive(self) -> str | bytes:
+        while not self.inbox:
+            self.came.clear()
+            await self.came.wait()
+        item = self.inbox.popleft()
+        if isinstance(item, ConnectionEnded):
+            raise item
+        return item
+
+    async def send_text(self, text: str) -> None:
+        if not self.takes_text:
+            await asyncio.Event().wait()
+        self.sent.append(text)
+        self.memory.carry_out(self.memory.gateway.message_received(self.peer, text, 0.0))
+
+    async def send_ping(self, payload: bytes) -> None:
+        self.on_pong(payload)
+
+    async def close(self, code: int, reason: str) -> None:
+        self.closed_with = code, reason
+        if not self.answers_close:
+            await asyncio.Event().wait()
+
+
+def feed_of(memory: Memory, **arguments: Any) -> Any:
+    return topone_asyncio.open_feed(
+        **{"token": TOKEN, "url": URL, "open_websocket": memory.open_websocket, **arguments}
+    )
+
+
+def feed_at(simulator: Simulator, **arguments: Any) -> Any:
+    return topone_asyncio.open_feed(**{"token": TOKEN, "url": simulator.url, **arguments})
+
+
+async def take_until(feed: topone_asyncio.Feed, kind: type[Event]) -> list[Event]:
+    events: list[Event] = []
+    while not events or not isinstance(events[-1], kind):
+        events.append(await anext(feed))
+    return events
+
+
+async def turns(number: int = 50) -> None:
+    """Let everything run that can run without a timer or a socket."""
+    for _ in range(number):
+        await asyncio.sleep(0)
+
+
+async def until(reached: Callable[[], bool]) -> None:
+    """Let everything run until something is so that nobody tells of."""
+    while not reached():  # noqa: ASYNC110 - there is nothing to wait for
+        await asyncio.sleep(0)
+
+
+async def iterate(opened: Any) -> None:
+    async with opened as feed:
+        async for _ in feed:
+            pass
+
+
+# --- the main way ---
+
+
+@clean(faked=True)
+async def test_without_a_socket() -> None:
+    memory = Memory()
+    async with feed_of(memory, topics=[ORDERS]) as feed:
+        assert [type(event) for event in await take_until(feed, Subscribed)] == [
+            Connected,
+            Subscribed,
+        ]
+        await feed.subscribe(BALANCE)
+        assert await anext(feed) == Subscribed(BALANCE, memory.gateway.server_ts(0), 1)
+        memory.publish(BALANCE_OF_ETH)
+        update = await anext(feed)
+        assert isinstance(update, BalanceUpdate)
+        assert update.balance == BALANCE_OF_ETH
+        await feed.unsubscribe(BALANCE)
+        assert memory.gateway.subscriptions(1) == {ORDERS}
+        (socket,) = memory.sockets.values()
+    assert socket.closed_with == (1000, "")
+    assert socket.is_left
+
+
+@clean()
+async def test_over_aiohttp() -> None:
+    async with serve(tokens=TOKENS) as simulator, feed_at(simulator, config=HASTY) as feed:
+        await take_until(feed, Subscribed)
+        await feed.unsubscribe(ORDERS)
+        simulator.publish(BALANCE_OF_ETH)
+        update = (await take_until(feed, BalanceUpdate))[-1]
+        assert isinstance(update, BalanceUpdate)
+        assert update.balance == BALANCE_OF_ETH
+        simulator.inject(CloseConnections(1012, "a restart"))
+        lost = (await take_until(feed, Disconnected))[-1]
+        assert isinstance(lost, Disconnected)
+        assert (lost.reason.code, lost.reason.detail) == (1012, "a restart")
+        await take_until(feed, Subscribed)
+        simulator.inject(DropConnections())
+        lost = (await take_until(feed, Disconnected))[-1]
+        assert isinstance(lost, Disconnected)
+        assert lost.reason.kind is FailureKind.LOST
+        await take_until(feed, Subscribed)
+        await feed.close()
+        assert [event async for event in feed][-1] == Closed()
+
+
+@clean()
+async def test_the_handshake_has_no_origin_unless_asked() -> None:
+    async with serve(tokens=TOKENS) as simulator, feed_at(simulator) as feed:
+        await anext(feed)
+        (handshake,) = simulator.handshakes
+        assert handshake.header("Origin") is None
+        assert handshake.header("Sec-WebSocket-Extensions") is None
+    strict = GatewayConfig(origin=OriginRule.EMPTY)
+    async with (
+        serve(tokens=TOKENS, config=strict) as simulator,
+        feed_at(simulator, origin="") as feed,
+    ):
+        assert await anext(feed) == Connected(1)
+        assert simulator.handshakes[0].header("Origin") == ""
+
+
+# --- how it ends ---
+
+
+async def never_a_token() -> str:
+    await asyncio.Event().wait()
+    raise AssertionError
+
+
+async def first(feed: topone_asyncio.Feed) -> None:
+    await anext(feed)
+
+
+async def idle(feed: topone_asyncio.Feed) -> None:
+    await take_until(feed, Subscribed)
+    await take_until(feed, Subscribed)
+    await anext(feed)
+
+
+async def back_off(feed: topone_asyncio.Feed) -> None:
+    await take_until(feed, Disconnected)
+    await anext(feed)
+
+
+async def ack(feed: topone_asyncio.Feed) -> None:
+    await feed.subscribe(Topic("kline_BTC/USDT_1m"))
+
+
+States = pytest.mark.parametrize(
+    ("arguments", "fault", "body"),
+    [
+        pytest.param({"token": never_a_token}, None, first, id="fetching-token"),
+        pytest.param({}, IgnoreHandshake(), first, id="connecting"),
+        pytest.param({}, None, idle, id="connected"),
+        pytest.param({}, RefuseHandshake(503), back_off, id="waiting"),
+        pytest.param({}, LoseAck(times=None), ack, id="waiting-for-ack"),
+    ],
+)
+
+
+async def cancel_in(
+    opened: Any, body: Callable[[topone_asyncio.Feed], Awaitable[None]], settle: Callable[[], Any]
+) -> None:
+    async def use() -> None:
+        async with opened as feed:
+            await body(feed)
+
+    task = asyncio.create_task(use())
+    await settle()
+    assert not task.done()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+@States
+@clean(faked=True)
+async def test_cancelled_without_a_socket(arguments: Any, fault: Any, body: Any) -> None:
+    memory = Memory()
+    if fault:
+        memory.gateway.inject(fault, 0.0)
+    await cancel_in(feed_of(memory, config=PATIENT, **arguments), body, turns)
+    assert memory.sockets == {}
+    assert memory.dials <= 1
+
+
+@States
+@clean()
+async def test_cancelled_over_aiohttp(arguments: Any, fault: Any, body: Any) -> None:
+    async with serve(tokens=TOKENS) as simulator:
+        if fault:
+            simulator.inject(fault)
+
+        async def settle() -> None:
+            if "token" not in arguments:
+                await until(lambda: bool(simulator.handshakes))
+            await turns()
+
+        await cancel_in(feed_at(simulator, config=PATIENT, **arguments), body, settle)
+        await turns()
+        assert simulator.connections == 0
+
+
+@States
+@clean(faked=True)
+async def test_left_with_an_exception(arguments: Any, fault: Any, body: Any) -> None:
+    memory = Memory()
+    if fault:
+        memory.gateway.inject(fault, 0.0)
+    error = ValueError("the application's")
+
+    async def use() -> None:
+        async with feed_of(memory, config=PATIENT, **arguments) as feed:
+            user = asyncio.create_task(body(feed))
+            await turns()
+            user.cancel()
+            with suppress(asyncio.CancelledError):
+                await user
+            raise error
+
+    with pytest.raises(ValueError, match="the application's") as caught:
+        await use()
+    assert caught.value is error
+    assert memory.sockets == {}
+
+
+@clean(faked=True)
+async def test_left_at_once() -> None:
+    memory = Memory()
+    async with feed_of(memory) as feed:
+        pass
+    assert [event async for event in feed] == [Closed()]
+    assert memory.dials == 0
+    async with feed_of(memory) as feed:
+        await feed.close()
+        await feed.close()
+        assert [event async for event in feed] == [Closed()]
+        with pytest.raises(FeedClosed):
+            await feed.subscribe(BALANCE)
+
+
+@pytest.mark.parametrize("error", [StopAsyncIteration(), StopIteration(), SystemExit(3)], ids=repr)
+@clean(faked=True)
+async def test_any_exception_comes_out_as_itself(error: BaseException) -> None:
+    async def use() -> None:
+        async with feed_of(Memory()) as feed:
+            await anext(feed)
+            raise error
+
+    assert await outcome_of(use()) is error
+
+
+async def outcome_of(coroutine: Coroutine[Any, Any, None]) -> BaseException | None:
+    try:
+        await coroutine
+    except BaseException as raised:
+        # A coroutine cannot end with StopIteration itself.
+        return raised.__cause__ if isinstance(raised, RuntimeError) else raised
+    return None
+
+
+@clean(faked=True)
+async def test_a_second_cancellation_ends_the_closing_handshake() -> None:
+    memory = Memory()
+    task = asyncio.create_task(iterate(feed_of(memory)))
+    await turns()
+    (socket,) = memory.sockets.values()
+    socket.answers_close = False
+    task.cancel()
+    await turns()
+    assert socket.closed_with is not None
+    assert not task.done()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert socket.is_left
+    assert asyncio.get_running_loop().time() == 0
+
+
+def test_ctrl_c() -> None:
+    async def main() -> None:
+        asyncio.get_running_loop().slow_callback_duration = 3600
+        async with serve(tokens=TOKENS) as simulator, feed_at(simulator) as feed:
+            async for event in feed:
+                if isinstance(event, Subscribed):
+                    asyncio.get_running_loop().call_soon(signal.raise_signal, signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        asyncio.run(main(), debug=True)
+
+
+@clean(faked=True)
+async def test_entered_and_left_in_different_tasks() -> None:
+    """As a fixture of pytest-asyncio does."""
+    memory = Memory()
+
+    async def fixture() -> AsyncGenerator[topone_asyncio.Feed, None]:
+        async with feed_of(memory) as feed:
+            yield feed
+
+    async with aclosing(fixture()) as generator:
+        feed = await asyncio.create_task(_next(generator))
+        assert await anext(feed) == Connected(1)
+    assert memory.sockets == {}
+
+
+async def _next(
+    generator: AsyncGenerator[topone_asyncio.Feed, None],
+) -> topone_asyncio.Feed:
+    return await anext(generator)
+
+
+@clean(faked=True)
+async def test_a_broken_websocket_is_heard_of() -> None:
+    memory = Memory()
+    task = asyncio.create_task(iterate(feed_of(memory)))
+    await turns()
+    (socket,) = memory.sockets.values()
+    socket.inbox.append(42)  # type: ignore[arg-type]  # the fault
+    socket.came.set()
+    with pytest.raises(ExceptionGroup) as caught:
+        await task
+    assert caught.group_contains(TypeError)
+    assert memory.sockets == {}
+
+
+# --- deadlines ---
+
+
+@clean(faked=True)
+async def test_deadlines_are_met() -> None:
+    loop = asyncio.get_running_loop()
+    memory = Memory()
+    memory.gateway.inject(LoseAck(), 0.0)
+    async with feed_of(memory, topics=[ORDERS], config=SessionConfig(ack_timeout=7)) as feed:
+        timed_out = (await take_until(feed, RequestTimedOut))[-1]
+        assert isinstance(timed_out, RequestTimedOut)
+        assert loop.time() == pytest.approx(7)
+        lost = await anext(feed)
+        assert isinstance(lost, Disconnected)
+        assert lost.retry_in is not None
+        await take_until(feed, Connected)
+        assert loop.time() == pytest.approx(7 + lost.retry_in)
+
+
+@clean(faked=True)
+async def test_a_dial_that_takes_too_long_is_cancelled() -> None:
+    memory = Memory()
+    memory.gateway.inject(IgnoreHandshake(), 0.0)
+    async with feed_of(memory, config=SessionConfig(open_timeout=3)) as feed:
+        lost = await anext(feed)
+        assert isinstance(lost, Disconnected)
+        assert lost.reason.kind is FailureKind.TIMEOUT
+        assert asyncio.get_running_loop().time() == pytest.approx(3)
+        assert await anext(feed) == Connected(1)
+
+
+@clean(faked=True)
+async def test_closing_is_bounded() -> None:
+    memory = Memory()
+    async with feed_of(memory, config=SessionConfig(close_timeout=4)) as feed:
+        await anext(feed)
+        (socket,) = memory.sockets.values()
+        socket.answers_close = False
+        await feed.close()
+        assert asyncio.get_running_loop().time() == pytest.approx(4)
+        assert socket.is_left
+
+
+@clean(faked=True)
+async def test_a_dead_connection_is_dropped_at_once() -> None:
+    memory = Memory()
+    config = SessionConfig(ping_interval=None, silence_timeout=9)
+    async with feed_of(memory, config=config) as feed:
+        await anext(feed)
+        (socket,) = memory.sockets.values()
+        await take_until(feed, Disconnected)
+        assert asyncio.get_running_loop().time() == pytest.approx(9)
+        await turns()
+        assert socket.closed_with is None
+        assert socket.is_left
+
+
+@clean(faked=True)
+async def test_the_end_of_a_dial_is_not_disturbed() -> None:
+    """One took too long, the next is due, and the feed is closed while the first still ends."""
+    may_end = asyncio.Event()
+    ends: list[str] = []
+
+    @asynccontextmanager
+    async def ending_slowly(
+        _connect: Connect, _on_pong: Callable[[bytes], object]
+    ) -> AsyncGenerator[MemoryWebSocket, None]:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ends.append("began")
+            await may_end.wait()
+            ends.append("done")
+        yield MemoryWebSocket(Memory(), 0, print)
+
+    async with topone_asyncio.open_feed(
+        token=TOKEN,
+        url=URL,
+        open_websocket=ending_slowly,
+        config=SessionConfig(open_timeout=1, retry_first=0.001),
+    ) as feed:
+        await take_until(feed, Disconnected)
+        await asyncio.sleep(0.5)
+        closing = asyncio.create_task(feed.close())
+        await turns()
+        assert ends == ["began"]
+        assert not closing.done()
+        may_end.set()
+        await closing
+        assert ends == ["began", "done"]
+
+
+@clean(faked=True)
+async def test_what_one_connection_did_not_send_the_next_does_not() -> None:
+    memory = Memory()
+    async with feed_of(memory, topics=[BALANCE], config=HASTY) as feed:
+        await take_until(feed, Subscribed)
+        (socket,) = memory.sockets.values()
+        socket.takes_text = False
+        subscribing = asyncio.create_task(feed.subscribe(ORDERS))
+        leaving = asyncio.create_task(feed.unsubscribe(BALANCE))
+        await turns()
+        socket.deliver(ConnectionEnded())
+        await subscribing
+        await leaving
+        (socket,) = memory.sockets.values()
+        assert [json.loads(text)["method"] for text in socket.sent] == ["sub_orders"]
+
+
+# --- the hot path ---
+
+
+@clean(faked=True)
+async def test_waiting_events_are_handed_out_without_a_switch() -> None:
+    memory = Memory()
+    async with feed_of(memory) as feed:
+        await take_until(feed, Subscribed)
+        await take_until(feed, Subscribed)
+        memory.carry_out(memory.gateway.inject(Burst(20), 0.0))
+        await turns()
+        for _ in range(40):
+            coroutine = feed.__anext__()
+            with pytest.raises(StopIteration):
+                coroutine.send(None)
+        waiting = feed.__anext__()
+        assert waiting.send(None) is not None
+        waiting.close()
+
+
+@clean(faked=True)
+async def test_a_frame_makes_neither_a_task_nor_a_timer(monkeypatch: pytest.MonkeyPatch) -> None:
+    memory = Memory()
+    loop = asyncio.get_running_loop()
+    async with feed_of(memory) as feed:
+        await take_until(feed, Subscribed)
+        await take_until(feed, Subscribed)
+        monkeypatch.setattr(loop, "create_task", None)
+        monkeypatch.setattr(loop, "call_at", None)
+        memory.carry_out(memory.gateway.inject(Burst(300), 0.0))
+        for _ in range(600):
+            await anext(feed)
+        monkeypatch.undo()
+
+
+@clean(faked=True)
+async def test_an_endless_burst_holds_no_deadline_up() -> None:
+    memory = Memory()
+    loop = asyncio.get_running_loop()
+    config = SessionConfig(ack_timeout=1, ping_interval=None, silence_timeout=None)
+    memory.gateway.inject(LoseAck(method=ORDERS.subscribe_method), 0.0)
+    async with feed_of(memory, config=config) as feed:
+        await take_until(feed, Subscribed)
+        (socket,) = memory.sockets.values()
+        socket.inbox = Endless(loop)
+        await take_until(feed, Disconnected)
+        assert loop.time() < 1.1
+
+
+@clean(faked=True)
+async def test_an_endless_burst_holds_no_cancellation_up() -> None:
+    memory = Memory()
+    task = asyncio.create_task(iterate(feed_of(memory)))
+    await turns()
+    (socket,) = memory.sockets.values()
+    socket.inbox = Endless(asyncio.get_running_loop())
+    memory.publish(BALANCE_OF_ETH)
+    await turns()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+class Endless(deque[str | ConnectionEnded]):
+    """Frames without end, a thousand a second, and none of them makes an event."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__()
+        self.clock: Clock = loop._selector  # type: ignore[attr-defined]  # made by fake_loop
+
+    def popleft(self) -> str:
+        self.clock.now += 0.001
+        return "ping"
+
+    def __bool__(self) -> bool:
+        return True
+
+
+@clean(faked=True)
+async def test_a_burst_reaches_the_application_before_its_end() -> None:
+    memory = Memory()
+    async with feed_of(memory) as feed:
+        await take_until(feed, Subscribed)
+        await take_until(feed, Subscribed)
+        (socket,) = memory.sockets.values()
+        memory.carry_out(memory.gateway.inject(Burst(300), 0.0))
+        await anext(feed)
+        assert len(socket.inbox) >= 500
+
+
+@clean(faked=True)
+async def test_a_slow_application_stops_the_reading() -> None:
+    memory = Memory()
+    async with feed_of(memory, config=SessionConfig(capacity=10)) as feed:
+        await take_until(feed, Subscribed)
+        await take_until(feed, Subscribed)
+        (socket,) = memory.sockets.values()
+        memory.carry_out(memory.gateway.inject(Burst(50), 0.0))
+        await turns()
+        assert len(socket.inbox) == 90
+        for _ in range(4):
+            await anext(feed)
+        await turns()
+        assert len(socket.inbox) == 90
+        await anext(feed)
+        await turns()
+        assert len(socket.inbox) == 85
+        for _ in range(95):
+            await anext(feed)
+        assert not socket.inbox
+
+
+@clean(faked=True)
+async def test_an_acknowledgement_is_read_though_events_wait() -> None:
+    """By the very task that should take them."""
+    memory = Memory()
+    async with feed_of(memory, topics=[BALANCE], config=SessionConfig(capacity=10)) as feed:
+        await take_until(feed, Subscribed)
+        for _ in range(15):
+            memory.publish(BALANCE_OF_ETH)
+        await turns()
+        await feed.subscribe(ORDERS)
+        assert memory.gateway.subscriptions(1) == {BALANCE, ORDERS}
+        assert [type(event) for event in await take_until(feed, Subscribed)] == [
+            *[BalanceUpdate] * 15,
+            Subscribed,
+        ]
+
+
+@clean(faked=True)
+async def test_a_cancelled_wait_loses_no_event() -> None:
+    memory = Memory()
+    async with feed_of(memory) as feed:
+        await take_until(feed, Subscribed)
+        await take_until(feed, Subscribed)
+        waiting = asyncio.create_task(anext(feed))
+        await turns()
+        memory.publish(BALANCE_OF_ETH)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        waiting.cancel()
+        with suppress(asyncio.CancelledError):
+            assert isinstance(await waiting, BalanceUpdate)
+            return
+        assert isinstance(await anext(feed), BalanceUpdate)
+
+
+# --- tokens ---
+
+
+@clean(faked=True)
+async def test_tokens_come_from_callables() -> None:
+    async def later() -> Token:
+        await asyncio.sleep(5)
+        return Token(TOKEN)
+
+    for supply in (lambda: TOKEN, later):
+        async with feed_of(Memory(), token=supply) as feed:
+            assert await anext(feed) == Connected(1)
+
+
+@pytest.mark.parametrize("error", [OSError(TOKEN), asyncio.CancelledError(TOKEN)], ids=type)
+@clean(faked=True)
+async def test_a_token_callable_that_fails(error: BaseException) -> None:
+    answers: list[BaseException | str] = [error, TOKEN]
+
+    async def supply() -> str:
+        answer = answers.pop(0)
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
+
+    async with feed_of(Memory(), token=supply) as feed:
+        lost = await anext(feed)
+        assert isinstance(lost, Disconnected)
+        assert lost.reason.kind is FailureKind.TOKEN
+        assert TOKEN not in str(lost)
+        assert await anext(feed) == Connected(1)
+
+
+# --- how a dial fails ---
+
+
+@asynccontextmanager
+async def raw_server(
+    answer: bytes, *, ssl_context: ssl.SSLContext | None = None
+) -> AsyncGenerator[tuple[str, list[bytes]], None]:
+    """A server that answers with ``answer`` and hangs up. Gives its address, and the requests."""
+    requests: list[bytes] = []
+    handlers: set[asyncio.Task[None]] = set()
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        handlers.add(task)
+        with suppress(asyncio.IncompleteReadError, ConnectionError):
+            requests.append(await reader.readuntil(b"\r\n\r\n"))
+            writer.write(answer)
+        writer.close()
+        with suppress(ConnectionError, ssl.SSLError):
+            await writer.wait_closed()
+
+    server = await asyncio.start_server(handle, "127.0.0.1", 0, ssl=ssl_context)
+    async with server:
+        yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}", requests
+        server.close()
+        await asyncio.gather(*handlers)
+
+
+def connect_to(url: str, max_frame_size: int = 2**20) -> Connect:
+    return Connect(Endpoint(url), Token(TOKEN), 10.0, max_frame_size)
+
+
+async def failure_of(url: str, ssl_context: ssl.SSLContext | None = None) -> ConnectionFailed:
+    """The exception of a dial that fails, which shows nothing of the token in any depth."""
+    with pytest.raises(ConnectionFailed) as caught:
+        async with topone_asyncio.open_websocket(
+            connect_to(url), lambda _: None, ssl_context=ssl_context
+        ):
+            pytest.fail("it is open")
+    failed = caught.value
+    assert failed.__cause__ is None
+    assert failed.__context__ is None
+    shown = "".join(
+        traceback.TracebackException.from_exception(failed, capture_locals=True).format()
+    )
+    assert "s3cret" not in shown
+    return failed
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+@clean()
+async def test_redirects_are_refused(status: int) -> None:
+    async with raw_server(b"") as (elsewhere, strays):
+        answer = (
+            f"HTTP/1.1 {status} Moved\r\nLocation: http://{elsewhere}/\r\nContent-Length: 0\r\n\r\n"
+        )
+        async with raw_server(answer.encode()) as (address, requests):
+            failed = await failure_of(f"ws://{address}/")
+        assert (failed.failure.kind, failed.failure.status) == (FailureKind.HANDSHAKE, status)
+        assert len(requests) == 1
+        assert strays == []
+
+
+@clean()
+async def test_a_server_that_hangs_up_is_not_dialled_again() -> None:
+    async with raw_server(b"") as (address, requests):
+        failed = await failure_of(f"ws://{address}/")
+    assert failed.failure.kind in {FailureKind.NOT_WEBSOCKET, FailureKind.NETWORK}
+    (request,) = requests
+    assert request.startswith(
+        f"GET {connect_to(f'ws://{address}/').target()} HTTP/1.1\r\n".encode()
+    )
+
+
+GOOD = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind", "status"),
+    [
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi", FailureKind.HANDSHAKE, 200),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhi", FailureKind.HANDSHAKE, 200),
+        (b"HTTP/1.1 401 No\r\nContent-Length: 0\r\n\r\n", FailureKind.HANDSHAKE, 401),
+        (b"HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n", FailureKind.HANDSHAKE, 403),
+        (GOOD + b"Sec-WebSocket-Accept: wrong\r\n\r\n", FailureKind.NOT_WEBSOCKET, None),
+        (b"HTTP/1.1 101 Yes\r\n\r\n", FailureKind.NOT_WEBSOCKET, None),
+        (b"\x15\x03\x01\x00\x02\x02\x28 no HTTP\r\n\r\n", FailureKind.NOT_WEBSOCKET, None),
+    ],
+)
+@clean()
+async def test_answers_that_open_nothing(
+    answer: bytes, kind: FailureKind, status: int | None
+) -> None:
+    async with raw_server(answer) as (address, requests):
+        failed = await failure_of(f"ws://{address}/")
+    assert (failed.failure.kind, failed.failure.status) == (kind, status)
+    assert len(requests) == 1
+
+
+@clean()
+async def test_how_long_to_wait_is_heard() -> None:
+    answer = b"HTTP/1.1 429 No\r\nRetry-After: 77\r\nContent-Length: 0\r\n\r\n"
+    async with raw_server(answer) as (address, _):
+        failed = await failure_of(f"ws://{address}/")
+    assert (failed.failure.status, failed.failure.retry_after) == (429, 77)
+
+
+@clean()
+async def test_nobody_listens() -> None:
+    async with raw_server(b"") as (address, _):
+        pass
+    assert (await failure_of(f"ws://{address}/")).failure.kind is FailureKind.REFUSED
+
+
+@clean()
+async def test_a_name_that_nobody_knows(monkeypatch: pytest.MonkeyPatch) -> None:
+    def getaddrinfo(*_: object, **__: object) -> Any:
+        raise socket.gaierror(socket.EAI_NONAME, "no such name")
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    failed = await failure_of(URL)
+    assert failed.failure.kind is FailureKind.DNS
+
+
+@clean()
+async def test_tls() -> None:
+    authority = trustme.CA()
+    server, client = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.create_default_context()
+    authority.issue_cert("127.0.0.1").configure_cert(server)
+    async with serve(tokens=TOKENS, ssl_context=server) as simulator:
+        failed = await failure_of(simulator.url)
+        assert failed.failure.kind is FailureKind.TLS
+        authority.configure_trust(client)
+        async with feed_at(simulator, ssl_context=client) as feed:
+            assert await anext(feed) == Connected(1)
+        async with topone_asyncio.open_websocket(
+            connect_to(simulator.url), lambda _: None, ssl_context=client
+        ):
+            pass  # dropped without a closing handshake
+
+
+@pytest.mark.parametrize(("status", "cause"), [(403, "Origin"), (401, "token")])
+@clean()
+async def test_a_refused_token_ends_the_feed(status: int, cause: str) -> None:
+    async with serve(tokens=TOKENS) as simulator:
+        simulator.inject(RefuseHandshake(status))
+        with pytest.raises(FeedFailed, match=cause):
+            await iterate(feed_at(simulator))
+        assert len(simulator.handshakes) == 1
+
+
+@clean()
+async def test_other_failures_are_dialled_again() -> None:
+    async with serve(tokens=TOKENS) as simulator:
+        for fault in (RefuseHandshake(503), AnswerGarbage(), AcceptThenClose(None)):
+            simulator.inject(fault)
+        async with feed_at(simulator, config=HASTY) as feed:
+            await take_until(feed, Subscribed)
+        assert len(simulator.handshakes) == 4
+
+
+# --- proxies ---
+
+
+@clean()
+async def test_wss_goes_through_the_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with raw_server(b"HTTP/1.1 407 No\r\nContent-Length: 0\r\n\r\n") as (proxy, requests):
+        for name in (f"http://user:word@{proxy}", f"user:word@{proxy}"):
+            monkeypatch.setenv("HTTPS_PROXY", name)
+            failed = await failure_of("wss://exchange.example/ws/user/")
+            assert failed.failure.kind is FailureKind.NETWORK
+            assert failed.failure.status is None
+            assert "407" in failed.failure.detail
+    for request in requests:
+        assert request.startswith(b"CONNECT exchange.example:443 HTTP/1.1\r\n")
+        assert b"Proxy-Authorization: Basic dXNlcjp3b3Jk\r\n" in request
+        assert b"s3cret" not in request
+    assert len(requests) == 2
+
+
+@clean()
+async def test_who_goes_around_the_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with raw_server(b"") as (proxy, requests), serve(tokens=TOKENS) as simulator:
+        monkeypatch.setenv("HTTP_PROXY", f"http://{proxy}")
+        monkeypatch.setenv("HTTPS_PROXY", f"http://{proxy}")
+        async with feed_at(simulator) as feed:
+            assert await anext(feed) == Connected(1)
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+        failed = await failure_of(simulator.url.replace("ws://", "wss://"))
+        assert failed.failure.kind is not FailureKind.REFUSED
+    assert requests == []
+
+
+@clean()
+async def test_other_proxies_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "socks5://127.0.0.1:1")
+    failed = await failure_of("wss://exchange.example/ws/user/")
+    assert "HTTPS_PROXY" in failed.failure.detail
+
+
+# --- what an open WebSocket does ---
+
+
+@clean()
+async def test_the_largest_frame() -> None:
+    async with (
+        serve(tokens=TOKENS) as simulator,
+        topone_asyncio.open_websocket(connect_to(simulator.url, 1000), print) as websocket,
+    ):
+        simulator.inject(SendRaw("x" * 1000))
+        assert len(await websocket.receive()) == 1000
+        simulator.inject(SendRaw("x" * 1001))
+        with pytest.raises(ConnectionEnded) as ended:
+            await websocket.receive()
+        assert ended.value.code is None
+        assert "1001" in ended.value.reason
+        with pytest.raises(ConnectionEnded):
+            await websocket.receive()
+        with pytest.raises(ConnectionEnded):
+            await websocket.send_text("too late")
+
+
+@asynccontextmanager
+async def websocket_server(
+    handle: Callable[[ServerConnection], Awaitable[None]],
+) -> AsyncGenerator[str, None]:
+    logger = logging.Logger("unheard", logging.ERROR)  # noqa: LOG001 - it is to have no parent
+    async with serve_websockets(
+        handle, "127.0.0.1", 0, logger=logger, ping_interval=None, close_timeout=1
+    ) as server:
+        yield f"ws://127.0.0.1:{next(iter(server.sockets)).getsockname()[1]}/"
+
+
+@clean()
+async def test_a_drop_does_not_wait_for_what_is_unsent() -> None:
+    """The peer has stopped reading, and the buffers of both sockets are full."""
+    is_left = asyncio.Event()
+    sent = 0
+
+    async def stop_reading(connection: ServerConnection) -> None:
+        connection.transport.pause_reading()
+        await is_left.wait()
+        connection.transport.abort()
+
+    async def flood(websocket: topone_asyncio.WebSocket) -> None:
+        nonlocal sent
+        while True:
+            await websocket.send_text("x" * 2**18)
+            sent += 1
+
+    async with websocket_server(stop_reading) as url:
+        async with topone_asyncio.open_websocket(connect_to(url), print) as websocket:
+            flooding = asyncio.create_task(flood(websocket))
+            unchanged = 0
+            while unchanged < 200:
+                before = sent
+                await asyncio.sleep(0)
+                unchanged = unchanged + 1 if sent == before else 0
+            assert sent > 0
+            flooding.cancel()
+            with suppress(asyncio.CancelledError):
+                await flooding
+        is_left.set()
+
+
+@clean()
+async def test_the_closing_handshake_is_waited_for() -> None:
+    """Also while data is on its way, and after a cancelled ``receive``, as the feed's is."""
+    connections: list[ServerConnection] = []
+
+    async def talk(connection: ServerConnection) -> None:
+        connections.append(connection)
+        with suppress(ConnectionClosed):
+            await connection.recv()
+            for _ in range(100):
+                await connection.send("and so on")
+            await connection.wait_closed()
+
+    async with (
+        websocket_server(talk) as url,
+        topone_asyncio.open_websocket(connect_to(url), print) as websocket,
+    ):
+        receiving = asyncio.create_task(websocket.receive())
+        await asyncio.sleep(0)
+        receiving.cancel()
+        with suppress(asyncio.CancelledError):
+            await receiving
+        await websocket.send_text("go on")
+        await websocket.close(1000, "done")
+        # It has been received and answered by now.
+        assert connections[0].protocol.close_rcvd == Close(1000, "done")
+
+
+@clean()
+async def test_pings_are_answered_and_pongs_reported() -> None:
+    answered: list[bytes] = []
+    reported: list[bytes] = []
+
+    async def ping(connection: ServerConnection) -> None:
+        await (await connection.ping(b"from there"))
+        answered.append(b"from there")
+        await connection.send("done")
+        await connection.wait_closed()
+
+    async with (
+        websocket_server(ping) as url,
+        topone_asyncio.open_websocket(connect_to(url), reported.append) as websocket,
+    ):
+        await websocket.send_ping(b"from here")
+        assert await websocket.receive() == "done"
+    assert answered == [b"from there"]
+    assert reported == [b"from here"]
+
+
+@pytest.mark.parametrize(
+    ("code", "reason", "heard"),
+    [(1001, "going", (1001, "going")), (4000, "", (4000, "")), (None, "", (1005, ""))],
+)
+@clean()
+async def test_a_close_frame_is_answered(
+    code: int | None, reason: str, heard: tuple[int, str]
+) -> None:
+    answers: list[int] = []
+
+    async def hang_up(connection: ServerConnection) -> None:
+        if code is None:
+            connection.protocol.send_close()
+            connection.transport.write(b"".join(connection.protocol.data_to_send()))
+        else:
+            await connection.close(code, reason)
+        await connection.wait_closed()
+        assert connection.protocol.close_rcvd is not None
+        answers.append(connection.protocol.close_rcvd.code)
+
+    async with websocket_server(hang_up) as url:
+        async with topone_asyncio.open_websocket(connect_to(url), print) as websocket:
+            with pytest.raises(ConnectionEnded) as ended:
+                await websocket.receive()
+        assert (ended.value.code, ended.value.reason) == heard
+    assert answers == [code or 1000]
+
+
+@clean()
+async def test_no_text_of_aiohttp_shows_the_token() -> None:
+    """In debug mode aiohttp logs its responses, if something keeps them from being closed."""
+    async with (
+        serve(tokens=TOKENS) as simulator,
+        topone_asyncio.open_websocket(connect_to(simulator.url), print),
+    ):
+        responses = [it for it in gc.get_objects() if isinstance(it, aiohttp.ClientResponse)]
+        assert responses
+        assert "s3cret" not in repr(responses)
+
+
+# --- the package ---
+
+
+def test_without_aiohttp() -> None:
+    script = "import sys; sys.modules['aiohttp'] = None; import topone_asyncio"
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert 'ImportError: topone_asyncio needs aiohttp: pip install "topone-proto[asyncio]"' in (
+        done.stderr
+    )
+    assert "During handling" not in done.stderr
+
+
+def test_the_same_names_as_the_other_adapters() -> None:
+    assert topone_asyncio.__all__ == [
+        "Feed",
+        "OpenWebSocket",
+        "WebSocket",
+        "open_feed",
+        "open_websocket",
+    ]

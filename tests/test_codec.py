@@ -1,0 +1,799 @@
+"""Text to message and request to text: the exchange's own examples first, then everything else."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from decimal import (
+    Context,
+    Decimal,
+    Inexact,
+    InvalidOperation,
+    Rounded,
+    localcontext,
+)
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from strategies import (
+    decimal_texts,
+    json_values,
+    responses,
+    spellings,
+    update_frames,
+    updates,
+    wire_fields,
+)
+from topone_proto.codec import decode, encode
+from topone_proto.messages import (
+    BalanceUpdate,
+    Malformed,
+    Message,
+    OrderUpdate,
+    Ping,
+    Request,
+    Response,
+    Unrecognised,
+)
+from topone_proto.models import Balance, Order, OrderStatus, OrderType, Side
+from topone_proto.topics import BALANCE, ORDERS, Topic
+
+EXAMPLES = Path(__file__).with_name("examples")
+
+ORDER_DATA: dict[str, Any] = {
+    "id": 132991,
+    "market": "ETH/BTC",
+    "type": 1,
+    "side": 2,
+    "status": 2,
+    "price": "0.08132",
+    "amount": "1.389",
+    "left": "0",
+    "dealStock": "1.389",
+    "dealMoney": "0.10953654",
+    "createTime": 1522235513.740678,
+    "updateTime": 1522235513.740684,
+}
+BALANCE_DATA: dict[str, Any] = {"asset": "ETH", "available": "99999980.24173", "freeze": "23.596"}
+DATA = {ORDERS: ORDER_DATA, BALANCE: BALANCE_DATA}
+ABSENT = object()
+DECIMALS = [
+    (ORDERS, "price"),
+    (ORDERS, "amount"),
+    (ORDERS, "left"),
+    (ORDERS, "dealStock"),
+    (ORDERS, "dealMoney"),
+    (BALANCE, "available"),
+    (BALANCE, "freeze"),
+]
+
+
+def frame(topic: Topic, ts: object = 1561948335075, **changes: object) -> str:
+    """An update with some members of its data changed, or left out if ABSENT."""
+    data = {**DATA[topic], **changes}
+    data = {name: plain for name, plain in data.items() if plain is not ABSENT}
+    return json.dumps({"method": topic.subscribe_method, "ts": ts, "data": data})
+
+
+def decode_order(**changes: object) -> Order:
+    message = decode(frame(ORDERS, **changes))
+    assert isinstance(message, OrderUpdate), message
+    return message.order
+
+
+def decode_malformed(text: str | bytes) -> Malformed:
+    message = decode(text)
+    assert isinstance(message, Malformed), message
+    return message
+
+
+def same(one: Message, other: Message) -> bool:
+    """Equal to the last digit: ``0E-16 == 0`` would not say so."""
+    return one == other and repr(one) == repr(other)
+
+
+@contextmanager
+def hostile_context() -> Iterator[None]:
+    """A decimal context in which everything that depends on it shows."""
+    with localcontext(Context(prec=3, Emax=2, Emin=-2)) as context:
+        context.traps[InvalidOperation] = False
+        context.traps[Inexact] = context.traps[Rounded] = True
+        yield
+
+
+# --- The exchange's own examples, byte for byte as its page prints them.
+
+
+def read_example(name: str) -> bytes:
+    return (EXAMPLES / f"{name}.txt").read_bytes()
+
+
+EXAMPLE_UPDATES: dict[str, Message] = {
+    "sub_balance.update": BalanceUpdate(
+        Balance("ETH", Decimal("99999980.24173"), Decimal("23.596")), ts=1561948335075
+    ),
+    "sub_orders.update": OrderUpdate(
+        Order(
+            id=132991,
+            market="ETH/BTC",
+            type=OrderType.LIMIT,
+            side=Side.BUY,
+            status=OrderStatus.COMPLETED,
+            price=Decimal("0.08132"),
+            amount=Decimal("1.389"),
+            left=Decimal(0),
+            deal_stock=Decimal("1.389"),
+            deal_money=Decimal("0.10953654"),
+            create_time=1522235513.740678,
+            update_time=1522235513.740684,
+        ),
+        ts=1561948335075,
+    ),
+}
+METHODS = ["sub_balance", "unsub_balance", "sub_orders", "unsub_orders"]
+
+
+def test_every_example_is_tested() -> None:
+    names = {path.stem for path in EXAMPLES.glob("*.txt")}
+    assert names == {
+        *EXAMPLE_UPDATES,
+        *(f"{method}.request" for method in METHODS),
+        *(f"{method}.response" for method in METHODS),
+    }
+
+
+@pytest.mark.parametrize("name", EXAMPLE_UPDATES)
+def test_the_updates_of_the_page(name: str) -> None:
+    text = read_example(name)
+    assert same(decode(text), EXAMPLE_UPDATES[name])
+    assert same(decode(text.decode()), EXAMPLE_UPDATES[name])
+
+
+def test_the_times_of_the_page() -> None:
+    update = decode(read_example("sub_orders.update"))
+    assert isinstance(update, OrderUpdate)
+    assert update.order.created_at == datetime(2018, 3, 28, 11, 11, 53, 740678, UTC)
+    assert update.order.updated_at == datetime(2018, 3, 28, 11, 11, 53, 740684, UTC)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_responses_of_the_page(method: str) -> None:
+    response = Response(id="1", method=method, code=0, msg="", ts=1561948335075, data=None)
+    text = read_example(f"{method}.response")
+    assert same(decode(text), response)
+    assert same(decode(text.decode()), response)
+    assert response.ok
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_requests_of_the_page(method: str) -> None:
+    # The page ends its requests with a no-break space, which is no JSON.
+    printed = read_example(f"{method}.request").decode().rstrip("\N{NO-BREAK SPACE}")
+    written = encode(Request(id="1", method=method))
+    assert json.loads(written) == json.loads(printed)
+    assert list(json.loads(written)) == list(json.loads(printed)), "in the order of the page"
+
+
+# --- encode
+
+
+@given(
+    st.builds(
+        Request,
+        id=st.text(),
+        method=st.text(),
+        params=st.dictionaries(st.text(), json_values(), max_size=3),
+        lang=st.text(),
+    )
+)
+def test_a_request_is_one_json_object(request: Request) -> None:
+    assert json.loads(encode(request)) == {
+        "id": request.id,
+        "method": request.method,
+        "params": request.params,
+        "lang": request.lang,
+    }
+
+
+# --- Responses
+
+
+def test_the_other_form_of_a_response() -> None:
+    text = '{"id":"7","method":"sub_orders","code":0,"msg":"OK","ts":1561948335075,"data":{}}'
+    assert decode(text) == Response("7", "sub_orders", 0, "OK", 1561948335075, {})
+
+
+@pytest.mark.parametrize("code", [1, -1, 10001, 2**62])
+def test_a_refusal(code: int) -> None:
+    text = f'{{"id":"1","method":"sub_orders","code":{code},"msg":"no right","ts":5}}'
+    message = decode(text)
+    assert message == Response("1", "sub_orders", code, "no right", 5)
+    assert isinstance(message, Response)
+    assert not message.ok
+
+
+@pytest.mark.parametrize(
+    ("text", "response"),
+    [
+        ('{"code":0}', Response(None, None, 0, "", None)),
+        (
+            '{"code":0,"id":null,"method":null,"msg":null,"ts":null}',
+            Response(None, None, 0, "", None),
+        ),
+        ('{"code":0,"id":17}', Response("17", None, 0, "", None)),
+        ('{"code":0,"id":-1,"method":"x"}', Response("-1", "x", 0, "", None)),
+        ('{"code":0,"id":"1","data":[[1,"2"]]}', Response("1", None, 0, "", None, [[1, "2"]])),
+        ('{"code":0,"method":"ping"}', Response(None, "ping", 0, "", None)),
+        ('{"code":0,"ping":1}', Response(None, None, 0, "", None)),
+    ],
+)
+def test_a_response_may_leave_out_all_but_its_code(text: str, response: Response) -> None:
+    assert decode(text) == response
+
+
+@given(st.data())
+def test_every_response_is_read(data: st.DataObject) -> None:
+    response = data.draw(responses())
+    plain = {
+        "id": response.id,
+        "method": response.method,
+        "code": response.code,
+        "msg": response.msg,
+        "ts": response.ts,
+        "data": response.data,
+    }
+    assert decode(data.draw(spellings(plain))) == response
+
+
+@pytest.mark.parametrize("topic", DATA)
+def test_what_carries_a_code_is_a_response(topic: Topic) -> None:
+    update = json.loads(frame(topic))
+    for code in (0, 1):
+        message = decode(json.dumps({**update, "code": code}))
+        assert message == Response(
+            None, topic.subscribe_method, code, "", update["ts"], update["data"]
+        )
+    assert decode(json.dumps({**update, "code": None})) == decode(frame(topic))
+
+
+@pytest.mark.parametrize("topic", DATA)
+def test_an_update_may_carry_an_id(topic: Topic) -> None:
+    update = json.loads(frame(topic))
+    assert decode(json.dumps({**update, "id": "1"})) == decode(frame(topic))
+    assert decode(json.dumps({**update, "id": None})) == decode(frame(topic))
+
+
+def test_an_id_without_code_and_data_is_a_response_without_code() -> None:
+    message = decode_malformed('{"id":"1","method":"sub_orders","msg":"","ts":1}')
+    assert (message.path, message.reason) == ("$.code", "required field is missing")
+
+
+@pytest.mark.parametrize(
+    ("member", "value", "path"),
+    [
+        ("code", "0", "$.code"),
+        ("code", True, "$.code"),
+        ("code", 0.5, "$.code"),
+        ("code", {}, "$.code"),
+        ("id", 1.5, "$.id"),
+        ("id", {}, "$.id"),
+        ("method", 1, "$.method"),
+        ("msg", 1, "$.msg"),
+        ("ts", "1", "$.ts"),
+        ("ts", 1.5, "$.ts"),
+    ],
+)
+def test_a_wrong_member_of_a_response(member: str, value: object, path: str) -> None:
+    response = {"id": "1", "method": "sub_orders", "code": 0, "msg": "", "ts": 1, member: value}
+    assert decode_malformed(json.dumps(response)).path == path
+
+
+# --- Updates
+
+
+@given(st.data())
+def test_however_an_update_is_written_it_means_the_same(data: st.DataObject) -> None:
+    """White space, order, escapes, text or bytes, whatever the caller's decimal context."""
+    update = data.draw(updates())
+    text = data.draw(update_frames(update))
+    assert same(decode(text), update)
+    with hostile_context():
+        from_bytes = decode(text.encode())
+    assert same(from_bytes, update)
+
+
+@given(st.data())
+def test_unknown_fields_are_ignored(data: st.DataObject) -> None:
+    update = data.draw(updates())
+    plain = wire_fields(update)
+    # The wire has no name with an underscore.
+    more = st.dictionaries(st.text().map("_".__add__), json_values(), max_size=2)
+    outer, inner = data.draw(more), data.draw(more)
+    text = data.draw(spellings({**outer, **plain, "data": {**inner, **plain["data"]}}))
+    assert same(decode(text), update)
+
+
+@given(st.data())
+def test_the_shape_of_one_decimal_does_not_matter_to_the_others(data: st.DataObject) -> None:
+    """Ordinary decimals take a short cut: it must lead to the same place."""
+    update = data.draw(updates())
+    plain = wire_fields(update)
+    topic = update.topic
+    name = data.draw(st.sampled_from([name for of, name in DECIMALS if of == topic]))
+    text = data.draw(decimal_texts())
+    changed = decode(json.dumps({**plain, "data": {**plain["data"], name: text}}))
+    assert isinstance(changed, BalanceUpdate | OrderUpdate)
+    assert wire_fields(changed)["data"] == {**plain["data"], name: str(Decimal(text))}
+
+
+@pytest.mark.parametrize(
+    ("text", "digits"),
+    [
+        ("0", (0, (0,), 0)),
+        ("0E-16", (0, (0,), -16)),
+        ("0e-16", (0, (0,), -16)),
+        ("1.50", (0, (1, 5, 0), -2)),
+        ("+1", (0, (1,), 0)),
+        ("-1", (1, (1,), 0)),
+        ("-0.0", (1, (0,), -1)),
+        ("1.", (0, (1,), 0)),
+        (".5", (0, (5,), -1)),
+        ("007", (0, (7,), 0)),
+        ("1E+99", (0, (1,), 99)),
+        ("1E-99", (0, (1,), -99)),
+        ("9" * 128, (0, (9,) * 128, 0)),
+        ("0." + "3" * 126, (0, (3,) * 126, -126)),
+    ],
+)
+@pytest.mark.parametrize(("topic", "name"), DECIMALS)
+def test_a_decimal_keeps_its_digits_and_exponent(
+    topic: Topic, name: str, text: str, digits: tuple[int, tuple[int, ...], int]
+) -> None:
+    with hostile_context():
+        update = decode(frame(topic, **{name: text}))
+    assert isinstance(update, BalanceUpdate | OrderUpdate)
+    snake = {"dealStock": "deal_stock", "dealMoney": "deal_money"}.get(name, name)
+    model = update.order if isinstance(update, OrderUpdate) else update.balance
+    assert getattr(model, snake).as_tuple() == digits
+
+
+NO_DECIMALS = [
+    "NaN",
+    "nan",
+    "sNaN",
+    "-NaN",
+    "NaN123",
+    "Infinity",
+    "-inf",
+    "1_000",
+    " 1",
+    "1 ",
+    "1\n",
+    "\t1",
+    "1,5",
+    "1.2.3",
+    "..",
+    ".",
+    "+",
+    "-",
+    "e5",
+    "1e",
+    "--1",
+    "0x10",
+    "1e999999999",
+    "1e100",
+    "1e-100",
+    "1" * 129,
+    "0." + "1" * 200,
+    "١٢٣",
+    "1٢",
+    "²",
+    "\N{FULLWIDTH DIGIT ONE}",
+    "1\x00",
+    "x",
+    "None",
+]
+
+
+@pytest.mark.parametrize("text", NO_DECIMALS)
+@pytest.mark.parametrize(("topic", "name"), DECIMALS)
+def test_what_is_no_decimal_is_malformed(topic: Topic, name: str, text: str) -> None:
+    message = decode_malformed(frame(topic, **{name: text}))
+    assert message.path == f"$.data.{name}"
+    assert message.reason.startswith("not a decimal number")
+    assert len(message.reason) < 100
+    with hostile_context():
+        assert decode(frame(topic, **{name: text})) == message
+
+
+@pytest.mark.parametrize("value", [1, 1.5, 0, True, [], {}])
+@pytest.mark.parametrize(("topic", "name"), DECIMALS)
+def test_money_that_is_no_text_is_malformed(topic: Topic, name: str, value: object) -> None:
+    assert decode_malformed(frame(topic, **{name: value})).path == f"$.data.{name}"
+
+
+@pytest.mark.parametrize("value", [ABSENT, None, ""])
+@pytest.mark.parametrize("name", ["price", "left"])
+@pytest.mark.parametrize("kind", [OrderType.MARKET, OrderType(3)])
+def test_other_than_limit_orders_may_lack(kind: OrderType, name: str, value: object) -> None:
+    assert getattr(decode_order(type=int(kind), **{name: value}), name) is None
+
+
+def test_market_orders_may_have_price_and_left() -> None:
+    order = decode_order(type=2, price="0", left="0E-16")
+    assert repr((order.price, order.left)) == "(Decimal('0'), Decimal('0E-16'))"
+
+
+@pytest.mark.parametrize("value", [ABSENT, None, ""])
+@pytest.mark.parametrize("name", ["price", "left"])
+def test_limit_orders_may_not_lack(name: str, value: object) -> None:
+    message = decode_malformed(frame(ORDERS, **{name: value}))
+    assert (message.path, message.reason) == (
+        f"$.data.{name}",
+        "required field is missing or empty",
+    )
+
+
+@pytest.mark.parametrize(
+    ("topic", "name"),
+    [
+        (topic, name)
+        for topic, data in DATA.items()
+        for name in data
+        if name not in {"price", "left"}
+    ],
+)
+def test_a_missing_field_is_named(topic: Topic, name: str) -> None:
+    message = decode_malformed(frame(topic, **{name: ABSENT}))
+    assert (message.path, message.reason) == (f"$.data.{name}", "required field is missing")
+    assert decode_malformed(frame(topic, **{name: None})).path == f"$.data.{name}"
+    assert decode_malformed(frame(topic, **{name: []})).path == f"$.data.{name}"
+
+
+@pytest.mark.parametrize("topic", DATA)
+@pytest.mark.parametrize(
+    ("members", "path"),
+    [
+        ({"data": {}}, "$.data"),
+        ({"data": DATA[ORDERS] | DATA[BALANCE]}, "$.ts"),
+        ({"ts": "1", "data": {}}, "$.ts"),
+        ({"ts": 1}, "$.data"),
+        ({"ts": 1, "data": None}, "$.data"),
+        ({"ts": 1, "data": []}, "$.data"),
+        ({"ts": 1, "data": "x"}, "$.data"),
+    ],
+)
+def test_a_wrong_envelope_is_located(topic: Topic, members: dict[str, Any], path: str) -> None:
+    text = json.dumps({"method": topic.subscribe_method, **members})
+    assert decode_malformed(text).path.startswith(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "enum"), [("type", OrderType), ("side", Side), ("status", OrderStatus)]
+)
+@pytest.mark.parametrize("number", [0, -1, 5, 99, 2**62])
+def test_an_unknown_number_is_kept(name: str, enum: type[Side], number: int) -> None:
+    member = getattr(decode_order(**{name: number}), name)
+    assert type(member) is enum
+    assert member == number
+    assert not member.is_known
+
+
+@pytest.mark.parametrize("name", ["type", "side", "status"])
+@pytest.mark.parametrize("value", ["1", 1.5, True, "limit"])
+def test_an_enum_is_a_number(name: str, value: object) -> None:
+    assert decode_malformed(frame(ORDERS, **{name: value})).path == f"$.data.{name}"
+
+
+@given(st.floats(0, 253402300799.99997))
+@example(1526205633.6342139)
+@example(253402300799.99997)
+@example(0.0)
+def test_a_time_is_the_float_of_the_wire(seconds: float) -> None:
+    order = decode_order(createTime=seconds, updateTime=seconds)
+    assert (order.create_time, order.update_time) == (seconds, seconds)
+    assert order.created_at.tzinfo is UTC
+    assert order.updated_at == order.created_at
+
+
+def test_a_time_may_be_a_whole_number() -> None:
+    order = decode_order(createTime=1522235513)
+    assert type(order.create_time) is float
+    assert order.create_time == 1522235513.0
+
+
+@pytest.mark.parametrize("seconds", [-1, -1e-9, 253402300800, 1e300, 10**30, "1522235513.7", True])
+@pytest.mark.parametrize("name", ["createTime", "updateTime"])
+def test_a_time_that_no_datetime_shows_is_malformed(name: str, seconds: object) -> None:
+    assert decode_malformed(frame(ORDERS, **{name: seconds})).path == f"$.data.{name}"
+
+
+# --- Pings
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("ping", "pong"),
+        (" ping\r\n", "pong"),
+        ('{"method":"ping"}', '{"method":"pong"}'),
+        ('{"method":"ping","params":{},"ts":5}', '{"method":"pong"}'),
+        ('{"method":"ping","id":null}', '{"method":"pong"}'),
+        ('{"method":"\\u0070ing"}', '{"method":"pong"}'),
+        ('{"method":"ping","id":"17"}', '{"id":"17","method":"pong"}'),
+        ('{"method":"ping","id": 17 }', '{"id":17,"method":"pong"}'),
+        ('{"id":"\\u00e9\\"","method":"ping"}', '{"id":"\\u00e9\\"","method":"pong"}'),
+        ('{"ping":1561948335075}', '{"pong":1561948335075}'),
+        ('{ "ping" : 1.50 }', '{"pong":1.50}'),
+        ('{"ping":"é"}', '{"pong":"é"}'),
+        ('{"ping":true}', '{"pong":true}'),
+    ],
+)
+def test_a_ping_is_answered_in_kind(text: str, answer: str) -> None:
+    assert decode(text) == Ping(answer)
+    assert decode(text.encode()) == Ping(answer)
+
+
+@given(
+    st.integers(-(2**63), 2**64 - 1)
+    | st.text(max_size=10)
+    | st.floats(allow_nan=False, allow_infinity=False)
+)
+def test_a_ping_gets_back_just_what_it_sent(sent: object) -> None:
+    message = decode(json.dumps({"ping": sent}))
+    assert isinstance(message, Ping)
+    assert json.loads(message.answer) == {"pong": sent}
+
+
+@pytest.mark.parametrize(
+    ("text", "path"),
+    [
+        ('{"ping":[1]}', "$.ping"),
+        ('{"ping":{"a":1}}', "$.ping"),
+        (f'{{"ping":"{"x" * 200}"}}', "$.ping"),
+        ('{"method":"ping","id":[]}', "$.id"),
+        ('{"method":"ping","id":{}}', "$.id"),
+        (f'{{"method":"ping","id":{"9" * 200}}}', "$.id"),
+    ],
+)
+def test_a_ping_that_wants_back_too_much_is_malformed(text: str, path: str) -> None:
+    assert decode_malformed(text).path == path
+
+
+@pytest.mark.parametrize("text", ["Ping", "pingping", '"ping"', "pong", "\x1cping", "\xa0ping"])
+def test_no_ping(text: str) -> None:
+    assert isinstance(decode(text), Malformed)
+    assert isinstance(decode(text.encode()), Malformed)
+
+
+# --- What tomorrow's server may say
+
+
+@pytest.mark.parametrize(
+    ("text", "reason", "method"),
+    [
+        ("{}", "a frame without a method", None),
+        ('{"ping":null}', "a frame without a method", None),
+        ('{"method":null}', "a frame without a method", None),
+        (
+            '{"method":"sub_kline_BTC/USDT_1m","data":{}}',
+            "an unknown topic",
+            "sub_kline_BTC/USDT_1m",
+        ),
+        ('{"method":"notice"}', "an unknown method", "notice"),
+        ('{"method":"unsub_orders","data":{}}', "an unknown method", "unsub_orders"),
+        ('{"method":"","id":1,"data":1}', "an unknown method", ""),
+    ],
+)
+def test_what_has_no_meaning_yet_is_unrecognised(
+    text: str, reason: str, method: str | None
+) -> None:
+    assert decode(text) == Unrecognised(reason, method, text)
+    assert decode(text.encode()) == Unrecognised(reason, method, text)
+
+
+@pytest.mark.parametrize("value", [5, True, [], {}, 1.5])
+def test_a_method_is_a_text(value: object) -> None:
+    assert decode_malformed(json.dumps({"method": value})).path == "$.method"
+
+
+def test_the_last_of_two_equal_names_counts() -> None:
+    assert decode('{"code":0,"code":7}') == Response(None, None, 7, "", None)
+    assert decode('{"code":0,"code":null,"method":"x"}') == Unrecognised(
+        "an unknown method", "x", '{"code":0,"code":null,"method":"x"}'
+    )
+    twice = frame(ORDERS).replace('"id": 132991', '"id": 1, "id": 2')
+    message = decode(twice)
+    assert isinstance(message, OrderUpdate)
+    assert message.order.id == 2
+
+
+def test_two_methods_of_updates_are_malformed() -> None:
+    for other in ("sub_balance", "x - at `$.y"):
+        text = frame(ORDERS).replace('{"method"', f'{{"method": "{other}", "method"')
+        assert decode_malformed(text).path == "$.method"
+
+
+def test_the_reason_is_bounded_whatever_the_peer_puts_in_it() -> None:
+    text = frame(ORDERS).replace('{"method"', f'{{"method": "{"x" * 10_000}", "method"')
+    message = decode_malformed(text)
+    assert message.path == "$.method"
+    assert len(message.reason) <= 200
+
+
+# --- Never an exception
+
+
+def printable(text: str) -> bool:
+    text.encode()
+    return all(character.isprintable() or character in "\t\r\n" for character in text)
+
+
+def check_total(text: str | bytes, keep: int = 50) -> Message:
+    message = decode(text, keep=keep)
+    assert isinstance(message, Message)
+    if isinstance(message, Malformed):
+        assert message.path.startswith("$")
+        assert message.reason
+        assert len(message.reason) <= 200
+        assert message.size == len(text)
+        assert printable(message.reason)
+    if isinstance(message, Malformed | Unrecognised):
+        assert len(message.frame) <= keep
+        assert printable(message.frame)
+    if isinstance(message, Unrecognised):
+        assert message.method is None or (len(message.method) <= keep and printable(message.method))
+    return message
+
+
+@given(st.text(st.characters()) | st.binary(), st.integers(1, 100))
+@example("", 1)
+@example(b"", 1)
+@example("\ud800", 50)
+@example("\x1b[2J\x07", 50)
+@example(b"\xff\xfe{", 3)
+@example("\N{SNOWMAN}" * 60, 50)
+@example('{"method":"\\u001b[2J\\u202e"}', 50)
+def test_decode_is_total(text: str | bytes, keep: int) -> None:
+    check_total(text, keep)
+
+
+@given(json_values().flatmap(spellings))
+def test_decode_is_total_for_json(text: str) -> None:
+    check_total(text)
+    check_total(text.encode())
+
+
+@given(st.data())
+def test_decode_is_total_near_the_protocol(data: st.DataObject) -> None:
+    """Frames that are almost right: one member replaced by anything at all."""
+    update = wire_fields(data.draw(updates()))
+    plain: dict[str, Any] = data.draw(
+        st.sampled_from(
+            [
+                update,
+                {"id": "1", "method": "sub_orders", "code": 0, "msg": "", "ts": 1},
+                {"method": "ping", "id": 1},
+                {"ping": 1},
+            ]
+        )
+    )
+    target = data.draw(st.sampled_from([plain, plain.get("data", plain)]))
+    name = data.draw(st.sampled_from(sorted(target)))
+    target[name] = data.draw(json_values() | st.integers() | st.sampled_from(NO_DECIMALS))
+    text = json.dumps(plain)
+    one = check_total(text)
+    other = check_total(text.encode())
+    if not isinstance(one, Malformed):
+        assert same(one, other)
+
+
+@given(st.data())
+def test_decode_is_total_for_damaged_frames(data: st.DataObject) -> None:
+    """Frames cut short, or with a few bytes in the middle replaced."""
+    whole = data.draw(updates().flatmap(update_frames)).encode()
+    start = data.draw(st.integers(0, len(whole)))
+    end = data.draw(st.integers(start, min(start + 4, len(whole))))
+    check_total(whole[:start] + data.draw(st.binary(max_size=3)) + whole[end:])
+    check_total(whole[:start])
+
+
+DEEP = 100_000
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[" * DEEP,
+        '{"a":' * DEEP,
+        '{"x":' + "[" * DEEP + "]" * DEEP + "}",
+        '{"method":"sub_orders","ts":1,"data":' + '{"id":' * DEEP + "1" + "}" * DEEP + "}",
+        '{"code":0,"data":' + "[" * DEEP + "]" * DEEP + "}",
+        '{"ping":' + "[" * DEEP + "]" * DEEP + "}",
+        '{"method":' + "[" * DEEP + "]" * DEEP + "}",
+        '{"code":' + "9" * 1_000_000 + "}",
+        '{"code":0,"id":' + "9" * 1_000_000 + "}",
+        '{"code":0,"data":' + "9" * 1_000_000 + "}",
+        '{"code":0,"data":1e400}',
+        '{"code":0,"data":-1e999999999}',
+        '{"code":0,"data":NaN}',
+        '{"code":0,"data":Infinity}',
+        '{"code":0,"msg":"\\ud800"}',
+        '{"method":"\\udc00"}',
+        '{"code":0} {}',
+        "{'code':0}",
+        '{"code":0,}',
+        "[]",
+        "null",
+        "17",
+        '"text"',
+        " ",
+        "\x00",
+        "\ufeff{}",
+    ],
+    ids=lambda text: f"{text[:20]!r}-{len(text)}",
+)
+def test_a_hopeless_frame_is_malformed(text: str) -> None:
+    assert isinstance(check_total(text), Malformed)
+    assert isinstance(check_total(text.encode(errors="surrogatepass")), Malformed)
+
+
+def test_a_million_digits_in_every_field_of_an_order() -> None:
+    for name in ORDER_DATA:
+        text = frame(ORDERS, **{name: "@"}).replace('"@"', "9" * 1_000_000)
+        assert decode_malformed(text).path == f"$.data.{name}"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"\xff",
+        b'{"code":0,"msg":"\xff"}',
+        b'{"method":"\xc3"}',
+        b'{"ping":"\xff"}',
+        b'{"code":0,"msg":"\xed\xa0\x80"}',
+        b'{"method":"sub_balance","ts":1,"data":{"asset":"\xfe"}}',
+    ],
+)
+def test_bytes_that_are_no_text_are_malformed(text: bytes) -> None:
+    message = check_total(text, keep=100)
+    assert isinstance(message, Malformed)
+    assert "\\x" in message.frame
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("{\n\t1\r\n}", "{\n\t1\r\n}"),
+        ("\x1b[2J", "\\x1b[2J"),
+        ("\ud800", "\\ud800"),
+        ("\u202ex", "\\u202ex"),
+        (b"\xff\x00", "\\xff\\x00"),
+        ("é", "é"),
+        ("x" * 5000, "x" * 4096),
+    ],
+)
+def test_what_is_kept_of_a_frame(text: str | bytes, kept: str) -> None:
+    assert decode_malformed(text).frame == kept
+
+
+def test_how_much_is_kept_is_the_callers_choice() -> None:
+    text = "x" * 100
+    for keep in (1, 10, 100, 1000):
+        message = decode(text, keep=keep)
+        assert message == Malformed(message.reason, "$", text[:keep], 100)  # type: ignore[union-attr]  # else it fails
+
+
+def test_decode_is_silent_when_python_warns_of_comparing_bytes_with_text() -> None:
+    code = (
+        "from topone_proto.codec import decode\n"
+        "for text in ('ping', '{\"method\":\"ping\"}', '{\"code\":0}', '{}', 'x'):\n"
+        "    decode(text), decode(text.encode())\n"
+    )
+    subprocess.run([sys.executable, "-bb", "-c", code], check=True)

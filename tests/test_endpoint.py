@@ -1,0 +1,355 @@
+"""Where is dialled, and that no text of anything shows the token."""
+
+import asyncio
+import copy
+import json
+import logging
+import pickle
+import traceback
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import parse_qs, quote, urlsplit
+
+import attrs
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.pretty import pretty_repr
+
+from topone_proto.actions import Connect
+from topone_proto.endpoint import DEFAULT_URL, Endpoint, Token, conceal
+from topone_proto.errors import ConfigurationError
+
+SECRET = "topapi:0123456789/abc+def=="
+TOKEN = Token(SECRET)
+CONNECT = Connect(Endpoint(), TOKEN, timeout=10.0, max_frame_size=2**20)
+
+
+def tokens() -> st.SearchStrategy[str]:
+    return st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1)
+
+
+def hides_the_secret(text: str) -> bool:
+    spellings = (SECRET, quote(SECRET, safe=":"), quote(SECRET, safe=""), "0123456789")
+    return not any(spelling in text for spelling in spellings)
+
+
+def refusal(**settings: Any) -> ConfigurationError:
+    with pytest.raises(ConfigurationError) as caught:
+        Endpoint(**settings)
+    error = caught.value
+    assert str(error) == f"{error.setting}: {error.problem}; {error.remedy}"
+    assert error.problem
+    assert error.remedy
+    assert error.__cause__ is None
+    assert error.__context__ is None, "urlsplit's own errors quote parts of the URL"
+    return error
+
+
+# --- The token
+
+
+@pytest.mark.parametrize("holder", [TOKEN, CONNECT, [TOKEN], {"token": TOKEN}, (1, CONNECT)])
+@pytest.mark.parametrize(
+    "text_of",
+    [
+        repr,
+        str,
+        ascii,
+        "{}".format,
+        "{!r:>40}".format,
+        "%s".__mod__,
+        lambda holder: f"{holder} {holder!r}",
+        lambda holder: logging.LogRecord("x", 1, "x", 1, "%s", (holder,), None).getMessage(),
+        pretty_repr,
+        lambda holder: json.dumps([repr(holder)], default=str),
+    ],
+)
+def test_no_text_shows_a_token(holder: Any, text_of: Callable[[Any], str]) -> None:
+    if isinstance(holder, tuple):
+        holder = list(holder)  # % would take a tuple apart
+    text = text_of(holder)
+    assert hides_the_secret(text)
+    assert "***" in text
+
+
+def test_a_token_is_not_written_down() -> None:
+    for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
+        for holder in (TOKEN, CONNECT):
+            with pytest.raises(TypeError, match="not pickled") as caught:
+                pickle.dumps(holder, protocol)
+            assert hides_the_secret(str(caught.value))
+    with pytest.raises(TypeError):
+        json.dumps(TOKEN)
+    with pytest.raises(TypeError):
+        msgspec.json.encode(TOKEN)
+    with pytest.raises(TypeError):
+        vars(TOKEN)
+
+
+def test_a_copy_of_a_token_is_the_token() -> None:
+    assert copy.copy(TOKEN) is TOKEN
+    assert copy.deepcopy([TOKEN]) == [TOKEN]
+    assert copy.deepcopy(CONNECT) == CONNECT
+    assert attrs.asdict(CONNECT)["token"] is TOKEN
+    assert hides_the_secret(repr(attrs.asdict(CONNECT)))
+
+
+def test_tokens_compare_by_content() -> None:
+    assert Token(SECRET) == TOKEN
+    assert hash(Token(SECRET)) == hash(TOKEN)
+    assert Token(SECRET + "x") != TOKEN
+    assert TOKEN != SECRET
+    assert TOKEN.reveal() == SECRET
+
+
+@pytest.mark.parametrize(
+    "secret", ["", " ", "a b", "a\n", "a\r\nX: y", "\x00", "é", "\x7f", None, 5, b"abc"]
+)
+def test_what_is_no_token_is_refused_when_it_is_asked_for(secret: Any) -> None:
+    token = Token(secret)
+    assert repr(token) == "Token(***)"
+    assert token.redact("nothing to hide") == "nothing to hide"
+    with pytest.raises(ConfigurationError) as caught:
+        token.require_usable()
+    error = caught.value
+    assert error.setting == "token"
+    assert error.remedy
+    assert "X: y" not in str(error)
+
+
+def dial_that_fails(connect: Connect) -> None:
+    if connect.endpoint.host:
+        raise OSError(111, "Connection refused")
+
+
+def test_a_traceback_that_shows_variables_shows_no_token() -> None:
+    with pytest.raises(OSError, match="refused") as caught:
+        dial_that_fails(CONNECT)
+    texts = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
+    shown = "".join(texts.format())
+    assert "connect = Connect(" in shown
+    assert hides_the_secret(shown)
+
+
+@given(tokens())
+def test_any_printable_text_is_a_token(secret: str) -> None:
+    Token(secret).require_usable()
+
+
+@given(tokens(), st.text(), st.text())
+def test_redacting_covers_every_spelling(secret: str, before: str, after: str) -> None:
+    token = Token(secret)
+    for spelling in (secret, quote(secret, safe=":"), quote(secret, safe="")):
+        redacted = token.redact(f"{before}{spelling}{after}")
+        assert "***" in redacted
+        # A token such as "*" is in every redacted text.
+        assert spelling not in redacted or spelling in f"{before}***{after}"
+
+
+def test_redacting_leaves_the_rest() -> None:
+    url = Endpoint().dial_url(TOKEN)
+    assert TOKEN.redact(f"GET {url} failed, {SECRET}") == f"GET {DEFAULT_URL}?token=*** failed, ***"
+    assert TOKEN.redact("nothing") == "nothing"
+
+
+# --- conceal
+
+
+@pytest.mark.parametrize(
+    ("url", "concealed"),
+    [
+        (DEFAULT_URL, DEFAULT_URL),
+        (f"wss://h/p?token={SECRET}", "wss://h/p?token=***"),
+        (f"wss://h/p?a=1&token={SECRET}&b=2", "wss://h/p?a=1&token=***&b=2"),
+        (f"wss://h/p?TOKEN={SECRET}#x", "wss://h/p?TOKEN=***#x"),
+        (f"wss://h:x/?token={SECRET}", "wss://h:x/?token=***"),
+    ],
+)
+def test_concealing_masks_a_token_in_the_url(url: str, concealed: str) -> None:
+    wrapped, masked = conceal(SECRET, url)
+    assert wrapped == TOKEN
+    assert masked == concealed
+    if masked != url:
+        assert hides_the_secret(refusal(url=masked).args[0])
+
+
+def test_concealing_keeps_what_is_no_text() -> None:
+    def source() -> str:
+        return SECRET
+
+    async def async_source() -> str:
+        await asyncio.sleep(0)
+        return SECRET
+
+    assert conceal(source, DEFAULT_URL) == (source, DEFAULT_URL)
+    assert conceal(async_source, DEFAULT_URL) == (async_source, DEFAULT_URL)
+    assert conceal(TOKEN, DEFAULT_URL)[0] is TOKEN
+
+
+# --- The endpoint
+
+
+@pytest.mark.parametrize(
+    ("url", "host", "port", "is_tls", "authority"),
+    [
+        (DEFAULT_URL, "gateway.topone.run", 443, True, "gateway.topone.run"),
+        ("wss://example.org", "example.org", 443, True, "example.org"),
+        ("WSS://Example.ORG:8443/ws", "example.org", 8443, True, "Example.ORG:8443"),
+        ("ws://localhost:1234/", "localhost", 1234, False, "localhost:1234"),
+        ("ws://LOCALHOST", "localhost", 80, False, "LOCALHOST"),
+        ("ws://a.localhost/x", "a.localhost", 80, False, "a.localhost"),
+        ("ws://127.0.0.1:1/", "127.0.0.1", 1, False, "127.0.0.1:1"),
+        ("ws://127.9.9.9", "127.9.9.9", 80, False, "127.9.9.9"),
+        ("ws://[::1]:65535/", "::1", 65535, False, "[::1]:65535"),
+        ("wss://[2001:db8::1]/", "2001:db8::1", 443, True, "[2001:db8::1]"),
+    ],
+)
+def test_the_parts_of_an_address(
+    url: str, host: str, port: int, is_tls: bool, authority: str
+) -> None:
+    endpoint = Endpoint(url)
+    assert (endpoint.host, endpoint.port, endpoint.is_tls) == (host, port, is_tls)
+    assert endpoint.authority == authority
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "ws://example.org/",
+        "ws://10.0.0.1/",
+        "ws://0.0.0.0/",
+        "ws://[::]/",
+        "ws://[2001:db8::1]:1/",
+        "ws://localhost.example.org/",
+        "ws://notlocalhost/",
+        "ws://127.0.0.1.example.org/",
+        "ws://128.0.0.1/",
+    ],
+)
+def test_plain_ws_stays_on_this_machine(url: str) -> None:
+    error = refusal(url=url)
+    assert "in clear" in error.problem
+    assert "insecure=True" in error.remedy
+    assert not Endpoint(url, insecure=True).is_tls
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "gateway.topone.run",
+        "https://gateway.topone.run/",
+        "http://localhost/",
+        "wss://",
+        "wss:///ws/user/",
+        "wss:gateway.topone.run",
+        "wss://:443/",
+        "wss://h:99999/",
+        "wss://h:-1/",
+        "wss://h:0/",
+        "wss://h:port/",
+        "wss://[::1/",
+        "wss://h/\r\nX-Evil: 1",
+        "wss://h/a b",
+        " wss://h/",
+        "wss://h/\x00",
+        None,
+        5,
+        b"wss://h/",
+        "wss://user@h/",
+        "wss://user:password@h/",
+        "wss://:password@h/",
+        "wss://h/#fragment",
+    ],
+)
+def test_what_is_no_address_is_refused(url: Any) -> None:
+    error = refusal(url=url)
+    assert error.setting == "url"
+    for part in ("password", "port/", "X-Evil"):
+        assert part not in str(error)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"wss://gateway.topone.run/ws/user/?token={SECRET}",
+        f"wss://gateway.topone.run/ws/user/?a=1&token={SECRET}",
+        f"wss://gateway.topone.run/ws/user/?TOKEN={SECRET}",
+        f"wss://gateway.topone.run/ws/user/?%74oken={SECRET}",
+        "wss://gateway.topone.run/ws/user/?token=",
+        f"ws://localhost/?token={SECRET}",
+        f"wss://{SECRET}@gateway.topone.run/",
+        f"wss://gateway.topone.run/#{SECRET}",
+        f"wss://gateway.topone.run:{SECRET}/",
+        f"https://gateway.topone.run/?token={SECRET}",
+    ],
+)
+def test_a_url_with_a_token_is_refused_without_showing_it(url: str) -> None:
+    error = refusal(url=url)
+    assert hides_the_secret("".join(traceback.format_exception_only(error)))
+    assert hides_the_secret(repr(error))
+
+
+@pytest.mark.parametrize(
+    ("origin", "headers"),
+    [
+        (None, ()),
+        ("", (("Origin", ""),)),
+        ("https://example.org", (("Origin", "https://example.org"),)),
+    ],
+)
+def test_an_origin_is_sent_only_if_asked_for(
+    origin: str | None, headers: tuple[tuple[str, str], ...]
+) -> None:
+    assert Endpoint(origin=origin).headers == headers
+
+
+def test_by_default_there_is_no_origin_at_the_exchanges_address() -> None:
+    endpoint = Endpoint()
+    assert endpoint.url == "wss://gateway.topone.run/ws/user/"
+    assert endpoint.headers == ()
+
+
+@pytest.mark.parametrize("origin", ["a\r\nX: y", "\n", "é", "\x00"])
+def test_what_is_no_header_value_is_refused(origin: str) -> None:
+    error = refusal(origin=origin)
+    assert error.setting == "origin"
+    assert origin not in str(error)
+
+
+@pytest.mark.parametrize(
+    ("url", "target"),
+    [
+        (DEFAULT_URL, "/ws/user/?token=a:b"),
+        ("wss://s/ws", "/ws?token=a:b"),
+        ("wss://wss", "/?token=a:b"),
+        ("wss://h:1/p?", "/p?token=a:b"),
+        ("wss://h/p?lang=en", "/p?lang=en&token=a:b"),
+        ("ws://[::1]:1/p//q", "/p//q?token=a:b"),
+    ],
+)
+def test_the_token_joins_the_url_for_the_dial_only(url: str, target: str) -> None:
+    endpoint, token = Endpoint(url), Token("a:b")
+    assert endpoint.dial_target(token) == target
+    assert endpoint.dial_url(token) == f"{urlsplit(url).scheme}://{endpoint.authority}{target}"
+    connect = Connect(endpoint, token, timeout=1.0, max_frame_size=1)
+    assert connect.url() == endpoint.dial_url(token)
+    assert connect.target() == target
+    assert "a:b" not in repr(endpoint)
+
+
+def test_the_url_is_that_of_the_page() -> None:
+    assert Endpoint().dial_url(Token("YOUR_API_TOKEN")) == (
+        "wss://gateway.topone.run/ws/user/?token=YOUR_API_TOKEN"
+    )
+
+
+@given(tokens())
+def test_any_token_survives_the_url(secret: str) -> None:
+    url = Endpoint("wss://h/p?a=1").dial_url(Token(secret))
+    assert parse_qs(urlsplit(url).query, strict_parsing=True) == {"a": ["1"], "token": [secret]}
+    assert urlsplit(url).fragment == ""
+    assert url.isascii()
+    assert " " not in url

@@ -302,6 +302,7 @@ def test_the_refusal_of_a_token_says_what_to_do_instead() -> None:
     ("arguments", "words"),
     [
         ((), "set the environment variable TOPONE_TOKEN"),
+        (("something",), "too many arguments"),
         (("--token-file", "/nowhere/token"), "/nowhere/token cannot be read"),
         (("--url", "http://127.0.0.1/"), "it is no ws:// or wss:// URL"),
         (("--url", "ws://exchange.example/"), "--insecure"),

@@ -167,8 +167,12 @@ class Feed:
     async def _settled(self, ticket: Ticket, step: Step) -> None:
         self._take(step)
         self._room_came.unpark_all()
-        while not ticket.is_settled:
-            await self._events_came.park()
+        try:
+            while not ticket.is_settled:
+                await self._events_came.park()
+        finally:
+            # If nobody waits for it any more, reading need not go on for its sake.
+            ticket.settle()
         ticket.result()
 
     def _take(self, step: Step) -> None:

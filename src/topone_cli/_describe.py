@@ -1,0 +1,135 @@
+"""What an event says to people, in one line. Pure, and safe to print whatever the server sent."""
+
+import time
+from decimal import Decimal
+
+from topone_proto import (
+    BalanceUpdate,
+    Closed,
+    Conflated,
+    Connected,
+    Disconnected,
+    Event,
+    Gap,
+    Malformed,
+    Order,
+    OrderUpdate,
+    RequestTimedOut,
+    Subscribed,
+    SubscriptionRejected,
+    UnexpectedResponse,
+    UnexpectedUpdate,
+    Unrecognised,
+    Unsubscribed,
+)
+from topone_proto.models import OrderStatus, OrderType, Side
+
+__all__ = ["average", "clock", "describe", "number", "printable", "word"]
+
+_LONGEST = 200
+
+
+def describe(event: Event) -> str:
+    """``event`` without its name, for what stands behind it."""
+    match event:
+        case BalanceUpdate(balance=balance):
+            text = (
+                f"{balance.asset} available {number(balance.available)}, "
+                f"frozen {number(balance.freeze)}"
+            )
+        case OrderUpdate(order=order):
+            text = _order(order)
+        case Connected(epoch=epoch):
+            text = f"epoch {epoch}"
+        case Subscribed(topic=topic) | Unsubscribed(topic=topic):
+            text = f"{topic}"
+        case Disconnected(reason=reason, retry_in=None):
+            text = f"{reason}"
+        case Disconnected(reason=reason, retry_in=retry_in):
+            text = f"retry in {retry_in:.1f} s, {reason}"
+        case Gap(topic=topic, since_ts=since, until_ts=until):
+            text = f"{topic}: updates may be missing, {_ts(since)} to {_ts(until)}"
+        case Closed(failure=failure):
+            text = "" if failure is None else f"{failure}"
+        case _:
+            text = _oddity(event)
+    return printable(text)
+
+
+def _oddity(
+    event: Conflated
+    | Malformed
+    | RequestTimedOut
+    | SubscriptionRejected
+    | UnexpectedResponse
+    | UnexpectedUpdate
+    | Unrecognised,
+) -> str:
+    match event:
+        case Conflated(count=count):
+            return f"{count} superseded updates were left out"
+        case Malformed(reason=reason, path=path):
+            return f"{reason} at {path}"
+        case Unrecognised(reason=reason):
+            return reason
+        case UnexpectedResponse(response=response, reason=reason):
+            return f"{response.method}: {reason}"
+        case UnexpectedUpdate(update=update):
+            return f"{update.topic}: not subscribed to"
+        case SubscriptionRejected() | RequestTimedOut():
+            return f"{event}"
+
+
+def _order(order: Order) -> str:
+    price = "" if order.type is OrderType.MARKET or order.price is None else number(order.price)
+    filled = f", filled {number(order.filled)}" if order.filled else ""
+    if order.filled:
+        filled += f" at {average(order)}"
+    return (
+        f"{order.id} {order.market} {word(order.side)} {word(order.type)} {number(order.amount)}"
+        f"{price and f' at {price}'}: {word(order.status)}{filled}"
+    )
+
+
+def printable(text: str) -> str:
+    """``text`` in one line of bounded length, with nothing in it that a terminal would obey."""
+    shown = "".join(
+        c if c.isprintable() else c.encode("unicode_escape").decode() for c in text[: _LONGEST + 1]
+    )
+    return shown if len(text) <= _LONGEST else f"{shown[:_LONGEST]}..."
+
+
+def number(value: Decimal) -> str:
+    """``value``, exact, without an exponent and without zeros at the end."""
+    return _trimmed(format(value, "f"))
+
+
+def average(order: Order) -> str:
+    """The average price to eight places at most, or nothing if nothing is filled."""
+    price = order.average_price
+    if price is None:
+        return ""
+    return _trimmed(format(price, ".8f"))
+
+
+def _trimmed(digits: str) -> str:
+    return digits.rstrip("0").rstrip(".") if "." in digits else digits
+
+
+def word(value: OrderStatus | OrderType | Side) -> str:
+    """An enum's member as a word."""
+    return value.name.lower().replace("_", "-")
+
+
+def clock(seconds: float) -> str:
+    """The local time of day of ``seconds`` since 1970 UTC; a question mark if there is none."""
+    try:
+        return time.strftime("%H:%M:%S", time.localtime(seconds))
+    except (OverflowError, OSError, ValueError):
+        # The server may send any number.
+        return "?"
+
+
+def _ts(ts: int | None) -> str:
+    """The local time of day of a server time in milliseconds."""
+    return "?" if ts is None else f"{clock(ts // 1000)}.{ts % 1000:03}"

@@ -1,0 +1,70 @@
+"""The simulated exchange alone, with a line for whoever comes and goes."""
+
+import asyncio
+import time
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+import typer
+
+from topone_cli._describe import clock, printable
+from topone_cli._token import VARIABLE
+from topone_proto.gateway import Accept, Reject
+from topone_simulator import Handshake, Simulator, serve
+
+__all__ = ["simulate_exchange"]
+
+_LOOK_EVERY: Final = 0.2
+
+
+async def simulate_exchange(
+    host: str, port: int, tokens: Sequence[str], *, rate: float, seed: int
+) -> None:
+    """Serve until cancelled. All tokens open the same account.
+
+    Raises:
+        OSError: the port cannot be listened on.
+        ConfigurationError: the rate is negative.
+    """
+    accounts = dict.fromkeys(tokens, "demo")
+    async with serve(host, port, tokens=accounts, rate=rate, seed=seed) as simulator:
+        typer.echo(f"Serving on {simulator.url} until Ctrl-C.")
+        typer.echo("Connect from another terminal with")
+        typer.echo(f"  {VARIABLE}={tokens[0]} topone watch --url {simulator.url}")
+        await _report(simulator)
+
+
+async def _report(simulator: Simulator) -> None:
+    latest: Handshake | None = None
+    connected = 0
+    while True:
+        await asyncio.sleep(_LOOK_EVERY)
+        for handshake in _after(latest, simulator.handshakes):
+            latest = handshake
+            connected += isinstance(handshake.answer, Accept)
+            _say(_outcome(handshake))
+        if simulator.connections < connected:
+            left, connected = connected - simulator.connections, simulator.connections
+            _say(f"{left} disconnected, {connected} still connected")
+
+
+def _after(latest: Handshake | None, handshakes: Sequence[Handshake]) -> Iterable[Handshake]:
+    """Those that came after ``latest``. By identity: clients of a kind knock in the same way."""
+    for n in reversed(range(len(handshakes))):
+        if handshakes[n] is latest:
+            return handshakes[n + 1 :]
+    return handshakes
+
+
+def _outcome(handshake: Handshake) -> str:
+    match handshake.answer:
+        case Accept(peer=peer):
+            return f"client {peer} connected"
+        case Reject(status=status, reason=reason):
+            return f"a client was refused with HTTP {status}: {reason}"
+        case _:
+            return "a client was left without an answer"
+
+
+def _say(text: str) -> None:
+    typer.echo(f"{clock(time.time())} {printable(text)}")

@@ -96,6 +96,8 @@ class SessionConfig:
     """The largest frame that is read, in bytes as transports count them."""
     max_pending: int = field(default=64, validator=_count)
     """How many requests may wait for their acknowledgement at once."""
+    max_unsent: int = field(default=1000, validator=_count)
+    """How many frames may wait to be sent: a peer that does not take them is given up."""
     max_kept: int = field(default=4096, validator=_count)
     """How many characters of a frame an anomaly event keeps."""
     capacity: int = field(default=1000, validator=_count)

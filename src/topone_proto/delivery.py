@@ -4,7 +4,7 @@ from collections import OrderedDict, deque
 from collections.abc import Iterable
 
 from topone_proto.config import DeliveryPolicy
-from topone_proto.events import BalanceUpdate, Conflated, Event, OrderUpdate
+from topone_proto.events import BalanceUpdate, Conflated, Disconnected, Event, OrderUpdate
 
 __all__ = ["DeliveryBuffer"]
 
@@ -26,13 +26,17 @@ class DeliveryBuffer:
     and it is full only if that makes no room. A ``Conflated`` event counts what was left out: nothing is dropped
     without a word.
 
-    The events of one step are taken whole, so that ``len`` can exceed ``capacity`` by one step's events.
+    The events of one step are taken whole, so that ``len`` can exceed ``capacity`` by one step's events. Dials go on
+    while nobody takes anything: of ``Disconnected`` in a row, a full buffer keeps the first and the newest, whose
+    ``attempt`` tells of the others.
     """
 
     def __init__(self, capacity: int, policy: DeliveryPolicy = DeliveryPolicy.BLOCK) -> None:
         self._capacity = capacity
         conflates = policy is DeliveryPolicy.CONFLATE
         self._waiting: deque[Event] | _Conflating = _Conflating(capacity) if conflates else deque()
+        # How many failures to connect were put in a row.
+        self._failures = 0
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -44,6 +48,14 @@ class DeliveryBuffer:
 
     def put(self, events: tuple[Event, ...]) -> None:
         """Take events in, in order."""
+        if isinstance(events[-1], Disconnected):
+            # The first may stand behind other events of its step; those of failed dials come alone.
+            in_row = self._failures if len(events) == 1 else 0
+            self._failures = min(in_row, len(self._waiting)) + 1
+            if self._failures > 2 and self.full:
+                self._waiting.pop()
+        else:
+            self._failures = 0
         self._waiting.extend(events)
 
     def get(self) -> Event | None:
@@ -70,6 +82,10 @@ class _Conflating:
     def extend(self, events: Iterable[Event]) -> None:
         for event in events:
             self._append(event)
+
+    def pop(self) -> Event:
+        """The newest event, which must be no update."""
+        return self._events.popitem()[1]
 
     def popleft(self) -> Event:
         if self._left_out:

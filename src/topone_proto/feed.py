@@ -103,6 +103,7 @@ class FeedCore(Generic[_Source]):
         self.deadline: float | None = None
         """When ``session.deadline_reached`` is due."""
         self._capacity = config.capacity
+        self._max_unsent = config.max_unsent
         self._buffer = DeliveryBuffer(config.capacity, config.delivery)
         self._tickets: list[Ticket] = []
         self._closed: Closed | None = None
@@ -114,13 +115,22 @@ class FeedCore(Generic[_Source]):
         Not while a ticket waits, since the answer is among what is not read yet, and the caller of ``subscribe`` may
         be the very task that takes the events.
         """
-        return self._buffer.full and not self._tickets
+        return self._buffer.full and not self._is_asked
 
     @property
     def may_resume(self) -> bool:
         """True if a transport that has paused should read again. Later than when it had to pause, lest it stops and
         goes with every event."""
-        return len(self._buffer) <= self._capacity // 2 or bool(self._tickets)
+        return len(self._buffer) <= self._capacity // 2 or self._is_asked
+
+    @property
+    def _is_asked(self) -> bool:
+        return any(not ticket.is_settled for ticket in self._tickets)
+
+    def is_congested(self, unsent: int) -> bool:
+        """True if the peer takes so little that the connection is of no use, by the number of frames that wait to
+        be sent."""
+        return unsent > self._max_unsent
 
     @property
     def is_closed(self) -> bool:

@@ -192,8 +192,12 @@ class Feed:
     async def _settled(self, ticket: Ticket, step: Step) -> None:
         self._take(step)
         _wake(self._room_came)
-        while not ticket.is_settled:
-            await self._events_came.wait()
+        try:
+            while not ticket.is_settled:
+                await self._events_came.wait()
+        finally:
+            # If nobody waits for it any more, reading need not go on for its sake.
+            ticket.settle()
         ticket.result()
 
     def _take(self, step: Step) -> None:
@@ -281,6 +285,8 @@ class Feed:
             for number in count(1):
                 if self._core.must_pause:
                     await self._wait_for_room()
+                if self._core.is_congested(self._outbox.qsize()):
+                    raise ConnectionEnded(None, "the peer does not read")
                 frame = await websocket.receive()
                 self._take(self._session.message_received(frame, self._loop.time()))
                 if number % _FRAMES_PER_TURN == 0:

@@ -81,6 +81,7 @@ def open_feed(
 @asynccontextmanager
 async def _running(feed: "Feed") -> AsyncIterator["Feed"]:
     error: BaseException | None = None
+    feed._take(feed._session.start(trio.current_time()))
     async with trio.open_nursery() as nursery:
         nursery.start_soon(feed._run)
         try:
@@ -200,7 +201,6 @@ class Feed:
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._watch_deadline)
-                self._take(self._session.start(trio.current_time()))
                 while not self._core.is_closed:
                     job, self._job = self._job, None
                     with trio.CancelScope() as self._scope:
@@ -265,6 +265,8 @@ class Feed:
             while True:
                 if self._core.must_pause:
                     await self._wait_for_room()
+                if self._core.is_congested(len(self._outbox)):
+                    raise ConnectionEnded(None, "the peer does not read")
                 frame = await websocket.receive()
                 self._take(self._session.message_received(frame, trio.current_time()))
         except ConnectionEnded as end:

@@ -926,7 +926,7 @@ class Picows:
 class WebsocketsSocket:
     """A connection of websockets, or of picows's imitation of it."""
 
-    def __init__(self, ws: Any, closed: type[Exception]) -> None:  # noqa: ANN401 - two libraries
+    def __init__(self, ws: Any, closed: type[Exception]) -> None:
         self.ws = ws
         self.closed = closed
 

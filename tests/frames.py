@@ -20,7 +20,9 @@ def ack(request: dict[str, Any], *, ts: int | None = 1000, code: int = 0, msg: s
     return json.dumps(frame if ts is None else frame | {"ts": ts})
 
 
-def order(ts: int = 2000, *, number: int = 132991, status: int = 1, method: str = "sub_orders") -> str:
+def order(
+    ts: int = 2000, *, number: int = 132991, status: int = 1, method: str = "sub_orders"
+) -> str:
     data = {
         "id": number,
         "market": "ETH/BTC",

@@ -67,7 +67,8 @@ def apply(connection: Connection, request: dict[str, Any], by: I) -> Step:
             return connection.message_received(ack(request, code=7), 1.0)
 
 
-# The life of a subscription as the design has it, written down once more: the table must say the same.
+# The life of a subscription as the design has it, written down once more: the table must say the
+# same.
 LIFE = {
     (S.IDLE, I.SUBSCRIBE): S.SUBSCRIBING,
     (S.SUBSCRIBING, I.ACCEPTED): S.ACTIVE,
@@ -137,17 +138,23 @@ def test_acknowledgements_in_any_order_become_events() -> None:
     connection = Connection(epoch=3)
     [first] = requests(connection.subscribe(ORDERS, 0.0))
     [second] = requests(connection.subscribe(BALANCE, 0.0))
-    assert connection.message_received(ack(second, ts=5), 1.0).events == (Subscribed(BALANCE, 5, 3),)
+    assert connection.message_received(ack(second, ts=5), 1.0).events == (
+        Subscribed(BALANCE, 5, 3),
+    )
     assert connection.message_received(ack(first, ts=6), 1.0).events == (Subscribed(ORDERS, 6, 3),)
     [third] = requests(connection.unsubscribe(ORDERS, 2.0))
-    assert connection.message_received(ack(third, ts=7), 3.0).events == (Unsubscribed(ORDERS, 7, 3),)
+    assert connection.message_received(ack(third, ts=7), 3.0).events == (
+        Unsubscribed(ORDERS, 7, 3),
+    )
     assert connection.pending == ()
 
 
 def test_an_acknowledgement_without_a_time_or_in_the_second_form_counts() -> None:
     connection = Connection()
     [request] = requests(connection.subscribe(ORDERS, 0.0))
-    frame = json.dumps({"id": request["id"], "method": "sub_orders", "code": 0, "msg": "OK", "data": {}})
+    frame = json.dumps(
+        {"id": request["id"], "method": "sub_orders", "code": 0, "msg": "OK", "data": {}}
+    )
     assert connection.message_received(frame, 1.0).events == (Subscribed(ORDERS, None, 1),)
 
 
@@ -201,7 +208,9 @@ def test_a_ping_is_answered_in_kind_and_bothers_nobody(frame: str | bytes, answe
     assert step.actions == (SendText(answer),)
 
 
-@pytest.mark.parametrize("frame", ["", "{", '{"method":"sub_moon","data":{}}', '{"hello":1}', b"\xff"])
+@pytest.mark.parametrize(
+    "frame", ["", "{", '{"method":"sub_moon","data":{}}', '{"hello":1}', b"\xff"]
+)
 def test_what_is_not_understood_is_an_event_and_the_stream_goes_on(frame: str | bytes) -> None:
     connection, _ = in_state(S.ACTIVE)
     [event] = connection.message_received(frame, 1.0).events

@@ -1,4 +1,5 @@
-"""The buffer between a feed and its application: bounded, in order, and honest about what it leaves out."""
+"""The buffer between a feed and its application: bounded, in order, and honest about what it leaves
+out."""
 
 from decimal import Decimal
 
@@ -29,7 +30,18 @@ ZERO = Decimal(0)
 def order(number: int, ts: int, status: OrderStatus = OrderStatus.PENDING) -> OrderUpdate:
     return OrderUpdate(
         Order(
-            number, "ETH/BTC", OrderType.LIMIT, Side.BUY, status, ZERO, ZERO, ZERO, ZERO, ZERO, 0.0, 0.0
+            number,
+            "ETH/BTC",
+            OrderType.LIMIT,
+            Side.BUY,
+            status,
+            ZERO,
+            ZERO,
+            ZERO,
+            ZERO,
+            ZERO,
+            0.0,
+            0.0,
         ),
         ts,
     )
@@ -153,7 +165,8 @@ class Conflating(RuleBasedStateMachine):
         if isinstance(event, Conflated):
             self.left_out += event.count
             return
-        # What was passed over on the way to it was superfluous: a newer one follows, and it was no end of an order.
+        # What was passed over on the way to it was superfluous: a newer one follows, and it was no
+        # end of an order.
         position = self.waiting.index(event)
         for passed in self.waiting[:position]:
             self.superfluous(passed)

@@ -14,7 +14,8 @@ from topone_proto.models import Balance, Order, OrderStatus, OrderType, Side
 
 
 def check(account: LivingAccount, known: dict[int, Order], funds: dict[str, Balance]) -> None:
-    """Everything that must hold at any time; ``known`` and ``funds`` are folded from the changes."""
+    """Everything that must hold at any time; ``known`` and ``funds`` are folded from the
+    changes."""
     assert account.orders == known
     assert account.balances == funds
     holds: dict[str, Decimal] = defaultdict(Decimal)

@@ -1,8 +1,8 @@
 """What the feeds of all adapters share: tickets, the end, pausing."""
 
 import pytest
-from frames import TOKEN, ack, order, requests
 
+from frames import TOKEN, ack, order, requests
 from topone_proto import (
     BALANCE,
     DEFAULT_URL,

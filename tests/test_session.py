@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterable
 from itertools import product
 
 import pytest
-from frames import TOKEN, ack, balance, order, requests
 from hypothesis import given
 from hypothesis import strategies as st
 
+from frames import TOKEN, ack, balance, order, requests
 from topone_proto import (
     BALANCE,
     ORDERS,
@@ -239,9 +239,7 @@ def test_a_refused_resubscription_still_names_the_gap_and_is_not_repeated() -> N
     driver.news()
     driver.receive(ack(request, code=5, msg="no", ts=4000))
     assert driver.news() == [
-        SubscriptionRejected(
-            topic=ORDERS, method="sub_orders", code=5, msg="no", ts=4000, epoch=2
-        ),
+        SubscriptionRejected(topic=ORDERS, method="sub_orders", code=5, msg="no", ts=4000, epoch=2),
         Gap(ORDERS, 1000, 4000, 2),
     ]
     assert driver.session.desired == ()

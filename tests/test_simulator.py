@@ -1,4 +1,5 @@
-"""The simulator over real sockets on loopback: the gateway's decisions, seen from the client's side."""
+"""The simulator over real sockets on loopback: the gateway's decisions, seen from the client's
+side."""
 
 import asyncio
 import json

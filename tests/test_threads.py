@@ -506,12 +506,32 @@ def test_a_send_that_blocks_holds_up_no_deadline() -> None:
 
 
 def test_a_send_that_blocks_does_not_outlive_its_connection() -> None:
+    Stuck.is_stuck.clear()
     exchange = Exchange(Stuck)
     with exchange.open_feed(ping_interval=0.001) as feed:
         until(feed, Subscribed)
         assert Stuck.is_stuck.wait(PATIENCE)
         exchange.opened[0].inbox.put(ConnectionEnded())
         assert until(feed, Disconnected).reason.kind is FailureKind.LOST
+        assert until(feed, Connected).epoch == 2
+
+
+class Unread(Memory):
+    """Its peer does not read, but asks and asks."""
+
+    def __enter__(self) -> Self:
+        for _ in range(100):
+            self.inbox.put("ping")
+        return super().__enter__()
+
+    def send_text(self, text: str) -> None:
+        assert self.is_over.wait(PATIENCE)
+        raise ConnectionEnded
+
+
+def test_answers_that_nobody_reads_do_not_pile_up() -> None:
+    with Exchange(Unread).open_feed(max_unsent=50) as feed:
+        assert until(feed, Disconnected).reason.detail == "the peer does not read"
         assert until(feed, Connected).epoch == 2
 
 
@@ -528,7 +548,7 @@ def test_whoever_waits_for_an_answer_makes_a_paused_reader_go_on() -> None:
     # The buffer is full before the answer comes, so the reader stops. And this call has nothing to
     # send: the topic was asked for when the connection was made.
     exchange = Exchange(Chatty)
-    with exchange.open_feed(capacity=4) as feed:
+    with exchange.open_feed(capacity=4, ping_interval=None) as feed:
         assert pausing(feed).wait(PATIENCE)
         feed.subscribe(BALANCE, PATIENCE)
         events = [type(feed.get(0)) for _ in range(5)]

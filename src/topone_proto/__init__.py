@@ -1,8 +1,9 @@
 """The protocol of the TOP.ONE exchange's private WebSocket, without I/O.
 
-A pure state machine: it encodes requests, tracks subscriptions, decodes frames into events, decides when to dial, to
-ping and to give up, and names what may have been missed. It owns no socket, no clock and no thread. The packages
-``topone_trio``, ``topone_asyncio`` and ``topone_threads`` drive it with real ones.
+A pure state machine: it encodes requests, tracks subscriptions, decodes frames into events, decides
+when to dial, to ping and to give up, and names what may have been missed. It owns no socket, no
+clock and no thread. The packages ``topone_trio``, ``topone_asyncio`` and ``topone_threads`` drive
+it with real ones.
 
 Only names are gathered here; what they are is said where they are made.
 """

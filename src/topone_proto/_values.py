@@ -1,9 +1,10 @@
 """How the value classes of this package are made. Nothing else may live here.
 
-``@value`` is ``attrs.frozen`` for the type checker and plain slotted ``attrs.define`` at run time: assigning
-to a field is an error in mypy and pyright, while building an instance does not pay ``object.__setattr__``
-for every field. One order update builds three of them, and a runtime-frozen class made decoding one frame
-about a third slower. Instances compare and hash by value; treat them as immutable, as the type checker does.
+``@value`` is ``attrs.frozen`` for the type checker and plain slotted ``attrs.define`` at run time:
+assigning to a field is an error in mypy and pyright, while building an instance does not pay
+``object.__setattr__`` for every field. One order update builds three of them, and a runtime-frozen
+class made decoding one frame about a third slower. Instances compare and hash by value; treat them
+as immutable, as the type checker does.
 """
 
 from typing import TYPE_CHECKING

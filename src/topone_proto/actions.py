@@ -1,4 +1,5 @@
-"""What the core asks its caller to do. The caller carries actions out in the order given; none is optional."""
+"""What the core asks its caller to do. The caller carries actions out in the order given; none is
+optional."""
 
 from topone_proto._values import value
 from topone_proto.endpoint import Endpoint, Token
@@ -8,15 +9,16 @@ __all__ = ["Action", "Close", "Connect", "FetchToken", "SendPing", "SendText"]
 
 @value
 class FetchToken:
-    """Ask the application's callable for a token, then call ``Session.token_obtained`` or ``token_failed``."""
+    """Ask the application's callable for a token, then call ``Session.token_obtained`` or
+    ``token_failed``."""
 
 
 @value
 class Connect:
     """Open a WebSocket, then call ``Session.connection_made`` or ``connection_failed``.
 
-    The transport adds no header of its own (no ``Origin``), sends no pings of its own, follows no redirect and does
-    not reconnect: those decisions are the core's.
+    The transport adds no header of its own (no ``Origin``), sends no pings of its own, follows no
+    redirect and does not reconnect: those decisions are the core's.
     """
 
     endpoint: Endpoint
@@ -24,8 +26,8 @@ class Connect:
     token: Token
     """The secret."""
     timeout: float
-    """Seconds that the dial may take. The core has its own deadline for it and sends ``Close`` then; this is for
-    transports that want a number."""
+    """Seconds that the dial may take. The core has its own deadline for it and sends ``Close``
+    then; this is for transports that want a number."""
     max_frame_size: int
     """The largest message to accept, in bytes."""
 
@@ -54,10 +56,11 @@ class SendPing:
 
 @value
 class Close:
-    """Give up the dial, the token call or the connection, whichever there is. Nothing of it is fed in any more.
+    """Give up the dial, the token call or the connection, whichever there is. Nothing of it is fed
+    in any more.
 
-    A call that is under way is cancelled. An open connection gets a close frame, and is dropped after ``timeout``
-    seconds, at once if that is zero.
+    A call that is under way is cancelled. An open connection gets a close frame, and is dropped
+    after ``timeout`` seconds, at once if that is zero.
     """
 
     code: int

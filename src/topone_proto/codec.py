@@ -1,7 +1,9 @@
-"""Text to message and request to text, and nothing else: total, stateless, the hot path of the whole library.
+"""Text to message and request to text, and nothing else: total, stateless, the hot path of the
+whole library.
 
-The common frames, an order or a balance update with ordinary decimals, take one typed pass (``decode``). Every
-other frame is classified first and then read by the same typed decoders (``_classify``), so that both ways agree.
+The common frames, an order or a balance update with ordinary decimals, take one typed pass
+(``decode``). Every other frame is classified first and then read by the same typed decoders
+(``_classify``), so that both ways agree.
 """
 
 import re
@@ -28,8 +30,9 @@ __all__ = ["decode", "encode", "excerpt"]
 _KEEP: Final = 4096
 _KEEP_REASON: Final = 200
 
-# A decimal of the wire: what Decimal() reads, less what is no plain ASCII number (NaN, Infinity, 1_000, spaces,
-# digits of other scripts), and bounded, because Decimal("1e999999999") is a bomb for whoever rounds it.
+# A decimal of the wire: what Decimal() reads, less what is no plain ASCII number (NaN, Infinity,
+# 1_000, spaces, digits of other scripts), and bounded, because Decimal("1e999999999") is a bomb for
+# whoever rounds it.
 _DECIMAL: Final = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,2})?")
 _DECIMAL_LENGTH: Final = 128
 
@@ -40,8 +43,9 @@ _to_decimal: Final = Context(prec=256, traps=[InvalidOperation]).create_decimal
 _Time = Annotated[float, msgspec.Meta(ge=0, lt=253402300800)]
 
 
-# The shapes of the wire. Texts stay texts here: msgspec's own Decimal takes "NaN", "1_000" and " 1" as well.
-# An absent price or left is "", so that the common case costs no union; null is what some servers send for absent.
+# The shapes of the wire. Texts stay texts here: msgspec's own Decimal takes "NaN", "1_000" and " 1"
+# as well. An absent price or left is "", so that the common case costs no union; null is what some
+# servers send for absent.
 class _OrderData(msgspec.Struct, rename="camel", gc=False):
     id: int
     market: str
@@ -112,7 +116,12 @@ def encode(request: Request) -> str:
     '{"id":"1","method":"sub_orders","params":{},"lang":"zh-CN"}'
     """
     return _encode(
-        {"id": request.id, "method": request.method, "params": dict(request.params), "lang": request.lang}
+        {
+            "id": request.id,
+            "method": request.method,
+            "params": dict(request.params),
+            "lang": request.lang,
+        }
     ).decode()
 
 
@@ -123,14 +132,18 @@ def decode(frame: str | bytes, *, keep: int = _KEEP) -> Message:
         frame: a text frame, as text or as its UTF-8 bytes.
         keep: how many characters of the frame an ``Unrecognised`` or ``Malformed`` keeps.
 
-    >>> decode('{"method":"sub_balance","ts":1,"data":{"asset":"ETH","available":"2.50","freeze":"0"}}')
-    BalanceUpdate(balance=Balance(asset='ETH', available=Decimal('2.50'), freeze=Decimal('0')), ts=1)
+    >>> update = decode(
+    ...     '{"method":"sub_balance","ts":1,"data":{"asset":"ETH","available":"2.50","freeze":"0"}}'
+    ... )
+    >>> update.balance
+    Balance(asset='ETH', available=Decimal('2.50'), freeze=Decimal('0'))
     """
     try:
         update = _decode_update(frame)
         if update.code is None:
-            # Joined and checked at once: all digits and points, so each is digits, and short enough in sum to be
-            # short enough each. "1.2.3" and "" are left for the decimal itself to refuse.
+            # Joined and checked at once: all digits and points, so each is digits, and short enough
+            # in sum to be short enough each. "1.2.3" and "" are left for the decimal itself to
+            # refuse.
             if type(update) is _OrderFrame:
                 order = update.data
                 price, left = order.price, order.left
@@ -159,7 +172,12 @@ def decode(frame: str | bytes, *, keep: int = _KEEP) -> Message:
                 digits = f"{balance.available}{balance.freeze}".replace(".", "")
                 if digits.isdigit() and digits.isascii() and len(digits) <= _DECIMAL_LENGTH:
                     return BalanceUpdate(
-                        Balance(balance.asset, _to_decimal(balance.available), _to_decimal(balance.freeze)), update.ts
+                        Balance(
+                            balance.asset,
+                            _to_decimal(balance.available),
+                            _to_decimal(balance.freeze),
+                        ),
+                        update.ts,
                     )
     except (ValueError, RecursionError, InvalidOperation):
         pass
@@ -239,7 +257,11 @@ def _update(frame: str | bytes) -> OrderUpdate | BalanceUpdate:
     if isinstance(update, _BalanceFrame):
         balance = update.data
         return BalanceUpdate(
-            Balance(balance.asset, _decimal(balance.available, "available"), _decimal(balance.freeze, "freeze")),
+            Balance(
+                balance.asset,
+                _decimal(balance.available, "available"),
+                _decimal(balance.freeze, "freeze"),
+            ),
             update.ts,
         )
     order = update.data
@@ -277,7 +299,8 @@ _MISSING: Final = re.compile(r"Object missing required field `(.*)`")
 
 
 def _reason_and_path(problem: str) -> tuple[str, str]:
-    """A problem such as "Expected `int`, got `str` - at `$.data.id`", in two; a missing field's path names the field."""
+    """A problem such as "Expected `int`, got `str` - at `$.data.id`", in two; a missing field's
+    path names the field."""
     found = _PROBLEM.fullmatch(problem)
     reason, path = found.groups("$") if found is not None else (problem, "$")
     missing = _MISSING.fullmatch(reason)
@@ -287,12 +310,18 @@ def _reason_and_path(problem: str) -> tuple[str, str]:
 
 
 def excerpt(frame: str | bytes, keep: int) -> str:
-    """What an anomaly keeps of a frame: at most ``keep`` characters, as text that any file and terminal can take."""
-    text = frame[:keep] if isinstance(frame, str) else frame[:keep].decode(errors="backslashreplace")
+    """What an anomaly keeps of a frame: at most ``keep`` characters, as text that any file and
+    terminal can take."""
+    text = (
+        frame[:keep] if isinstance(frame, str) else frame[:keep].decode(errors="backslashreplace")
+    )
     if not text.isprintable():
-        # Pretty-printed JSON is left as it is; what commands a terminal, or cannot be encoded, is escaped.
+        # Pretty-printed JSON is left as it is; what commands a terminal, or cannot be encoded, is
+        # escaped.
         text = "".join(
-            character if character.isprintable() or character in "\t\r\n" else ascii(character)[1:-1]
+            character
+            if character.isprintable() or character in "\t\r\n"
+            else ascii(character)[1:-1]
             for character in text
         )
     return text[:keep]

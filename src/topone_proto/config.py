@@ -17,10 +17,12 @@ class DeliveryPolicy(StrEnum):
     """What happens when the application takes events slower than the exchange sends them."""
 
     BLOCK = "block"
-    """Reading stops until there is room again, and TCP slows the server down. Nothing is dropped."""
+    """Reading stops until there is room again, and TCP slows the server down. Nothing is
+    dropped."""
     CONFLATE = "conflate"
-    """Of the waiting updates of one asset, or of one open order, only the newest is kept, and a ``Conflated`` event
-    says how many were left out. The last state of an order that has closed is always kept."""
+    """Of the waiting updates of one asset, or of one open order, only the newest is kept, and a
+    ``Conflated`` event says how many were left out. The last state of an order that has closed is
+    always kept."""
 
 
 def _refuse(setting: str, problem: str, remedy: str) -> Never:
@@ -53,7 +55,8 @@ class SessionConfig:
     """How patient, how persistent and how large a feed may be. Times are in seconds.
 
     Raises:
-        ConfigurationError: a time is not positive, or a count is less than one, or a policy does not exist.
+        ConfigurationError: a time is not positive, or a count is less than one, or a policy does
+            not exist.
     """
 
     lang: str = "zh-CN"
@@ -73,18 +76,19 @@ class SessionConfig:
     pong_timeout: float = field(default=10.0, validator=_seconds)
     """How long after a ping something, the pong or any frame, must have been received."""
     silence_timeout: float | None = field(default=170.0, validator=_optional_seconds)
-    """How long there may be no inbound traffic of any kind; ten seconds less than the three minutes after which the
-    exchange drops a client that does not answer its pings. None sets no limit."""
+    """How long there may be no inbound traffic of any kind; ten seconds less than the three minutes
+    after which the exchange drops a client that does not answer its pings. None sets no limit."""
 
     retry_first: float = field(default=0.5, validator=_seconds)
     """The first retry comes at a random time within this."""
     retry_base: float = field(default=1.0, validator=_seconds)
-    """The second comes at a random time within this, and every later one within twice the span of the one before…"""
+    """The second comes at a random time within this, and every later one within twice the span of
+    the one before…"""
     retry_cap: float = field(default=30.0, validator=_seconds)
     """…up to this."""
     stable_after: float = field(default=30.0, validator=_seconds)
-    """Retries start from the beginning again after every desired topic was acknowledged on a connection that then
-    stayed up for this long."""
+    """Retries start from the beginning again after every desired topic was acknowledged on a
+    connection that then stayed up for this long."""
     rate_limit_wait: float = field(default=60.0, validator=_seconds)
     """The least time to wait after HTTP 429."""
     retry_after_cap: float = field(default=3600.0, validator=_seconds)

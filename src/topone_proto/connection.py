@@ -1,7 +1,9 @@
-"""One connection: request ids, pending requests, subscription states, acknowledgement deadlines, liveness.
+"""One connection: request ids, pending requests, subscription states, acknowledgement deadlines,
+liveness.
 
-Everything here ends with the connection. What outlives it (what is desired, when to dial again, what may have been
-missed) is the session's. Use ``Connection`` alone to bring your own policy for reconnecting.
+Everything here ends with the connection. What outlives it (what is desired, when to dial again,
+what may have been missed) is the session's. Use ``Connection`` alone to bring your own policy for
+reconnecting.
 """
 
 from collections.abc import Mapping
@@ -90,16 +92,16 @@ TRANSITIONS: Final[Mapping[SubscriptionState, Mapping[SubscriptionInput, Subscri
         }
     )
 )
-"""The life of a subscription. What is not in the table is a ``LocalProtocolError`` for a caller's input, and an
-``UnexpectedResponse`` for the server's. A request that is not answered in time ends the connection, and with it the
-table: the states stay what they were."""
+"""The life of a subscription. What is not in the table is a ``LocalProtocolError`` for a caller's
+input, and an ``UnexpectedResponse`` for the server's. A request that is not answered in time ends
+the connection, and with it the table: the states stay what they were."""
 
 FOLLOWED: Final = frozenset({_State.SUBSCRIBING, _State.ACTIVE, _State.UNSUBSCRIBING})
 """The states in which an update of the topic is handed to the application.
 
-The server knows better than the client when it has begun and when it has stopped, so an update that overtakes its
-acknowledgement is good, and so is one that comes before the acknowledgement of an unsubscribe. In the other states
-nobody has asked for it, and it becomes an ``UnexpectedUpdate``.
+The server knows better than the client when it has begun and when it has stopped, so an update that
+overtakes its acknowledgement is good, and so is one that comes before the acknowledgement of an
+unsubscribe. In the other states nobody has asked for it, and it becomes an ``UnexpectedUpdate``.
 """
 
 
@@ -132,15 +134,16 @@ class _Pending:
 class Connection:
     """The client's side of one open WebSocket.
 
-    Every input takes ``now``, seconds on any clock that only goes forward, and returns a ``Step``. The clock of the
-    liveness checks starts with the first input. When the connection has to be given up, the step contains a ``Close``
-    and ``failure`` says why; after that, frames are ignored and requests raise ``LocalProtocolError``.
+    Every input takes ``now``, seconds on any clock that only goes forward, and returns a ``Step``.
+    The clock of the liveness checks starts with the first input. When the connection has to be
+    given up, the step contains a ``Close`` and ``failure`` says why; after that, frames are ignored
+    and requests raise ``LocalProtocolError``.
 
     Args:
         config: timeouts and limits; what concerns reconnecting is not used here.
         epoch: the number of this connection, for its events.
-        first_id: the number of the first request. A session goes on counting from connection to connection, so that
-            no response can be taken for one to an earlier request.
+        first_id: the number of the first request. A session goes on counting from connection to
+            connection, so that no response can be taken for one to an earlier request.
     """
 
     def __init__(
@@ -151,7 +154,8 @@ class Connection:
         self._max_kept = self._config.max_kept
         self._epoch = epoch
         self._next_id = first_id
-        # By name: hashing a str costs less than hashing a Topic, and every update is looked up here.
+        # By name: hashing a str costs less than hashing a Topic, and every update is looked up
+        # here.
         self._subscriptions: dict[str, _Subscription] = {}
         # In the order of their deadlines, since all requests wait equally long.
         self._pending: dict[str, _Pending] = {}
@@ -188,7 +192,8 @@ class Connection:
 
     @property
     def deadline(self) -> float | None:
-        """When ``deadline_reached`` is due, as the latest step said; None before the first input and at the end."""
+        """When ``deadline_reached`` is due, as the latest step said; None before the first input
+        and at the end."""
         return self._deadline
 
     def state_of(self, topic: Topic) -> SubscriptionState:
@@ -197,7 +202,8 @@ class Connection:
         return _State.IDLE if entry is None else entry.state
 
     def last_ts_of(self, topic: Topic) -> int | None:
-        """The server time in milliseconds of the topic's latest frame here, its acknowledgement or an update."""
+        """The server time in milliseconds of the topic's latest frame here, its acknowledgement or
+        an update."""
         entry = self._subscriptions.get(topic.name)
         return None if entry is None else entry.last_ts
 
@@ -205,7 +211,8 @@ class Connection:
         """Ask for a topic.
 
         Raises:
-            LocalProtocolError: the topic is asked for already, too many requests wait, or the connection was given up.
+            LocalProtocolError: the topic is asked for already, too many requests wait, or the
+                connection was given up.
         """
         return self._request(topic, _Input.SUBSCRIBE, topic.subscribe_method, now)
 
@@ -213,7 +220,8 @@ class Connection:
         """Give a topic up.
 
         Raises:
-            LocalProtocolError: the topic is not active, too many requests wait, or the connection was given up.
+            LocalProtocolError: the topic is not active, too many requests wait, or the connection
+                was given up.
         """
         return self._request(topic, _Input.UNSUBSCRIBE, topic.unsubscribe_method, now)
 
@@ -262,9 +270,9 @@ class Connection:
     def reading_paused(self, now: float) -> Step:
         """The caller stops reading because its application is slow.
 
-        Silence proves nothing from now on, so no timeout runs. Pings are still sent, and at the same interval the
-        answer to the server's own application ping, unasked, in the form in which it was last given: a ping that
-        waits unread in the socket must not cost the connection.
+        Silence proves nothing from now on, so no timeout runs. Pings are still sent, and at the
+        same interval the answer to the server's own application ping, unasked, in the form in which
+        it was last given: a ping that waits unread in the socket must not cost the connection.
         """
         if not self._started:
             self._start(now)
@@ -287,7 +295,8 @@ class Connection:
         return self._step()
 
     def deadline_reached(self, now: float) -> Step:
-        """Do what is due. Harmless when called early: the returned deadline is simply the old one."""
+        """Do what is due. Harmless when called early: the returned deadline is simply the old
+        one."""
         if not self._started:
             self._start(now)
         if self._failure is not None:
@@ -300,7 +309,8 @@ class Connection:
                 self._ping_sent_at is not None
                 and now >= self._ping_sent_at + self._config.pong_timeout
             ):
-                # Whatever came in since shows that the peer is there; a pong may be queued behind a burst.
+                # Whatever came in since shows that the peer is there; a pong may be queued behind a
+                # burst.
                 if self._last_received <= self._ping_sent_at:
                     return self._fail(FailureKind.PONG_TIMEOUT)
                 self._ping_sent_at = None
@@ -313,7 +323,8 @@ class Connection:
         self._set_deadline()
         return Step((), actions, self._deadline)
 
-    # Everything below is called with a connection that is started, and most of it with one that is good.
+    # Everything below is called with a connection that is started, and most of it with one that is
+    # good.
 
     def _start(self, now: float) -> None:
         self._started = True
@@ -326,8 +337,8 @@ class Connection:
         return Step(events, (), self._deadline)
 
     def _set_deadline(self) -> None:
-        """The earliest of all that may be due. Receiving only moves things later, which ``deadline_reached`` finds
-        out by itself: so the hot path leaves the deadline alone."""
+        """The earliest of all that may be due. Receiving only moves things later, which
+        ``deadline_reached`` finds out by itself: so the hot path leaves the deadline alone."""
         due = [] if self._ping_at is None else [self._ping_at]
         if not self._paused:
             if self._ping_sent_at is not None:
@@ -346,7 +357,8 @@ class Connection:
         ping = SendPing(self._ping_payload)
         if self._paused:
             return (ping,) if self._last_answer is None else (SendText(self._last_answer), ping)
-        # A ping that was followed by anything is as good as answered: from now on this one is waited for.
+        # A ping that was followed by anything is as good as answered: from now on this one is
+        # waited for.
         if self._ping_sent_at is None or self._last_received > self._ping_sent_at:
             self._ping_sent_at = now
         return (ping,)

@@ -1,4 +1,5 @@
-"""The bounded buffer between a feed and its application. Pure: it holds events and never waits for anything."""
+"""The bounded buffer between a feed and its application. Pure: it holds events and never waits for
+anything."""
 
 from collections import OrderedDict, deque
 from collections.abc import Iterable
@@ -10,7 +11,8 @@ __all__ = ["DeliveryBuffer"]
 
 
 def _key(event: Event) -> tuple[str, str | int] | None:
-    """What a newer update makes the older one superfluous by; None for what must not be left out."""
+    """What a newer update makes the older one superfluous by; None for what must not be left
+    out."""
     if isinstance(event, OrderUpdate):
         return (event.topic.name, event.order.id)
     if isinstance(event, BalanceUpdate):
@@ -21,14 +23,14 @@ def _key(event: Event) -> tuple[str, str | int] | None:
 class DeliveryBuffer:
     """Events that wait for the application, at most ``capacity`` of them.
 
-    When it is ``full`` the transport stops reading until the application has taken some. Under the policy
-    ``conflate``, when it would be full, only the newest waiting update of each asset and of each open order is kept,
-    and it is full only if that makes no room. A ``Conflated`` event counts what was left out: nothing is dropped
-    without a word.
+    When it is ``full`` the transport stops reading until the application has taken some. Under the
+    policy ``conflate``, when it would be full, only the newest waiting update of each asset and of
+    each open order is kept, and it is full only if that makes no room. A ``Conflated`` event counts
+    what was left out: nothing is dropped without a word.
 
-    The events of one step are taken whole, so that ``len`` can exceed ``capacity`` by one step's events. Dials go on
-    while nobody takes anything: of ``Disconnected`` in a row, a full buffer keeps the first and the newest, whose
-    ``attempt`` tells of the others.
+    The events of one step are taken whole, so that ``len`` can exceed ``capacity`` by one step's
+    events. Dials go on while nobody takes anything: of ``Disconnected`` in a row, a full buffer
+    keeps the first and the newest, whose ``attempt`` tells of the others.
     """
 
     def __init__(self, capacity: int, policy: DeliveryPolicy = DeliveryPolicy.BLOCK) -> None:
@@ -48,7 +50,7 @@ class DeliveryBuffer:
 
     def put(self, events: tuple[Event, ...]) -> None:
         """Take events in, in order."""
-        if isinstance(events[-1], Disconnected):
+        if events and isinstance(events[-1], Disconnected):
             # The first may stand behind other events of its step; those of failed dials come alone.
             in_row = self._failures if len(events) == 1 else 0
             self._failures = min(in_row, len(self._waiting)) + 1

@@ -1,4 +1,5 @@
-"""Where to dial and with which secret: the token, the URL and the Origin policy. Nothing here can print a token."""
+"""Where to dial and with which secret: the token, the URL and the Origin policy. Nothing here can
+print a token."""
 
 import re
 from collections.abc import Callable
@@ -14,7 +15,8 @@ __all__ = ["DEFAULT_URL", "Endpoint", "Token", "conceal"]
 _Source = TypeVar("_Source", bound=Callable[[], object])
 
 DEFAULT_URL: Final = "wss://gateway.topone.run/ws/user/"
-"""The exchange's private WebSocket, without the token (private-websocket, "Private Websocket URL")."""
+"""The exchange's private WebSocket, without the token (private-websocket, "Private Websocket
+URL")."""
 
 _HIDDEN: Final = "***"
 
@@ -22,8 +24,8 @@ _HIDDEN: Final = "***"
 class Token:
     """An API token that cannot be printed by accident: every text of it reads ``Token(***)``.
 
-    Wrapping never raises, so that no traceback is made while a frame still holds the plain text; ``require_usable``
-    raises later.
+    Wrapping never raises, so that no traceback is made while a frame still holds the plain text;
+    ``require_usable`` raises later.
     """
 
     __slots__ = ("__secret",)
@@ -32,7 +34,8 @@ class Token:
         self.__secret = secret
 
     def reveal(self) -> str:
-        """The secret text. For the moment of dialling; never keep it in a variable that outlives the dial."""
+        """The secret text. For the moment of dialling; never keep it in a variable that outlives
+        the dial."""
         return self.__secret
 
     def require_usable(self) -> None:
@@ -45,7 +48,7 @@ class Token:
         if not _is_token(self.__secret):
             raise ConfigurationError(
                 setting="token",
-                problem="it is empty, or has characters that no token has (spaces, line ends, non-ASCII)",
+                problem="it is empty, or has spaces, line ends or non-ASCII characters",
                 remedy="pass the apiToken just as the exchange gave it",
             )
 
@@ -79,14 +82,21 @@ class Token:
 
 
 def _is_token(secret: object) -> bool:
-    return isinstance(secret, str) and secret.isascii() and secret.isprintable() and secret != "" and " " not in secret
+    return (
+        isinstance(secret, str)
+        and secret.isascii()
+        and secret.isprintable()
+        and secret != ""
+        and " " not in secret
+    )
 
 
 def conceal(token: "str | Token | _Source", url: str) -> "tuple[Token | _Source, str]":
     """The same with nothing secret left in it: the token wrapped, and any token in the URL masked.
 
-    The first line of every ``open_feed``, so that no traceback which shows local variables can show a token: what
-    is wrong with either is found out later, by ``Token.require_usable`` and by ``Endpoint``.
+    The first line of every ``open_feed``, so that no traceback which shows local variables can show
+    a token: what is wrong with either is found out later, by ``Token.require_usable`` and by
+    ``Endpoint``.
     """
     wrapped = token if isinstance(token, Token) or callable(token) else Token(token)
     if isinstance(url, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # not every caller has a type checker
@@ -111,7 +121,8 @@ def _is_loopback(host: str) -> bool:
 
 
 def _split(url: str) -> SplitResult | None:
-    """``url`` in its parts, or None if it cannot be read. No exception: urlsplit's may show a token."""
+    """``url`` in its parts, or None if it cannot be read. No exception: urlsplit's may show a
+    token."""
     try:
         parts = urlsplit(url)
         # Line ends, which urlsplit overlooks, would end the request line.
@@ -129,16 +140,19 @@ class Endpoint:
     """A WebSocket address of the exchange, without the token, and how to knock there.
 
     Raises:
-        ConfigurationError: the URL is no WebSocket URL, contains a token, or is plain ``ws://`` to another machine.
+        ConfigurationError: the URL is no WebSocket URL, contains a token, or is plain ``ws://`` to
+            another machine.
     """
 
     url: str = DEFAULT_URL
     """``wss://host[:port]/path``, without the token."""
     origin: str | None = None
-    """The ``Origin`` header: None leaves it out, ``""`` sends it empty, other text sends that text. The exchange says
-    "set Origin to empty", which servers read in both ways; leaving it out is right for the commonest one."""
+    """The ``Origin`` header: None leaves it out, ``""`` sends it empty, other text sends that text.
+    The exchange says "set Origin to empty", which servers read in both ways; leaving it out is
+    right for the commonest one."""
     insecure: bool = False
-    """True allows plain ``ws://`` to other machines than this one: the token then crosses the network in clear."""
+    """True allows plain ``ws://`` to other machines than this one: the token then crosses the
+    network in clear."""
 
     def __attrs_post_init__(self) -> None:
         parts = _split(self.url)
@@ -148,8 +162,13 @@ class Endpoint:
             _refuse("it is no ws:// or wss:// URL with a host", f"use one such as {DEFAULT_URL}")
         if parts.username is not None or parts.fragment:
             _refuse("it has a user name or a fragment", "leave them out")
-        if any(name.lower() == "token" for name, _ in parse_qsl(parts.query, keep_blank_values=True)):
-            _refuse("it contains a token", "pass the token as token=..., where it is kept out of logs and errors")
+        if any(
+            name.lower() == "token" for name, _ in parse_qsl(parts.query, keep_blank_values=True)
+        ):
+            _refuse(
+                "it contains a token",
+                "pass the token as token=..., where it is kept out of logs and errors",
+            )
         if parts.scheme == "ws" and not self.insecure and not _is_loopback(parts.hostname):
             _refuse(
                 "plain ws:// would send the token in clear over the network",
@@ -157,7 +176,9 @@ class Endpoint:
             )
         if self.origin is not None and not (self.origin.isascii() and (self.origin.isprintable())):
             raise ConfigurationError(
-                setting="origin", problem="it is no header value", remedy='use None (left out), "" (empty) or plain text'
+                setting="origin",
+                problem="it is no header value",
+                remedy='use None (left out), "" (empty) or plain text',
             )
 
     @property
@@ -177,7 +198,8 @@ class Endpoint:
 
     @property
     def headers(self) -> tuple[tuple[str, str], ...]:
-        """The headers to add to the handshake. A transport adds none of its own, least of all an ``Origin``."""
+        """The headers to add to the handshake. A transport adds none of its own, least of all an
+        ``Origin``."""
         return () if self.origin is None else (("Origin", self.origin),)
 
     @property
@@ -186,11 +208,13 @@ class Endpoint:
         return urlsplit(self.url).netloc
 
     def dial_target(self, token: Token) -> str:
-        """Path and query of ``dial_url``: what the request line of the handshake asks for. As secret."""
+        """Path and query of ``dial_url``: what the request line of the handshake asks for. As
+        secret."""
         parts = urlsplit(self.url)
         query = f"{parts.query}&" if parts.query else ""
         return f"{parts.path or '/'}?{query}token={_quoted(token.reveal())}"
 
     def dial_url(self, token: Token) -> str:
-        """The URL with the token in it. For the dial call only: never log it, keep it, or let it into an exception."""
+        """The URL with the token in it. For the dial call only: never log it, keep it, or let it
+        into an exception."""
         return f"{urlsplit(self.url).scheme}://{self.authority}{self.dial_target(token)}"

@@ -1,7 +1,8 @@
-"""The exceptions of this project: a caller's mistake, the end of a feed, and what a WebSocket says to its adapter.
+"""The exceptions of this project: a caller's mistake, the end of a feed, and what a WebSocket says
+to its adapter.
 
-A fault of the peer is an event for the application, not an exception: see ``events``. Every exception derives from
-``TopOneError``, carries what happened as attributes and says how to mend it.
+A fault of the peer is an event for the application, not an exception: see ``events``. Every
+exception derives from ``TopOneError``, carries what happened as attributes and says how to mend it.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -24,7 +25,8 @@ class TopOneError(Exception):
     """Base of every exception that this project raises on purpose."""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Exception's own would call the class with its message, which is not what any __init__ here takes.
+        # Exception's own would call the class with its message, which is not what any __init__ here
+        # takes.
         return _remade, (type(self), self.args), self.__getstate__()
 
 
@@ -62,23 +64,27 @@ class LocalProtocolError(TopOneError):
 
 
 class FeedClosed(TopOneError):  # noqa: N818 - named for what happened, as trio's ClosedResourceError is
-    """The feed was closed, by ``close`` or by leaving its ``with`` block, and something was still asked of it."""
+    """The feed was closed, by ``close`` or by leaving its ``with`` block, and something was still
+    asked of it."""
 
     def __init__(self) -> None:
         super().__init__("this feed is closed: open a new one with open_feed(...)")
 
 
 class FeedFailed(TopOneError):  # noqa: N818
-    """The feed ended by itself, because trying again cannot help. ``failure`` says why and what to check."""
+    """The feed ended by itself, because trying again cannot help. ``failure`` says why and what to
+    check."""
 
     def __init__(self, failure: "Failure") -> None:
         super().__init__(str(failure))
         self.failure = failure
-        """What happened last: its ``kind``, ``status`` and ``advice`` are for programs and for people."""
+        """What happened last: its ``kind``, ``status`` and ``advice`` are for programs and for
+        people."""
 
 
 class ConnectionFailed(TopOneError):  # noqa: N818
-    """Raised by an ``open_websocket`` for a dial that failed in a way it can name. The adapter makes an event of it."""
+    """Raised by an ``open_websocket`` for a dial that failed in a way it can name. The adapter
+    makes an event of it."""
 
     def __init__(self, failure: "Failure") -> None:
         super().__init__(str(failure))

@@ -1,7 +1,8 @@
-"""What an application sees. Data, the life of the feed, and anomalies; all plain values that compare by content.
+"""What an application sees. Data, the life of the feed, and anomalies; all plain values that
+compare by content.
 
-Two of them, ``SubscriptionRejected`` and ``RequestTimedOut``, are exceptions as well: a feed's ``subscribe`` and
-``unsubscribe`` raise what the stream of events reports.
+Two of them, ``SubscriptionRejected`` and ``RequestTimedOut``, are exceptions as well: a feed's
+``subscribe`` and ``unsubscribe`` raise what the stream of events reports.
 """
 
 from attrs import define
@@ -9,7 +10,14 @@ from attrs import define
 from topone_proto._values import value
 from topone_proto.errors import TopOneError
 from topone_proto.failures import Failure
-from topone_proto.messages import BalanceUpdate, Malformed, OrderUpdate, Response, Unrecognised, Update
+from topone_proto.messages import (
+    BalanceUpdate,
+    Malformed,
+    OrderUpdate,
+    Response,
+    Unrecognised,
+    Update,
+)
 from topone_proto.topics import Topic
 
 __all__ = [
@@ -53,7 +61,8 @@ class Subscribed:
 
 @value
 class Unsubscribed:
-    """The topic is not subscribed to any more: acknowledged by the exchange, or there is no connection."""
+    """The topic is not subscribed to any more: acknowledged by the exchange, or there is no
+    connection."""
 
     topic: Topic
     ts: int | None
@@ -64,10 +73,11 @@ class Unsubscribed:
 
 @define(auto_exc=False, unsafe_hash=True)
 class SubscriptionRejected(TopOneError):  # noqa: N818 - an event first
-    """The exchange refused to subscribe or to unsubscribe. It is not asked again until the application does.
+    """The exchange refused to subscribe or to unsubscribe. It is not asked again until the
+    application does.
 
-    Raised by a feed's ``subscribe`` and ``unsubscribe``, too. Look at ``code`` and ``msg``: the exchange publishes no
-    list of its codes. A token without the needed right is a common cause.
+    Raised by a feed's ``subscribe`` and ``unsubscribe``, too. Look at ``code`` and ``msg``: the
+    exchange publishes no list of its codes. A token without the needed right is a common cause.
     """
 
     topic: Topic
@@ -84,14 +94,16 @@ class SubscriptionRejected(TopOneError):  # noqa: N818 - an event first
 
     def __str__(self) -> str:
         return (
-            f"the exchange refused {self.method} with code {self.code} ({self.msg or 'no message'}): "
-            "check the topic's name and the rights of the token, then subscribe again"
+            f"the exchange refused {self.method} with code {self.code} "
+            f"({self.msg or 'no message'}): check the topic's name and the rights of the token, "
+            "then subscribe again"
         )
 
 
 @define(auto_exc=False, unsafe_hash=True)
 class RequestTimedOut(TopOneError):  # noqa: N818 - an event first
-    """A request was not acknowledged in time. The connection is given up; a desired topic is asked for on the next.
+    """A request was not acknowledged in time. The connection is given up; a desired topic is asked
+    for on the next.
 
     Raised by a feed's ``subscribe`` and ``unsubscribe``, too.
     """
@@ -106,39 +118,45 @@ class RequestTimedOut(TopOneError):  # noqa: N818 - an event first
 
     def __str__(self) -> str:
         return (
-            f"{self.method} was not acknowledged within {self.timeout:g} s: the feed connects again and, if the "
-            "topic is desired, asks again; if this goes on, check the exchange's status"
+            f"{self.method} was not acknowledged within {self.timeout:g} s: the feed connects "
+            "again and, if the topic is desired, asks again; if this goes on, check the exchange's "
+            "status"
         )
 
 
 @value
 class Disconnected:
-    """There is no connection: one ended, or a dial failed. Updates of this while may be missed; ``Gap`` will say."""
+    """There is no connection: one ended, or a dial failed. Updates of this while may be missed;
+    ``Gap`` will say."""
 
     reason: Failure
     """What happened."""
     retry_in: float | None
     """Seconds until the next try; None if there is none because the feed ends."""
     epoch: int
-    """The connection that ended, or the last there was before a failed dial; 0 if there was none yet."""
+    """The connection that ended, or the last there was before a failed dial; 0 if there was none
+    yet."""
     attempt: int
-    """How many retries there have been in a row, the one announced here included: 1 after a stable connection."""
+    """How many retries there have been in a row, the one announced here included: 1 after a stable
+    connection."""
 
 
 @value
 class Gap:
-    """You may have missed updates of ``topic`` between two server times: look the state up over HTTP.
+    """You may have missed updates of ``topic`` between two server times: look the state up over
+    HTTP.
 
-    Comes right after the ``Subscribed`` that ends the uncertainty. An update within the span may have been delivered
-    all the same; every update that was not is within it.
+    Comes right after the ``Subscribed`` that ends the uncertainty. An update within the span may
+    have been delivered all the same; every update that was not is within it.
     """
 
     topic: Topic
     since_ts: int | None
-    """The last server time in milliseconds at which the stream was whole: that of the topic's latest frame before.
-    None: the exchange gave no time with it."""
+    """The last server time in milliseconds at which the stream was whole: that of the topic's
+    latest frame before. None: the exchange gave no time with it."""
     until_ts: int | None
-    """The server time in milliseconds from which it is whole again. None: it is not being followed any more."""
+    """The server time in milliseconds from which it is whole again. None: it is not being followed
+    any more."""
     epoch: int
     """The connection on which it is whole again, or the last there was."""
 
@@ -153,14 +171,16 @@ class Closed:
 
 @value
 class Conflated:
-    """The application was slow: ``count`` updates were replaced by newer ones of the same order or asset."""
+    """The application was slow: ``count`` updates were replaced by newer ones of the same order or
+    asset."""
 
     count: int
 
 
 @value
 class UnexpectedResponse:
-    """A response that answers no pending request: a duplicate, one too late, or for another's request."""
+    """A response that answers no pending request: a duplicate, one too late, or for another's
+    request."""
 
     response: Response
     reason: str
@@ -169,7 +189,8 @@ class UnexpectedResponse:
 
 @value
 class UnexpectedUpdate:
-    """An update of a topic that is not subscribed to: it came after the unsubscribe's acknowledgement, or unasked."""
+    """An update of a topic that is not subscribed to: it came after the unsubscribe's
+    acknowledgement, or unasked."""
 
     update: Update
 

@@ -1,7 +1,9 @@
-"""A living account, pure: orders are placed, filled and cancelled, and the balances move exactly with them.
+"""A living account, pure: orders are placed, filled and cancelled, and the balances move exactly
+with them.
 
-For the simulator, for demonstrations and for tests that need a truth to compare with. Time and randomness come from
-the caller: the same seed and the same times give the same life, to the last digit.
+For the simulator, for demonstrations and for tests that need a truth to compare with. Time and
+randomness come from the caller: the same seed and the same times give the same life, to the last
+digit.
 """
 
 from collections.abc import Mapping
@@ -18,10 +20,12 @@ from topone_proto.models import Balance, Order, OrderStatus, OrderType, Side
 
 __all__ = ["DEFAULT_BALANCES", "DEFAULT_MARKETS", "ExchangeStep", "LivingAccount", "Market"]
 
-# Wide enough for every product of a price and an amount; if one were not exact after all, it raises.
+# Wide enough for every product of a price and an amount; if one were not exact after all, it
+# raises.
 _EXACT: Final = Context(prec=100, traps=[Inexact, InvalidOperation])
 _ZERO: Final = Decimal(0)
-# What a market buy sets aside per unit of stock: a market moves less than this while such an order is open.
+# What a market buy sets aside per unit of stock: a market moves less than this while such an order
+# is open.
 _MARKET_RESERVE: Final = Decimal(2)
 _MAX_OPEN: Final = 12
 _MAX_CLOSED: Final = 1000
@@ -58,7 +62,8 @@ class ExchangeStep:
     changes: tuple[Order | Balance, ...] = ()
     """What to publish, in order: each event's order, then the balances that it moved."""
     deadline: float | None = None
-    """When to call ``deadline_reached``, on the clock of ``now``; None for never. Calling early is harmless."""
+    """When to call ``deadline_reached``, on the clock of ``now``; None for never. Calling early is
+    harmless."""
 
 
 @define(eq=False)
@@ -70,14 +75,17 @@ class _Funds:
 class LivingAccount:
     """One account of an exchange, alone with a market that moves at random.
 
-    With a ``rate`` it lives by itself: call ``deadline_reached`` when the last step's ``deadline`` has come, and
-    publish the changes. ``place``, ``fill`` and ``cancel`` are the same events by hand. ``orders`` and ``balances``
-    are the truth at any time.
+    With a ``rate`` it lives by itself: call ``deadline_reached`` when the last step's ``deadline``
+    has come, and publish the changes. ``place``, ``fill`` and ``cancel`` are the same events by
+    hand. ``orders`` and ``balances`` are the truth at any time.
 
-    - An open limit order to buy holds ``left * price`` of its money, one to sell holds ``left`` of its stock.
-    - A market order has the price ``0``. To sell it holds ``left``; to buy it holds ``left`` times twice the market's
+    - An open limit order to buy holds ``left * price`` of its money, one to sell holds ``left`` of
+    its stock.
+    - A market order has the price ``0``. To sell it holds ``left``; to buy it holds ``left`` times
+    twice the market's
       price at its placing.
-    - A fill never costs more than the order holds for it; what it saves becomes available again. There are no fees.
+    - A fill never costs more than the order holds for it; what it saves becomes available again.
+    There are no fees.
     """
 
     def __init__(
@@ -180,11 +188,12 @@ class LivingAccount:
     def place(
         self, market: str, side: Side, amount: Decimal, now: float, *, price: Decimal | None = None
     ) -> ExchangeStep:
-        """Place an order: a limit order at ``price``, a market order without one. Nothing is filled yet.
+        """Place an order: a limit order at ``price``, a market order without one. Nothing is filled
+        yet.
 
         Raises:
-            LocalProtocolError: there is no such market, the amount or the price is not positive, or the available
-                balance does not suffice.
+            LocalProtocolError: there is no such market, the amount or the price is not positive, or
+                the available balance does not suffice.
         """
         if market not in self._markets or amount <= 0 or (price is not None and price <= 0):
             raise LocalProtocolError(
@@ -231,10 +240,12 @@ class LivingAccount:
     def fill(
         self, order_id: int, amount: Decimal, now: float, *, price: Decimal | None = None
     ) -> ExchangeStep:
-        """Fill ``amount`` of an open order at ``price``, by default a limit order's own or the market's.
+        """Fill ``amount`` of an open order at ``price``, by default a limit order's own or the
+        market's.
 
         Raises:
-            LocalProtocolError: the order is not open, has not so much left, or does not trade at that price.
+            LocalProtocolError: the order is not open, has not so much left, or does not trade at
+                that price.
         """
         order = self._opened(order_id)
         with localcontext(_EXACT):

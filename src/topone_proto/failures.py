@@ -1,7 +1,9 @@
-"""Why there is no connection: one value class for every way a dial can fail and a connection can end.
+"""Why there is no connection: one value class for every way a dial can fail and a connection can
+end.
 
-Facts only, and only those that cannot contain a token: adapters build a ``Failure`` from an exception's class,
-an errno or a status line, never from a library's message, since some libraries put the whole URL into theirs.
+Facts only, and only those that cannot contain a token: adapters build a ``Failure`` from an
+exception's class, an errno or a status line, never from a library's message, since some libraries
+put the whole URL into theirs.
 """
 
 import re
@@ -30,9 +32,11 @@ class FailureKind(StrEnum):
     TIMEOUT = "timeout"
     """No connection within ``SessionConfig.open_timeout``."""
     TOKEN = "token"  # noqa: S105 - a failure's name
-    """The callable that supplies the token raised, took too long, or returned something that is no token."""
+    """The callable that supplies the token raised, took too long, or returned something that is no
+    token."""
     HANDSHAKE = "handshake"
-    """The server answered the WebSocket handshake with an HTTP status other than 101; see ``Failure.status``."""
+    """The server answered the WebSocket handshake with an HTTP status other than 101; see
+    ``Failure.status``."""
     NOT_WEBSOCKET = "not_websocket"
     """The server's answer to the handshake was no answer of a WebSocket server."""
     CLOSED = "closed"
@@ -40,7 +44,8 @@ class FailureKind(StrEnum):
     LOST = "lost"
     """The connection ended without a close frame."""
     PONG_TIMEOUT = "pong_timeout"
-    """Nothing came back within ``SessionConfig.pong_timeout`` of a ping: the connection is half-open."""
+    """Nothing came back within ``SessionConfig.pong_timeout`` of a ping: the connection is
+    half-open."""
     SILENCE = "silence"
     """Nothing at all was received for ``SessionConfig.silence_timeout``."""
     ACK_TIMEOUT = "ack_timeout"
@@ -50,25 +55,28 @@ class FailureKind(StrEnum):
 _ADVICE: Final = {
     FailureKind.REFUSED: "check the host and the port, and that the server runs",
     FailureKind.DNS: "check the host's name and this machine's DNS",
-    FailureKind.TLS: "check the clock and the certificate; for a private CA pass an ssl_context that trusts it",
+    FailureKind.TLS: "check the clock and the certificate; for a private CA pass an ssl_context",
     FailureKind.NETWORK: "check this machine's network",
-    FailureKind.TIMEOUT: "check the network and firewalls on the way, or raise SessionConfig.open_timeout",
+    FailureKind.TIMEOUT: "check the network and firewalls, or raise SessionConfig.open_timeout",
     FailureKind.TOKEN: "check the callable that supplies the token",
     FailureKind.HANDSHAKE: "check that the URL is the exchange's WebSocket URL, path included",
     FailureKind.NOT_WEBSOCKET: "check that the URL is the exchange's WebSocket URL, path included",
     FailureKind.CLOSED: "the server ended the connection",
     FailureKind.LOST: "the connection broke on the way",
-    FailureKind.PONG_TIMEOUT: "the connection was half-open: the peer or the network went away without a word",
+    FailureKind.PONG_TIMEOUT: "the connection was half-open: the peer or the network went away",
     FailureKind.SILENCE: "the connection went silent",
     FailureKind.ACK_TIMEOUT: "the server did not answer a request",
 }
 
 # The two causes that are known for a 403; the page of the exchange speaks of the first only.
 _ADVICE_403: Final = (
-    "there are two known causes: the Origin header (it is left out by default; if the gateway wants it present "
-    'but empty, pass origin=""; a proxy may add one) and the API token (wrong, expired or revoked: get a new one)'
+    "there are two known causes: the Origin header (it is left out by default; if the gateway "
+    'wants it present but empty, pass origin=""; a proxy may add one) and the API token (wrong, '
+    "expired or revoked: get a new one)"
 )
-_ADVICE_401: Final = "the API token was not accepted: it is wrong, expired or revoked; get a new one"
+_ADVICE_401: Final = (
+    "the API token was not accepted: it is wrong, expired or revoked; get a new one"
+)
 _ADVICE_429: Final = "too many connections or requests: run fewer feeds for this account"
 
 
@@ -79,7 +87,8 @@ class Failure:
     kind: FailureKind
     """What went wrong, in one word."""
     detail: str = ""
-    """The same for people, in a few words: an errno's text, a certificate's problem, a close reason."""
+    """The same for people, in a few words: an errno's text, a certificate's problem, a close
+    reason."""
     status: int | None = None
     """The HTTP status of the handshake's answer (kind ``handshake``)."""
     retry_after: float | None = None
@@ -120,7 +129,8 @@ class Failure:
         return f"{what}: {self.advice}"
 
 
-# By name, because the core loads neither socket nor ssl. Looked up along the exception's MRO, most derived first.
+# By name, because the core loads neither socket nor ssl. Looked up along the exception's MRO, most
+# derived first.
 _KINDS: Final = {
     "socket.gaierror": FailureKind.DNS,
     "ssl.SSLError": FailureKind.TLS,
@@ -133,10 +143,12 @@ _KINDS: Final = {
 def failure_from_exception(error: BaseException) -> Failure:
     """The failure that an exception of a dial or of a socket stands for.
 
-    Looks at the exception, at what a traceback would show as its cause and at the members of exception groups, and
-    takes the first that has a meaning here, a plain ``OSError`` only if nothing says more: libraries like to wrap
-    what happened in one. What has none is ``NOT_WEBSOCKET``: the transport worked and the answer did not.
-    A ``ConnectionFailed`` says it itself. Of any other exception's text only an ``OSError``'s ``strerror`` and a certificate's ``verify_message`` are kept.
+    Looks at the exception, at what a traceback would show as its cause and at the members of
+    exception groups, and takes the first that has a meaning here, a plain ``OSError`` only if
+    nothing says more: libraries like to wrap what happened in one. What has none is
+    ``NOT_WEBSOCKET``: the transport worked and the answer did not. A ``ConnectionFailed`` says it
+    itself. Of any other exception's text only an ``OSError``'s ``strerror`` and a certificate's
+    ``verify_message`` are kept.
     """
     seen: set[int] = set()
     waiting: list[BaseException | None] = [error]
@@ -151,24 +163,29 @@ def failure_from_exception(error: BaseException) -> Failure:
         for cls in type(current).__mro__:
             kind = _KINDS.get(f"{cls.__module__}.{cls.__qualname__}")
             if kind is not None:
-                detail = getattr(current, "verify_message", None) or getattr(current, "strerror", None)
+                detail = getattr(current, "verify_message", None) or getattr(
+                    current, "strerror", None
+                )
                 failure = Failure(kind, detail if isinstance(detail, str) else "")
                 if kind is not FailureKind.NETWORK:
                     return failure
                 if network is None or not network.detail:
                     network = failure
                 break
-        waiting.append(current.__cause__ or (None if current.__suppress_context__ else current.__context__))
+        waiting.append(
+            current.__cause__ or (None if current.__suppress_context__ else current.__context__)
+        )
         if isinstance(current, BaseExceptionGroup):
             waiting += cast("BaseExceptionGroup[BaseException]", current).exceptions
     return network or Failure(FailureKind.NOT_WEBSOCKET, type(error).__name__)
 
 
 def failure_from_response(status: int, headers: Iterable[tuple[str, str]]) -> Failure:
-    """The failure that an HTTP answer other than 101 stands for, with its ``Retry-After`` in seconds.
+    """The failure that an HTTP answer other than 101 stands for, with its ``Retry-After`` in
+    seconds.
 
-    ``headers`` are the answer's, names in any case. A ``Retry-After`` that is a date counts from the answer's own
-    ``Date``: the clock of this machine plays no part.
+    ``headers`` are the answer's, names in any case. A ``Retry-After`` that is a date counts from
+    the answer's own ``Date``: the clock of this machine plays no part.
     """
     fields = {name.lower(): text.strip() for name, text in headers}
     return Failure(
@@ -178,10 +195,25 @@ def failure_from_response(status: int, headers: Iterable[tuple[str, str]]) -> Fa
     )
 
 
-# RFC 9110 section 5.6.7, the form that servers must send. By hand, because strptime reads month names in the
-# user's locale and email.utils loads socket.
-_HTTP_DATE: Final = re.compile(r"[A-Z][a-z]{2}, (\d{2}) ([A-Z][a-z]{2}) (\d{4}) (\d{2}):(\d{2}):(\d{2}) GMT", re.ASCII)
-_MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+# RFC 9110 section 5.6.7, the form that servers must send. By hand, because strptime reads month
+# names in the user's locale and email.utils loads socket.
+_HTTP_DATE: Final = re.compile(
+    r"[A-Z][a-z]{2}, (\d{2}) ([A-Z][a-z]{2}) (\d{4}) (\d{2}):(\d{2}):(\d{2}) GMT", re.ASCII
+)
+_MONTHS: Final = (
+    "Jan",
+    "Feb",
+    "Mar",
+    "Apr",
+    "May",
+    "Jun",
+    "Jul",
+    "Aug",
+    "Sep",
+    "Oct",
+    "Nov",
+    "Dec",
+)
 
 
 def _http_date(text: str) -> datetime | None:
@@ -191,7 +223,13 @@ def _http_date(text: str) -> datetime | None:
     day, month, year, hour, minute, second = found.groups()
     try:
         return datetime(
-            int(year), _MONTHS.index(month) + 1, int(day), int(hour), int(minute), int(second), tzinfo=UTC
+            int(year),
+            _MONTHS.index(month) + 1,
+            int(day),
+            int(hour),
+            int(minute),
+            int(second),
+            tzinfo=UTC,
         )
     except ValueError:
         return None

@@ -1,4 +1,5 @@
-"""What the feeds of all adapters have in common: a session, the buffer behind it, and who waits for which answer.
+"""What the feeds of all adapters have in common: a session, the buffer behind it, and who waits for
+which answer.
 
 Pure. An adapter adds a socket, a clock and a way to sleep.
 """
@@ -13,7 +14,14 @@ from topone_proto.config import SessionConfig
 from topone_proto.connection import SubscriptionState
 from topone_proto.delivery import DeliveryBuffer
 from topone_proto.endpoint import Endpoint, Token
-from topone_proto.errors import ConfigurationError, FeedClosed, FeedFailed, LocalProtocolError, TopOneError
+from topone_proto.errors import (
+    ConfigurationError,
+    ConnectionEnded,
+    FeedClosed,
+    FeedFailed,
+    LocalProtocolError,
+    TopOneError,
+)
 from topone_proto.events import Closed, Event, RequestTimedOut, SubscriptionRejected
 from topone_proto.session import Session, SessionState
 from topone_proto.step import Step
@@ -52,17 +60,20 @@ class Ticket:
             RequestTimedOut: the exchange did not answer in time. A subscription stays desired.
             FeedClosed: the feed was closed first.
             FeedFailed: the feed ended by itself first.
-            LocalProtocolError: another call wanted the opposite first, or too many events wait to be taken.
+            LocalProtocolError: another call wanted the opposite first, or too many events wait to
+                be taken.
         """
         if self._error is not None:
             raise self._error
 
 
 class FeedCore(Generic[_Source]):
-    """One feed without its I/O. ``session`` is driven by the adapter; every step it returns goes through ``take``.
+    """One feed without its I/O. ``session`` is driven by the adapter; every step it returns goes
+    through ``take``.
 
     Args:
-        token: the token, or a callable that supplies one and is asked before every dial; ``conceal`` makes it so.
+        token: the token, or a callable that supplies one and is asked before every dial;
+            ``conceal`` makes it so.
         url: where to dial, without the token.
         topics: what to subscribe to from the start.
         config: every number; the defaults if None.
@@ -112,35 +123,39 @@ class FeedCore(Generic[_Source]):
     def must_pause(self) -> bool:
         """True if the transport should stop reading: the application is behind.
 
-        Not while a ticket waits, since the answer is among what is not read yet, and the caller of ``subscribe`` may
-        be the very task that takes the events.
+        Not while a ticket waits, since the answer is among what is not read yet, and the caller of
+        ``subscribe`` may be the very task that takes the events.
         """
         return self._buffer.full and not self._is_asked
 
     @property
     def may_resume(self) -> bool:
-        """True if a transport that has paused should read again. Later than when it had to pause, lest it stops and
-        goes with every event."""
+        """True if a transport that has paused should read again. Later than when it had to pause,
+        lest it stops and goes with every event."""
         return len(self._buffer) <= self._capacity // 2 or self._is_asked
 
     @property
     def _is_asked(self) -> bool:
         return any(not ticket.is_settled for ticket in self._tickets)
 
-    def is_congested(self, unsent: int) -> bool:
-        """True if the peer takes so little that the connection is of no use, by the number of frames that wait to
-        be sent."""
-        return unsent > self._max_unsent
+    def require_flow(self, unsent: int) -> None:
+        """Check that the peer takes what is sent to it: ``unsent`` frames wait.
 
-    @property
-    def is_closed(self) -> bool:
-        """True once the session has ended. Events may still wait to be taken by ``get``."""
-        return self._closed is not None
+        Raises:
+            ConnectionEnded: so many that the connection is of no use.
+        """
+        if unsent > self._max_unsent:
+            raise ConnectionEnded(None, "the peer does not read")
 
     @property
     def waiting(self) -> int:
         """How many events wait to be taken by ``get``."""
         return len(self._buffer)
+
+    @property
+    def is_closed(self) -> bool:
+        """True once the session has ended. Events may still wait to be taken by ``get``."""
+        return self._closed is not None
 
     @property
     def has_events(self) -> bool:
@@ -153,7 +168,8 @@ class FeedCore(Generic[_Source]):
         return self._closed is not None and not self.has_events
 
     def take(self, step: Step) -> tuple[Action, ...]:
-        """Take a step of the session in. Returns its actions, which the adapter carries out in order."""
+        """Take a step of the session in. Returns its actions, which the adapter carries out in
+        order."""
         self.deadline = step.deadline
         if step.events:
             self._buffer.put(step.events)
@@ -187,11 +203,13 @@ class FeedCore(Generic[_Source]):
             raise FeedFailed(self._closed.failure)
 
     def subscribe(self, topic: Topic, now: float) -> tuple[Ticket, Step]:
-        """Desire a topic. The step goes through ``take``; the ticket tells when it is acknowledged."""
+        """Desire a topic. The step goes through ``take``; the ticket tells when it is
+        acknowledged."""
         return self._want(topic, self.session.subscribe, now, wanted=True)
 
     def unsubscribe(self, topic: Topic, now: float) -> tuple[Ticket, Step]:
-        """Desire a topic no more. The step goes through ``take``; the ticket tells when it is acknowledged."""
+        """Desire a topic no more. The step goes through ``take``; the ticket tells when it is
+        acknowledged."""
         return self._want(topic, self.session.unsubscribe, now, wanted=False)
 
     def _want(
@@ -226,7 +244,8 @@ class FeedCore(Generic[_Source]):
             case SubscriptionRejected() | RequestTimedOut():
                 for ticket in self._tickets:
                     if (ticket.topic, ticket.method) == (event.topic, event.method):
-                        # A copy: raising writes a traceback into it, and the event is the application's.
+                        # A copy: raising writes a traceback into it, and the event is the
+                        # application's.
                         ticket.settle(attrs.evolve(event))
             case Closed(failure=failure):
                 for ticket in self._tickets:

@@ -1,13 +1,15 @@
 """The exchange's side of the private WebSocket, pure: for tests, demonstrations and simulations.
 
-Written from the exchange's page and from nothing of the client's: it reads requests and writes frames by itself, so
-that a mistake of the client cannot be hidden by the same mistake here. Time is an argument, randomness there is none.
-Besides the protocol it knows scripted faults: value classes for everything that goes wrong on the way to an exchange.
+Written from the exchange's page and from nothing of the client's: it reads requests and writes
+frames by itself, so that a mistake of the client cannot be hidden by the same mistake here. Time is
+an argument, randomness there is none. Besides the protocol it knows scripted faults: value classes
+for everything that goes wrong on the way to an exchange.
 
 What the exchange leaves open is decided here as follows; the settings are in ``GatewayConfig``:
 
 - a handshake is judged in this order: path (404), ``Origin`` (403), token (401);
-- a subscription is active from the moment its request is read, so an update may precede a delayed acknowledgement;
+- a subscription is active from the moment its request is read, so an update may precede a delayed
+acknowledgement;
 - subscribing twice, or unsubscribing from what is not subscribed to, is harmless and acknowledged;
 - a request that cannot be read is answered with a code other than 0, never with silence or a close;
 - only a pong, in any of its forms, answers a ping; other traffic does not.
@@ -71,7 +73,8 @@ __all__ = [
 ]
 
 MALFORMED_REQUEST: Final = 1
-"""The code of the answer to a request that cannot be read. The exchange publishes no codes; this one is made up."""
+"""The code of the answer to a request that cannot be read. The exchange publishes no codes; this
+one is made up."""
 UNKNOWN_METHOD: Final = 2
 """The code of the answer to a request whose method is not known. Made up, too."""
 
@@ -79,7 +82,7 @@ _POLICY_VIOLATION: Final = 1008  # RFC 6455 section 7.4.1
 _NEVER: Final = inf
 
 
-# --- settings ---------------------------------------------------------------------------------------------------
+# --- settings ------------------------------------------------------------------------------------
 
 
 class OriginRule(StrEnum):
@@ -136,10 +139,11 @@ class GatewayConfig:
     ping_form: PingForm = field(default=PingForm.TEXT, converter=PingForm)
     """How."""
     pong_timeout: float | None = field(default=180.0, validator=_seconds)
-    """A client whose first unanswered ping is this old is closed with code 1008; None never closes."""
+    """A client whose first unanswered ping is this old is closed with code 1008; None never
+    closes."""
 
 
-# --- actions ----------------------------------------------------------------------------------------------------
+# --- actions -------------------------------------------------------------------------------------
 
 
 @value
@@ -207,14 +211,16 @@ class ClosePeer:
 
 @value
 class ResetPeer:
-    """End the connection at once without a close frame. Nothing of this peer need be fed in any more."""
+    """End the connection at once without a close frame. Nothing of this peer need be fed in any
+    more."""
 
     peer: int
 
 
 @value
 class MutePeer:
-    """Keep the connection and write nothing to it ever again, not even the pongs that a library sends by itself."""
+    """Keep the connection and write nothing to it ever again, not even the pongs that a library
+    sends by itself."""
 
     peer: int
 
@@ -228,7 +234,8 @@ GatewayAction = HandshakeAction | SendFrame | SendPing | SendPong | ClosePeer | 
 
 @value
 class Publication:
-    """One update published to one peer on an active subscription, whether or not it can still hear it."""
+    """One update published to one peer on an active subscription, whether or not it can still hear
+    it."""
 
     peer: int
     topic: Topic
@@ -242,17 +249,18 @@ class GatewayStep:
     """Everything that one input caused."""
 
     actions: tuple[GatewayAction, ...] = ()
-    """To be carried out, in order. The first one of a ``handshake``, and only that, is a ``HandshakeAction``."""
+    """To be carried out, in order. The first one of a ``handshake``, and only that, is a
+    ``HandshakeAction``."""
     publications: tuple[Publication, ...] = ()
     """What was published, for whoever keeps a record of it."""
     deadline: float | None = None
-    """When to call ``deadline_reached`` if no other input comes first, on the clock of ``now``; None for never.
-    Calling early is harmless."""
+    """When to call ``deadline_reached`` if no other input comes first, on the clock of ``now``;
+    None for never. Calling early is harmless."""
 
 
-# --- faults -----------------------------------------------------------------------------------------------------
-# Three kinds, by when they strike: at the next dials, at the next requests, or at once. `times` counts strikes, None
-# is without end. `peer` picks one connection, None means all there are.
+# --- faults --------------------------------------------------------------------------------------
+# Three kinds, by when they strike: at the next dials, at the next requests, or at once. `times`
+# counts strikes, None is without end. `peer` picks one connection, None means all there are.
 
 
 @value
@@ -337,7 +345,8 @@ class WrongId:
 
 @value
 class SendRaw:
-    """A text frame is sent just as it is, whatever it says. See ``MALFORMED_FRAME``, ``UNKNOWN_METHOD_FRAME``."""
+    """A text frame is sent just as it is, whatever it says. See ``MALFORMED_FRAME``,
+    ``UNKNOWN_METHOD_FRAME``."""
 
     text: str
     peer: int | None = None
@@ -353,7 +362,8 @@ UNKNOWN_METHOD_FRAME: Final = SendRaw(
 
 @value
 class SendStrangeUpdate:
-    """An order update of tomorrow's server, to whoever is subscribed to orders: enum numbers and fields unknown today.
+    """An order update of tomorrow's server, to whoever is subscribed to orders: enum numbers and
+    fields unknown today.
 
     Its order's id is 0, which no order of a living account has.
     """
@@ -363,10 +373,11 @@ class SendStrangeUpdate:
 
 @value
 class Burst:
-    """The update that was last published on each topic is published ``count`` times more, all at once.
+    """The update that was last published on each topic is published ``count`` times more, all at
+    once.
 
-    Updates are absolute, so this changes nothing but the load. A topic without an update yet takes the example of the
-    exchange's page.
+    Updates are absolute, so this changes nothing but the load. A topic without an update yet takes
+    the example of the exchange's page.
     """
 
     count: int
@@ -375,7 +386,8 @@ class Burst:
 
 @value
 class GoSilent:
-    """The connections become half-open: they stay, and nothing is sent, answered or heard on them any more."""
+    """The connections become half-open: they stay, and nothing is sent, answered or heard on them
+    any more."""
 
     peer: int | None = None
 
@@ -398,7 +410,8 @@ class DropConnections:
 
 @value
 class ExpireToken:
-    """A token is not valid any more: its connections are closed, later dials with it are answered with 401."""
+    """A token is not valid any more: its connections are closed, later dials with it are answered
+    with 401."""
 
     token: str = field(repr=False)
     code: int = _POLICY_VIOLATION
@@ -437,7 +450,7 @@ class _Armed(Generic[_F]):
         self._waiting.clear()
 
 
-# --- frames -----------------------------------------------------------------------------------------------------
+# --- frames --------------------------------------------------------------------------------------
 
 # The updates of the exchange's page, for a burst of what was not published yet.
 _EXAMPLE_BALANCE: Final = Balance("ETH", Decimal("99999980.24173"), Decimal("23.596"))
@@ -497,7 +510,8 @@ def _order_data(order: Order) -> dict[str, Any]:
         "createTime": float(order.create_time),
         "updateTime": float(order.update_time),
     }
-    # str() writes a decimal as the exchange does: plain, but "0E-16" for a zero with sixteen places.
+    # str() writes a decimal as the exchange does: plain, but "0E-16" for a zero with sixteen
+    # places.
     return {
         name: str(v) if isinstance(v, Decimal) else v for name, v in data.items() if v is not None
     }
@@ -547,7 +561,8 @@ def _read(frame: str | bytes) -> _Request:
     return _Request(identity, method, problem=problem)
 
 
-# --- the gateway ------------------------------------------------------------------------------------------------
+# --- the gateway
+# ------------------------------------------------------------------------------------------------
 
 # method -> (topic, whether it is subscribed to afterwards)
 _METHODS: Final = {
@@ -570,17 +585,20 @@ class _Peer:
 
 
 class Gateway:
-    """The server of one exchange: its clients, what they subscribed to, and what goes wrong on purpose.
+    """The server of one exchange: its clients, what they subscribed to, and what goes wrong on
+    purpose.
 
-    The caller owns the connections: it asks ``handshake`` for each dial, feeds in what is received, and carries out
-    the actions of every ``GatewayStep``. ``now`` is in seconds on any clock that never goes back. Peers are numbered
-    from 1 and no number is used twice; input for a peer that is gone is ignored.
+    The caller owns the connections: it asks ``handshake`` for each dial, feeds in what is received,
+    and carries out the actions of every ``GatewayStep``. ``now`` is in seconds on any clock that
+    never goes back. Peers are numbered from 1 and no number is used twice; input for a peer that is
+    gone is ignored.
 
     >>> gateway = Gateway({"demo": "demo"})
     >>> gateway.handshake("/ws/user/?token=demo", [], now=0.0).actions
     (Accept(peer=1),)
-    >>> gateway.message_received(1, '{"id":"1","method":"sub_orders","params":{},"lang":"zh-CN"}', now=0.0).actions
-    (SendFrame(peer=1, text='{"id":"1","method":"sub_orders","code":0,"msg":"","ts":1561948335075}'),)
+    >>> request = '{"id":"1","method":"sub_orders","params":{},"lang":"zh-CN"}'
+    >>> print(gateway.message_received(1, request, now=0.0).actions[0].text)
+    {"id":"1","method":"sub_orders","code":0,"msg":"","ts":1561948335075}
     """
 
     def __init__(
@@ -593,7 +611,8 @@ class Gateway:
         """A gateway without connections.
 
         Args:
-            tokens: which token opens which account; None for the one token ``demo`` of the account ``demo``.
+            tokens: which token opens which account; None for the one token ``demo`` of the account
+                ``demo``.
             config: what kind of server it is.
             now: the moment at which its own clock shows ``config.start_ts``.
         """
@@ -671,7 +690,8 @@ class Gateway:
         return self._step()
 
     def ping_received(self, peer: int, payload: bytes, now: float) -> GatewayStep:  # noqa: ARG002 - as above
-        """A WebSocket ping came from ``peer``. Not for transports that answer pings by themselves."""
+        """A WebSocket ping came from ``peer``. Not for transports that answer pings by
+        themselves."""
         if self._listening(peer) is not None:
             self._actions.append(SendPong(peer, payload))
         return self._step()
@@ -697,7 +717,8 @@ class Gateway:
     # What the owner of the gateway does.
 
     def publish(self, account: str, update: Balance | Order, now: float) -> GatewayStep:
-        """A balance or an order of ``account`` changed: tell every connection of it that subscribed to that."""
+        """A balance or an order of ``account`` changed: tell every connection of it that subscribed
+        to that."""
         topic = _topic(update)
         self._last_update[account, topic] = update
         for client in tuple(self._peers.values()):

@@ -1,6 +1,7 @@
 """What a frame can be: the request that a client sends and every message that a frame decodes to.
 
-Plain values, one class per kind of frame. Which of them reach the application is for ``connection`` to say.
+Plain values, one class per kind of frame. Which of them reach the application is for ``connection``
+to say.
 """
 
 from collections.abc import Mapping
@@ -32,7 +33,8 @@ class Request:
     id: str
     """The client's own name for the request; the response repeats it."""
     method: str
-    """Such as ``sub_orders``; ``Topic.subscribe_method`` and ``Topic.unsubscribe_method`` spell it."""
+    """Such as ``sub_orders``; ``Topic.subscribe_method`` and ``Topic.unsubscribe_method`` spell
+    it."""
     params: Mapping[str, Any] = field(factory=dict[str, Any], hash=False)
     """Parameters of the method; empty for every method of the private WebSocket."""
     lang: str = "zh-CN"
@@ -88,7 +90,8 @@ class OrderUpdate:
 
 @value
 class Ping:
-    """The server asks whether the client is there. Its form is not documented; it is answered in kind."""
+    """The server asks whether the client is there. Its form is not documented; it is answered in
+    kind."""
 
     answer: str
     """The text frame that answers it."""
@@ -96,7 +99,8 @@ class Ping:
 
 @value
 class Unrecognised:
-    """A well-formed frame that this version has no meaning for: a method or topic of tomorrow's server."""
+    """A well-formed frame that this version has no meaning for: a method or topic of tomorrow's
+    server."""
 
     reason: str
     """What is not known, in a few words."""

@@ -12,14 +12,17 @@ from topone_proto._values import value
 
 __all__ = ["Balance", "Order", "OrderStatus", "OrderType", "Side"]
 
-# Wide enough that adding any two decimals the codec lets through is exact, whatever the caller's own context is.
+# Wide enough that adding any two decimals the codec lets through is exact, whatever the caller's
+# own context is.
 _EXACT: Final = Context(prec=512)
-# 28 digits is what Python itself divides with; fixed here so that a caller's context cannot change a price.
+# 28 digits is what Python itself divides with; fixed here so that a caller's context cannot change
+# a price.
 _DIVISION: Final = Context(prec=28, rounding=ROUND_HALF_EVEN)
 
 
 class _WireEnum(IntEnum):
-    """Numbers of the exchange. One that its page does not list keeps its number as ``UNKNOWN_<number>``."""
+    """Numbers of the exchange. One that its page does not list keeps its number as
+    ``UNKNOWN_<number>``."""
 
     @classmethod
     def _missing_(cls, value: object) -> Self | None:
@@ -64,12 +67,15 @@ class OrderStatus(_WireEnum):
     """Cancelled after a part was filled."""
 
 
-_CLOSED: Final = frozenset({OrderStatus.COMPLETED, OrderStatus.CANCELED, OrderStatus.PARTIAL_CANCELED})
+_CLOSED: Final = frozenset(
+    {OrderStatus.COMPLETED, OrderStatus.CANCELED, OrderStatus.PARTIAL_CANCELED}
+)
 
 
 @value
 class Balance:
-    """The whole balance of one asset (private-websocket, "Subscribe to Account Updates"). Amounts are in ``asset``."""
+    """The whole balance of one asset (private-websocket, "Subscribe to Account Updates"). Amounts
+    are in ``asset``."""
 
     asset: str
     """The asset's name, such as ``"ETH"``."""
@@ -88,9 +94,10 @@ class Balance:
 class Order:
     """The whole state of one order (private-websocket, "Subscribe to Order Updates").
 
-    A market is written ``ETH/BTC``. The first coin is what is bought and sold, and the exchange calls it the
-    *stock*; the second is what it is paid with, the *money*. Most of the trading world calls them base and quote;
-    the exchange's page uses those two words the other way round, so neither is used in a name here.
+    A market is written ``ETH/BTC``. The first coin is what is bought and sold, and the exchange
+    calls it the *stock*; the second is what it is paid with, the *money*. Most of the trading world
+    calls them base and quote; the exchange's page uses those two words the other way round, so
+    neither is used in a name here.
     """
 
     id: int
@@ -104,12 +111,13 @@ class Order:
     status: OrderStatus
     """Where the order is in its life."""
     price: Decimal | None
-    """The limit, in money per unit of stock. None where the exchange sent none, as it may for market orders."""
+    """The limit, in money per unit of stock. None where the exchange sent none, as it may for
+    market orders."""
     amount: Decimal
     """How much was ordered, in stock."""
     left: Decimal | None
-    """How much of ``amount`` is not filled yet, in stock. None where the exchange sent none, as it may for market
-    orders."""
+    """How much of ``amount`` is not filled yet, in stock. None where the exchange sent none, as it
+    may for market orders."""
     deal_stock: Decimal
     """How much has been filled, in stock (``dealStock``; ETH for ETH/BTC)."""
     deal_money: Decimal
@@ -121,12 +129,14 @@ class Order:
 
     @property
     def stock(self) -> str:
-        """The coin that is bought and sold: ``"ETH"`` of ``"ETH/BTC"``. The whole market if it has no slash."""
+        """The coin that is bought and sold: ``"ETH"`` of ``"ETH/BTC"``. The whole market if it has
+        no slash."""
         return self.market.partition("/")[0]
 
     @property
     def money(self) -> str:
-        """The coin it is paid with: ``"BTC"`` of ``"ETH/BTC"``. Empty if the market has no slash."""
+        """The coin it is paid with: ``"BTC"`` of ``"ETH/BTC"``. Empty if the market has no
+        slash."""
         return self.market.partition("/")[2]
 
     @property
@@ -156,7 +166,8 @@ class Order:
 
     @property
     def average_price(self) -> Decimal | None:
-        """What one unit of stock cost on average, in money, to 28 digits; None while nothing is filled."""
+        """What one unit of stock cost on average, in money, to 28 digits; None while nothing is
+        filled."""
         if not self.deal_stock:
             return None
         return _DIVISION.divide(self.deal_money, self.deal_stock)

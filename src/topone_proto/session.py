@@ -79,8 +79,9 @@ _A = TypeVar("_A", Malformed, Unrecognised, SubscriptionRejected, Response)
 _S = SessionState
 _I = SessionInput
 
-# What comes from a dial, a token call or a connection. Between a Close and the next dial it is the tail of something
-# that was given up already: it is ignored, and a connection that is made too late is told to close.
+# What comes from a dial, a token call or a connection. Between a Close and the next dial it is the
+# tail of something that was given up already: it is ignored, and a connection that is made too late
+# is told to close.
 _TAIL: Final = (
     _I.TOKEN_OBTAINED,
     _I.TOKEN_FAILED,
@@ -145,8 +146,8 @@ TRANSITIONS: Final[Mapping[SessionState, Mapping[SessionInput, tuple[SessionStat
         }
     )
 )
-"""The life of a feed: for every state the inputs it takes and the states that each can lead to. What is not in the
-table is a ``LocalProtocolError``."""
+"""The life of a feed: for every state the inputs it takes and the states that each can lead to.
+What is not in the table is a ``LocalProtocolError``."""
 
 _REMEDY: Final = {
     _S.NEW: "call start first",
@@ -161,16 +162,19 @@ _REMEDY: Final = {
 class Session:
     """The client's side of a feed, over any number of connections.
 
-    Drive it like this: call ``start``; carry out the actions of every ``Step`` in order, hand its events on, and call
-    ``deadline_reached`` when its deadline comes first. There is one dial or connection at a time. After a ``Close``
-    action nothing of what it closed needs to be reported, and what still is gets ignored until the next dial.
+    Drive it like this: call ``start``; carry out the actions of every ``Step`` in order, hand its
+    events on, and call ``deadline_reached`` when its deadline comes first. There is one dial or
+    connection at a time. After a ``Close`` action nothing of what it closed needs to be reported,
+    and what still is gets ignored until the next dial.
 
     Args:
         topics: what is desired from the start.
         endpoint: where to dial; the exchange's private WebSocket unless given.
-        token: the token, if it is always the same. None asks for one before every dial, by a ``FetchToken`` action.
+        token: the token, if it is always the same. None asks for one before every dial, by a
+            ``FetchToken`` action.
         config: timeouts, limits, back-off.
-        jitter: a source of uniform random numbers in [0, 1), such as ``random.random``: back-off is spread with it.
+        jitter: a source of uniform random numbers in [0, 1), such as ``random.random``: back-off is
+            spread with it.
     """
 
     def __init__(
@@ -194,7 +198,8 @@ class Session:
         self._paused = False
         # Ordered, so that requests are made in the order in which the topics were asked for.
         self._desired: dict[Topic, None] = dict.fromkeys(topics)
-        # Per topic whose stream has broken off, the last server time at which it was whole, until a Gap tells of it.
+        # Per topic whose stream has broken off, the last server time at which it was whole, until a
+        # Gap tells of it.
         self._broken: dict[Topic, int | None] = {}
         # When all that is desired was acknowledged on this connection.
         self._settled_at: float | None = None
@@ -215,12 +220,14 @@ class Session:
 
     @property
     def desired(self) -> tuple[Topic, ...]:
-        """The topics that are subscribed to on every connection, in the order in which they were asked for."""
+        """The topics that are subscribed to on every connection, in the order in which they were
+        asked for."""
         return tuple(self._desired)
 
     @property
     def subscriptions(self) -> Mapping[Topic, SubscriptionState]:
-        """The state of every desired topic, and of those that the present connection was asked about."""
+        """The state of every desired topic, and of those that the present connection was asked
+        about."""
         states = dict.fromkeys(self._desired, SubscriptionState.IDLE)
         return states if self._connection is None else {**states, **self._connection.subscriptions}
 
@@ -232,7 +239,8 @@ class Session:
         return self._step(actions=self._dial(now))
 
     def subscribe(self, topic: Topic, now: float) -> Step:
-        """Desire a topic, on this connection and on every later one. Nothing happens if it is desired already."""
+        """Desire a topic, on this connection and on every later one. Nothing happens if it is
+        desired already."""
         self._require(_I.SUBSCRIBE)
         self._desired[topic] = None
         return self._step(actions=self._ask(now))
@@ -261,7 +269,8 @@ class Session:
     # Inputs of the transport.
 
     def token_obtained(self, token: Token, now: float) -> Step:
-        """The application's callable supplied a token: dial with it, unless it was refused a moment ago."""
+        """The application's callable supplied a token: dial with it, unless it was refused a moment
+        ago."""
         self._require(_I.TOKEN_OBTAINED)
         if self._state is not _S.FETCHING_TOKEN:
             return self._step()
@@ -271,8 +280,8 @@ class Session:
         return self._step(actions=self._connect(token, now))
 
     def token_failed(self, detail: str, now: float) -> Step:
-        """The application's callable did not supply a token. ``detail`` must not contain one either: the name of the
-        exception's class is enough."""
+        """The application's callable did not supply a token. ``detail`` must not contain one
+        either: the name of the exception's class is enough."""
         self._require(_I.TOKEN_FAILED)
         if self._state is not _S.FETCHING_TOKEN:
             return self._step()
@@ -307,7 +316,8 @@ class Session:
         return self._retry(failure, now)
 
     def message_received(self, frame: str | bytes, now: float) -> Step:
-        """Take a text frame in, as text or as its UTF-8 bytes. Never raises for anything that a frame contains."""
+        """Take a text frame in, as text or as its UTF-8 bytes. Never raises for anything that a
+        frame contains."""
         connection = self._connection
         if connection is None:
             self._require(_I.MESSAGE_RECEIVED)
@@ -353,7 +363,8 @@ class Session:
         return self._lose(Failure(kind, self._redact(reason)[:128], code=code), now)
 
     def deadline_reached(self, now: float) -> Step:
-        """Do what is due. Harmless when called early: the returned deadline is simply the old one."""
+        """Do what is due. Harmless when called early: the returned deadline is simply the old
+        one."""
         self._require(_I.DEADLINE_REACHED)
         if self._connection is not None:
             return self._after(self._connection.deadline_reached(now), now)
@@ -394,8 +405,8 @@ class Session:
         return (Connect(self._endpoint, token, config.open_timeout, config.max_frame_size),)
 
     def _ask(self, now: float) -> tuple[Action, ...]:
-        """Requests for whatever differs between what is desired and what the connection has, as far as there is room
-        among the pending ones. The rest is asked for when responses make room."""
+        """Requests for whatever differs between what is desired and what the connection has, as far
+        as there is room among the pending ones. The rest is asked for when responses make room."""
         connection = self._connection
         if connection is None:
             return ()
@@ -435,8 +446,9 @@ class Session:
                         self._desired.pop(topic, None)
                         events += self._mend(topic, ts)
                     else:
-                        # The server goes on publishing, and the application has been told. Asking once more with
-                        # every response would help nobody, so the topic counts as desired again.
+                        # The server goes on publishing, and the application has been told. Asking
+                        # once more with every response would help nobody, so the topic counts as
+                        # desired again.
                         self._desired[topic] = None
                     answered = True
                 case Unsubscribed():
@@ -482,16 +494,13 @@ class Session:
             if state not in FOLLOWED:
                 continue
             since = connection.last_ts_of(topic)
-            # A stream begins with the first thing that the application is told of it. One that broke off earlier and
-            # was not mended since stays broken from there.
+            # A stream begins with the first thing that the application is told of it. One that
+            # broke off earlier and was not mended since stays broken from there.
             if since is not None or state is not SubscriptionState.SUBSCRIBING:
                 self._broken.setdefault(topic, since)
             if topic not in self._desired:
                 events += self._forsake(topic)
-        if (
-            self._settled_at is not None
-            and now - self._settled_at >= self._config.stable_after
-        ):
+        if self._settled_at is not None and now - self._settled_at >= self._config.stable_after:
             self._retries = 0
         self._settled_at = None
         return self._retry(failure, now, events, actions)

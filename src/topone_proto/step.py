@@ -16,5 +16,5 @@ class Step:
     actions: tuple[Action, ...] = ()
     """To be carried out, in order."""
     deadline: float | None = None
-    """When to call ``deadline_reached`` if no other input comes first, on the clock of ``now``; None for never.
-    Calling early is harmless."""
+    """When to call ``deadline_reached`` if no other input comes first, on the clock of ``now``;
+    None for never. Calling early is harmless."""

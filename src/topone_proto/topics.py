@@ -1,4 +1,5 @@
-"""Topics: what a client can subscribe to. One value class, and the topics of the private WebSocket."""
+"""Topics: what a client can subscribe to. One value class, and the topics of the private
+WebSocket."""
 
 from typing import Final, Self
 
@@ -22,7 +23,7 @@ def _check_name(_: object, __: object, name: str) -> None:
         raise ConfigurationError(
             setting="topic",
             problem=f"a topic's name is printable ASCII text, not {name!r:.80}",
-            remedy='use topone_proto.ORDERS or BALANCE, or a name such as Topic("kline_BTC/USDT_1m")',
+            remedy='use ORDERS or BALANCE, or a name such as Topic("kline_BTC/USDT_1m")',
         )
 
 
@@ -30,9 +31,10 @@ def _check_name(_: object, __: object, name: str) -> None:
 class Topic:
     """One stream of updates.
 
-    The exchange writes a topic as the tail of the method that subscribes to it: ``sub_orders`` is the topic
-    ``orders``, ``sub_kline_BTC/USDT_1m`` the topic ``kline_BTC/USDT_1m``. That tail is the whole identity of a
-    topic, its parameters included, so a parametrised topic is just another name.
+    The exchange writes a topic as the tail of the method that subscribes to it: ``sub_orders`` is
+    the topic ``orders``, ``sub_kline_BTC/USDT_1m`` the topic ``kline_BTC/USDT_1m``. That tail is
+    the whole identity of a topic, its parameters included, so a parametrised topic is just another
+    name.
     """
 
     name: str = field(validator=_check_name)

@@ -1,6 +1,8 @@
-"""One way to speak to the feeds of all adapters: each runs in its own idiom, in a thread, and is called from the test.
+"""One way to speak to the feeds of all adapters: each runs in its own idiom, in a thread, and is
+called from the test.
 
-A scenario is then written once, as a plain function, and its event log has to be the same three times.
+A scenario is then written once, as a plain function, and its event log has to be the same three
+times.
 """
 
 import asyncio
@@ -8,13 +10,14 @@ import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from typing import Any, Protocol, TypeVar
+
+import trio
 
 import topone_asyncio
 import topone_threads
 import topone_trio
-import trio
-
 from topone_proto import Event, Topic
 
 T = TypeVar("T")
@@ -75,9 +78,9 @@ class _AsyncPortal:
 @contextmanager
 def _in_thread(
     run: Callable[[Callable[[], Coroutine[Any, Any, None]]], None],
-    body: Callable[["Future[tuple[Portal, Callable[[], None]]]"], Coroutine[Any, Any, None]],
+    body: Callable[["Future[tuple[Portal, Callable[[], object]]]"], Coroutine[Any, Any, None]],
 ) -> Iterator[Portal]:
-    started: Future[tuple[Portal, Callable[[], None]]] = Future()
+    started: Future[tuple[Portal, Callable[[], object]]] = Future()
     ended: Future[None] = Future()
 
     def main() -> None:
@@ -100,7 +103,7 @@ def _in_thread(
 
 
 def open_trio(**arguments: Any) -> AbstractContextManager[Portal]:
-    async def body(started: "Future[tuple[Portal, Callable[[], None]]]") -> None:
+    async def body(started: "Future[tuple[Portal, Callable[[], object]]]") -> None:
         token = trio.lowlevel.current_trio_token()
         stop = trio.Event()
 
@@ -124,7 +127,7 @@ def open_trio(**arguments: Any) -> AbstractContextManager[Portal]:
 
 
 def open_asyncio(**arguments: Any) -> AbstractContextManager[Portal]:
-    async def body(started: "Future[tuple[Portal, Callable[[], None]]]") -> None:
+    async def body(started: "Future[tuple[Portal, Callable[[], object]]]") -> None:
         loop = asyncio.get_running_loop()
         stop = asyncio.Event()
 
@@ -133,7 +136,7 @@ def open_asyncio(**arguments: Any) -> AbstractContextManager[Portal]:
 
         async with topone_asyncio.open_feed(**arguments) as feed:
             started.set_result(
-                (_AsyncPortal(feed, call), lambda: loop.call_soon_threadsafe(stop.set) and None)
+                (_AsyncPortal(feed, call), partial(loop.call_soon_threadsafe, stop.set))
             )
             await stop.wait()
 

@@ -1,4 +1,5 @@
-"""A fault proxy on loopback, between an adapter and the simulator: it can pause, reset, swallow, crawl and refuse."""
+"""A fault proxy on loopback, between an adapter and the simulator: it can pause, reset, swallow,
+crawl and refuse."""
 
 import asyncio
 import socket
@@ -23,9 +24,7 @@ class _Link:
             connection: socket.socket = end.get_extra_info("socket")
             # With this, closing sends RST at once, whatever is still unsent.
             with suppress(OSError):
-                connection.setsockopt(
-                    socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
-                )
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             end.transport.abort()
 
 
@@ -100,7 +99,8 @@ class FaultProxy:
         self._call(self._flows.set)
 
     def swallow(self) -> None:
-        """A black hole: what is sent is taken and never arrives. Present connections stay like that."""
+        """A black hole: what is sent is taken and never arrives. Present connections stay like
+        that."""
         self._swallows = True
 
     def heal(self) -> None:

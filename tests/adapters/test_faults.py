@@ -8,7 +8,6 @@ import pytest
 from portals import PORTALS, Open
 from proxies import FaultProxy, fault_proxy
 from test_scenarios import ETH, ORDER, QUICK, TOKEN, UP_AGAIN, eventually, told, until, up
-from topone_simulator import Simulator
 
 from topone_proto import (
     BALANCE,
@@ -21,6 +20,7 @@ from topone_proto import (
     SessionConfig,
     Subscribed,
 )
+from topone_simulator import Simulator
 
 
 @pytest.fixture
@@ -101,9 +101,7 @@ def test_a_paused_application_behind_a_reset_loses_nothing_without_a_gap(
     open_feed: Open, simulator: Simulator, proxy: FaultProxy
 ) -> None:
     balances = [Balance(f"A{number}", Decimal(number), Decimal(0)) for number in range(2000)]
-    with open_feed(
-        url=proxy.url, token=TOKEN, topics=[BALANCE], config=QUICK(capacity=10)
-    ) as feed:
+    with open_feed(url=proxy.url, token=TOKEN, topics=[BALANCE], config=QUICK(capacity=10)) as feed:
         until(feed, Subscribed)
         simulator.publish(*balances)
         for expected in balances[:5]:
@@ -124,7 +122,8 @@ def test_a_paused_application_behind_a_reset_loses_nothing_without_a_gap(
 def test_fifty_feeds_outlive_a_restart_and_spread_their_dials(
     simulator: Simulator, proxy: FaultProxy
 ) -> None:
-    # Jitter is the only thing that spreads them: the first retry comes within half a second, as documented.
+    # Jitter is the only thing that spreads them: the first retry comes within half a second, as
+    # documented.
     config = SessionConfig(retry_base=0.5, retry_cap=1.0)
     with ExitStack() as stack:
         feeds = [
@@ -146,5 +145,6 @@ def test_fifty_feeds_outlive_a_restart_and_spread_their_dials(
             assert until(feed, Gap)[-1] == "gap balance 2"
         eventually(lambda: simulator.connections == 50)
         assert all(0 <= wait <= 0.5 for wait in waits)
-        # Fifty draws from half a second: that a fifth of it stays empty has a chance of one in ten thousand.
+        # Fifty draws from half a second: that a fifth of it stays empty has a chance of one in ten
+        # thousand.
         assert {int(wait / 0.1) for wait in waits} >= {0, 1, 2, 3, 4}

@@ -1,15 +1,15 @@
-"""The adapters without any socket: ``open_websocket`` plugs an in-memory pair to the gateway core in."""
+"""The adapters without any socket: ``open_websocket`` plugs an in-memory pair to the gateway core
+in."""
 
 import asyncio
-import queue
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
 
-import topone_asyncio
-import topone_threads
-import topone_trio
 import trio
 
+import topone_asyncio
+import topone_trio
 from topone_proto import (
     BALANCE,
     ORDERS,
@@ -39,6 +39,9 @@ from topone_proto.gateway import (
     SendFrame,
     SendPing,
 )
+
+if TYPE_CHECKING:
+    import queue
 
 TOKEN = "demo"
 CONFIG = SessionConfig(retry_first=1e-6, retry_base=1e-6, retry_cap=1e-6, ping_interval=0.01)
@@ -192,7 +195,7 @@ def test_trio() -> None:
                 async for _ in feed:
                     pass
             except FeedFailed as error:
-                assert error.failure.status == 401  # noqa: PT017 - no pytest.raises around a loop
+                assert error.failure.status == 401
             else:
                 raise AssertionError
 
@@ -232,7 +235,7 @@ def test_asyncio() -> None:
                 async for _ in feed:
                     pass
             except FeedFailed as error:
-                assert error.failure.status == 401  # noqa: PT017 - no pytest.raises around a loop
+                assert error.failure.status == 401
             else:
                 raise AssertionError
 

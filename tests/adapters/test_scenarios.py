@@ -14,7 +14,6 @@ from decimal import Decimal
 import pytest
 import trustme
 from portals import PATIENCE, Open, Portal
-from topone_simulator import Simulator, run_in_thread
 
 from topone_proto import (
     BALANCE,
@@ -29,7 +28,6 @@ from topone_proto import (
     FeedClosed,
     FeedFailed,
     Gap,
-    Malformed,
     Order,
     OrderStatus,
     OrderType,
@@ -39,9 +37,7 @@ from topone_proto import (
     Side,
     Subscribed,
     SubscriptionRejected,
-    UnexpectedResponse,
     UnexpectedUpdate,
-    Unrecognised,
     Unsubscribed,
 )
 from topone_proto.gateway import (
@@ -68,6 +64,7 @@ from topone_proto.gateway import (
     SendStrangeUpdate,
     WrongId,
 )
+from topone_simulator import Simulator, run_in_thread
 
 TOKEN = "demo"
 # Retries at once, so that no scenario waits for a back-off.
@@ -82,7 +79,7 @@ ORDER = Order(
     OrderStatus.COMPLETED,
     Decimal("0.08132"),
     Decimal("1.389"),
-    Decimal("0"),
+    Decimal(0),
     Decimal("1.389"),
     Decimal("0.10953654"),
     1522235513.740678,
@@ -145,7 +142,13 @@ def eventually(condition: Callable[[], object]) -> None:
 
 
 UP = ["connected 1", "subscribed balance 1", "subscribed orders 1"]
-UP_AGAIN = ["connected 2", "subscribed balance 2", "gap balance 2", "subscribed orders 2", "gap orders 2"]
+UP_AGAIN = [
+    "connected 2",
+    "subscribed balance 2",
+    "gap balance 2",
+    "subscribed orders 2",
+    "gap orders 2",
+]
 
 
 def up(feed: Portal) -> None:

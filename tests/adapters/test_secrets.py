@@ -1,5 +1,5 @@
-"""The token is nowhere: not in a log of any library at any level, not in an exception, its chain or its frames' locals,
-not in an event."""
+"""The token is nowhere: not in a log of any library at any level, not in an exception, its chain or
+its frames' locals, not in an event."""
 
 import io
 import logging
@@ -9,16 +9,15 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-import topone_asyncio
-import topone_threads
-import topone_trio
 import trustme
 from portals import Open
 from rich.console import Console
 from rich.traceback import Traceback
 from test_scenarios import hanging_up, rest, until
-from topone_simulator import Simulator, run_in_thread
 
+import topone_asyncio
+import topone_threads
+import topone_trio
 from topone_proto import ConfigurationError, FeedFailed, Gap, SessionConfig, Subscribed, Token
 from topone_proto.gateway import (
     AnswerGarbage,
@@ -28,6 +27,7 @@ from topone_proto.gateway import (
     IgnoreHandshake,
     RefuseHandshake,
 )
+from topone_simulator import Simulator, run_in_thread
 
 # Never a local variable of a test: its own frames are in the tracebacks, too.
 SECRET = "topapi:t0p-s3cr3t-%t0ken"
@@ -69,7 +69,9 @@ def rendered(error: BaseException) -> str:
         )
     )  # fmt: skip
     assert isinstance(screen.file, io.StringIO)
-    python = "".join(traceback.TracebackException.from_exception(error, capture_locals=True).format())
+    python = "".join(
+        traceback.TracebackException.from_exception(error, capture_locals=True).format()
+    )
     return python + screen.file.getvalue() + repr(error) + str(error) + repr(error.__dict__)
 
 
@@ -122,7 +124,7 @@ def test_a_handshake_that_fails(
 
 
 def until_the_end(feed: Any) -> list[Any]:
-    events = []
+    events: list[Any] = []
     while type(events[-1:] and events[-1]).__name__ != "Closed":
         events.append(feed.next())
     return events
@@ -159,7 +161,8 @@ def test_an_error_of_the_application_in_the_middle(
     with pytest.raises(KeyError) as caught, open_feed(url=secretive.url, token=supply) as feed:
         until(feed, Subscribed)
         raise KeyError
-    # The frames of this module's own portals know what they were given; those of the packages do not.
+    # The frames of this module's own portals know what they were given; those of the packages do
+    # not.
     assert is_clean(rendered(caught.value))
     assert is_clean(logged.getvalue())
 
@@ -192,7 +195,7 @@ def test_a_callable_that_talks_while_it_fails(open_feed: Open, logged: io.String
         {"token": SECRET, "url": "ws://example.org/"},
         {"token": SECRET, "origin": "a\nb"},
     ],
-    ids=lambda arguments: "-".join(arguments),
+    ids="-".join,
 )
 def test_a_setting_that_cannot_be_used(module: Any, arguments: dict[str, str]) -> None:
     error = refused(module.open_feed, HIDDEN.setdefault(id(arguments), Hidden(arguments)))
@@ -203,7 +206,7 @@ class Hidden:
     """Arguments that a frame can hold without showing them."""
 
     def __init__(self, arguments: dict[str, str]) -> None:
-        self.call: Callable[[Any], Any] = lambda function: function(**arguments)  # noqa: PLW0108 - hides them
+        self.call: Callable[[Any], Any] = lambda function: function(**arguments)
 
 
 HIDDEN: dict[int, Hidden] = {}

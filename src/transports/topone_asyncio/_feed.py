@@ -285,8 +285,7 @@ class Feed:
             for number in count(1):
                 if self._core.must_pause:
                     await self._wait_for_room()
-                if self._core.is_congested(self._outbox.qsize()):
-                    raise ConnectionEnded(None, "the peer does not read")
+                self._core.require_flow(self._outbox.qsize())
                 frame = await websocket.receive()
                 self._take(self._session.message_received(frame, self._loop.time()))
                 if number % _FRAMES_PER_TURN == 0:

@@ -1,4 +1,5 @@
-"""The exchange's server on this machine: the gateway core of ``topone_proto`` behind a real WebSocket server.
+"""The exchange's server on this machine: the gateway core of ``topone_proto`` behind a real
+WebSocket server.
 
 ``serve`` runs it in the asyncio program that asks for it, ``run_in_thread`` beside any other.
 """
@@ -9,7 +10,7 @@ except ModuleNotFoundError as error:
     if (error.name or "").partition(".")[0] != "websockets":
         raise
     raise ImportError(
-        'topone_simulator needs websockets: pip install "topone-proto[simulator]"'
-    ) from error
+        'topone_simulator needs websockets: pip install "topone-proto[simulator]"', name=error.name
+    ) from None
 
 __all__ = ["Handshake", "Simulator", "run_in_thread", "serve"]

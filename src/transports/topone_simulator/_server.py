@@ -1,4 +1,5 @@
-"""Carries out over real sockets what ``topone_proto.gateway`` decides. No decision about the protocol lives here."""
+"""Carries out over real sockets what ``topone_proto.gateway`` decides. No decision about the
+protocol lives here."""
 
 import asyncio
 import contextlib
@@ -54,7 +55,8 @@ _T = TypeVar("_T")
 
 
 class _ErrorsOnly(logging.Logger):
-    """websockets writes whole URLs, tokens included, at level DEBUG; no setting of the program may bring that out."""
+    """websockets writes whole URLs, tokens included, at level DEBUG; no setting of the program may
+    bring that out."""
 
     def isEnabledFor(self, level: int) -> bool:  # noqa: N802 - the name is logging's
         return level >= logging.ERROR
@@ -83,7 +85,8 @@ class Handshake:
 
 
 class _Core:
-    """What is behind a ``Simulator``. Everything but ``call`` runs in the event loop's own thread."""
+    """What is behind a ``Simulator``. Everything but ``call`` runs in the event loop's own
+    thread."""
 
     def __init__(self, gateway: Gateway, account: LivingAccount, account_name: str) -> None:
         self.gateway = gateway
@@ -216,7 +219,8 @@ class _Core:
         except ConnectionClosed:
             pass
         except Exception:
-            # Such as a close code that may not be sent. Half a conversation would only confuse the client.
+            # Such as a close code that may not be sent. Half a conversation would only confuse the
+            # client.
             connection.transport.abort()
             raise
 
@@ -240,7 +244,8 @@ class _Core:
         self._wind(None)
 
     def closing(self) -> None:
-        """The server is ending: leave only connections behind that can be closed with a close frame."""
+        """The server is ending: leave only connections behind that can be closed with a close
+        frame."""
         if self._timer is not None:
             self._timer.cancel()
         for connection in tuple(self._connections):
@@ -276,13 +281,15 @@ class _Connection(ServerConnection):
         self.transport.abort()
 
     def mute(self) -> None:
-        """Read on, so that TCP sees nothing amiss and the client's leaving is noticed, but pass nothing on."""
+        """Read on, so that TCP sees nothing amiss and the client's leaving is noticed, but pass
+        nothing on."""
         self.is_mute = True
         self.transport.set_protocol(_Deaf(self))
 
 
 class _Deaf(asyncio.Protocol):
-    """What stands in for a muted connection: websockets would go on answering pings and closing frames."""
+    """What stands in for a muted connection: websockets would go on answering pings and closing
+    frames."""
 
     def __init__(self, connection: _Connection) -> None:
         self._connection = connection
@@ -301,7 +308,8 @@ def _without_secrets(target: str) -> str:
 
 
 class Simulator:
-    """A running server. Get one from ``serve`` or ``run_in_thread``; every method may be called from any thread."""
+    """A running server. Get one from ``serve`` or ``run_in_thread``; every method may be called
+    from any thread."""
 
     def __init__(self, core: _Core, scheme: str, host: str, port: int, path: str) -> None:
         self._core = core
@@ -358,7 +366,8 @@ class Simulator:
         self._core.call(self._core.gateway.clear_faults)
 
     def publish(self, *updates: Balance | Order, account: str | None = None) -> None:
-        """Publish made-up updates, in order, to an account's clients; by default to the living account's."""
+        """Publish made-up updates, in order, to an account's clients; by default to the living
+        account's."""
         self._core.call(self._core.publish, updates, account or self._core.account_name)
 
     def live(self, event: Callable[[LivingAccount, float], ExchangeStep]) -> None:
@@ -393,8 +402,8 @@ async def serve(
     Args:
         host: the address to listen on.
         port: the TCP port to listen on; 0 for any that is free.
-        tokens: which token opens which account; None for the one token ``demo`` of the account ``demo``. The first
-            account is the living one.
+        tokens: which token opens which account; None for the one token ``demo`` of the account
+            ``demo``. The first account is the living one.
         config: what kind of server it is; None for the defaults with the time of this machine.
         rate: how many events per second happen to the living account on average; 0 for none.
         seed: the source of all chance in its life.
@@ -414,7 +423,8 @@ async def serve(
         """Of this simulator."""
 
     Connection.core = core
-    # Everything that websockets would decide by itself is off: compression, keep-alive, time limits, its header.
+    # Everything that websockets would decide by itself is off: compression, keep-alive, time
+    # limits, its header.
     server = await serve_websockets(
         core.handle,
         host,
@@ -446,7 +456,8 @@ def _in_thread(
 ) -> Callable[_P, contextlib.AbstractContextManager[Simulator]]:
     @contextlib.contextmanager
     def run_in_thread(*args: _P.args, **kwargs: _P.kwargs) -> Generator[Simulator, None, None]:
-        """``serve`` in an event loop and a thread of its own while the ``with`` block runs, for any other program.
+        """``serve`` in an event loop and a thread of its own while the ``with`` block runs, for any
+        other program.
 
         Arguments and errors are those of ``serve``. The thread has ended when the block is left.
         """

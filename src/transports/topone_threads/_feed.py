@@ -395,6 +395,7 @@ class Feed:
             while True:
                 if self._core.must_pause:
                     self._wait_for_room(job)
+                self._core.require_flow(len(job.outbox))
                 frame = websocket.receive()
                 # After a Close only the end is waited for.
                 with self._lock:

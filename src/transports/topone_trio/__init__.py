@@ -1,4 +1,5 @@
-"""The feed for trio: ``open_feed`` over trio-websocket, or over whatever ``open_websocket`` opens."""
+"""The feed for trio: ``open_feed`` over trio-websocket, or over whatever ``open_websocket``
+opens."""
 
 try:
     from topone_trio._feed import Feed, open_feed

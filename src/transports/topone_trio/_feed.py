@@ -1,4 +1,5 @@
-"""The trio adapter: one task carries out what the session decides, one watches its deadline. No protocol here."""
+"""The trio adapter: one task carries out what the session decides, one watches its deadline. No
+protocol here."""
 
 import math
 import random
@@ -32,7 +33,8 @@ from topone_proto import (
     conceal,
     failure_from_exception,
 )
-from topone_trio._websocket import OpenWebSocket, WebSocket, open_websocket as _open_websocket
+from topone_trio._websocket import OpenWebSocket, WebSocket
+from topone_trio._websocket import open_websocket as _open_websocket
 
 __all__ = ["Feed", "open_feed"]
 
@@ -75,24 +77,8 @@ def open_feed(
         insecure=insecure,
         jitter=random.random,
     )
-    return _running(Feed(core, open_websocket or partial(_open_websocket, ssl_context=ssl_context)))
-
-
-@asynccontextmanager
-async def _running(feed: "Feed") -> AsyncIterator["Feed"]:
-    error: BaseException | None = None
-    feed._take(feed._session.start(trio.current_time()))
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(feed._run)
-        try:
-            yield feed
-        except BaseException as raised:  # noqa: BLE001 - raised again below, out of the nursery's ExceptionGroup
-            error = raised
-        with trio.CancelScope(shield=True):
-            await feed.close()
-        nursery.cancel_scope.cancel()
-    if error is not None:
-        raise error
+    feed = Feed(core, open_websocket or partial(_open_websocket, ssl_context=ssl_context))
+    return feed._running()  # noqa: SLF001 - made right here
 
 
 class Feed:
@@ -116,11 +102,31 @@ class Feed:
         self._events_came = trio.lowlevel.ParkingLot()
         self._room_came = trio.lowlevel.ParkingLot()
 
+    @asynccontextmanager
+    async def _running(self) -> AsyncIterator[Self]:
+        error: BaseException | None = None
+        self._take(self._session.start(trio.current_time()))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._run)
+            try:
+                yield self
+            except BaseException as raised:  # noqa: BLE001 - raised below, in no ExceptionGroup
+                error = raised
+            with trio.CancelScope(shield=True):
+                await self.close()
+            nursery.cancel_scope.cancel()
+        if error is not None:
+            try:
+                raise error
+            finally:
+                del error  # no cycle of the exception and this frame
+
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> Event:
-        # Cancellation is noticed with every event; other tasks run when there is nothing to hand out.
+        # Cancellation is noticed with every event; other tasks run when there is nothing to hand
+        # out.
         await trio.lowlevel.checkpoint_if_cancelled()
         while (event := self._core.get()) is None:
             if self._core.is_over:
@@ -134,31 +140,36 @@ class Feed:
     async def subscribe(self, topic: Topic) -> None:
         """Subscribe to a topic, now and after every reconnect. Returns after the acknowledgement.
 
-        While there is no connection this waits for one; cancel it to wait no longer. The topic stays desired then.
+        While there is no connection this waits for one; cancel it to wait no longer. The topic
+        stays desired then.
 
         Raises:
             SubscriptionRejected: the exchange refused.
             RequestTimedOut: no acknowledgement in time; the feed connects again and asks again.
             FeedClosed: the feed is closed, or was before the acknowledgement.
             FeedFailed: the feed ended by itself.
-            LocalProtocolError: another call wanted the opposite first, or too many events wait to be taken.
+            LocalProtocolError: another call wanted the opposite first, or too many events wait to
+                be taken.
         """
         await self._settled(*self._core.subscribe(topic, trio.current_time()))
 
     async def unsubscribe(self, topic: Topic) -> None:
-        """Unsubscribe from a topic. Returns after the acknowledgement, at once if there is no connection.
+        """Unsubscribe from a topic. Returns after the acknowledgement, at once if there is no
+        connection.
 
         Raises:
             SubscriptionRejected: the exchange refused; the topic stays subscribed to.
             RequestTimedOut: no acknowledgement in time; the feed connects again, without the topic.
             FeedClosed: the feed is closed, or was before the acknowledgement.
             FeedFailed: the feed ended by itself.
-            LocalProtocolError: another call wanted the opposite first, or too many events wait to be taken.
+            LocalProtocolError: another call wanted the opposite first, or too many events wait to
+                be taken.
         """
         await self._settled(*self._core.unsubscribe(topic, trio.current_time()))
 
     async def close(self) -> None:
-        """End the feed. Idempotent, possible at any time, done within ``SessionConfig.close_timeout``.
+        """End the feed. Idempotent, possible at any time, done within
+        ``SessionConfig.close_timeout``.
 
         Events that wait can still be taken; ``Closed`` is the last of them.
         """
@@ -197,7 +208,8 @@ class Feed:
             self._events_came.unpark_all()
 
     async def _run(self) -> None:
-        """One thing at a time: a token call or a connection from dial to end, until the session is closed."""
+        """One thing at a time: a token call or a connection from dial to end, until the session is
+        closed."""
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._watch_deadline)
@@ -265,8 +277,7 @@ class Feed:
             while True:
                 if self._core.must_pause:
                     await self._wait_for_room()
-                if self._core.is_congested(len(self._outbox)):
-                    raise ConnectionEnded(None, "the peer does not read")
+                self._core.require_flow(len(self._outbox))
                 frame = await websocket.receive()
                 self._take(self._session.message_received(frame, trio.current_time()))
         except ConnectionEnded as end:

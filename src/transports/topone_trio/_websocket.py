@@ -1,4 +1,5 @@
-"""A WebSocket as the feed wants it, and the one it gets by default. All that knows trio-websocket is here."""
+"""A WebSocket as the feed wants it, and the one it gets by default. All that knows trio-websocket
+is here."""
 
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -30,7 +31,8 @@ _RECEIVE_BYTES = 65536
 
 
 class WebSocket(Protocol):
-    """An open WebSocket. Every method raises ``topone_proto.ConnectionEnded`` once it is no longer open."""
+    """An open WebSocket. Every method raises ``topone_proto.ConnectionEnded`` once it is no longer
+    open."""
 
     async def receive(self) -> str | bytes:
         """The next message, whole. Pings of the peer are answered on the way."""
@@ -41,7 +43,8 @@ class WebSocket(Protocol):
         ...
 
     async def send_ping(self, payload: bytes) -> None:
-        """Send a ping frame and return; its pong is reported to the ``on_pong`` of ``open_websocket``."""
+        """Send a ping frame and return; its pong is reported to the ``on_pong`` of
+        ``open_websocket``."""
         ...
 
     async def close(self, code: int, reason: str) -> None:
@@ -52,9 +55,9 @@ class WebSocket(Protocol):
 OpenWebSocket = Callable[
     [Connect, Callable[[bytes], object]], AbstractAsyncContextManager[WebSocket]
 ]
-"""``open_websocket(connect, on_pong)``: an async context manager that dials as ``connect`` says and drops the connection
-at once on leaving. A dial that fails raises ``topone_proto.ConnectionFailed``, or any exception that
-``topone_proto.failure_from_exception`` can tell from others."""
+"""``open_websocket(connect, on_pong)``: an async context manager that dials as ``connect`` says and
+drops the connection at once on leaving. A dial that fails raises ``topone_proto.ConnectionFailed``,
+or any exception that ``topone_proto.failure_from_exception`` can tell from others."""
 
 
 class _TrioWebSocket:
@@ -99,7 +102,8 @@ class _TrioWebSocket:
 
 
 def _end_of(closed: ConnectionClosed) -> ConnectionEnded:
-    # 1006 is what trio-websocket calls a connection that ended without a close frame (RFC 6455 section 7.1.5).
+    # 1006 is what trio-websocket calls a connection that ended without a close frame (RFC 6455
+    # section 7.1.5).
     if closed.reason is None or closed.reason.code == 1006:
         return ConnectionEnded()
     return ConnectionEnded(closed.reason.code, closed.reason.reason or "")
@@ -127,8 +131,8 @@ async def _dial_stream(connect: Connect, ssl_context: ssl.SSLContext | None) -> 
 class _Background:
     """The nursery that trio-websocket gets for its reader task.
 
-    Whatever that task fails with says how the connection failed, and belongs neither into an ``ExceptionGroup`` nor
-    into the application's nursery.
+    Whatever that task fails with says how the connection failed, and belongs neither into an
+    ``ExceptionGroup`` nor into the application's nursery.
     """
 
     def __init__(self, nursery: trio.Nursery, handshake: trio.CancelScope) -> None:
@@ -146,7 +150,8 @@ class _Background:
             await function(*args)
         except Exception as error:  # noqa: BLE001 - of trio-websocket, of wsproto or of h11 below
             self.error = error
-        # In the handshake nobody else would notice; later, reading ends because this task has closed its channel.
+        # In the handshake nobody else would notice; later, reading ends because this task has
+        # closed its channel.
         self._handshake.cancel()
 
 
@@ -157,7 +162,8 @@ async def open_websocket(
     *,
     ssl_context: ssl.SSLContext | None = None,
 ) -> AsyncIterator[WebSocket]:
-    """Dial with trio-websocket. It sends no pings of its own, follows no redirect and adds no ``Origin``."""
+    """Dial with trio-websocket. It sends no pings of its own, follows no redirect and adds no
+    ``Origin``."""
     stream = await _dial_stream(connect, ssl_context)
     connection: WebSocketConnection | None = None
     try:

@@ -4,9 +4,9 @@ import threading
 from collections.abc import Iterator
 
 import pytest
-from portals import PORTALS, Open
 
 import topone_simulator
+from portals import PORTALS, Open
 from topone_proto.gateway import GatewayConfig
 
 

@@ -5,10 +5,10 @@ from contextlib import ExitStack
 from decimal import Decimal
 
 import pytest
+
+from feedlog import ETH, ORDER, QUICK, TOKEN, UP_AGAIN, eventually, told, until, up
 from portals import PORTALS, Open
 from proxies import FaultProxy, fault_proxy
-from test_scenarios import ETH, ORDER, QUICK, TOKEN, UP_AGAIN, eventually, told, until, up
-
 from topone_proto import (
     BALANCE,
     Balance,

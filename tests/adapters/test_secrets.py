@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 import trustme
-from portals import Open
 from rich.console import Console
 from rich.traceback import Traceback
-from test_scenarios import hanging_up, rest, until
 
 import topone_asyncio
 import topone_threads
 import topone_trio
+from feedlog import hanging_up, rest, until
+from portals import Open
 from topone_proto import ConfigurationError, FeedFailed, Gap, SessionConfig, Subscribed, Token
 from topone_proto.gateway import (
     AnswerGarbage,

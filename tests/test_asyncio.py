@@ -27,9 +27,11 @@ from websockets.exceptions import ConnectionClosed
 from websockets.frames import Close
 
 import topone_asyncio
+import topone_trio
 from topone_proto import (
     BALANCE,
     ORDERS,
+    AsyncWebSocket,
     Balance,
     BalanceUpdate,
     Closed,
@@ -1080,7 +1082,7 @@ async def test_a_drop_does_not_wait_for_what_is_unsent() -> None:
         await is_left.wait()
         connection.transport.abort()
 
-    async def flood(websocket: topone_asyncio.WebSocket) -> None:
+    async def flood(websocket: AsyncWebSocket) -> None:
         nonlocal sent
         while True:
             await websocket.send_text("x" * 2**18)
@@ -1206,10 +1208,4 @@ def test_without_aiohttp() -> None:
 
 
 def test_the_same_names_as_the_other_adapters() -> None:
-    assert topone_asyncio.__all__ == [
-        "Feed",
-        "OpenWebSocket",
-        "WebSocket",
-        "open_feed",
-        "open_websocket",
-    ]
+    assert topone_asyncio.__all__ == topone_trio.__all__ == ["Feed", "open_feed", "open_websocket"]

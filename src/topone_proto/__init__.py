@@ -9,6 +9,13 @@ Only names are gathered here; what they are is said where they are made.
 """
 
 from topone_proto.actions import Action, Close, Connect, FetchToken, SendPing, SendText
+from topone_proto.async_feed import (
+    AsyncFeed,
+    AsyncTokenSource,
+    AsyncWebSocket,
+    Bell,
+    OpenAsyncWebSocket,
+)
 from topone_proto.codec import decode, encode
 from topone_proto.config import DeliveryPolicy, SessionConfig
 from topone_proto.connection import Connection, SubscriptionState
@@ -67,8 +74,12 @@ __all__ = [
     "DEFAULT_URL",
     "ORDERS",
     "Action",
+    "AsyncFeed",
+    "AsyncTokenSource",
+    "AsyncWebSocket",
     "Balance",
     "BalanceUpdate",
+    "Bell",
     "Close",
     "Closed",
     "ConfigurationError",
@@ -93,6 +104,7 @@ __all__ = [
     "LocalProtocolError",
     "Malformed",
     "Message",
+    "OpenAsyncWebSocket",
     "Order",
     "OrderStatus",
     "OrderType",

@@ -2,10 +2,13 @@
 in."""
 
 import asyncio
+import queue
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Self
 
+import pytest
 import trio
 
 import topone_asyncio
@@ -243,21 +246,58 @@ def test_asyncio() -> None:
     assert not exchange.puts
 
 
-class ThreadsPeer(Peer):
-    frames: "queue.SimpleQueue[str | None]"
+class ThreadsPeer:
+    """Not dialled before it is entered, so that a dial could be aborted."""
+
+    def __init__(
+        self, exchange: Exchange, connect: Connect, on_pong: Callable[[bytes], object]
+    ) -> None:
+        self.exchange = exchange
+        self.connect = connect
+        self.on_pong = on_pong
+        self.frames: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+
+    def __enter__(self) -> Self:
+        self.peer = Peer(
+            self.exchange, self.exchange.dial(self.connect, self.frames.put), self.on_pong
+        )
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.exchange.leave(self.peer.number)
 
     def receive(self) -> str:
-        return self.checked(self.frames.get())
+        return Peer.checked(self.frames.get())
 
     def send_text(self, text: str) -> None:
-        self.exchange.send(self.number, text)
+        self.exchange.send(self.peer.number, text)
 
     def send_ping(self, payload: bytes) -> None:
-        self.ping(payload)
+        self.peer.ping(payload)
 
     def close(self, code: int, reason: str) -> None:
-        self.exchange.leave(self.number)
-        self.frames.put(END)
+        self.abort()
 
     def abort(self) -> None:
         self.frames.put(END)
+
+
+def test_threads() -> None:
+    exchange = Exchange()
+    open_websocket = partial(ThreadsPeer, exchange)
+    log: list[object] = []
+    with topone_threads.open_feed(
+        token=TOKEN, url=URL, config=CONFIG, open_websocket=open_websocket
+    ) as feed:
+        for event in feed:
+            log.append(noted(event))
+            if len(log) == 3:
+                exchange.drop()
+            if len(log) == len(WHOLE_WAY):
+                break
+    assert log == WHOLE_WAY
+    with topone_threads.open_feed(token="wrong", url=URL, open_websocket=open_websocket) as feed:
+        with pytest.raises(FeedFailed) as caught:
+            list(feed)
+        assert caught.value.failure.status == 401
+    assert not exchange.puts

@@ -2,7 +2,7 @@
 
 try:
     from topone_asyncio._feed import Feed, open_feed
-    from topone_asyncio._websocket import OpenWebSocket, WebSocket, open_websocket
+    from topone_asyncio._websocket import open_websocket
 except ModuleNotFoundError as error:
     if error.name not in {"aiohttp", "yarl"}:
         raise
@@ -10,4 +10,4 @@ except ModuleNotFoundError as error:
         f'topone_asyncio needs {error.name}: pip install "topone-proto[asyncio]"', name=error.name
     ) from None
 
-__all__ = ["Feed", "OpenWebSocket", "WebSocket", "open_feed", "open_websocket"]
+__all__ = ["Feed", "open_feed", "open_websocket"]

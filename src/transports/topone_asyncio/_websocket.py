@@ -1,13 +1,9 @@
-"""A WebSocket as the feed wants it, and the one it gets by default.
-
-All that knows aiohttp is here.
-"""
+"""The WebSocket that the feed gets by default: all that knows aiohttp is here."""
 
 import asyncio
 import ssl
 from collections.abc import AsyncGenerator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Protocol
+from contextlib import asynccontextmanager
 from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
@@ -15,6 +11,7 @@ from aiohttp import WSMsgType
 from yarl import URL
 
 from topone_proto import (
+    AsyncWebSocket,
     Connect,
     ConnectionEnded,
     ConnectionFailed,
@@ -25,40 +22,9 @@ from topone_proto import (
     failure_from_response,
 )
 
-__all__ = ["OpenWebSocket", "WebSocket", "open_websocket"]
+__all__ = ["open_websocket"]
 
 _ENDS = frozenset({WSMsgType.CLOSE, WSMsgType.CLOSING, WSMsgType.CLOSED, WSMsgType.ERROR})
-
-
-class WebSocket(Protocol):
-    """An open WebSocket.
-
-    Every method raises ``topone_proto.ConnectionEnded`` once it is no longer open.
-    """
-
-    async def receive(self) -> str | bytes:
-        """The next message, whole. Pings of the peer are answered on the way."""
-        ...
-
-    async def send_text(self, text: str) -> None:
-        """Send a text message."""
-        ...
-
-    async def send_ping(self, payload: bytes) -> None:
-        """Send a ping frame and return; ``on_pong`` of ``open_websocket`` is told of its pong."""
-        ...
-
-    async def close(self, code: int, reason: str) -> None:
-        """Send a close frame and wait for the peer's. The caller bounds the time."""
-        ...
-
-
-OpenWebSocket = Callable[
-    [Connect, Callable[[bytes], object]], AbstractAsyncContextManager[WebSocket]
-]
-"""``open_websocket(connect, on_pong)``: an async context manager that dials as ``connect`` says and
-drops the connection at once on leaving. A dial that fails raises ``topone_proto.ConnectionFailed``,
-or any exception that ``topone_proto.failure_from_exception`` can tell from others."""
 
 
 class _Response(aiohttp.ClientResponse):
@@ -172,7 +138,7 @@ async def open_websocket(
     on_pong: Callable[[bytes], object],
     *,
     ssl_context: ssl.SSLContext | None = None,
-) -> AsyncGenerator[WebSocket, None]:
+) -> AsyncGenerator[AsyncWebSocket, None]:
     """Dial with aiohttp. It sends no pings of its own, follows no redirect and adds no ``Origin``.
 
     ``wss://`` goes through the ``http://`` proxy that ``HTTPS_PROXY`` names, unless ``NO_PROXY``

@@ -3,7 +3,7 @@ opens."""
 
 try:
     from topone_trio._feed import Feed, open_feed
-    from topone_trio._websocket import OpenWebSocket, WebSocket, open_websocket
+    from topone_trio._websocket import open_websocket
 except ModuleNotFoundError as error:
     if error.name not in {"trio", "trio_websocket", "wsproto"}:
         raise
@@ -11,4 +11,4 @@ except ModuleNotFoundError as error:
         f'topone_trio needs {error.name}: pip install "topone-proto[trio]"', name=error.name
     ) from None
 
-__all__ = ["Feed", "OpenWebSocket", "WebSocket", "open_feed", "open_websocket"]
+__all__ = ["Feed", "open_feed", "open_websocket"]

@@ -3,8 +3,7 @@ is here."""
 
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Protocol
+from contextlib import asynccontextmanager
 
 import trio
 from trio_websocket import (
@@ -15,6 +14,7 @@ from trio_websocket import (
 )
 
 from topone_proto import (
+    AsyncWebSocket,
     Connect,
     ConnectionEnded,
     ConnectionFailed,
@@ -24,40 +24,10 @@ from topone_proto import (
     failure_from_response,
 )
 
-__all__ = ["OpenWebSocket", "WebSocket", "open_websocket"]
+__all__ = ["open_websocket"]
 
 # trio-websocket reads 4 KiB at a time by default; a burst of updates is larger.
 _RECEIVE_BYTES = 65536
-
-
-class WebSocket(Protocol):
-    """An open WebSocket. Every method raises ``topone_proto.ConnectionEnded`` once it is no longer
-    open."""
-
-    async def receive(self) -> str | bytes:
-        """The next message, whole. Pings of the peer are answered on the way."""
-        ...
-
-    async def send_text(self, text: str) -> None:
-        """Send a text message."""
-        ...
-
-    async def send_ping(self, payload: bytes) -> None:
-        """Send a ping frame and return; its pong is reported to the ``on_pong`` of
-        ``open_websocket``."""
-        ...
-
-    async def close(self, code: int, reason: str) -> None:
-        """Send a close frame and wait for the peer's. The caller bounds the time."""
-        ...
-
-
-OpenWebSocket = Callable[
-    [Connect, Callable[[bytes], object]], AbstractAsyncContextManager[WebSocket]
-]
-"""``open_websocket(connect, on_pong)``: an async context manager that dials as ``connect`` says and
-drops the connection at once on leaving. A dial that fails raises ``topone_proto.ConnectionFailed``,
-or any exception that ``topone_proto.failure_from_exception`` can tell from others."""
 
 
 class _TrioWebSocket:
@@ -161,7 +131,7 @@ async def open_websocket(
     on_pong: Callable[[bytes], object],
     *,
     ssl_context: ssl.SSLContext | None = None,
-) -> AsyncIterator[WebSocket]:
+) -> AsyncIterator[AsyncWebSocket]:
     """Dial with trio-websocket. It sends no pings of its own, follows no redirect and adds no
     ``Origin``."""
     stream = await _dial_stream(connect, ssl_context)

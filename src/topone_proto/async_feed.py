@@ -1,0 +1,313 @@
+"""The part of an async feed that is the same under every event loop.
+
+Coroutines, and no event loop: they wait only by what a subclass gives them (a clock, a ``Bell``,
+tasks), and speak to a WebSocket only by ``AsyncWebSocket``. What opens it, what runs tasks beside
+each other and what cancels them is the adapter's.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, suppress
+from inspect import isawaitable
+from itertools import count
+from typing import Final, Protocol, Self
+
+from topone_proto.actions import Close, Connect, FetchToken, SendPing, SendText
+from topone_proto.endpoint import Token
+from topone_proto.errors import ConnectionEnded
+from topone_proto.events import Event
+from topone_proto.failures import failure_from_exception
+from topone_proto.feed import FeedCore, Ticket
+from topone_proto.step import Step
+from topone_proto.topics import Topic
+
+__all__ = ["AsyncFeed", "AsyncTokenSource", "AsyncWebSocket", "Bell", "OpenAsyncWebSocket"]
+
+# How many frames are read in one go while the application and the deadline wait for their turn.
+_FRAMES_PER_TURN: Final = 64
+
+AsyncTokenSource = Callable[[], str | Token | Awaitable[str | Token]]
+"""What can be passed as ``token=`` in place of the token: a callable, async or not."""
+
+
+class AsyncWebSocket(Protocol):
+    """An open WebSocket. Every method but ``close`` raises ``ConnectionEnded`` once it is no longer
+    open."""
+
+    async def receive(self) -> str | bytes:
+        """The next message, whole. Pings of the peer are answered on the way."""
+        ...
+
+    async def send_text(self, text: str) -> None:
+        """Send a text message."""
+        ...
+
+    async def send_ping(self, payload: bytes) -> None:
+        """Send a ping frame and return; its pong is reported to the ``on_pong`` of
+        ``open_websocket``."""
+        ...
+
+    async def close(self, code: int, reason: str) -> None:
+        """Send a close frame and wait for the peer's. The caller bounds the time."""
+        ...
+
+
+OpenAsyncWebSocket = Callable[
+    [Connect, Callable[[bytes], object]], AbstractAsyncContextManager[AsyncWebSocket]
+]
+"""``open_websocket(connect, on_pong)``: an async context manager that dials as ``connect`` says and
+drops the connection at once on leaving. A dial that fails raises ``ConnectionFailed``, or any
+exception that ``failure_from_exception`` can tell from others."""
+
+
+class Bell(Protocol):
+    """Where tasks wait for news of one kind: they look, and wait if there is none."""
+
+    async def wait(self) -> None:
+        """Wait until the bell is rung."""
+        ...
+
+    def ring(self) -> None:
+        """Wake whoever waits at this moment. Often nobody does: that should cost little."""
+        ...
+
+
+class AsyncFeed(ABC):
+    """An open feed: iterate over it for events. Made by an adapter's ``open_feed``.
+
+    A subclass runs ``_work`` in a task for as long as ``_core.is_closed`` is false, and supplies
+    the abstract methods.
+    """
+
+    def __init__(
+        self,
+        core: FeedCore[AsyncTokenSource],
+        open_websocket: OpenAsyncWebSocket,
+        *,
+        make_bell: Callable[[], Bell],
+        clock: Callable[[], float],
+    ) -> None:
+        self._core = core
+        self._session = core.session
+        self._open_websocket = open_websocket
+        self._now = clock
+        # The token call or the dial to do next, what to send on the open connection, how to end it.
+        self._job: FetchToken | Connect | None = None
+        self._outbox: deque[SendText | SendPing] = deque()
+        self._closing: Close | None = None
+        # When the adapter is going to call `_deadline_reached`.
+        self._armed = math.inf
+        self._is_paused = False
+        self._work_came = make_bell()
+        self._mail_came = make_bell()
+        self._events_came = make_bell()
+        self._room_came = make_bell()
+
+    # For the application.
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Event:
+        # Other tasks run when there is nothing to hand out.
+        while (event := self._core.get()) is None:
+            if self._core.is_over:
+                self._core.raise_failure()
+                raise StopAsyncIteration
+            await self._events_came.wait()
+        if self._is_paused and self._core.may_resume:
+            self._room_came.ring()
+        return event
+
+    async def subscribe(self, topic: Topic) -> None:
+        """Subscribe to a topic, now and after every reconnect. Returns after the acknowledgement.
+
+        While there is no connection this waits for one; cancel it to wait no longer. The topic
+        stays desired then.
+
+        Raises:
+            SubscriptionRejected: the exchange refused.
+            RequestTimedOut: no acknowledgement in time; the feed connects again and asks again.
+            FeedClosed: the feed is closed, or was before the acknowledgement.
+            FeedFailed: the feed ended by itself.
+            LocalProtocolError: another call wanted the opposite first, or too many events wait to
+                be taken.
+        """
+        await self._settled(*self._core.subscribe(topic, self._now()))
+
+    async def unsubscribe(self, topic: Topic) -> None:
+        """Unsubscribe from a topic. Returns after the acknowledgement, at once if unconnected.
+
+        Raises:
+            SubscriptionRejected: the exchange refused; the topic stays subscribed to.
+            RequestTimedOut: no acknowledgement in time; the feed connects again, without the topic.
+            FeedClosed: the feed is closed, or was before the acknowledgement.
+            FeedFailed: the feed ended by itself.
+            LocalProtocolError: another call wanted the opposite first, or too many events wait to
+                be taken.
+        """
+        await self._settled(*self._core.unsubscribe(topic, self._now()))
+
+    async def close(self) -> None:
+        """End the feed. Idempotent, possible at any time.
+
+        Done within ``SessionConfig.close_timeout``. Events that wait can still be taken; ``Closed``
+        is the last of them.
+        """
+        self._take(self._session.close(self._now()))
+        await self._ended()
+
+    # For the adapter to supply.
+
+    @abstractmethod
+    async def _ended(self) -> None:
+        """Wait until nothing of the feed runs any more."""
+
+    @abstractmethod
+    def _arm(self, deadline: float) -> None:
+        """See to it that ``_deadline_reached`` is called at this time, instead of a later one."""
+
+    @abstractmethod
+    def _drop(self) -> None:
+        """Cancel what ``_do`` is doing; once a WebSocket is open, only its ``_converse``."""
+
+    @abstractmethod
+    async def _converse(self, websocket: AsyncWebSocket) -> None:
+        """Run ``_write`` in a task beside ``_read``, until that returns or ``_drop`` is called."""
+
+    @abstractmethod
+    async def _breathe(self) -> None:
+        """Let other tasks run: a WebSocket may hand over what it has buffered without waiting."""
+
+    @abstractmethod
+    async def _within(self, seconds: float, awaitable: Awaitable[None]) -> None:
+        """Await something, and cancel it after so many seconds."""
+
+    # For the adapter to call.
+
+    def _take(self, step: Step) -> None:
+        """Hand a step's events on, see to its actions and its deadline. Never waits."""
+        for action in self._core.take(step):
+            match action:
+                case FetchToken() | Connect():
+                    self._job = action
+                case SendText() | SendPing():
+                    self._outbox.append(action)
+                    self._mail_came.ring()
+                case Close():
+                    self._closing = action
+                    self._job = None
+                    self._drop()
+        if step.deadline is not None and step.deadline < self._armed:
+            self._armed = step.deadline
+            self._arm(step.deadline)
+        if self._job is not None or self._core.is_closed:
+            self._work_came.ring()
+        self._events_came.ring()
+
+    def _deadline_reached(self) -> None:
+        self._armed = math.inf
+        self._take(self._session.deadline_reached(self._now()))
+
+    async def _next_job(self) -> FetchToken | Connect | None:
+        """What to ``_do`` next, one thing at a time; None once the session is closed."""
+        while self._job is None:
+            if self._core.is_closed:
+                return None
+            await self._work_came.wait()
+        job, self._job = self._job, None
+        return job
+
+    async def _do(self, job: FetchToken | Connect) -> None:
+        """A token call, or a connection from its dial to its end."""
+        match job:
+            case FetchToken():
+                await self._fetch_token()
+            case Connect():
+                await self._connect(job)
+
+    async def _read(self, websocket: AsyncWebSocket) -> None:
+        try:
+            for number in count(1):
+                if self._core.must_pause:
+                    await self._wait_for_room()
+                self._core.require_flow(len(self._outbox))
+                frame = await websocket.receive()
+                self._take(self._session.message_received(frame, self._now()))
+                if number % _FRAMES_PER_TURN == 0:
+                    await self._breathe()
+        except ConnectionEnded as end:
+            self._take(self._session.connection_lost(end.code, end.reason, self._now()))
+
+    async def _write(self, websocket: AsyncWebSocket) -> None:
+        # The reader finds the end of the connection as well, and reports it.
+        with suppress(ConnectionEnded):
+            while True:
+                while self._outbox:
+                    match self._outbox.popleft():
+                        case SendText(text=text):
+                            await websocket.send_text(text)
+                        case SendPing(payload=payload):
+                            await websocket.send_ping(payload)
+                await self._mail_came.wait()
+
+    # The rest is nobody else's business.
+
+    async def _settled(self, ticket: Ticket, step: Step) -> None:
+        try:
+            self._take(step)
+            # A ticket makes a reader that has paused read on.
+            self._room_came.ring()
+            while not ticket.is_settled:
+                await self._events_came.wait()
+        finally:
+            # If nobody waits for it any more, reading need not go on for its sake.
+            ticket.settle()
+        ticket.result()
+
+    async def _fetch_token(self) -> None:
+        assert self._core.token_source is not None
+        try:
+            supplied = self._core.token_source()
+            if isawaitable(supplied):
+                supplied = await supplied
+        except Exception as error:  # noqa: BLE001 - whatever the application's callable raises
+            step = self._session.token_failed(type(error).__name__, self._now())
+        else:
+            step = self._core.token_obtained(supplied, self._now())
+        self._take(step)
+
+    async def _connect(self, connect: Connect) -> None:
+        is_open = False
+        self._closing = None
+        self._outbox.clear()
+        try:
+            async with self._open_websocket(connect, self._on_pong) as websocket:
+                is_open = True
+                await self._converse(websocket)
+                closing: Close | None = self._closing
+                if closing is not None and closing.timeout:
+                    with suppress(ConnectionEnded):
+                        await self._within(
+                            closing.timeout, websocket.close(closing.code, closing.reason)
+                        )
+        except Exception as error:
+            if is_open:
+                raise
+            failure = failure_from_exception(error)
+            self._take(self._session.connection_failed(failure, self._now()))
+
+    def _on_pong(self, payload: bytes) -> None:
+        self._take(self._session.pong_received(payload, self._now()))
+
+    async def _wait_for_room(self) -> None:
+        self._take(self._session.reading_paused(self._now()))
+        self._is_paused = True
+        try:
+            while not self._core.may_resume:
+                await self._room_came.wait()
+        finally:
+            self._is_paused = False
+            self._take(self._session.reading_resumed(self._now()))

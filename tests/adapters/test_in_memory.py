@@ -6,12 +6,13 @@ import queue
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 import pytest
 import trio
 
 import topone_asyncio
+import topone_threads
 import topone_trio
 from topone_proto import (
     BALANCE,
@@ -42,9 +43,6 @@ from topone_proto.gateway import (
     SendFrame,
     SendPing,
 )
-
-if TYPE_CHECKING:
-    import queue
 
 TOKEN = "demo"
 CONFIG = SessionConfig(retry_first=1e-6, retry_base=1e-6, retry_cap=1e-6, ping_interval=0.01)

@@ -1,0 +1,94 @@
+"""A deterministic simulation of many feeds and one exchange in bad weather: virtual time, one seed.
+
+``run(draw(seed))`` raises a ``Violation`` if one of these does not hold.
+
+I1: no silent loss
+    Every update that the exchange sent on an active topic is delivered in order exactly once, or a
+    ``Gap`` of its topic covers its ``ts`` (the interval is closed; None is no bound on that side),
+    or, with the policy ``conflate``, a newer one of the same order or asset is delivered and a
+    ``Conflated`` counts it. The last state of a closed order is never left out.
+
+    *Active* is what the application can know of. A stream begins with the first thing it is told of
+    a topic: the ``Subscribed``, or an update that overtakes it. What the exchange sent on that
+    subscription before is not owed. From then on everything is, on the present connection and on
+    old ones that the exchange takes for alive, until the stream ends: with the server time of
+    ``Unsubscribed`` or of the refusal of a subscription, with an ``Unsubscribed`` that nobody
+    acknowledged, or with the feed itself.
+
+    A stream that is interrupted by the loss of its connection gets exactly one ``Gap``: right
+    behind the acknowledgement that ends the interruption, up to the acknowledgement's time; or
+    right before the ``Unsubscribed`` that nobody acknowledged, up to no time. It begins with the
+    topic's latest frame before the interruption.
+I2: recovery
+    When nothing goes wrong any more, everything desired is acknowledged within ``recovery_bound``,
+    and every call of ``subscribe`` and ``unsubscribe`` has ended. Nothing is asked for that nobody
+    wants, least of all what was refused.
+I3: no storm
+    No dial comes before it is due. Every wait is the documented span times the random number that
+    the feed drew, on top of what the server asked for, and at least ``rate_limit_wait`` after a
+    429. (With full jitter a wait can be short, so the dials of one minute have no other bound.)
+    Attempts are counted from the beginning again only after everything desired was acknowledged and
+    the connection then stayed up for ``stable_after``. A refused token is not presented again, a
+    fresh one is tried once, and ``max_attempts`` ends the feed.
+I4: limits
+    Buffers, pending requests and what anomalies keep stay within them. A buffer's is its capacity,
+    twice that while a call waits for its answer, and what comes without reading: the events of one
+    lost connection, of the dials after it, and of the application's own calls. (Of failed dials in
+    a row a full buffer keeps the first and the newest.)
+I5: order
+    Nothing of a connection is told after its ``Disconnected``, nothing at all after ``Closed``, and
+    no deadline is left then. No acknowledgement is believed but one of a request of this
+    connection, and no id is used twice.
+I6: secrets
+    The token is in no event, action, text frame or exception, though the server repeats it.
+I7: the end
+    ``close`` ends within ``close_timeout``, whatever goes on, and leaves no connection behind.
+alive
+    A half-open connection is noticed within ``ping_interval + pong_timeout`` of the last frame that
+    was read, or within ``silence_timeout`` if there are no pings; not while reading is paused. No
+    connection ends without a reason, so an idle account is left in peace.
+ping
+    A ping of the server is answered in the very step that reads it, and a client that does not read
+    is not dropped for one. Two things are beyond it: before it has read a first ping on a
+    connection it does not know what to answer, and a ping that is a control frame is answered by
+    the WebSocket library, when that reads it.
+"""
+
+from topone_proto.testing.simulation.runs import Report, recovery_bound, run
+from topone_proto.testing.simulation.scenario import (
+    SECRET,
+    BlackHole,
+    Call,
+    ClientPlan,
+    ExpireToken,
+    Outage,
+    Publish,
+    Scenario,
+    Supply,
+    Trouble,
+    Unreachable,
+    draw,
+)
+from topone_proto.testing.simulation.shrink import shrink
+from topone_proto.testing.simulation.world import Entry, Violation
+
+__all__ = [
+    "SECRET",
+    "BlackHole",
+    "Call",
+    "ClientPlan",
+    "Entry",
+    "ExpireToken",
+    "Outage",
+    "Publish",
+    "Report",
+    "Scenario",
+    "Supply",
+    "Trouble",
+    "Unreachable",
+    "Violation",
+    "draw",
+    "recovery_bound",
+    "run",
+    "shrink",
+]

@@ -1,0 +1,119 @@
+"""The command line: ``python -m topone_proto.testing.simulation``. Reads arguments, prints; the
+rest is elsewhere."""
+
+# ruff: noqa: T201 - a command prints
+import argparse
+import json
+import os
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from typing import Final
+
+from attrs import asdict
+
+from topone_proto.testing.simulation.ranges import Failed, run_range, sums_of
+from topone_proto.testing.simulation.runs import run
+from topone_proto.testing.simulation.scenario import Scenario, draw
+from topone_proto.testing.simulation.shrink import shrink
+from topone_proto.testing.simulation.world import Entry, Violation, brief
+
+_COMMAND: Final = "python -m topone_proto.testing.simulation"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run what the arguments say. Returns 1 if an invariant is broken, else 0."""
+    parser = argparse.ArgumentParser(prog=_COMMAND, description="Simulate feeds in bad weather.")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--seed", type=int, help="run one scenario and print its timeline")
+    what.add_argument("--seeds", type=_range, metavar="A..B", help="run the scenarios from A to B")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes")
+    parser.add_argument("--json", action="store_true", help="print the summary as JSON")
+    chosen = parser.parse_args(arguments)
+    if chosen.seed is not None:
+        return _one(chosen.seed, as_json=chosen.json)
+    return _many(chosen.seeds, chosen.jobs, as_json=chosen.json)
+
+
+def _range(text: str) -> range:
+    first, _, last = text.partition("..")
+    seeds = range(int(first), int(last) + 1)
+    if not seeds:
+        raise argparse.ArgumentTypeError("the first seed comes first")
+    return seeds
+
+
+# --- one ----------------------------------------------------------------------------------------
+
+
+def _one(seed: int, *, as_json: bool) -> int:
+    scenario = draw(seed)
+    timeline: list[Entry] = []
+    try:
+        report = run(scenario, timeline)
+    except Violation as violation:
+        smaller = shrink(scenario, violation.rule)
+        timeline.clear()
+        try:
+            run(smaller, timeline)
+        except Violation as again:
+            violation = again
+        if as_json:
+            print(json.dumps({"seed": seed, "failed": str(violation)}))
+        else:
+            _print(smaller, timeline)
+            print(f"\nseed {seed}: {violation}")
+        return 1
+    if as_json:
+        print(json.dumps({"seed": seed, **sums_of(report)}))
+    else:
+        _print(scenario, timeline)
+        print(f"\nseed {seed}: every invariant holds")
+    return 0
+
+
+def _print(scenario: Scenario, timeline: list[Entry]) -> None:
+    print(f"calm at {scenario.calm_at:.3f} s; {brief(scenario.gateway)}")
+    for client in scenario.clients:
+        print(brief(client))
+    print()
+    for entry in timeline:
+        print(f"{entry.at:10.3f}  {entry.who:9} {entry.what}")
+
+
+# --- many ---------------------------------------------------------------------------------------
+
+
+def _many(seeds: range, jobs: int, *, as_json: bool) -> int:
+    started = time.perf_counter()
+    count = 0
+    sums: Counter[str] = Counter()
+    failures: list[Failed] = []
+    for result in run_range(seeds, jobs):
+        count += result.seeds
+        sums.update(result.sums)
+        failures += result.failures
+        rate = count / (time.perf_counter() - started)
+        print(
+            f"\r{count} of {len(seeds)} seeds, {rate:.0f}/s, {len(failures)} broken",
+            end="",
+            file=sys.stderr,
+            flush=True,
+        )
+    print(file=sys.stderr)
+    took = time.perf_counter() - started
+    failures.sort(key=lambda failed: failed.seed)
+    if as_json:
+        named = [asdict(failed) for failed in failures]
+        print(json.dumps({"seeds": count, "took": round(took, 3), **sums, "failures": named}))
+    else:
+        for failed in failures:
+            print(f"{failed.what}\n    replay: {_COMMAND} --seed {failed.seed}")
+        what = ", ".join(f"{name} {amount:.0f}" for name, amount in sums.items())
+        print(f"{count} seeds in {took:.1f} s: {len(failures)} broken; {what}")
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

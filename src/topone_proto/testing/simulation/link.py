@@ -1,0 +1,195 @@
+"""One connection on a simulated network: in order, as TCP is, with delay, with limits, and with
+what can go wrong."""
+
+from collections import deque
+from collections.abc import Callable
+from random import Random
+from typing import Any, NamedTuple
+
+from topone_proto.testing.simulation.scenario import ClientPlan
+from topone_proto.testing.simulation.world import World
+
+__all__ = ["Frame", "Link"]
+
+
+class Frame(NamedTuple):
+    """Whatever travels in one piece: a message, a control frame, an answer to a handshake, the end
+    of the stream."""
+
+    kind: str
+    """``text``, ``ping``, ``pong``, ``close``, ``answer`` or ``end``."""
+    data: Any = None
+    number: int = 0
+    """The number of the step of the exchange that sent it."""
+
+
+class _Pipe:
+    """One direction."""
+
+    def __init__(
+        self, world: World, plan: ClientPlan, rng: Random, deliver: Callable[[Frame], None]
+    ) -> None:
+        self.is_cut = False
+        self._is_frozen = False
+        self._world = world
+        self._latency = plan.latency
+        self._spread = plan.spread
+        self._rng = rng
+        self._deliver = deliver
+        self._held: list[Frame] = []
+        self._last = 0.0
+
+    def send(self, frame: Frame) -> None:
+        if not self.is_cut:
+            delay = self._latency + self._spread * self._rng.random()
+            self._last = max(self._last, self._world.now + delay)
+            self._world.at(self._last, self._arrive, frame)
+
+    def freeze(self) -> None:
+        self._is_frozen = True
+
+    def thaw(self) -> None:
+        self._is_frozen = False
+        held, self._held = self._held, []
+        for frame in held:
+            self._arrive(frame)
+
+    def _arrive(self, frame: Frame) -> None:
+        if self._is_frozen:
+            self._held.append(frame)
+        elif not self.is_cut:
+            self._deliver(frame)
+
+
+class Link:
+    """One dial, and the connection that may become of it.
+
+    The window bounds what has left the exchange and was not read by the client: frames beyond wait
+    with the exchange, so that a client which does not read is a client that hears nothing, pings
+    and acknowledgements included.
+    """
+
+    def __init__(
+        self,
+        world: World,
+        plan: ClientPlan,
+        rng: Random,
+        *,
+        to_server: Callable[["Link", Frame], None],
+        to_client: Callable[["Link"], None],
+    ) -> None:
+        self.world = world
+        self.plan = plan
+        self.peer = 0
+        """The gateway's number for it; 0 until it is accepted."""
+        self.token = ""
+        """What it was dialled with."""
+        self.is_open = False
+        """True once the client knows that it was accepted."""
+        self.is_left = False
+        """True once the client has dropped it."""
+        self.faults: list[str] = []
+        """What went wrong on it: without such a reason, no connection ends."""
+        self.dead_since: float | None = None
+        """Since when nothing new gets through to the client; None if it does."""
+        self.heard_at = 0.0
+        """When the client last read something."""
+        self.pings_read = 0
+        """How many of the server's own pings have been read as messages."""
+        self.received: deque[Frame] = deque()
+        """What waits in the client's socket."""
+        self.inbox: deque[Frame] = deque()
+        """What waits in the client's WebSocket library."""
+        self._is_muted = False
+        self._room = plan.window
+        self._backlog: deque[Frame] = deque()
+        self._to_client = to_client
+        self._up = _Pipe(world, plan, rng, lambda frame: to_server(self, frame))
+        self._down = _Pipe(world, plan, rng, self._received)
+
+    @property
+    def is_busy(self) -> bool:
+        """True if something is on its way to the client, or waits there to be read."""
+        return self._room < self.plan.window or bool(self.inbox)
+
+    # The client's end.
+
+    def send(self, frame: Frame) -> None:
+        """Towards the exchange."""
+        self._up.send(frame)
+
+    def read(self) -> Frame:
+        """The next frame out of the socket."""
+        self.heard_at = self.world.now
+        self._room += 1
+        if self._backlog and self._room > 0:
+            self._transmit(self._backlog.popleft())
+        return self.received.popleft()
+
+    def leave(self) -> None:
+        """The client drops the connection. The exchange hears of it, if the network lets it."""
+        if not self.is_left:
+            self.is_left = True
+            self._down.is_cut = True
+            self._up.send(Frame("end"))
+
+    # The exchange's end.
+
+    def answer(self, frame: Frame) -> None:
+        """Towards the client."""
+        if self._is_muted:
+            return
+        if self._room > 0:
+            self._transmit(frame)
+        else:
+            self._backlog.append(frame)
+
+    def mute(self) -> None:
+        """The exchange falls silent."""
+        self.blame("silence")
+        self._is_muted = True
+        self.dead_since = self.world.now
+
+    # The network.
+
+    def blame(self, fault: str) -> None:
+        """Something went wrong on this connection."""
+        self.faults.append(fault)
+
+    def black_hole(self) -> None:
+        """Everything is lost from now on."""
+        self.blame("black hole")
+        self._up.is_cut = self._down.is_cut = True
+        self.dead_since = self.world.now
+
+    def freeze(self) -> None:
+        """Everything waits from now on."""
+        self.blame("outage")
+        self._up.freeze()
+        self._down.freeze()
+        if self.dead_since is None:
+            self.dead_since = self.world.now
+
+    def thaw(self) -> None:
+        """Everything goes on."""
+        if not (self._is_muted or self._down.is_cut):
+            self.dead_since = None
+        self._up.thaw()
+        self._down.thaw()
+
+    def reset(self) -> None:
+        """The connection breaks. What was on the way is lost; the client finds out as soon as it
+        reads."""
+        self.blame("reset")
+        if not self._down.is_cut:
+            self._up.is_cut = self._down.is_cut = True
+            self._backlog.clear()
+            self._received(Frame("end"))
+
+    def _transmit(self, frame: Frame) -> None:
+        self._room -= 1
+        self._down.send(frame)
+
+    def _received(self, frame: Frame) -> None:
+        self.received.append(frame)
+        self._to_client(self)

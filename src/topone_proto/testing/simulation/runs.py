@@ -1,0 +1,216 @@
+"""Carrying a scenario out, from its storm to its end."""
+
+from random import Random
+from typing import Final
+
+from attrs import evolve
+
+from topone_proto import gateway
+from topone_proto._values import value
+from topone_proto.gateway import (
+    CloseConnections,
+    DropConnections,
+    GoSilent,
+    Publication,
+    RefuseHandshake,
+    SendRaw,
+)
+from topone_proto.testing.simulation.client import Client
+from topone_proto.testing.simulation.link import Link
+from topone_proto.testing.simulation.scenario import (
+    BlackHole,
+    ExpireToken,
+    Outage,
+    Publish,
+    Scenario,
+    Trouble,
+    Unreachable,
+)
+from topone_proto.testing.simulation.server import Server
+from topone_proto.testing.simulation.world import Entry, Violation, World
+from topone_proto.topics import BALANCE, ORDERS
+
+__all__ = ["Report", "recovery_bound", "run"]
+
+# How long a full pipe of the slowest link takes to run empty, with everything behind it.
+_TRAVEL: Final = 120.0
+
+
+@value
+class Report:
+    """What happened in a run in which every invariant held."""
+
+    seconds: float
+    """Virtual time."""
+    dials: int
+    updates: int
+    """Updates that were sent to a client."""
+    closed: int
+    """Feeds that ended before the end."""
+    seen: frozenset[str]
+    """The names of what applications were told: classes of events, kinds of failures, HTTP
+    statuses."""
+
+
+def recovery_bound(scenario: Scenario) -> float:
+    """Seconds after the end of the faults within which every desired topic must be acknowledged.
+
+    The worst that can be under way then is one thing after the other: a half-open connection that
+    has to be noticed, a wait on the server's word, a token callable and a dial that never return,
+    and the longest wait twice more.
+    """
+    worst = 0.0
+    for plan in scenario.clients:
+        config = plan.config
+        noticed = config.silence_timeout or 0.0
+        if config.ping_interval is not None:
+            noticed = config.ping_interval + config.pong_timeout
+        asked = config.rate_limit_wait
+        for trouble in scenario.troubles:
+            if isinstance(trouble.what, RefuseHandshake) and isinstance(
+                trouble.what.retry_after, int
+            ):
+                asked = max(asked, min(trouble.what.retry_after, config.retry_after_cap))
+        calls = len(plan.supplies or ())
+        worst = max(
+            worst,
+            noticed
+            + config.ack_timeout
+            + asked
+            + (3 + calls) * config.retry_cap
+            + (1 + calls) * config.token_timeout
+            + config.open_timeout,
+        )
+    return worst + 2.0
+
+
+class _Run:
+    def __init__(self, scenario: Scenario, timeline: list[Entry] | None) -> None:
+        self.scenario = scenario
+        self.world = World(timeline)
+        self.clients: dict[str, Client] = {}
+        self.updates = 0
+        self.server = Server(
+            self.world,
+            scenario.gateway,
+            published=self._published,
+            unanswered=lambda link: self.clients[link.plan.name].unanswered(link),
+        )
+        for plan in scenario.clients:
+            # Of its own, so that leaving out another client changes nothing for this one.
+            rng = Random(f"{scenario.seed} {plan.name}")  # noqa: S311 - to be repeated
+            self.clients[plan.name] = Client(self.world, plan, self.server, rng)
+
+    def __call__(self) -> Report:
+        world, scenario = self.world, self.scenario
+        for plan in scenario.clients:
+            world.at(plan.starts, self.clients[plan.name].start)
+        for publish in scenario.traffic:
+            world.at(publish.at, self.server.publish, publish)
+        for trouble in scenario.troubles:
+            world.at(trouble.at, self._strike, trouble)
+        world.run(scenario.calm_at)
+        self._calm_down()
+        closed = sum(client.auditor.is_closed for client in self.clients.values())
+        self._close_all()
+        clients = self.clients.values()
+        return Report(
+            seconds=world.now,
+            dials=sum(len(client.links) for client in clients),
+            updates=self.updates,
+            closed=closed,
+            seen=frozenset[str]().union(*(client.auditor.seen for client in clients)),
+        )
+
+    def _calm_down(self) -> None:
+        world = self.world
+        world.note("exchange", "no faults any more")
+        self.server.calm_down()
+        for client in self.clients.values():
+            client.hurries_at = world.now
+        bound = world.now + recovery_bound(self.scenario)
+        while waiting := [c for c in self.clients.values() if not c.is_settled]:
+            if world.now >= bound:
+                waiting[0].auditor.unsettled()
+            world.run(min(world.now + 1.0, bound))
+        # Once more on every topic, and everything must arrive.
+        for topic in (ORDERS, BALANCE):
+            self.server.publish(Publish(world.now, topic, 0))
+        bound = world.now + _TRAVEL
+        while any(client.is_busy for client in self.clients.values()) and world.now < bound:
+            world.run(world.now + 1.0)
+        for client in self.clients.values():
+            client.check_calm()
+
+    def _close_all(self) -> None:
+        world = self.world
+        for client in self.clients.values():
+            if not client.auditor.is_closed:
+                client.close()
+        world.run(world.now + max(plan.config.close_timeout for plan in self.scenario.clients))
+        for client in self.clients.values():
+            client.check_closed()
+        # Whatever else comes of it now comes after Closed.
+        world.run(world.now + 1.0)
+
+    def _published(self, link: Link, publication: Publication, number: int) -> None:
+        self.updates += 1
+        self.clients[link.plan.name].auditor.published(link, publication, number)
+
+    # --- troubles -------------------------------------------------------------------------------
+
+    def _strike(self, trouble: Trouble) -> None:
+        client = self.clients[trouble.client]
+        link = client.link
+        self.world.note("trouble", f"for {trouble.client}:", trouble.what)
+        match trouble.what:
+            case Outage(seconds=seconds):
+                client.frozen_until = max(client.frozen_until, self.world.now + seconds)
+                if link is not None:
+                    link.freeze()
+                    client.watch(link)
+                self.world.at(client.frozen_until, self._thaw, client)
+            case Unreachable(seconds=seconds, kind=kind):
+                client.unreachable = (self.world.now + seconds, kind)
+            case BlackHole():
+                if link is not None:
+                    link.black_hole()
+                    client.watch(link)
+            case ExpireToken():
+                self.server.inject(gateway.ExpireToken(client.token))
+            case DropConnections():
+                if link is not None and link.peer:
+                    self.server.lose(link)
+            case CloseConnections() | GoSilent() | SendRaw() as fault:
+                if link is not None and link.peer:
+                    self.server.inject(evolve(fault, peer=link.peer))
+                    client.watch(link)
+            case fault:
+                self.server.inject(fault)
+
+    def _thaw(self, client: Client) -> None:
+        if self.world.now >= client.frozen_until:
+            self.world.note("trouble", f"over for {client.plan.name}")
+            for link in client.links:
+                link.thaw()
+
+
+def run(scenario: Scenario, timeline: list[Entry] | None = None) -> Report:
+    """Carry a scenario out.
+
+    Args:
+        scenario: what happens.
+        timeline: where to record it, for people; slower.
+
+    Raises:
+        Violation: an invariant does not hold.
+    """
+    this = _Run(scenario, timeline)
+    try:
+        return this()
+    except Violation as violation:
+        this.world.note(violation.who, f"{violation.rule} is broken:", violation.what)
+        raise
+    except Exception as error:
+        this.world.note("the simulation", "crashes:", repr(error))
+        raise Violation("crash", "the simulation", repr(error), this.world.now) from error

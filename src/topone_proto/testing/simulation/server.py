@@ -1,0 +1,207 @@
+"""The exchange of a simulation: carries out what the gateway decides, and publishes what the
+scenario says."""
+
+import json
+from collections.abc import Callable, Iterable
+from decimal import Decimal
+
+from topone_proto.gateway import (
+    Accept,
+    ClosePeer,
+    Fault,
+    Gateway,
+    GatewayAction,
+    GatewayConfig,
+    GatewayStep,
+    MutePeer,
+    Publication,
+    Reject,
+    ResetPeer,
+    SendFrame,
+    SendGarbage,
+    SendPing,
+    SendPong,
+    Stall,
+)
+from topone_proto.models import Balance, Order, OrderStatus, OrderType, Side
+from topone_proto.testing.simulation.link import Frame, Link
+from topone_proto.testing.simulation.scenario import SECRET, Publish
+from topone_proto.testing.simulation.world import World
+from topone_proto.topics import ORDERS
+
+__all__ = ["ACCOUNT", "Server"]
+
+ACCOUNT = "account"
+_ZERO = Decimal(0)
+
+
+class Server:
+    """A gateway with links instead of sockets.
+
+    Args:
+        world: the time. config: what kind of gateway it is. published: told of every update that is
+        sent to a link, with the number of the step that sends it. unanswered: told of every link
+        that the gateway closes because its ping was not answered.
+    """
+
+    def __init__(
+        self,
+        world: World,
+        config: GatewayConfig,
+        *,
+        published: Callable[[Link, Publication, int], None],
+        unanswered: Callable[[Link], None],
+    ) -> None:
+        self._world = world
+        self._gateway = Gateway({}, config=config)
+        self._published = published
+        self._unanswered = unanswered
+        self._links: dict[int, Link] = {}
+        self._number = 0
+        self._serial = 0
+        self._tokens = 0
+        self._armed = float("inf")
+
+    @property
+    def number(self) -> int:
+        """The number of the latest step: every later one has a larger number."""
+        return self._number
+
+    def serves(self, link: Link) -> bool:
+        """True if both ends of the link take it for a good connection, and it is one."""
+        return link.peer in self._links and link.dead_since is None
+
+    def issue(self, name: str) -> str:
+        """A new token."""
+        self._tokens += 1
+        token = f"{SECRET}-{name}-{self._tokens}"
+        self._gateway.allow(token, ACCOUNT)
+        return token
+
+    def dial(self, link: Link, target: str, headers: Iterable[tuple[str, str]]) -> None:
+        """The request of a handshake has come in on a link."""
+        step = self._gateway.handshake(target, headers, self._world.now)
+        answer = step.actions[0]
+        if isinstance(answer, Accept):
+            link.peer = answer.peer
+            self._links[answer.peer] = link
+        if not isinstance(answer, Stall):
+            link.answer(Frame("answer", answer))
+        self._world.note("exchange", "answers", link.plan.name, answer)
+        self._take(step)
+
+    def receive(self, link: Link, frame: Frame) -> None:
+        """Something has come in on an open link."""
+        now, peer, gateway = self._world.now, link.peer, self._gateway
+        match frame.kind:
+            case "text":
+                step = gateway.message_received(peer, frame.data, now)
+                self._look_at_ack(link, frame.data, step)
+                self._take(step)
+            case "ping":
+                self._take(gateway.ping_received(peer, frame.data, now))
+            case "pong":
+                self._take(gateway.pong_received(peer, now))
+            case "close":
+                self._take(gateway.disconnected(peer, now))
+                # A muted or lost link does not answer, and a closed one has.
+                if self._links.pop(peer, None) is not None:
+                    link.answer(Frame("close", (1000, "")))
+            case _:
+                self._forget(link)
+
+    def lose(self, link: Link) -> None:
+        """The network has broken a link."""
+        link.reset()
+        self._forget(link)
+
+    def inject(self, fault: Fault) -> None:
+        """Make something go wrong."""
+        self._take(self._gateway.inject(fault, self._world.now))
+
+    def calm_down(self) -> None:
+        """Nothing goes wrong any more."""
+        self._gateway.clear_faults()
+
+    def publish(self, plan: Publish) -> None:
+        """Publish updates, each with a number of its own that never comes again."""
+        for left in range(plan.count - 1, -1, -1):
+            self._serial += 1
+            closes = plan.closes and not left
+            self._take(
+                self._gateway.publish(
+                    ACCOUNT, _update(plan, self._serial, closes=closes), self._world.now
+                )
+            )
+
+    def _forget(self, link: Link) -> None:
+        self._links.pop(link.peer, None)
+        self._take(self._gateway.disconnected(link.peer, self._world.now))
+
+    def _take(self, step: GatewayStep) -> None:
+        self._number += 1
+        for publication in step.publications:
+            self._published(self._links[publication.peer], publication, self._number)
+        for action in step.actions:
+            self._do(action)
+        if step.deadline is not None and step.deadline < self._armed:
+            self._armed = step.deadline
+            self._world.at(step.deadline, self._ring, step.deadline)
+
+    def _ring(self, deadline: float) -> None:
+        if deadline == self._armed:
+            self._armed = float("inf")
+            self._take(self._gateway.deadline_reached(self._world.now))
+
+    def _do(self, action: GatewayAction) -> None:
+        match action:
+            case SendFrame(peer=peer, text=text):
+                link = self._links[peer]
+                # A server may repeat a client's token to it.
+                link.answer(Frame("text", text.replace("{token}", link.token), self._number))
+            case SendPing(peer=peer, payload=payload):
+                self._links[peer].answer(Frame("ping", payload, self._number))
+            case SendPong(peer=peer, payload=payload):
+                self._links[peer].answer(Frame("pong", payload, self._number))
+            case ClosePeer(peer=peer, code=code, reason=reason):
+                link = self._links.pop(peer)
+                if reason == "no pong":
+                    self._unanswered(link)
+                link.blame("closed by the exchange")
+                link.answer(Frame("close", (code, reason.replace("{token}", link.token))))
+            case ResetPeer(peer=peer):
+                self._links.pop(peer).reset()
+            case MutePeer(peer=peer):
+                self._links[peer].mute()
+            case Accept() | Reject() | SendGarbage() | Stall():
+                pass
+
+    def _look_at_ack(self, link: Link, text: str, step: GatewayStep) -> None:
+        """A request that is not answered at once under its own id is a fault on its link."""
+        if "pong" in text:
+            return
+        identity = json.loads(text)["id"]
+        for action in step.actions:
+            if isinstance(action, SendFrame) and json.loads(action.text).get("id") == identity:
+                return
+        link.blame("acknowledgement")
+
+
+def _update(plan: Publish, serial: int, *, closes: bool) -> Order | Balance:
+    if plan.topic != ORDERS:
+        return Balance(f"COIN{plan.key}", Decimal(serial), _ZERO)
+    return Order(
+        id=1000 + plan.key,
+        market="ETH/BTC",
+        # Numbers of tomorrow's server among them.
+        type=OrderType(7) if serial % 11 == 0 else OrderType.LIMIT,
+        side=Side.BUY,
+        status=OrderStatus.COMPLETED if closes else OrderStatus.PENDING,
+        price=Decimal("0.08"),
+        amount=Decimal(1),
+        left=_ZERO,
+        deal_stock=_ZERO,
+        deal_money=Decimal(serial),
+        create_time=1522235513.740678,
+        update_time=1522235513.740684,
+    )

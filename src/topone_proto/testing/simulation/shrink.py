@@ -1,0 +1,104 @@
+"""Making a scenario that breaks an invariant smaller, as long as it still breaks it."""
+
+from collections.abc import Iterator, Sequence
+from typing import Final, TypeVar
+
+from attrs import evolve
+
+from topone_proto.config import SessionConfig
+from topone_proto.testing.simulation.runs import run
+from topone_proto.testing.simulation.scenario import ClientPlan, Scenario
+from topone_proto.testing.simulation.world import Violation
+
+__all__ = ["shrink"]
+
+_MOST_RUNS: Final = 2000
+_T = TypeVar("_T")
+
+
+def shrink(scenario: Scenario, rule: str) -> Scenario:
+    """The smallest scenario found that breaks the same rule, by leaving parts out one after the
+    other."""
+    runs = 0
+    is_smaller = True
+    while is_smaller:
+        is_smaller = False
+        for candidate in _smaller(scenario):
+            runs += 1
+            if runs > _MOST_RUNS:
+                return scenario
+            if _breaks(candidate, rule):
+                scenario = candidate
+                is_smaller = True
+                break
+    return scenario
+
+
+def _breaks(scenario: Scenario, rule: str) -> bool:
+    try:
+        run(scenario)
+    except Violation as violation:
+        return violation.rule == rule
+    return False
+
+
+def _smaller(scenario: Scenario) -> Iterator[Scenario]:
+    """The same with one thing less, the largest things first."""
+    clients = scenario.clients
+    for client in clients if len(clients) > 1 else ():
+        yield evolve(
+            scenario,
+            clients=tuple(other for other in clients if other != client),
+            troubles=tuple(t for t in scenario.troubles if t.client != client.name),
+        )
+    for traffic in _fewer(scenario.traffic):
+        yield evolve(scenario, traffic=traffic)
+    for troubles in _fewer(scenario.troubles):
+        yield evolve(scenario, troubles=troubles)
+    for place, client in enumerate(clients):
+        for simpler in _simpler(client):
+            yield evolve(scenario, clients=(*clients[:place], simpler, *clients[place + 1 :]))
+    for place, publish in enumerate(scenario.traffic):
+        if publish.count > 1:
+            fewer = evolve(publish, count=publish.count // 2)
+            yield evolve(
+                scenario,
+                traffic=(*scenario.traffic[:place], fewer, *scenario.traffic[place + 1 :]),
+            )
+    if scenario.gateway.ping_interval is not None:
+        yield evolve(scenario, gateway=evolve(scenario.gateway, ping_interval=None))
+
+
+def _fewer(parts: Sequence[_T]) -> Iterator[tuple[_T, ...]]:
+    """Without a half, without a quarter, … without one."""
+    size = len(parts)
+    while size:
+        size = size // 2 if size > 1 else 0
+        step = max(size, 1)
+        for start in range(0, len(parts), step):
+            yield (*parts[:start], *parts[start + step :])
+
+
+def _simpler(plan: ClientPlan) -> Iterator[ClientPlan]:
+    for calls in _fewer(plan.calls):
+        yield evolve(plan, calls=calls)
+    plain = ClientPlan(name=plan.name)
+    for name in (
+        "stalls",
+        "supplies",
+        "pace",
+        "readahead",
+        "reports_tail",
+        "spread",
+        "starts",
+        "window",
+    ):
+        if getattr(plan, name) != getattr(plain, name):
+            yield evolve(plan, **{name: getattr(plain, name)})
+    default = SessionConfig(
+        capacity=plan.config.capacity,
+        delivery=plan.config.delivery,
+        retry_cap=plan.config.retry_cap,
+    )
+    if plan.config != default:
+        yield evolve(plan, config=default)

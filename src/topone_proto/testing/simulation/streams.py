@@ -1,0 +1,169 @@
+"""What the exchange sent against what the application was told, topic by topic: the bookkeeping
+behind I1."""
+
+from collections.abc import Callable
+
+from topone_proto.events import Gap
+from topone_proto.messages import Update
+from topone_proto.topics import BALANCE, ORDERS, Topic
+
+__all__ = ["Streams"]
+
+
+class _Sent:
+    """One update that was sent to a client and not delivered yet."""
+
+    __slots__ = ("is_covered", "is_owed", "number", "peers", "serial", "ts")
+
+    def __init__(self, serial: int, ts: int, number: int, peer: int, *, is_owed: bool) -> None:
+        self.serial = serial
+        self.ts = ts
+        self.number = number
+        self.peers = [peer]
+        self.is_owed = is_owed
+        self.is_covered = False
+
+    @property
+    def is_missing(self) -> bool:
+        return self.is_owed and not self.is_covered
+
+    def __str__(self) -> str:
+        return f"update {self.serial} (ts {self.ts})"
+
+
+class _Stream:
+    """One topic of one client. It is open from the first thing that the application is told of it
+    to the last."""
+
+    def __init__(self) -> None:
+        self.is_open = False
+        self.is_broken = False
+        """True from a loss until the Gap that tells of it."""
+        self.whole_ts: set[int | None] = set()
+        """What the Gap may begin with: the time of the latest frame before the loss, or the latest
+        time."""
+        self.last_ts: int | None = None
+        self.newest_ts: int | None = None
+        self.last_serial = 0
+        self.sent: dict[int, _Sent] = {}
+
+    def heard(self, ts: int | None) -> None:
+        if ts is not None:
+            self.last_ts = ts
+            self.newest_ts = ts if self.newest_ts is None else max(ts, self.newest_ts)
+
+    def open(self, peer: int, number: int) -> None:
+        """Whatever the exchange sends on this connection after the frame with this number is owed
+        from now on."""
+        if not self.is_open:
+            self.is_open = True
+            for item in self.sent.values():
+                if item.number > number and peer in item.peers:
+                    item.is_owed = True
+
+    def close(self) -> None:
+        self.__init__()  # type: ignore[misc]  # all of it begins anew
+
+
+class Streams:
+    """All topics of one client.
+
+    Args:
+        fail: raises a ``Violation`` of the rule that is its first argument.
+    """
+
+    def __init__(self, fail: Callable[[str, str], None]) -> None:
+        self._fail = fail
+        self._streams = {BALANCE: _Stream(), ORDERS: _Stream()}
+
+    def sent(self, topic: Topic, serial: int, ts: int, number: int, peer: int) -> None:
+        """The exchange has sent an update."""
+        stream = self._streams[topic]
+        item = stream.sent.get(serial)
+        if item is None:
+            stream.sent[serial] = _Sent(serial, ts, number, peer, is_owed=stream.is_open)
+        else:
+            item.peers.append(peer)
+
+    def update(self, update: Update, serial: int, peer: int, number: int) -> None:
+        """The application is told of an update, out of the frame with this number."""
+        topic = update.topic
+        stream = self._streams[topic]
+        item = stream.sent.pop(serial, None)
+        if item is None or serial <= stream.last_serial:
+            problem = (
+                "twice or out of order" if serial <= stream.last_serial else "that was not sent"
+            )
+            self._fail("I1", f"an update of {topic} {problem} is delivered: {serial}")
+            return
+        stream.last_serial = serial
+        for older in list(stream.sent.values()):
+            if older.serial > serial:
+                break
+            # What comes later now would be out of order, so it is either covered, or a Gap has yet
+            # to come.
+            if not older.is_missing:
+                del stream.sent[older.serial]
+            elif peer in older.peers:
+                self._fail("I1", f"{older} of {topic} is left out without a Gap: next is {serial}")
+        stream.heard(update.ts)
+        stream.open(peer, number)
+
+    def subscribed(
+        self, topic: Topic, ts: int | None, gap: Gap | None, peer: int, number: int
+    ) -> None:
+        """The application is told of an acknowledgement, and of a gap right behind it or not."""
+        stream = self._streams[topic]
+        self._mend(topic, gap, until_ts=ts)
+        stream.heard(ts)
+        if stream.is_open:
+            self._settle(topic, lambda item: item.number < number)
+        stream.open(peer, number)
+
+    def ended(self, topic: Topic, ts: int | None, gap: Gap | None) -> None:
+        """The application is told that a topic is not followed any more: since the server time
+        ``ts``, or since now."""
+        self._mend(topic, gap, until_ts=ts)
+        self._settle(topic, lambda item: ts is None or item.ts < ts)
+        self._streams[topic].close()
+
+    def refused_to_end(self, topic: Topic, ts: int | None) -> None:
+        """The exchange goes on publishing."""
+        self._streams[topic].heard(ts)
+
+    def broken(self) -> None:
+        """The connection is lost."""
+        for stream in self._streams.values():
+            if stream.is_open and not stream.is_broken:
+                stream.is_broken = True
+                stream.whole_ts = {stream.last_ts, stream.newest_ts}
+
+    def settle(self) -> None:
+        """Nothing is on the way any more: everything that is owed must have been delivered."""
+        for topic in self._streams:
+            self._settle(topic, lambda _: True)
+
+    def _mend(self, topic: Topic, gap: Gap | None, *, until_ts: int | None) -> None:
+        stream = self._streams[topic]
+        if not stream.is_broken:
+            if gap is not None:
+                self._fail("I1", f"a Gap although {topic} was never interrupted: {gap}")
+            return
+        if gap is None:
+            self._fail("I1", f"{topic} was interrupted, and there is no Gap")
+            return
+        if gap.until_ts != until_ts:
+            self._fail("I1", f"the gap does not end with the acknowledgement at {until_ts}: {gap}")
+        if gap.since_ts not in stream.whole_ts:
+            self._fail("I1", f"the gap begins elsewhere than at {stream.whole_ts}: {gap}")
+        stream.is_broken = False
+        for item in stream.sent.values():
+            if (gap.since_ts is None or gap.since_ts <= item.ts) and (
+                gap.until_ts is None or item.ts <= gap.until_ts
+            ):
+                item.is_covered = True
+
+    def _settle(self, topic: Topic, concerns: Callable[[_Sent], bool]) -> None:
+        for item in self._streams[topic].sent.values():
+            if item.is_missing and concerns(item):
+                self._fail("I1", f"{item} of {topic} is neither delivered nor covered by a Gap")

@@ -1,0 +1,448 @@
+"""Ways in which the core could be wrong, each as a patch: what the simulation has to notice."""
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
+from unittest.mock import PropertyMock, patch
+
+import attrs
+
+from topone_proto import Failure, FeedCore, Session, SessionState, Step
+from topone_proto.actions import Close, SendText
+from topone_proto.connection import FOLLOWED, Connection, SubscriptionState
+from topone_proto.delivery import DeliveryBuffer, _Conflating
+from topone_proto.events import BalanceUpdate, Event, Gap, OrderUpdate, SubscriptionRejected
+from topone_proto.messages import Response
+
+Mutate = Callable[[], AbstractContextManager[Any]]
+
+
+@attrs.frozen
+class Mutant:
+    name: str
+    mutate: Mutate
+    # Which invariants it may break, and within how many seeds it has to.
+    rules: frozenset[str]
+    seeds: int
+
+
+MUTANTS: list[Mutant] = []
+
+
+def mutant(*rules: str, seeds: int = 200) -> Callable[[Mutate], Mutate]:
+    """A patch that breaks one of ``rules`` within the first so many seeds."""
+
+    def register(mutate: Mutate) -> Mutate:
+        MUTANTS.append(Mutant(mutate.__name__, mutate, frozenset(rules), seeds))
+        return mutate
+
+    return register
+
+
+def _around(cls: type, name: str, wrapper: Callable[..., Any]) -> AbstractContextManager[Any]:
+    """``wrapper(original, self, *args)`` instead of the method."""
+    original = getattr(cls, name)
+
+    def replacement(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return wrapper(original, self, *args, **kwargs)
+
+    return patch.object(cls, name, replacement)
+
+
+@contextmanager
+def _both(one: AbstractContextManager[Any], other: AbstractContextManager[Any]) -> Iterator[None]:
+    with one, other:
+        yield
+
+
+# --- back-off and dialling ----------------------------------------------------------------------
+
+
+@mutant("I3")
+def backoff_starts_anew_at_the_handshake() -> AbstractContextManager[Any]:
+    def connection_made(original: Any, self: Session, now: float) -> Any:
+        self._retries = 0
+        return original(self, now)
+
+    return _around(Session, "connection_made", connection_made)
+
+
+@mutant("I3")
+def backoff_never_starts_anew() -> AbstractContextManager[Any]:
+    def lose(original: Any, self: Session, *args: Any) -> Any:
+        self._settled_at = None
+        return original(self, *args)
+
+    return _around(Session, "_lose", lose)
+
+
+@mutant("I3")
+def waits_have_no_jitter() -> AbstractContextManager[Any]:
+    def delay(original: Any, self: Session, failure: Failure) -> Any:
+        self._jitter()
+        jitter, self._jitter = self._jitter, lambda: 1.0
+        try:
+            return original(self, failure)
+        finally:
+            self._jitter = jitter
+
+    return _around(Session, "_delay", delay)
+
+
+@mutant("I3")
+def http_429_is_like_any_other() -> AbstractContextManager[Any]:
+    def delay(original: Any, self: Session, failure: Failure) -> Any:
+        return original(self, attrs.evolve(failure, status=None))
+
+    return _around(Session, "_delay", delay)
+
+
+@mutant("I3", seeds=500)
+def retry_after_is_ignored() -> AbstractContextManager[Any]:
+    def delay(original: Any, self: Session, failure: Failure) -> Any:
+        return original(self, attrs.evolve(failure, retry_after=None))
+
+    return _around(Session, "_delay", delay)
+
+
+@mutant("I3")
+def http_403_is_tried_again() -> AbstractContextManager[Any]:
+    return patch.object(Failure, "refuses_token", new_callable=PropertyMock, return_value=False)
+
+
+@mutant("I3")
+def refused_token_is_tried_again() -> AbstractContextManager[Any]:
+    def token_obtained(original: Any, self: Session, *args: Any) -> Any:
+        self._refusal = None
+        return original(self, *args)
+
+    return _around(Session, "token_obtained", token_obtained)
+
+
+@mutant("I3")
+def max_attempts_is_ignored() -> AbstractContextManager[Any]:
+    def retry(original: Any, self: Session, *args: Any, **more: Any) -> Any:
+        self._config = attrs.evolve(self._config, max_attempts=None)
+        return original(self, *args, **more)
+
+    return _around(Session, "_retry", retry)
+
+
+@mutant("I3")
+def dials_before_it_is_time() -> AbstractContextManager[Any]:
+    def reached(original: Any, self: Session, now: float) -> Any:
+        if self.state is SessionState.WAITING:
+            self._deadline = now
+        return original(self, now)
+
+    return _around(Session, "deadline_reached", reached)
+
+
+# --- gaps ---------------------------------------------------------------------------------------
+
+
+@mutant("I1")
+def gap_is_forgotten() -> AbstractContextManager[Any]:
+    def mend(original: Any, self: Session, *args: Any) -> Any:
+        original(self, *args)
+        return ()
+
+    return _around(Session, "_mend", mend)
+
+
+@mutant("I1")
+def gap_begins_with_the_newest_time_of_any_topic() -> AbstractContextManager[Any]:
+    def last_ts_of(_: Any, self: Connection, __: Any) -> Any:
+        known = [entry.last_ts for entry in self._subscriptions.values()]
+        return max((ts for ts in known if ts is not None), default=None)
+
+    return _around(Connection, "last_ts_of", last_ts_of)
+
+
+class _Overwriting(dict[Any, Any]):
+    def setdefault(self, key: Any, default: Any = None) -> Any:
+        self[key] = default
+        return default
+
+
+@mutant("I1", seeds=500)
+def gap_begins_with_the_latest_loss() -> AbstractContextManager[Any]:
+    def start(original: Any, self: Session, now: float) -> Any:
+        self._broken = _Overwriting()
+        return original(self, now)
+
+    return _around(Session, "start", start)
+
+
+@mutant("I1")
+def gap_never_ends() -> AbstractContextManager[Any]:
+    def mend(original: Any, self: Session, *args: Any) -> Any:
+        gaps: tuple[Gap, ...] = original(self, *args)
+        return tuple(attrs.evolve(gap, until_ts=None) for gap in gaps)
+
+    return _around(Session, "_mend", mend)
+
+
+@mutant("I1", seeds=500)
+def update_before_its_acknowledgement_is_refused() -> AbstractContextManager[Any]:
+    return patch("topone_proto.connection.FOLLOWED", FOLLOWED - {SubscriptionState.SUBSCRIBING})
+
+
+@mutant("I1")
+def update_comes_twice() -> AbstractContextManager[Any]:
+    def received(original: Any, self: Connection, *args: Any) -> Any:
+        step: Step = original(self, *args)
+        doubled = step.events and isinstance(step.events[0], (OrderUpdate, BalanceUpdate))
+        return attrs.evolve(step, events=step.events * 2) if doubled else step
+
+    return _around(Connection, "message_received", received)
+
+
+# --- requests -----------------------------------------------------------------------------------
+
+
+@mutant("I5")
+def ids_begin_anew_with_every_connection() -> AbstractContextManager[Any]:
+    def connection_made(original: Any, self: Session, now: float) -> Any:
+        self._next_id = 1
+        return original(self, now)
+
+    return _around(Session, "connection_made", connection_made)
+
+
+@mutant("I5", seeds=500)
+def lost_connection_is_still_heard() -> AbstractContextManager[Any]:
+    def lose(original: Any, self: Session, *args: Any) -> Any:
+        self._heard = self._connection  # type: ignore[attr-defined]  # the mutant's own
+        return original(self, *args)
+
+    def received(original: Any, self: Session, frame: Any, now: float) -> Any:
+        heard = getattr(self, "_heard", None)
+        if self._connection is None and heard is not None:
+            heard._failure = None
+            return heard.message_received(frame, now)
+        return original(self, frame, now)
+
+    both = _around(Session, "_lose", lose)
+    return _both(both, _around(Session, "message_received", received))
+
+
+@mutant("I2")
+def acknowledgement_is_believed_whatever_its_id() -> AbstractContextManager[Any]:
+    def answered(original: Any, self: Connection, response: Response) -> Any:
+        for request_id, pending in self._pending.items():
+            if pending.method == response.method:
+                return original(self, attrs.evolve(response, id=request_id))
+        return original(self, response)
+
+    return _around(Connection, "_answered", answered)
+
+
+@mutant("alive", "I2")
+def answered_request_stays_pending() -> AbstractContextManager[Any]:
+    def answered(original: Any, self: Connection, response: Response) -> Any:
+        pending = dict(self._pending)
+        event = original(self, response)
+        self._pending.update(pending)
+        self._set_deadline()
+        return event
+
+    return _around(Connection, "_answered", answered)
+
+
+@mutant("I2")
+def acknowledgement_is_awaited_for_ever() -> AbstractContextManager[Any]:
+    def request(original: Any, self: Connection, *args: Any) -> Any:
+        step: Step = original(self, *args)
+        for request_id, pending in self._pending.items():
+            self._pending[request_id] = attrs.evolve(pending, deadline=math.inf)
+        self._set_deadline()
+        return attrs.evolve(step, deadline=self._deadline)
+
+    return _around(Connection, "_request", request)
+
+
+class _Stubborn(dict[Any, Any]):
+    def pop(self, *_: Any) -> Any:
+        return None
+
+
+@mutant("I2")
+def refused_subscription_is_asked_for_again() -> AbstractContextManager[Any]:
+    def start(original: Any, self: Session, now: float) -> Any:
+        self._desired = _Stubborn(self._desired)
+        return original(self, now)
+
+    return _around(Session, "start", start)
+
+
+@mutant("I2")
+def unsubscribed_topic_is_subscribed_to_again() -> AbstractContextManager[Any]:
+    def connection_made(original: Any, self: Session, now: float) -> Any:
+        self._desired |= dict.fromkeys(self.__dict__.setdefault("_ever", {}))
+        self._ever.update(self._desired)  # type: ignore[attr-defined]  # the mutant's own
+        return original(self, now)
+
+    return _around(Session, "connection_made", connection_made)
+
+
+# --- liveness -----------------------------------------------------------------------------------
+
+
+@mutant("ping", seeds=500)
+def ping_is_not_answered_while_reading_is_paused() -> AbstractContextManager[Any]:
+    def ping(original: Any, self: Connection, now: float) -> Any:
+        self._last_answer = None
+        return original(self, now)
+
+    return _around(Connection, "_ping", ping)
+
+
+@mutant("ping")
+def ping_is_answered_later() -> AbstractContextManager[Any]:
+    late: dict[int, tuple[SendText, ...]] = {}
+
+    def received(original: Any, self: Connection, *args: Any) -> Any:
+        step: Step = original(self, *args)
+        if step.actions and not step.events:
+            late[id(self)] = step.actions  # type: ignore[assignment]  # answers are texts
+            return attrs.evolve(step, actions=())
+        return step
+
+    def reached(original: Any, self: Connection, now: float) -> Any:
+        step: Step = original(self, now)
+        return attrs.evolve(step, actions=late.pop(id(self), ()) + step.actions)
+
+    return _both(
+        _around(Connection, "message_received", received),
+        _around(Connection, "deadline_reached", reached),
+    )
+
+
+@mutant("alive", seeds=500)
+def liveness_is_judged_while_reading_is_paused() -> AbstractContextManager[Any]:
+    def paused(_: Any, self: Connection, __: float) -> Any:
+        return self._step()
+
+    return _around(Connection, "reading_paused", paused)
+
+
+@mutant("alive", seeds=500)
+def nothing_starts_anew_when_reading_goes_on() -> AbstractContextManager[Any]:
+    def resumed(_: Any, self: Connection, __: float) -> Any:
+        self._paused = False
+        self._set_deadline()
+        return self._step()
+
+    return _around(Connection, "reading_resumed", resumed)
+
+
+@mutant("alive", "I2")
+def pong_is_not_awaited() -> AbstractContextManager[Any]:
+    def ping(original: Any, self: Connection, now: float) -> Any:
+        actions = original(self, now)
+        self._ping_sent_at = None
+        return actions
+
+    return _around(Connection, "_ping", ping)
+
+
+# --- delivery -----------------------------------------------------------------------------------
+
+
+@mutant("I1")
+def full_buffer_drops_in_silence() -> AbstractContextManager[Any]:
+    def put(original: Any, self: DeliveryBuffer, events: tuple[Event, ...]) -> Any:
+        updates = (OrderUpdate, BalanceUpdate)
+        original(self, tuple(e for e in events if not (self.full and isinstance(e, updates))))
+
+    return _around(DeliveryBuffer, "put", put)
+
+
+@mutant("I4", seeds=500)
+def failed_dials_pile_up() -> AbstractContextManager[Any]:
+    def put(_: Any, self: DeliveryBuffer, events: tuple[Event, ...]) -> Any:
+        self._waiting.extend(events)
+
+    return _around(DeliveryBuffer, "put", put)
+
+
+@mutant("I1", seeds=500)
+def conflation_forgets_the_last_state_of_an_order() -> AbstractContextManager[Any]:
+    def leave_out(_: Any, self: _Conflating, number: int | None) -> Any:
+        if number is not None:
+            del self._events[number]
+            self._left_out += 1
+
+    return _around(_Conflating, "_leave_out", leave_out)
+
+
+@mutant("I1", seeds=500)
+def conflation_does_not_count() -> AbstractContextManager[Any]:
+    def leave_out(original: Any, self: _Conflating, number: int | None) -> Any:
+        original(self, number)
+        self._left_out = min(self._left_out, 1)
+
+    return _around(_Conflating, "_leave_out", leave_out)
+
+
+@mutant("I4", seeds=500)
+def reading_never_stops() -> AbstractContextManager[Any]:
+    return patch.object(FeedCore, "must_pause", new_callable=PropertyMock, return_value=False)
+
+
+@mutant("I1", "I2", "ping", "alive")
+def reading_never_goes_on() -> AbstractContextManager[Any]:
+    return patch.object(FeedCore, "may_resume", new_callable=PropertyMock, return_value=False)
+
+
+# --- the end, and secrets -----------------------------------------------------------------------
+
+
+@mutant("I5")
+def close_leaves_a_deadline() -> AbstractContextManager[Any]:
+    def end(original: Any, self: Session) -> Any:
+        original(self)
+        self._deadline = 1e9
+
+    return _around(Session, "_end", end)
+
+
+@mutant("I7")
+def close_leaves_the_connection() -> AbstractContextManager[Any]:
+    def close(original: Any, self: Session, now: float) -> Any:
+        return attrs.evolve(original(self, now), actions=())
+
+    return _around(Session, "close", close)
+
+
+@mutant("I7")
+def close_takes_its_time() -> AbstractContextManager[Any]:
+    def close(original: Any, self: Session, now: float) -> Any:
+        step: Step = original(self, now)
+        slower = [attrs.evolve(a, timeout=60.0) for a in step.actions if isinstance(a, Close)]
+        return attrs.evolve(step, actions=tuple(slower))
+
+    return _around(Session, "close", close)
+
+
+@mutant("I6", seeds=500)
+def token_is_in_an_anomaly() -> AbstractContextManager[Any]:
+    return _around(Session, "_clean", lambda _, __, event: event)
+
+
+@mutant("I6", seeds=500)
+def token_is_in_a_close_reason() -> AbstractContextManager[Any]:
+    def redact(original: Any, self: Session, text: str) -> Any:
+        return text if text.endswith("expired") else original(self, text)
+
+    return _around(Session, "_redact", redact)
+
+
+@mutant("I6", seeds=500)
+def token_is_in_a_refusal() -> AbstractContextManager[Any]:
+    def clean(original: Any, self: Session, event: Event) -> Any:
+        return event if isinstance(event, SubscriptionRejected) else original(self, event)
+
+    return _around(Session, "_clean", clean)

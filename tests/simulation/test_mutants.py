@@ -1,0 +1,18 @@
+"""The simulation finds faults: each of these would go out into the world if it did not."""
+
+import pytest
+
+from simulation.mutants import MUTANTS, Mutant
+from topone_proto.testing.simulation import Violation, draw, run
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
+def test_every_mutant_is_caught(mutant: Mutant) -> None:
+    with mutant.mutate():
+        for seed in range(mutant.seeds):
+            try:
+                run(draw(seed))
+            except Violation as violation:
+                assert violation.rule in mutant.rules, violation
+                return
+    pytest.fail(f"not caught within {mutant.seeds} seeds")

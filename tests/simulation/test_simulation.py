@@ -1,0 +1,227 @@
+import json
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+from attrs import evolve
+
+from simulation.mutants import backoff_starts_anew_at_the_handshake, gap_is_forgotten
+from topone_proto import BALANCE, ORDERS, SessionConfig
+from topone_proto.failures import FailureKind
+from topone_proto.gateway import DropConnections, GatewayConfig, PingForm, RefuseHandshake
+from topone_proto.testing.simulation import (
+    SECRET,
+    BlackHole,
+    Call,
+    ClientPlan,
+    Entry,
+    Publish,
+    Scenario,
+    Trouble,
+    Violation,
+    draw,
+    recovery_bound,
+    run,
+    shrink,
+)
+from topone_proto.testing.simulation.__main__ import main
+
+SEEDS = 3000
+CHUNK = 500
+
+
+@pytest.mark.parametrize("first", range(0, SEEDS, CHUNK))
+def test_every_invariant_holds(first: int) -> None:
+    for seed in range(first, first + CHUNK):
+        run(draw(seed))
+
+
+def test_the_storms_reach_everything_that_an_application_can_be_told() -> None:
+    seen = frozenset[str]().union(*(run(draw(seed)).seen for seed in range(1000)))
+
+    events = """BalanceUpdate Closed Connected Disconnected Gap Malformed OrderUpdate
+        RequestTimedOut Subscribed SubscriptionRejected UnexpectedResponse Unrecognised
+        Unsubscribed"""
+    # What a simulated network cannot tell from REFUSED; every other kind of failure comes up.
+    kinds = {str(kind) for kind in FailureKind} - {"network"}
+    statuses = {"200", "302", "401", "403", "429", "500", "503"}
+    assert set(events.split()) | kinds | statuses <= seen
+
+
+def timeline_of(scenario: Scenario) -> list[Entry]:
+    timeline: list[Entry] = []
+    run(scenario, timeline)
+    return timeline
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_seed_is_one_scenario_and_a_scenario_is_one_run(seed: int) -> None:
+    assert draw(seed) == draw(seed)
+    assert timeline_of(draw(seed)) == timeline_of(draw(seed))
+
+
+def test_recording_changes_nothing() -> None:
+    for seed in range(50):
+        assert run(draw(seed), []) == run(draw(seed))
+
+
+def quiet(*, troubles: tuple[Trouble, ...] = (), **of_client: Any) -> Scenario:
+    plan = evolve(ClientPlan(name="A"), **of_client)
+    return Scenario(
+        seed=0,
+        calm_at=100.0,
+        gateway=GatewayConfig(start_ts=0, ping_form=PingForm.TEXT),
+        clients=(plan,),
+        troubles=troubles,
+    )
+
+
+def lines(scenario: Scenario, start: str) -> list[Entry]:
+    return [entry for entry in timeline_of(scenario) if entry.what.startswith(start)]
+
+
+def test_an_idle_account_is_left_in_peace() -> None:
+    scenario = evolve(quiet(), calm_at=3600.0)
+
+    assert run(scenario).dials == 1
+    assert lines(scenario, "-> Disconnected") == []
+
+
+def test_a_half_open_connection_is_noticed_within_the_interval_and_the_timeout() -> None:
+    scenario = quiet(troubles=(Trouble(41.0, "A", BlackHole()),))
+
+    (lost,) = lines(scenario, "-> Disconnected")
+    assert "pong_timeout" in lost.what
+    assert 41.0 < lost.at <= 41.0 + 30.0
+
+
+def test_a_pong_timeout_longer_than_the_interval_delays_nothing_further() -> None:
+    # An update comes between a ping and its pong, and then nothing ever again.
+    config = SessionConfig(ping_interval=10.0, pong_timeout=14.0)
+    scenario = evolve(
+        quiet(config=config, latency=0.2, troubles=(Trouble(10.75, "A", BlackHole()),)),
+        traffic=(Publish(10.45, ORDERS, 0),),
+    )
+
+    (lost,) = lines(scenario, "-> Disconnected")
+    assert lost.at <= 10.75 + 10.0 + 14.0
+
+
+def test_http_429_waits_a_minute() -> None:
+    scenario = quiet(
+        troubles=(
+            Trouble(1.0, "A", RefuseHandshake(429, retry_after=3)),
+            Trouble(2.0, "A", DropConnections()),
+        ),
+    )
+
+    _, refused = lines(scenario, "-> Disconnected")
+    (_, _, again) = lines(scenario, "-> Connect(")
+    assert again.at - refused.at >= 60.0
+
+
+def test_recovery_is_bounded_by_the_configuration() -> None:
+    default = quiet()
+    patient = quiet(config=SessionConfig(retry_cap=300.0))
+
+    assert recovery_bound(default) < 300.0
+    assert recovery_bound(patient) > recovery_bound(default)
+
+
+def test_what_the_application_calls_for_takes_place() -> None:
+    calls = (
+        Call(1.0, "subscribe", BALANCE),
+        Call(2.0, "unsubscribe", ORDERS),
+        Call(3.0, "close"),
+    )
+    scenario = quiet(topics=(ORDERS,), calls=calls)
+
+    told = [entry.what.split("(")[0] for entry in lines(scenario, "-> ")]
+    assert [what for what in told if "Send" not in what] == [
+        "-> Connect",
+        "-> Connected",
+        "-> Subscribed",
+        "-> Subscribed",
+        "-> Unsubscribed",
+        "-> Closed",
+        "-> Close",
+    ]
+
+
+def first_violation() -> tuple[Scenario, Violation]:
+    for seed in range(1000):
+        try:
+            run(draw(seed))
+        except Violation as violation:
+            return draw(seed), violation
+    pytest.fail("nothing is broken")
+
+
+def test_a_failing_scenario_is_made_smaller() -> None:
+    with gap_is_forgotten():
+        scenario, violation = first_violation()
+        smaller = shrink(scenario, violation.rule)
+        with pytest.raises(Violation) as caught:
+            run(smaller)
+
+    assert caught.value.rule == violation.rule
+    assert len(smaller.clients) == 1
+    assert len(smaller.troubles) <= 2
+    assert smaller.traffic == ()
+
+
+def test_the_command_prints_one_seed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--seed", "3"]) == 0
+
+    printed = capsys.readouterr().out
+    assert "-> Connected(epoch=1)" in printed
+    assert printed.endswith("seed 3: every invariant holds\n")
+
+
+def test_the_command_runs_a_range(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--seeds", "0..249", "--jobs", "1", "--json"]) == 0
+
+    printed = capsys.readouterr()
+    summary = json.loads(printed.out)
+    assert summary["seeds"] == 250
+    assert summary["failures"] == []
+    assert summary["dials"] >= 250
+    assert "250 of 250 seeds" in printed.err
+
+
+def test_the_command_says_how_to_replay_what_is_broken(capsys: pytest.CaptureFixture[str]) -> None:
+    with backoff_starts_anew_at_the_handshake():
+        assert main(["--seeds", "0..19", "--jobs", "1"]) == 1
+        printed = capsys.readouterr().out
+        command = next(line for line in printed.splitlines() if "replay:" in line)
+        seed = command.split()[-1]
+        assert main(["--seed", seed]) == 1
+
+    replayed = capsys.readouterr().out
+    assert "I3 is broken" in replayed
+    assert f"seed {seed}: I3 broken for" in replayed
+    assert SECRET not in replayed
+
+
+@pytest.mark.parametrize("seeds", ["9..3", "x", "1..", ""])
+def test_the_command_refuses_what_is_no_range(
+    seeds: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["--seeds", seeds])
+
+    assert "--seeds" in capsys.readouterr().err
+
+
+def test_it_runs_as_a_module_and_over_several_processes() -> None:
+    command = [sys.executable, "-m", "topone_proto.testing.simulation"]
+    done = subprocess.run(
+        [*command, "--seeds", "0..19", "--jobs", "2", "--json"],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    )
+
+    assert json.loads(done.stdout)["seeds"] == 20

@@ -72,7 +72,8 @@ class SessionConfig:
     """How long closing may take before the socket is simply dropped."""
 
     ping_interval: float | None = field(default=20.0, validator=_optional_seconds)
-    """How often a WebSocket ping is sent; None sends none."""
+    """How often a WebSocket ping is sent; None sends none, and then an account that is idle for
+    ``silence_timeout`` is connected anew, unless the exchange pings in text."""
     pong_timeout: float = field(default=10.0, validator=_seconds)
     """How long after a ping something, the pong or any frame, must have been received."""
     silence_timeout: float | None = field(default=170.0, validator=_optional_seconds)

@@ -1,106 +1,64 @@
-"""Measure and probe the WebSocket client libraries that could carry the exchange's frames.
+"""Probe how the WebSocket client libraries behave that could carry the exchange's frames.
 
-Two questions, answered against a loopback server in a process of its own:
-
-* *speed*: what does one order update cost in each library's bare receive loop?  The server writes
-  frames it encoded beforehand, in 64 KiB blocks, so that the client is the slower side.  Rounds
-  are interleaved (every library once, then every library again) so that a slow moment of the
-  machine falls on all of them.  A bare ``socket.recv`` loop shows how far away the server's limit
-  is.
-* *behaviour*: small probes of what a private, token-carrying stream needs from an asyncio
-  library: fragments, compression, ``Origin``, pings, limits, redirects, proxies, and whether the
-  token that stands in the URL can reach a log line or an exception.
+Small probes, against a loopback server in a process of its own, of what a private, token-carrying
+stream needs from an asyncio library: fragments, compression, ``Origin``, pings, limits, redirects,
+proxies, and whether the token that stands in the URL can reach a log line or an exception. What a
+frame costs in each is measured by ``python -m benchmarks adapters``.
 
 Run from the repository's root::
 
-    python -m benchmarks.websocket_libraries [--frames N] [--rounds N] [--json FILE] [--no-probes]
+    python -m benchmarks.websocket_libraries [--json FILE]
 
-It needs aiohttp, picows, websockets, trio, trio-websocket, trustme and typing-extensions.
+It needs aiohttp, picows, websockets, trustme and typing-extensions.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import base64
 import contextlib
-import gc
-import hashlib
-import importlib.metadata
 import json
 import logging
-import multiprocessing
-import os
-import platform
 import socket
 import ssl
-import statistics
 import struct
-import sys
 import tempfile
 import time
 import traceback
 import zlib
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
-from urllib.parse import parse_qs, urlsplit
 
 import aiohttp
 import picows
 import picows.websockets
-import trio
-import trio_websocket
 import trustme
 import websockets.asyncio.client
 import websockets.exceptions
-import websockets.sync.client
-import websockets.trio.client
 from typing_extensions import override
+
+from benchmarks.loopback import (
+    BLOCK_BYTES,
+    CLOSE,
+    CONTINUATION,
+    PING,
+    PONG,
+    TEXT,
+    TOKEN,
+    LoopbackServer,
+    Request,
+    encode_frame,
+    read_frame,
+    server_ports,
+)
+from benchmarks.machine import versions_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-    from multiprocessing.connection import Connection
 
-DISTRIBUTIONS = (
-    "aiohttp",
-    "picows",
-    "aiofastnet",
-    "websockets",
-    "trio",
-    "trio-websocket",
-    "wsproto",
-)
+DISTRIBUTIONS = ("aiohttp", "picows", "aiofastnet", "websockets")
 
-#: The example of the exchange's page, "Subscribe to Order Updates", without the white space.
-ORDER_FRAME = json.dumps(
-    {
-        "method": "sub_orders",
-        "ts": 1561948335075,
-        "data": {
-            "id": 132991,
-            "market": "ETH/BTC",
-            "type": 1,
-            "side": 2,
-            "status": 2,
-            "price": "0.08132",
-            "amount": "1.389",
-            "left": "0",
-            "dealStock": "1.389",
-            "dealMoney": "0.10953654",
-            "createTime": 1522235513.740678,
-            "updateTime": 1522235513.740684,
-        },
-    },
-    separators=(",", ":"),
-).encode()
-
-#: Stands in for an API token; the probes look for it where it must not be.
-TOKEN = "topapi:do-not-print-me"
-
-CONTINUATION, TEXT, CLOSE, PING, PONG = 0x0, 0x1, 0x8, 0x9, 0xA
-BLOCK_BYTES = 64 * 1024
 PROBE_TIMEOUT = 15.0
 HEARTBEAT = 0.1
 HEARTBEAT_WATCH = 0.6
@@ -109,92 +67,31 @@ HEARTBEAT_WATCH = 0.6
 # ------------------------------------------------------------------------------------ the server
 
 
-def encode_frame(
-    payload: bytes, opcode: int = TEXT, *, fin: bool = True, rsv1: bool = False
-) -> bytes:
-    """One unmasked RFC 6455 frame, as a server sends it."""
-    first = (0x80 if fin else 0) | (0x40 if rsv1 else 0) | opcode
-    if len(payload) < 126:
-        return struct.pack("!BB", first, len(payload)) + payload
-    if len(payload) < 65536:
-        return struct.pack("!BBH", first, 126, len(payload)) + payload
-    return struct.pack("!BBQ", first, 127, len(payload)) + payload
+class ProbeServer(LoopbackServer):
+    """The scenes of the probes, and a proxy."""
 
+    @override
+    async def answer(
+        self, first: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        """A WebSocket handshake, or a proxy's CONNECT or SOCKS5."""
+        if first == b"\x05":
+            await self.socks5(reader, writer)
+        else:
+            await super().answer(first, reader, writer)
 
-async def read_frame(reader: asyncio.StreamReader) -> tuple[int, bytes]:
-    """Read one masked frame of a client: its opcode and its payload."""
-    first, second = await reader.readexactly(2)
-    length = second & 0x7F
-    if length == 126:
-        (length,) = struct.unpack("!H", await reader.readexactly(2))
-    elif length == 127:
-        (length,) = struct.unpack("!Q", await reader.readexactly(8))
-    mask = await reader.readexactly(4)
-    payload = await reader.readexactly(length)
-    return first & 0x0F, bytes(byte ^ mask[i % 4] for i, byte in enumerate(payload))
-
-
-@dataclass
-class Request:
-    """The client's half of the opening handshake."""
-
-    method: str
-    target: str
-    headers: list[tuple[str, str]]
-
-    def header(self, name: str) -> str:
-        """Value of a header, or an empty string."""
-        return next((v for k, v in self.headers if k.lower() == name.lower()), "")
-
-    def accept(self, *extra: str) -> bytes:
-        """The 101 response to this request."""
-        key = self.header("Sec-WebSocket-Key") + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
-        digest = hashlib.sha1(key.encode(), usedforsecurity=False).digest()
-        lines = [
-            "HTTP/1.1 101 Switching Protocols",
-            "Upgrade: websocket",
-            "Connection: Upgrade",
-            f"Sec-WebSocket-Accept: {base64.b64encode(digest).decode()}",
-            *extra,
-        ]
-        return ("\r\n".join(lines) + "\r\n\r\n").encode()
-
-
-class LoopbackServer:
-    """Plays the scene that the path of the request names (see the ``scene_…`` methods)."""
-
-    def __init__(self) -> None:
-        self.hits: Counter[str] = Counter()
-
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Handle one TCP connection: a WebSocket handshake, or a proxy's CONNECT or SOCKS5."""
-        try:
-            first = await reader.readexactly(1)
-            if first == b"\x05":
-                await self.socks5(reader, writer)
-                return
-            head = (first + await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
-            request_line, *lines = head.split("\r\n")
-            method, target, _ = request_line.split(" ", 2)
-            headers = [(k, v.strip()) for k, _, v in (ln.partition(":") for ln in lines if ln)]
-            request = Request(method, target, headers)
-            if method == "CONNECT":
-                self.hits["http"] += 1
-                host, _, port = target.rpartition(":")
-                await self.tunnel(
-                    host, int(port), reader, writer, b"HTTP/1.1 200 Connection established\r\n\r\n"
-                )
-                return
-            url = urlsplit(target)
-            name = url.path.strip("/").replace("-", "_")
-            self.hits[name] += 1
-            scene = getattr(self, f"scene_{name}")
-            await scene(request, reader, writer, {k: v[0] for k, v in parse_qs(url.query).items()})
-            await writer.drain()
-        except (OSError, asyncio.IncompleteReadError, ssl.SSLError):
-            pass  # clients are free to leave in the middle of a scene
-        finally:
-            writer.close()
+    @override
+    async def play(
+        self, request: Request, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        """CONNECT is a scene of its own."""
+        if request.method != "CONNECT":
+            await super().play(request, reader, writer)
+            return
+        self.hits["http"] += 1
+        host, _, port = request.target.rpartition(":")
+        established = b"HTTP/1.1 200 Connection established\r\n\r\n"
+        await self.tunnel(host, int(port), reader, writer, established)
 
     async def tunnel(
         self,
@@ -231,51 +128,6 @@ class LoopbackServer:
             host = (await reader.readexactly(length)).decode()
         (port,) = struct.unpack("!H", await reader.readexactly(2))
         await self.tunnel(host, port, reader, writer, b"\x05\x00\x00\x01" + bytes(6))
-
-    @staticmethod
-    async def finish(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Close the WebSocket, wait for the client's answer; TCP is the server's to close."""
-        writer.write(encode_frame(struct.pack("!H", 1000), CLOSE))
-        await writer.drain()
-        while (await read_frame(reader))[0] != CLOSE:
-            pass
-
-    async def scene_flood(
-        self,
-        request: Request,
-        reader: asyncio.StreamReader,
-        writer: asyncio.StreamWriter,
-        query: dict[str, str],
-    ) -> None:
-        """Wait for the client's first message, then send ``n`` order updates at full speed."""
-        frame, count = encode_frame(ORDER_FRAME), int(query["n"])
-        per_block = BLOCK_BYTES // len(frame)
-        block = frame * per_block
-        writer.write(request.accept())
-        await read_frame(reader)
-        for _ in range(count // per_block):
-            writer.write(block)
-            await writer.drain()
-        writer.write(frame * (count % per_block))
-        await self.finish(reader, writer)
-
-    async def scene_raw(
-        self,
-        request: Request,
-        reader: asyncio.StreamReader,
-        writer: asyncio.StreamWriter,
-        query: dict[str, str],
-    ) -> None:
-        """``flood`` without waiting, for a client that is only a socket."""
-        del reader
-        frame, count = encode_frame(ORDER_FRAME), int(query["n"])
-        per_block = BLOCK_BYTES // len(frame)
-        block = frame * per_block
-        writer.write(request.accept())
-        for _ in range(count // per_block):
-            writer.write(block)
-            await writer.drain()
-        writer.write(frame * (count % per_block))
 
     async def scene_headers(
         self,
@@ -408,24 +260,6 @@ class LoopbackServer:
         """Close the TCP connection instead of answering the handshake."""
 
 
-async def run_server(pipe: Connection, certificate: str) -> None:
-    """Listen on two loopback ports, plain and TLS, and tell the parent their numbers."""
-    loopback = LoopbackServer()
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(certificate)
-    ports = []
-    for tls in (None, context):
-        server = await asyncio.start_server(loopback.serve, "127.0.0.1", 0, ssl=tls)
-        ports.append(server.sockets[0].getsockname()[1])
-    pipe.send(ports)
-    await asyncio.to_thread(pipe.poll, None)  # the parent closes its end when it is done
-
-
-def server_process(pipe: Connection, certificate: str) -> None:
-    """Entry point of the server's process."""
-    asyncio.run(run_server(pipe, certificate))
-
-
 @dataclass(frozen=True)
 class Address:
     """Where the loopback server listens."""
@@ -433,6 +267,7 @@ class Address:
     plain: int
     tls: int
     trust: ssl.SSLContext
+
 
     def url(self, scene: str, *, tls: bool = False, **query: object) -> str:
         """URL of a scene; the made-up token is always part of it."""
@@ -447,281 +282,13 @@ def loopback_server() -> Iterator[Address]:
     authority = trustme.CA()
     trust = ssl.create_default_context()
     authority.configure_trust(trust)
-    spawn = multiprocessing.get_context("spawn")
-    ours, theirs = spawn.Pipe()
     with tempfile.TemporaryDirectory() as folder:
         certificate = Path(folder) / "server.pem"
         authority.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(
             str(certificate)
         )
-        process = spawn.Process(target=server_process, args=(theirs, str(certificate)), daemon=True)
-        process.start()
-        theirs.close()
-        plain, tls = ours.recv()
-    try:
-        yield Address(plain, tls, trust)
-    finally:
-        ours.close()
-        process.terminate()
-        process.join()
-
-
-# ----------------------------------------------------------------------------------------- speed
-
-
-@dataclass(frozen=True)
-class Sample:
-    """What ``n`` frames cost: seconds on the wall, and of this process's processor time."""
-
-    wall: float
-    cpu: float
-
-
-class Stopwatch:
-    """Started when the server is told to go, stopped at the last frame."""
-
-    def __init__(self) -> None:
-        self._wall = time.perf_counter()
-        self._cpu = time.process_time()
-
-    def stop(self) -> Sample:
-        """Both readings."""
-        return Sample(time.perf_counter() - self._wall, time.process_time() - self._cpu)
-
-
-def receive_raw(url: str, frames: int) -> Sample:
-    """No WebSocket at all: the pace of the server and the kernel."""
-    parts = urlsplit(url)
-    assert parts.hostname is not None
-    with socket.create_connection((parts.hostname, parts.port)) as sock:
-        watch = Stopwatch()
-        sock.sendall(f"GET /raw?{parts.query} HTTP/1.1\r\nSec-WebSocket-Key: AAAA\r\n\r\n".encode())
-        expected = frames * len(encode_frame(ORDER_FRAME))
-        received = 0
-        while received < expected:
-            received += len(sock.recv(BLOCK_BYTES))
-        return watch.stop()
-
-
-async def aiohttp_receive(url: str, frames: int, *, decode_text: bool) -> Sample:
-    """``ClientWebSocketResponse.receive`` in a loop."""
-    async with (
-        aiohttp.ClientSession() as session,
-        session.ws_connect(url, autoping=False, decode_text=decode_text) as ws,
-    ):
-        watch = Stopwatch()
-        await ws.send_str("go")
-        for _ in range(frames):
-            message = await ws.receive()
-            assert message.data
-        return watch.stop()
-
-
-def receive_aiohttp(url: str, frames: int) -> Sample:
-    """aiohttp, messages as ``str``."""
-    return asyncio.run(aiohttp_receive(url, frames, decode_text=True))
-
-
-def receive_aiohttp_bytes(url: str, frames: int) -> Sample:
-    """aiohttp, text messages left as ``bytes``, which a JSON engine takes as well."""
-    return asyncio.run(aiohttp_receive(url, frames, decode_text=False))
-
-
-class CountingListener(picows.WSListener):
-    """A picows callback that takes every payload and counts."""
-
-    def __init__(self, frames: int) -> None:
-        self.left = frames
-        self.done = asyncio.Event()
-
-    @override
-    def on_ws_frame(self, transport: picows.WSTransport, frame: picows.WSFrame) -> None:
-        """Called by picows for every frame."""
-        del transport
-        if frame.msg_type is picows.WSMsgType.TEXT:
-            assert frame.get_payload_as_utf8_text()
-            self.left -= 1
-            if not self.left:
-                self.done.set()
-
-
-def receive_picows(url: str, frames: int) -> Sample:
-    """picows, payload taken as ``str`` inside its callback."""
-
-    async def main() -> Sample:
-        listener = CountingListener(frames)
-        transport, _ = await picows.ws_connect(lambda: listener, url)
-        watch = Stopwatch()
-        transport.send(picows.WSMsgType.TEXT, b"go")
-        await listener.done.wait()
-        sample = watch.stop()
-        transport.disconnect()
-        await transport.wait_disconnected()
-        return sample
-
-    return asyncio.run(main())
-
-
-class QueueingListener(picows.WSListener):
-    """A picows callback that hands payloads to a task through a queue, as an iterator must."""
-
-    def __init__(self) -> None:
-        self.queue: asyncio.Queue[str] = asyncio.Queue()
-
-    @override
-    def on_ws_frame(self, transport: picows.WSTransport, frame: picows.WSFrame) -> None:
-        """Called by picows for every frame."""
-        del transport
-        if frame.msg_type is picows.WSMsgType.TEXT:
-            self.queue.put_nowait(frame.get_payload_as_utf8_text())
-
-
-def receive_picows_queue(url: str, frames: int) -> Sample:
-    """picows, payloads passed on through an (unbounded) ``asyncio.Queue``."""
-
-    async def main() -> Sample:
-        listener = QueueingListener()
-        transport, _ = await picows.ws_connect(lambda: listener, url)
-        watch = Stopwatch()
-        transport.send(picows.WSMsgType.TEXT, b"go")
-        for _ in range(frames):
-            assert await listener.queue.get()
-        sample = watch.stop()
-        transport.disconnect()
-        await transport.wait_disconnected()
-        return sample
-
-    return asyncio.run(main())
-
-
-def receive_picows_websockets(url: str, frames: int) -> Sample:
-    """Use picows's own layer with the interface of websockets."""
-
-    async def main() -> Sample:
-        async with picows.websockets.connect(
-            url, compression=None, ping_interval=None, proxy=None
-        ) as ws:
-            watch = Stopwatch()
-            await ws.send("go")
-            for _ in range(frames):
-                assert await ws.recv()
-            return watch.stop()
-
-    return asyncio.run(main())
-
-
-def receive_websockets_asyncio(url: str, frames: int) -> Sample:
-    """websockets, asyncio client."""
-
-    async def main() -> Sample:
-        async with websockets.asyncio.client.connect(
-            url, compression=None, ping_interval=None, proxy=None
-        ) as ws:
-            watch = Stopwatch()
-            await ws.send("go")
-            for _ in range(frames):
-                assert await ws.recv()
-            return watch.stop()
-
-    return asyncio.run(main())
-
-
-def receive_websockets_sync(url: str, frames: int) -> Sample:
-    """websockets, threads client."""
-    with websockets.sync.client.connect(
-        url, compression=None, ping_interval=None, proxy=None
-    ) as ws:
-        watch = Stopwatch()
-        ws.send("go")
-        for _ in range(frames):
-            assert ws.recv()
-        return watch.stop()
-
-
-def receive_websockets_trio(url: str, frames: int) -> Sample:
-    """websockets, trio client."""
-
-    async def main() -> Sample:
-        async with websockets.trio.client.connect(
-            url, compression=None, ping_interval=None, proxy=None
-        ) as ws:
-            watch = Stopwatch()
-            await ws.send("go")
-            for _ in range(frames):
-                assert await ws.recv()
-            return watch.stop()
-
-    return trio.run(main)
-
-
-async def trio_websocket_receive(url: str, frames: int, buffer_size: int) -> Sample:
-    """``WebSocketConnection.get_message`` in a loop."""
-    async with trio_websocket.open_websocket_url(url, receive_buffer_size=buffer_size) as ws:
-        watch = Stopwatch()
-        await ws.send_message("go")
-        for _ in range(frames):
-            assert await ws.get_message()
-        return watch.stop()
-
-
-def receive_trio_websocket(url: str, frames: int) -> Sample:
-    """trio-websocket with its default receive buffer of 4 KiB."""
-    return trio.run(trio_websocket_receive, url, frames, 4096)
-
-
-def receive_trio_websocket_64k(url: str, frames: int) -> Sample:
-    """trio-websocket with a receive buffer of 64 KiB."""
-    return trio.run(trio_websocket_receive, url, frames, 65536)
-
-
-RECEIVERS: dict[str, Callable[[str, int], Sample]] = {
-    "bare socket (no parsing)": receive_raw,
-    "picows, callback": receive_picows,
-    "picows, callback + queue": receive_picows_queue,
-    "picows.websockets": receive_picows_websockets,
-    "aiohttp, bytes": receive_aiohttp_bytes,
-    "aiohttp, str": receive_aiohttp,
-    "websockets, asyncio": receive_websockets_asyncio,
-    "websockets, threads": receive_websockets_sync,
-    "websockets, trio": receive_websockets_trio,
-    "trio-websocket, 64 KiB": receive_trio_websocket_64k,
-    "trio-websocket": receive_trio_websocket,
-}
-BASELINE = "bare socket (no parsing)"
-
-
-def measure(address: Address, frames: int, rounds: int) -> dict[str, list[Sample]]:
-    """Every library once a round, after one short round to warm up."""
-    samples: dict[str, list[Sample]] = {name: [] for name in RECEIVERS}
-    for number in range(rounds + 1):
-        count = frames if number else min(frames, 2000)
-        for name, receive in RECEIVERS.items():
-            gc.collect()
-            sample = receive(address.url("flood", n=count), count)
-            if number:
-                samples[name].append(sample)
-    return samples
-
-
-def summarise(samples: dict[str, list[Sample]], frames: int) -> list[dict[str, Any]]:
-    """Microseconds per frame, and the ratio to the fastest library."""
-    rows: list[dict[str, Any]] = []
-    for name, runs in samples.items():
-        wall = [run.wall / frames * 1e6 for run in runs]
-        cpu = [run.cpu / frames * 1e6 for run in runs]
-        rows.append(
-            {
-                "library": name,
-                "median_us": statistics.median(wall),
-                "min_us": min(wall),
-                "max_us": max(wall),
-                "cpu_us": statistics.median(cpu),
-            }
-        )
-    fastest = min(row["median_us"] for row in rows if row["library"] != BASELINE)
-    for row in rows:
-        row["ratio"] = row["median_us"] / fastest
-    return rows
+        with server_ports(ProbeServer, str(certificate)) as (plain, tls):
+            yield Address(plain, tls, trust)
 
 
 # ------------------------------------------------------------------------------------- behaviour
@@ -1252,26 +819,9 @@ async def run_probes(address: Address) -> dict[str, dict[str, str]]:
 # --------------------------------------------------------------------------------------- printing
 
 
-def environment() -> dict[str, str]:
-    """What the numbers depend on."""
-    return {
-        "python": platform.python_version(),
-        "machine": f"{os.cpu_count()} cores, {platform.machine()}",
-        "frame": f"{len(ORDER_FRAME)} bytes",
-        **{name: importlib.metadata.version(name) for name in DISTRIBUTIONS},
-    }
-
-
-def show(rows: list[dict[str, Any]], probes: dict[str, dict[str, str]]) -> Iterator[str]:
+def show(probes: dict[str, dict[str, str]]) -> Iterator[str]:
     """The report, line by line."""
-    yield ", ".join(f"{name} {value}" for name, value in environment().items())
-    yield ""
-    yield f"{'us per frame':28}{'median':>9}{'min':>9}{'max':>9}{'cpu':>9}{'ratio':>8}"
-    for row in rows:
-        yield (
-            f"{row['library']:28}{row['median_us']:9.2f}{row['min_us']:9.2f}"
-            f"{row['max_us']:9.2f}{row['cpu_us']:9.2f}{row['ratio']:8.1f}"
-        )
+    yield ", ".join(f"{name} {value}" for name, value in versions_of(DISTRIBUTIONS).items())
     for title, cells in probes.items():
         yield ""
         yield title
@@ -1279,25 +829,20 @@ def show(rows: list[dict[str, Any]], probes: dict[str, dict[str, str]]) -> Itera
             yield f"    {name:20}{cell}"
 
 
-def main() -> int:
-    """Parse the arguments, measure, probe, print."""
+def main() -> None:
+    """Parse the arguments, probe, print."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--frames", type=int, default=100_000, help="frames per run")
-    parser.add_argument("--rounds", type=int, default=7, help="interleaved rounds")
     parser.add_argument("--json", type=Path, help="also write the results to this file")
-    parser.add_argument("--no-probes", action="store_true", help="measure the speed only")
     arguments = parser.parse_args()
     logging.getLogger().addHandler(logging.NullHandler())  # the probes provoke errors
     with loopback_server() as address:
-        rows = summarise(measure(address, arguments.frames, arguments.rounds), arguments.frames)
-        probes = {} if arguments.no_probes else asyncio.run(run_probes(address))
-    for line in show(rows, probes):
+        probes = asyncio.run(run_probes(address))
+    for line in show(probes):
         print(line)
     if arguments.json:
-        result = {"environment": environment(), "speed": rows, "probes": probes}
+        result = {"versions": versions_of(DISTRIBUTIONS), "probes": probes}
         arguments.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -364,8 +364,6 @@ class Connection:
         return (ping,)
 
     def _request(self, topic: Topic, by: SubscriptionInput, method: str, now: float) -> Step:
-        if not self._started:
-            self._start(now)
         if self._failure is not None:
             raise LocalProtocolError(
                 state="the connection is given up", input=method, remedy="open another connection"
@@ -383,6 +381,9 @@ class Connection:
                 input=method,
                 remedy="wait for some of them, or raise SessionConfig.max_pending",
             )
+        # Only now: an input that is refused leaves nothing behind, not even the start of the clock.
+        if not self._started:
+            self._start(now)
         self._subscriptions[topic.name] = entry
         entry.move(by)
         if by is _Input.SUBSCRIBE:

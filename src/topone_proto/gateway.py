@@ -9,7 +9,7 @@ What the exchange leaves open is decided here as follows; the settings are in ``
 
 - a handshake is judged in this order: path (404), ``Origin`` (403), token (401);
 - a subscription is active from the moment its request is read, so an update may precede a delayed
-acknowledgement;
+  acknowledgement;
 - subscribing twice, or unsubscribing from what is not subscribed to, is harmless and acknowledged;
 - a request that cannot be read is answered with a code other than 0, never with silence or a close;
 - only a pong, in any of its forms, answers a ping; other traffic does not.

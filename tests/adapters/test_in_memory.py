@@ -105,7 +105,7 @@ class Peer:
 
     @staticmethod
     def checked(frame: str | None) -> str:
-        if frame is END:
+        if frame is None:
             raise ConnectionEnded
         return frame
 

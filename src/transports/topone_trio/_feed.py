@@ -5,10 +5,9 @@ No protocol here.
 
 import random
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
-from typing import Self
 
 import trio
 
@@ -68,8 +67,28 @@ def open_feed(
         insecure=insecure,
         jitter=random.random,
     )
-    feed = Feed(core, open_websocket or partial(_open_websocket, ssl_context=ssl_context))
-    return feed._running()  # noqa: SLF001 - made right here
+    return _running(core, open_websocket or partial(_open_websocket, ssl_context=ssl_context))
+
+
+@asynccontextmanager
+async def _running(
+    core: FeedCore[AsyncTokenSource], open_websocket: OpenAsyncWebSocket
+) -> AsyncGenerator["Feed", None]:
+    error: BaseException | None = None
+    async with trio.open_nursery() as nursery:
+        feed = Feed(core, open_websocket, nursery)
+        try:
+            yield feed
+        except BaseException as raised:  # noqa: BLE001 - raised below, in no ExceptionGroup
+            error = raised
+        # A cancellation meanwhile reaches the tasks, and drops the connection at once.
+        with trio.CancelScope(shield=True):
+            await feed.close()
+    if error is not None:
+        try:
+            raise error
+        finally:
+            del error  # no cycle of the exception and this frame
 
 
 class _Bell:
@@ -88,36 +107,23 @@ class Feed(AsyncFeed):
     """An open feed: iterate over it for events. Made by ``open_feed``."""
 
     def __init__(
-        self, core: FeedCore[AsyncTokenSource], open_websocket: OpenAsyncWebSocket
+        self,
+        core: FeedCore[AsyncTokenSource],
+        open_websocket: OpenAsyncWebSocket,
+        nursery: trio.Nursery,
     ) -> None:
         super().__init__(core, open_websocket, make_bell=_Bell, clock=trio.current_time)
+        # What a Close cancels: a token call or a dial, later a conversation.
         self._scope = trio.CancelScope()
         self._deadline_moved = _Bell()
         self._finished = trio.Event()
+        self._take(self._session.start(self._now()))
+        nursery.start_soon(self._run)
 
     async def __anext__(self) -> Event:
         """The next event. A cancellation is noticed with every one of them."""
         await trio.lowlevel.checkpoint_if_cancelled()
         return await super().__anext__()
-
-    @asynccontextmanager
-    async def _running(self) -> AsyncIterator[Self]:
-        error: BaseException | None = None
-        self._take(self._session.start(self._now()))
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._run)
-            try:
-                yield self
-            except BaseException as raised:  # noqa: BLE001 - raised below, in no ExceptionGroup
-                error = raised
-            # A cancellation meanwhile reaches the tasks, and drops the connection at once.
-            with trio.CancelScope(shield=True):
-                await self.close()
-        if error is not None:
-            try:
-                raise error
-            finally:
-                del error  # no cycle of the exception and this frame
 
     async def _run(self) -> None:
         try:

@@ -2,7 +2,7 @@
 is here."""
 
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import trio
@@ -105,9 +105,9 @@ class _Background:
     ``ExceptionGroup`` nor into the application's nursery.
     """
 
-    def __init__(self, nursery: trio.Nursery, handshake: trio.CancelScope) -> None:
+    def __init__(self, nursery: trio.Nursery) -> None:
         self._nursery = nursery
-        self._handshake = handshake
+        self.handshake = trio.CancelScope()
         self.error: Exception | None = None
 
     def start_soon(self, function: Callable[..., Awaitable[object]], *args: object) -> None:
@@ -122,7 +122,7 @@ class _Background:
             self.error = error
         # In the handshake nobody else would notice; later, reading ends because this task has
         # closed its channel.
-        self._handshake.cancel()
+        self.handshake.cancel()
 
 
 @asynccontextmanager
@@ -131,15 +131,16 @@ async def open_websocket(
     on_pong: Callable[[bytes], object],
     *,
     ssl_context: ssl.SSLContext | None = None,
-) -> AsyncIterator[AsyncWebSocket]:
+) -> AsyncGenerator[AsyncWebSocket, None]:
     """Dial with trio-websocket. It sends no pings of its own, follows no redirect and adds no
     ``Origin``."""
     stream = await _dial_stream(connect, ssl_context)
     connection: WebSocketConnection | None = None
+    error: Exception | None = None
     try:
         async with trio.open_nursery() as nursery:
-            with trio.CancelScope() as handshake:
-                background = _Background(nursery, handshake)
+            background = _Background(nursery)
+            with background.handshake:
                 connection = await wrap_client_stream(
                     background,  # type: ignore[arg-type]  # all that it is asked for is start_soon
                     stream,  # type: ignore[arg-type]  # any trio stream will do: see its documentation
@@ -151,11 +152,12 @@ async def open_websocket(
                 )
             if connection is not None:
                 yield _TrioWebSocket(connection, nursery, on_pong)
+            error = background.error
             nursery.cancel_scope.cancel()
     finally:
         await trio.aclose_forcefully(stream)
     if connection is None:
-        raise ConnectionFailed(_failure_of(background.error))
+        raise ConnectionFailed(_failure_of(error))
 
 
 def _failure_of(error: Exception | None) -> Failure:

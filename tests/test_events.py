@@ -11,7 +11,6 @@ from attrs import evolve
 from hypothesis import Phase, find, given, settings
 from hypothesis import strategies as st
 
-from strategies import events, responses
 from topone_proto.errors import (
     ConfigurationError,
     ConnectionEnded,
@@ -34,6 +33,7 @@ from topone_proto.failures import Failure, FailureKind
 from topone_proto.messages import BalanceUpdate, OrderUpdate, Request, Response
 from topone_proto.models import Balance, Order, OrderStatus, OrderType, Side
 from topone_proto.plain import from_plain, to_plain
+from topone_proto.testing.strategies import events, responses
 from topone_proto.topics import BALANCE, ORDERS
 
 REJECTED = SubscriptionRejected(

@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from strategies import failures
 from topone_proto.failures import (
     Failure,
     FailureKind,
     failure_from_exception,
     failure_from_response,
 )
+from topone_proto.testing.strategies import failures
 
 SECRET = "topapi:0123456789abcdef"  # what no failure may show
 URL = f"wss://gateway.topone.run/ws/user/?token={SECRET}"

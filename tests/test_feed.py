@@ -24,6 +24,7 @@ from topone_proto import (
     SubscriptionRejected,
     Ticket,
     Token,
+    TooManyEvents,
     Topic,
 )
 
@@ -196,7 +197,7 @@ def test_reading_goes_on_while_a_ticket_waits_but_not_without_end() -> None:
         rig.receive(order())
     rig.receive(order())
     assert rig.core.must_pause
-    with pytest.raises(LocalProtocolError, match="more events wait"):
+    with pytest.raises(TooManyEvents, match="8 events wait"):
         ticket.result()
 
 

@@ -12,8 +12,8 @@ from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 
-from strategies import balances, decimals, unknown_members, wire_enums
 from topone_proto.models import Balance, Order, OrderStatus, OrderType, Side
+from topone_proto.testing.strategies import balances, decimals, unknown_members, wire_enums
 
 ENUMS = [Side, OrderType, OrderStatus]
 

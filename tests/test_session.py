@@ -14,6 +14,7 @@ from topone_proto import (
     ORDERS,
     Close,
     Closed,
+    ConfigurationError,
     Connect,
     Connected,
     Disconnected,
@@ -240,7 +241,7 @@ def test_a_refused_resubscription_still_names_the_gap_and_is_not_repeated() -> N
     driver.receive(ack(request, code=5, msg="no", ts=4000))
     assert driver.news() == [
         SubscriptionRejected(topic=ORDERS, method="sub_orders", code=5, msg="no", ts=4000, epoch=2),
-        Gap(ORDERS, 1000, 4000, 2),
+        Gap(ORDERS, 1000, None, 2),
     ]
     assert driver.session.desired == ()
     driver.lose()
@@ -587,6 +588,31 @@ def test_a_server_that_repeats_the_token_does_not_get_it_into_an_event() -> None
     assert len(driver.events) == 8
     assert TOKEN not in repr(driver.events)
     assert TOKEN not in repr(driver.step)
+
+
+@pytest.mark.parametrize("shift", range(-30, 31, 3))
+@pytest.mark.parametrize("repeated", [1, 5])
+def test_a_token_at_the_cut_is_redacted_before_it_is_cut(shift: int, repeated: int) -> None:
+    driver = started(config=SessionConfig(max_kept=100))
+    [request] = requests(driver.connect())
+    padding = "x" * (100 + shift - len(TOKEN) * (repeated - 1))
+    driver.receive(padding + TOKEN * repeated + "y" * 200)
+    driver.receive(ack({"id": "77", "method": "x"}, msg=padding + TOKEN * repeated))
+    driver.receive(ack(request, code=1, msg=padding + TOKEN * repeated))
+    driver.receive(padding + TOKEN.replace("/", "\\/") * repeated)
+    events = driver.news()
+    assert len(events) == 5
+    for event in events:
+        assert TOKEN[:4] not in repr(event)
+        assert len(repr(event)) < 600
+
+
+@pytest.mark.parametrize("topics", [["orders"], "orders", [None]])
+def test_what_is_no_topic_is_refused_at_once(topics: list[Topic]) -> None:
+    with pytest.raises(ConfigurationError, match="topics"):
+        Driver(topics)
+    with pytest.raises(ConfigurationError, match="topics"):
+        connected().session.subscribe(topics[0], 0.0)
 
 
 # The end.

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from strategies import topics
 from topone_proto.errors import ConfigurationError
+from topone_proto.testing.strategies import topics
 from topone_proto.topics import BALANCE, ORDERS, Topic
 
 

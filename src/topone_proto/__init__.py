@@ -8,6 +8,21 @@ it with real ones.
 Only names are gathered here; what they are is said where they are made.
 """
 
+from topone_proto.account import (
+    Account,
+    AggregatedFill,
+    BalanceChanged,
+    BalancesQuery,
+    Change,
+    Knowledge,
+    KnowledgeChanged,
+    MovedBackwards,
+    OrderChanged,
+    OrdersQuery,
+    Query,
+    Reading,
+    Resynced,
+)
 from topone_proto.actions import Action, Close, Connect, FetchToken, SendPing, SendText
 from topone_proto.async_feed import (
     AsyncFeed,
@@ -15,6 +30,14 @@ from topone_proto.async_feed import (
     AsyncWebSocket,
     Bell,
     OpenAsyncWebSocket,
+)
+from topone_proto.capture import (
+    Capture,
+    CaptureError,
+    CaptureLine,
+    RecordedSession,
+    open_capture,
+    replay,
 )
 from topone_proto.codec import decode, encode
 from topone_proto.config import DeliveryPolicy, SessionConfig
@@ -28,6 +51,7 @@ from topone_proto.errors import (
     FeedClosed,
     FeedFailed,
     LocalProtocolError,
+    TooManyEvents,
     TopOneError,
 )
 from topone_proto.events import (
@@ -73,13 +97,21 @@ __all__ = [
     "BALANCE",
     "DEFAULT_URL",
     "ORDERS",
+    "Account",
     "Action",
+    "AggregatedFill",
     "AsyncFeed",
     "AsyncTokenSource",
     "AsyncWebSocket",
     "Balance",
+    "BalanceChanged",
     "BalanceUpdate",
+    "BalancesQuery",
     "Bell",
+    "Capture",
+    "CaptureError",
+    "CaptureLine",
+    "Change",
     "Close",
     "Closed",
     "ConfigurationError",
@@ -101,18 +133,27 @@ __all__ = [
     "FeedFailed",
     "FetchToken",
     "Gap",
+    "Knowledge",
+    "KnowledgeChanged",
     "LocalProtocolError",
     "Malformed",
     "Message",
+    "MovedBackwards",
     "OpenAsyncWebSocket",
     "Order",
+    "OrderChanged",
     "OrderStatus",
     "OrderType",
     "OrderUpdate",
+    "OrdersQuery",
     "Ping",
+    "Query",
+    "Reading",
+    "RecordedSession",
     "Request",
     "RequestTimedOut",
     "Response",
+    "Resynced",
     "SendPing",
     "SendText",
     "Session",
@@ -125,6 +166,7 @@ __all__ = [
     "SubscriptionState",
     "Ticket",
     "Token",
+    "TooManyEvents",
     "TopOneError",
     "Topic",
     "UnexpectedResponse",
@@ -137,4 +179,6 @@ __all__ = [
     "encode",
     "failure_from_exception",
     "failure_from_response",
+    "open_capture",
+    "replay",
 ]

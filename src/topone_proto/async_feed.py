@@ -15,8 +15,8 @@ from itertools import count
 from typing import Final, Protocol, Self
 
 from topone_proto.actions import Close, Connect, FetchToken, SendPing, SendText
-from topone_proto.endpoint import Token
-from topone_proto.errors import ConnectionEnded
+from topone_proto.endpoint import Token, wrapped
+from topone_proto.errors import ConnectionEnded, ConnectionFailed
 from topone_proto.events import Event
 from topone_proto.failures import failure_from_exception
 from topone_proto.feed import FeedCore, Ticket
@@ -58,8 +58,9 @@ OpenAsyncWebSocket = Callable[
     [Connect, Callable[[bytes], object]], AbstractAsyncContextManager[AsyncWebSocket]
 ]
 """``open_websocket(connect, on_pong)``: an async context manager that dials as ``connect`` says and
-drops the connection at once on leaving. A dial that fails raises ``ConnectionFailed``, or any
-exception that ``failure_from_exception`` can tell from others."""
+drops the connection at once on leaving. A dial that fails raises ``ConnectionFailed`` or an
+``OSError``; ``failure_from_exception`` and ``failure_from_response`` help to make the former. Any
+other exception is taken for a fault of the program, and ends the feed with it."""
 
 
 class Bell(Protocol):
@@ -132,8 +133,8 @@ class AsyncFeed(ABC):
             RequestTimedOut: no acknowledgement in time; the feed connects again and asks again.
             FeedClosed: the feed is closed, or was before the acknowledgement.
             FeedFailed: the feed ended by itself.
-            LocalProtocolError: another call wanted the opposite first, or too many events wait to
-                be taken.
+            LocalProtocolError: another call wanted the opposite first.
+            TooManyEvents: the answer is behind more events than the feed may hold; it stands.
         """
         await self._settled(*self._core.subscribe(topic, self._now()))
 
@@ -145,8 +146,8 @@ class AsyncFeed(ABC):
             RequestTimedOut: no acknowledgement in time; the feed connects again, without the topic.
             FeedClosed: the feed is closed, or was before the acknowledgement.
             FeedFailed: the feed ended by itself.
-            LocalProtocolError: another call wanted the opposite first, or too many events wait to
-                be taken.
+            LocalProtocolError: another call wanted the opposite first.
+            TooManyEvents: the answer is behind more events than the feed may hold; it stands.
         """
         await self._settled(*self._core.unsubscribe(topic, self._now()))
 
@@ -242,8 +243,7 @@ class AsyncFeed(ABC):
             self._take(self._session.connection_lost(end.code, end.reason, self._now()))
 
     async def _write(self, websocket: AsyncWebSocket) -> None:
-        # The reader finds the end of the connection as well, and reports it.
-        with suppress(ConnectionEnded):
+        try:
             while True:
                 while self._outbox:
                     match self._outbox.popleft():
@@ -252,12 +252,20 @@ class AsyncFeed(ABC):
                         case SendPing(payload=payload):
                             await websocket.send_ping(payload)
                 await self._mail_came.wait()
+        except ConnectionEnded as end:
+            # The reader finds the same behind what was received before, and reports it. If it has
+            # paused it would not for a while, and what it has not read is lost.
+            if self._is_paused:
+                self._take(self._session.connection_lost(end.code, end.reason, self._now()))
+                self._drop()
 
     # The rest is nobody else's business.
 
     async def _settled(self, ticket: Ticket, step: Step) -> None:
         try:
             self._take(step)
+            if ticket.is_settled:
+                await self._breathe()
             # A ticket makes a reader that has paused read on.
             self._room_came.ring()
             while not ticket.is_settled:
@@ -270,9 +278,9 @@ class AsyncFeed(ABC):
     async def _fetch_token(self) -> None:
         assert self._core.token_source is not None
         try:
-            supplied = self._core.token_source()
+            supplied = wrapped(self._core.token_source())
             if isawaitable(supplied):
-                supplied = await supplied
+                supplied = wrapped(await supplied)
         except Exception as error:  # noqa: BLE001 - whatever the application's callable raises
             step = self._session.token_failed(type(error).__name__, self._now())
         else:
@@ -293,7 +301,7 @@ class AsyncFeed(ABC):
                         await self._within(
                             closing.timeout, websocket.close(closing.code, closing.reason)
                         )
-        except Exception as error:
+        except (ConnectionFailed, OSError) as error:
             if is_open:
                 raise
             failure = failure_from_exception(error)

@@ -29,6 +29,11 @@ def _refuse(setting: str, problem: str, remedy: str) -> Never:
     raise ConfigurationError(setting=f"SessionConfig.{setting}", problem=problem, remedy=remedy)
 
 
+def _text(_: object, attribute: "Attribute[Any]", text: object) -> None:
+    if not isinstance(text, str):
+        _refuse(attribute.name, f"{text!r:.80} is no text", "use a language such as zh-CN")
+
+
 def _seconds(_: object, attribute: "Attribute[Any]", seconds: object) -> None:
     if not (isinstance(seconds, int | float) and isfinite(seconds) and seconds > 0):
         _refuse(attribute.name, f"{seconds!r} is no time to wait", "use seconds greater than zero")
@@ -59,7 +64,7 @@ class SessionConfig:
             not exist.
     """
 
-    lang: str = "zh-CN"
+    lang: str = field(default="zh-CN", validator=_text)
     """The ``lang`` of every request; the exchange's page documents ``zh-CN``."""
 
     open_timeout: float = field(default=10.0, validator=_seconds)
@@ -95,7 +100,7 @@ class SessionConfig:
     retry_after_cap: float = field(default=3600.0, validator=_seconds)
     """The longest ``Retry-After`` that is believed."""
     max_attempts: int | None = field(default=None, validator=_optional_count)
-    """How many tries in a row may fail before the feed ends; None tries for ever."""
+    """How many retries in a row there may be before the feed ends; None retries for ever."""
 
     max_frame_size: int = field(default=2**20, validator=_count)
     """The largest frame that is read, in bytes as transports count them."""

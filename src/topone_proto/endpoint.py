@@ -10,9 +10,10 @@ from urllib.parse import SplitResult, parse_qsl, quote, urlsplit
 from topone_proto._values import value
 from topone_proto.errors import ConfigurationError
 
-__all__ = ["DEFAULT_URL", "Endpoint", "Token", "conceal"]
+__all__ = ["DEFAULT_URL", "Endpoint", "Token", "conceal", "wrapped"]
 
 _Source = TypeVar("_Source", bound=Callable[[], object])
+_T = TypeVar("_T")
 
 DEFAULT_URL: Final = "wss://gateway.topone.run/ws/user/"
 """The exchange's private WebSocket, without the token (private-websocket, "Private Websocket
@@ -53,12 +54,28 @@ class Token:
             )
 
     def redact(self, text: str) -> str:
-        """``text`` without this token, plain or as it is written in a URL."""
+        """``text`` without this token, plain or as it is written in a URL or by a JSON encoder."""
         # What is no token is never dialled with, so it comes back in no text.
         if _is_token(self.__secret):
-            for spelling in (self.__secret, _quoted(self.__secret), quote(self.__secret, safe="")):
+            for spelling in self._spellings():
                 text = text.replace(spelling, _HIDDEN)
         return text
+
+    def _spellings(self) -> tuple[str, ...]:
+        secret = self.__secret
+        escaped = secret.replace("\\", "\\\\").replace('"', '\\"')
+        return (
+            secret,
+            _quoted(secret),
+            quote(secret, safe=""),
+            escaped,
+            escaped.replace("/", "\\/"),
+        )
+
+    @property
+    def longest(self) -> int:
+        """How long the longest spelling is that ``redact`` looks for, in characters."""
+        return max(map(len, self._spellings())) if _is_token(self.__secret) else 0
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Token):
@@ -98,10 +115,19 @@ def conceal(token: "str | Token | _Source", url: str) -> "tuple[Token | _Source,
     a token: what is wrong with either is found out later, by ``Token.require_usable`` and by
     ``Endpoint``.
     """
-    wrapped = token if isinstance(token, Token) or callable(token) else Token(token)
+    concealed = token if isinstance(token, Token) or callable(token) else Token(token)
     if isinstance(url, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # not every caller has a type checker
         url = _TOKEN_IN_URL.sub(rf"\1{_HIDDEN}", url)
-    return wrapped, url
+    return concealed, url
+
+
+def wrapped(supplied: "_T | str") -> "_T | Token":
+    """A text as a ``Token``, anything else as it is.
+
+    For what a token callable returns, in the very expression that calls it: no variable then holds
+    the text.
+    """
+    return Token(supplied) if isinstance(supplied, str) else supplied
 
 
 _TOKEN_IN_URL: Final = re.compile(r"([?&]token=)[^&#]*", re.IGNORECASE)
@@ -158,6 +184,10 @@ class Endpoint:
         parts = _split(self.url)
         if parts is None:
             _refuse("it cannot be read as a URL", f"use one such as {DEFAULT_URL}")
+        if not self.url.isascii():
+            _refuse(
+                "it has characters beyond ASCII", "write them as a URL does: %-encoded, or xn--"
+            )
         if parts.scheme not in {"ws", "wss"} or not parts.hostname:
             _refuse("it is no ws:// or wss:// URL with a host", f"use one such as {DEFAULT_URL}")
         if parts.username is not None or parts.fragment:

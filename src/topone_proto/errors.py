@@ -17,6 +17,7 @@ __all__ = [
     "FeedClosed",
     "FeedFailed",
     "LocalProtocolError",
+    "TooManyEvents",
     "TopOneError",
 ]
 
@@ -69,6 +70,25 @@ class FeedClosed(TopOneError):  # noqa: N818 - named for what happened, as trio'
 
     def __init__(self) -> None:
         super().__init__("this feed is closed: open a new one with open_feed(...)")
+
+
+class TooManyEvents(TopOneError):  # noqa: N818 - as above
+    """A call waits for an acknowledgement that lies behind more events than the feed may hold.
+
+    The request stands; an event tells of its acknowledgement. Not reading on is what keeps the feed
+    within its bounds, so somebody has to take events first.
+    """
+
+    def __init__(self, method: str, waiting: int) -> None:
+        super().__init__(
+            f"{waiting} events wait to be taken, and the answer to {method} is behind more of "
+            "them: take events in another task or thread while this one waits, or raise "
+            "SessionConfig.capacity; the request stands"
+        )
+        self.method = method
+        """The method whose answer is awaited, such as ``sub_orders``."""
+        self.waiting = waiting
+        """How many events wait."""
 
 
 class FeedFailed(TopOneError):  # noqa: N818

@@ -155,8 +155,9 @@ class Gap:
     """The last server time in milliseconds at which the stream was whole: that of the topic's
     latest frame before. None: the exchange gave no time with it."""
     until_ts: int | None
-    """The server time in milliseconds from which it is whole again. None: it is not being followed
-    any more."""
+    """The server time in milliseconds from which it is whole again: that of the acknowledgement.
+    None: the exchange gave no time with that, or there was none, and the topic is not followed any
+    more; the ``Subscribed``, ``SubscriptionRejected`` or ``Unsubscribed`` beside it says which."""
     epoch: int
     """The connection on which it is whole again, or the last there was."""
 

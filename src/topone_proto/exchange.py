@@ -80,12 +80,11 @@ class LivingAccount:
     hand. ``orders`` and ``balances`` are the truth at any time.
 
     - An open limit order to buy holds ``left * price`` of its money, one to sell holds ``left`` of
-    its stock.
+      its stock.
     - A market order has the price ``0``. To sell it holds ``left``; to buy it holds ``left`` times
-    twice the market's
-      price at its placing.
+      twice the market's price at its placing.
     - A fill never costs more than the order holds for it; what it saves becomes available again.
-    There are no fees.
+      There are no fees.
     """
 
     def __init__(

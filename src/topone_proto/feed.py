@@ -13,13 +13,14 @@ from topone_proto.actions import Action
 from topone_proto.config import SessionConfig
 from topone_proto.connection import SubscriptionState
 from topone_proto.delivery import DeliveryBuffer
-from topone_proto.endpoint import Endpoint, Token
+from topone_proto.endpoint import Endpoint, Token, wrapped
 from topone_proto.errors import (
     ConfigurationError,
     ConnectionEnded,
     FeedClosed,
     FeedFailed,
     LocalProtocolError,
+    TooManyEvents,
     TopOneError,
 )
 from topone_proto.events import Closed, Event, RequestTimedOut, SubscriptionRejected
@@ -60,8 +61,8 @@ class Ticket:
             RequestTimedOut: the exchange did not answer in time. A subscription stays desired.
             FeedClosed: the feed was closed first.
             FeedFailed: the feed ended by itself first.
-            LocalProtocolError: another call wanted the opposite first, or too many events wait to
-                be taken.
+            LocalProtocolError: another call wanted the opposite first.
+            TooManyEvents: the answer is behind more events than the feed may hold.
         """
         if self._error is not None:
             raise self._error
@@ -184,10 +185,13 @@ class FeedCore(Generic[_Source]):
         """The next event for the application; None if there is none now."""
         return self._buffer.get()
 
-    def token_obtained(self, supplied: str | Token, now: float) -> Step:
-        """What the token callable supplied. The step goes through ``take``."""
-        supplied = supplied if isinstance(supplied, Token) else Token(supplied)
+    def token_obtained(self, supplied: object, now: float) -> Step:
+        """What the token callable supplied, in the hope that it is a token or its text. The step
+        goes through ``take``."""
+        supplied = wrapped(supplied)
         try:
+            if not isinstance(supplied, Token):
+                return self.session.token_failed(type(supplied).__name__, now)
             supplied.require_usable()
         except ConfigurationError:
             return self.session.token_failed("the callable supplied no usable token", now)
@@ -227,13 +231,7 @@ class FeedCore(Generic[_Source]):
             self._settle_by(event)
         if len(self._buffer) >= 2 * self._capacity:
             for ticket in self._tickets:
-                ticket.settle(
-                    LocalProtocolError(
-                        state="more events wait than the feed may hold",
-                        input=ticket.method,
-                        remedy="let another task or thread take events; the request stands",
-                    )
-                )
+                ticket.settle(TooManyEvents(ticket.method, len(self._buffer)))
         for ticket in self._tickets:
             self._settle_if_so(ticket)
         self._tickets = [ticket for ticket in self._tickets if not ticket.is_settled]

@@ -14,7 +14,7 @@ from topone_proto.actions import Action, Close, Connect, FetchToken
 from topone_proto.config import SessionConfig
 from topone_proto.connection import FOLLOWED, Connection, SubscriptionState
 from topone_proto.endpoint import Endpoint, Token
-from topone_proto.errors import LocalProtocolError
+from topone_proto.errors import ConfigurationError, LocalProtocolError
 from topone_proto.events import (
     BalanceUpdate,
     Closed,
@@ -158,6 +158,19 @@ _REMEDY: Final = {
     _S.CLOSED: "make a new session",
 }
 
+# The states of a topic that nothing was asked for, or nothing that still stands.
+_UNASKED: Final = frozenset({SubscriptionState.IDLE, SubscriptionState.REJECTED})
+
+
+def _topic(topic: object) -> Topic:
+    if isinstance(topic, Topic):
+        return topic
+    raise ConfigurationError(
+        setting="topics",
+        problem=f"{topic!r:.80} is no topic",
+        remedy='use topone_proto.ORDERS, topone_proto.BALANCE or a Topic("...")',
+    )
+
 
 class Session:
     """The client's side of a feed, over any number of connections.
@@ -175,6 +188,9 @@ class Session:
         config: timeouts, limits, back-off.
         jitter: a source of uniform random numbers in [0, 1), such as ``random.random``: back-off is
             spread with it.
+
+    Raises:
+        ConfigurationError: something among the topics is none.
     """
 
     def __init__(
@@ -197,7 +213,7 @@ class Session:
         self._next_id = 1
         self._paused = False
         # Ordered, so that requests are made in the order in which the topics were asked for.
-        self._desired: dict[Topic, None] = dict.fromkeys(topics)
+        self._desired: dict[Topic, None] = dict.fromkeys(map(_topic, topics))
         # Per topic whose stream has broken off, the last server time at which it was whole, until a
         # Gap tells of it.
         self._broken: dict[Topic, int | None] = {}
@@ -242,7 +258,7 @@ class Session:
         """Desire a topic, on this connection and on every later one. Nothing happens if it is
         desired already."""
         self._require(_I.SUBSCRIBE)
-        self._desired[topic] = None
+        self._desired[_topic(topic)] = None
         return self._step(actions=self._ask(now))
 
     def unsubscribe(self, topic: Topic, now: float) -> Step:
@@ -252,7 +268,7 @@ class Session:
             return self._step()
         del self._desired[topic]
         connection = self._connection
-        if connection is None or connection.state_of(topic) is SubscriptionState.IDLE:
+        if connection is None or connection.state_of(topic) in _UNASKED:
             return self._step(self._forsake(topic))
         return self._step(actions=self._ask(now))
 
@@ -296,7 +312,10 @@ class Session:
         self._epoch += 1
         self._refusal = None
         self._settled_at = None if self._desired else now
-        connection = Connection(self._config, epoch=self._epoch, first_id=self._next_id)
+        # Anomalies keep so much more there that a token at the cut is still whole when it is
+        # redacted here.
+        roomy = attrs.evolve(self._config, max_kept=self._config.max_kept + self._margin)
+        connection = Connection(roomy, epoch=self._epoch, first_id=self._next_id)
         self._connection = connection
         if self._paused:
             connection.reading_paused(now)
@@ -411,11 +430,10 @@ class Session:
         if connection is None:
             return ()
         states = connection.subscriptions
-        unasked = (SubscriptionState.IDLE, SubscriptionState.REJECTED)
         requests = [
             (connection.subscribe, topic)
             for topic in self._desired
-            if states.get(topic, SubscriptionState.IDLE) in unasked
+            if states.get(topic, SubscriptionState.IDLE) in _UNASKED
         ]
         requests += [
             (connection.unsubscribe, topic)
@@ -441,10 +459,10 @@ class Session:
                 case Subscribed(topic=topic, ts=ts):
                     events += self._mend(topic, ts)
                     answered = True
-                case SubscriptionRejected(topic=topic, method=method, ts=ts):
+                case SubscriptionRejected(topic=topic, method=method):
                     if method == topic.subscribe_method:
                         self._desired.pop(topic, None)
-                        events += self._mend(topic, ts)
+                        events += self._mend(topic, None)
                     else:
                         # The server goes on publishing, and the application has been told. Asking
                         # once more with every response would help nobody, so the topic counts as
@@ -569,9 +587,20 @@ class Session:
             case _:
                 return event
 
+    @property
+    def _margin(self) -> int:
+        return 0 if self._token is None else self._token.longest
+
+    def _kept(self, text: str) -> str:
+        """What an anomaly keeps of a text: first without the token, then cut."""
+        keep, margin = self._config.max_kept, self._margin
+        clean = self._redact(text)
+        # What was cut before may end with the beginning of a token.
+        return clean[: max(0, len(clean) - margin)][:keep] if len(text) > keep else clean
+
     def _scrub(self, anomaly: _A) -> _A:
         texts: dict[str, Any] = {
-            name: self._redact(text)
+            name: self._kept(text)
             for name, text in attrs.asdict(anomaly, recurse=False).items()
             if isinstance(text, str)
         }

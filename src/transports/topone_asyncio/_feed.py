@@ -79,8 +79,11 @@ async def _running(
             yield feed
         except BaseException as raised:  # noqa: BLE001 - raised below, in no ExceptionGroup
             error = raised
-        # A cancellation meanwhile reaches the group's tasks, and drops the connection at once.
-        await feed.close()
+            # In here, so that a cancellation meanwhile, which drops the connection at once, has it
+            # as its context.
+            await feed.close()
+        else:
+            await feed.close()
     if error is not None:
         try:
             raise error
@@ -127,7 +130,11 @@ class Feed(AsyncFeed):
     async def _run(self) -> None:
         try:
             while (job := await self._next_job()) is not None:
-                self._task = task = self._group.create_task(self._do(job))
+                self._task = None
+                task = self._group.create_task(self._do(job))
+                # An eager task may have come as far as its conversation by now.
+                if self._task is None:
+                    self._task = task
                 await asyncio.wait((task,))
         finally:
             if self._timer is not None:
@@ -147,11 +154,11 @@ class Feed(AsyncFeed):
             self._task.cancel()
 
     async def _converse(self, websocket: AsyncWebSocket) -> None:
+        self._take(self._session.connection_made(self._now()))
         async with asyncio.TaskGroup() as group:
             writer = group.create_task(self._write(websocket))
-            self._task = group.create_task(self._read(websocket))
-            self._take(self._session.connection_made(self._now()))
-            await asyncio.wait((self._task,))
+            self._task = reader = group.create_task(self._read(websocket))
+            await asyncio.wait((reader,))
             writer.cancel()
 
     async def _breathe(self) -> None:

@@ -55,8 +55,9 @@ class _OneRequest:
         if response.status != 101:
             response.close()
             raise ConnectionFailed(failure_from_response(response.status, response.headers.items()))
-        assert response.connection is not None
-        self.transport = response.connection.transport
+        # Neither is there any more if the server hung up at once; `receive` will tell.
+        connection = response.connection
+        self.transport = None if connection is None else connection.transport
         return response
 
 
@@ -173,8 +174,8 @@ async def open_websocket(
                 yield _AiohttpWebSocket(websocket, on_pong)
             finally:
                 # Closing would wait until all that was written is sent.
-                assert one_request.transport is not None
-                one_request.transport.abort()
+                if one_request.transport is not None:
+                    one_request.transport.abort()
                 await websocket.close()
     if failure is not None:
         # Out here nothing of aiohttp's exception, which shows the URL, comes along as a context.

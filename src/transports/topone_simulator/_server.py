@@ -33,6 +33,7 @@ from topone_proto.gateway import (
     GatewayConfig,
     GatewayStep,
     MutePeer,
+    Publication,
     Reject,
     ResetPeer,
     SendFrame,
@@ -95,6 +96,7 @@ class _Core:
         self.loop = asyncio.get_running_loop()
         self.handshakes: deque[Handshake] = deque(maxlen=_KEPT)
         self.requests: deque[str | bytes] = deque(maxlen=_KEPT)
+        self.publications: deque[Publication] = deque(maxlen=_KEPT)
         self._thread = threading.get_ident()
         self._timer: asyncio.TimerHandle | None = None
         self._outboxes: dict[int, asyncio.Queue[GatewayAction]] = {}
@@ -128,6 +130,7 @@ class _Core:
 
     def carry_out(self, step: GatewayStep) -> None:
         """Hand actions to the connections that they are for, and wind the clock."""
+        self.publications += step.publications
         for action in step.actions:
             match action:
                 case Reject() | SendGarbage() | Stall():
@@ -337,6 +340,14 @@ class Simulator:
     def requests(self) -> tuple[str | bytes, ...]:
         """The frames that clients sent, the oldest first: the last thousand of them."""
         return self._core.call(lambda: tuple(self._core.requests))
+
+    @property
+    def publications(self) -> tuple[Publication, ...]:
+        """What was published to clients, the oldest first: the last thousand of them.
+
+        Whether it could reach them or not.
+        """
+        return self._core.call(lambda: tuple(self._core.publications))
 
     @property
     def connections(self) -> int:

@@ -75,20 +75,27 @@ async def _running(
     core: FeedCore[AsyncTokenSource], open_websocket: OpenAsyncWebSocket
 ) -> AsyncGenerator["Feed", None]:
     error: BaseException | None = None
-    async with trio.open_nursery() as nursery:
-        feed = Feed(core, open_websocket, nursery)
-        try:
-            yield feed
-        except BaseException as raised:  # noqa: BLE001 - raised below, in no ExceptionGroup
-            error = raised
-        # A cancellation meanwhile reaches the tasks, and drops the connection at once.
-        with trio.CancelScope(shield=True):
-            await feed.close()
-    if error is not None:
-        try:
+    try:
+        async with trio.open_nursery() as nursery:
+            feed = Feed(core, open_websocket, nursery)
+            try:
+                yield feed
+            except BaseException as raised:  # noqa: BLE001 - raised below, in no ExceptionGroup
+                error = raised
+            # A cancellation meanwhile reaches the tasks, and drops the connection at once.
+            with trio.CancelScope(shield=True):
+                await feed.close()
+    except BaseException:
+        # The nursery was cancelled, or something of the feed's own failed. An error of the
+        # application goes before the former; a cancellation, which may come of the latter, behind.
+        if error is None or isinstance(error, trio.Cancelled):
+            raise
+        raise error from None
+    else:
+        if error is not None:
             raise error
-        finally:
-            del error  # no cycle of the exception and this frame
+    finally:
+        del error  # no cycle of the exception and this frame
 
 
 class _Bell:

@@ -71,12 +71,20 @@ class _TrioWebSocket:
         await self._connection.aclose(code, reason)
 
 
+# What trio-websocket and wsproto close with when they cannot go on: too large, no frame, no UTF-8.
+# The peer has no cause to, and gets the blame for none of them.
+_OWN_CODES = frozenset({1002, 1007, 1009})
+
+
 def _end_of(closed: ConnectionClosed) -> ConnectionEnded:
     # 1006 is what trio-websocket calls a connection that ended without a close frame (RFC 6455
     # section 7.1.5).
     if closed.reason is None or closed.reason.code == 1006:
         return ConnectionEnded()
-    return ConnectionEnded(closed.reason.code, closed.reason.reason or "")
+    words = closed.reason.reason or ""
+    if closed.reason.code in _OWN_CODES:
+        return ConnectionEnded(None, words or closed.reason.name)
+    return ConnectionEnded(int(closed.reason.code), words)
 
 
 async def _dial_stream(connect: Connect, ssl_context: ssl.SSLContext | None) -> trio.abc.Stream:
@@ -134,9 +142,14 @@ async def open_websocket(
 ) -> AsyncGenerator[AsyncWebSocket, None]:
     """Dial with trio-websocket. It sends no pings of its own, follows no redirect and adds no
     ``Origin``."""
-    stream = await _dial_stream(connect, ssl_context)
-    connection: WebSocketConnection | None = None
     error: Exception | None = None
+    try:
+        stream = await _dial_stream(connect, ssl_context)
+    except (OSError, trio.BrokenResourceError) as failed:
+        error = failed
+    if error is not None:
+        raise ConnectionFailed(failure_from_exception(error))
+    connection: WebSocketConnection | None = None
     try:
         async with trio.open_nursery() as nursery:
             background = _Background(nursery)

@@ -340,14 +340,15 @@ class Auditor:
                 # Without an acknowledgement the gap comes first: nothing is told of the topic
                 # afterwards.
                 gap = _gap_of(topic, before[-1:] if ts is None else after[:1])
-                self._streams.ended(topic, ts, gap)
+                self._streams.ended(topic, ts, gap, until_ts=ts)
             case SubscriptionRejected(topic=topic, method=method, ts=ts):
                 self._need_connection(event)
                 wanted = method == topic.subscribe_method
                 self._need_answer(event, topic, frame, wanted=wanted, ok=False)
                 if wanted:
                     self.desired.discard(topic)
-                    self._streams.ended(topic, ts, _gap_of(topic, after[:1]))
+                    # Nobody follows the topic from here on, so that its gap has no end.
+                    self._streams.ended(topic, ts, _gap_of(topic, after[:1]), until_ts=None)
                 else:
                     self.desired.add(topic)
                     self._active.add(topic)

@@ -1,0 +1,45 @@
+"""What Hypothesis loads by itself when it is imported: ``st.from_type(OrderUpdate)`` needs no more.
+
+Only the names of the types may live here. The strategies are imported at their first use, so that a
+program that imports Hypothesis pays for the core and for nothing else.
+"""
+
+from typing import Any, Final, get_args
+
+from topone_proto.actions import Action
+from topone_proto.config import SessionConfig
+from topone_proto.endpoint import Endpoint, Token
+from topone_proto.events import Event
+from topone_proto.failures import Failure
+from topone_proto.messages import Message, Request
+from topone_proto.models import Balance, Order, OrderStatus, OrderType, Side
+from topone_proto.step import Step
+from topone_proto.topics import Topic
+
+__all__ = ["TYPES", "register"]
+
+TYPES: Final[frozenset[type[Any]]] = frozenset(
+    {
+        *(Topic, Side, OrderType, OrderStatus, Balance, Order, Failure, Request),
+        *(Token, Endpoint, SessionConfig, Step),
+        *get_args(Message),
+        *get_args(Event),
+        *get_args(Action),
+    }
+)
+"""Every type that ``st.from_type`` makes values of with this package's own strategies. The unions
+``Update``, ``Message``, ``Event`` and ``Action`` follow from them."""
+
+
+def register() -> None:
+    """Register the strategies. Hypothesis calls it; calling it again is harmless."""
+    from hypothesis import strategies as st  # noqa: PLC0415 - being imported when this is
+
+    for cls in TYPES:
+        st.register_type_strategy(cls, _strategy)
+
+
+def _strategy(cls: type[Any]) -> Any:
+    from topone_proto.testing.strategies import values  # noqa: PLC0415 - at its first use
+
+    return values(cls)

@@ -1,0 +1,380 @@
+"""The shipped strategies: what they promise, that no branch starves, that Hypothesis has them."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable, Iterable
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, TypeVar, get_args
+
+import attrs
+import pytest
+from hypothesis import Phase, find, given, settings
+from hypothesis import strategies as st
+from hypothesis.errors import NoSuchExample
+
+import topone_proto
+from topone_proto import (
+    ORDERS,
+    Action,
+    BalanceUpdate,
+    Event,
+    Message,
+    OrderUpdate,
+    Ping,
+    Request,
+    Response,
+    Subscribed,
+    SubscriptionRejected,
+    Topic,
+    Unsubscribed,
+    Update,
+    decode,
+)
+from topone_proto.testing import hypothesis_plugin
+from topone_proto.testing.strategies import (
+    Conversation,
+    Defect,
+    Trouble,
+    any_frames,
+    conversations,
+    decimal_spellings,
+    decimals,
+    frames,
+    json_values,
+    near_misses,
+    pings,
+    requests,
+    spellings,
+    text_frames,
+    troubled_conversations,
+    updates,
+    values,
+    wire_fields,
+)
+
+ROOT = Path(__file__).parents[1]
+FEWER = settings(max_examples=max(10, settings().max_examples // 4))
+
+_T = TypeVar("_T")
+
+
+def check_all_made(
+    strategy: st.SearchStrategy[_T], labels_of: Callable[[_T], Iterable[object]], *wanted: object
+) -> None:
+    """No branch starves: what is made has all these labels before long."""
+    missing = set(wanted)
+
+    def is_the_last(made: _T) -> bool:
+        missing.difference_update(labels_of(made))
+        return not missing
+
+    search = settings(max_examples=2000, phases=[Phase.generate], database=None)
+    try:
+        find(strategy, is_the_last, settings=search)
+    except NoSuchExample:
+        pytest.fail(f"never made: {missing}")
+
+
+def its_type(made: object) -> tuple[type[Any]]:
+    return (type(made),)
+
+
+# --- Hypothesis finds them
+
+
+@pytest.fixture(scope="session")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with the package as a user's project has it: built, installed, nothing more."""
+    directory = tmp_path_factory.mktemp("installed")
+    code = "import sys; from hatchling import build; print(build.build_wheel(sys.argv[1]))"
+    wheel = run_python(code, str(directory), cwd=ROOT).strip()
+    with zipfile.ZipFile(directory / wheel) as archive:
+        archive.extractall(directory)
+    return directory
+
+
+def run_python(code: str, *arguments: str, cwd: Path, path: Path | None = None) -> str:
+    # A coverage measurement of this process must not load its modules into the fresh one.
+    env = {name: text for name, text in os.environ.items() if not name.startswith("COV")}
+    if path is not None:
+        env["PYTHONPATH"] = str(path)
+    command = [sys.executable, "-W", "error", "-c", code, *arguments]
+    fresh = subprocess.run(command, capture_output=True, check=False, cwd=cwd, env=env, text=True)
+    assert fresh.returncode == 0, fresh.stderr
+    return fresh.stdout
+
+
+USERS_TEST = """
+import sys
+from decimal import Decimal
+from pathlib import Path
+from hypothesis import given, settings, strategies as st
+import topone_proto
+from topone_proto import Event, OrderUpdate
+
+assert Path(topone_proto.__file__).is_relative_to(sys.argv[1])
+seen = []
+
+@settings(database=None, deadline=None, derandomize=True, max_examples=30)
+@given(st.from_type(OrderUpdate), st.from_type(Event))
+def test(update: OrderUpdate, event: Event) -> None:
+    assert isinstance(event, Event)
+    order = update.order
+    assert order.amount.is_finite() and update.ts >= 0
+    assert 0 <= order.create_time < 253402300800
+    seen.append(order.side)
+
+test()
+assert not all(side.is_known for side in seen), "an enum's own strategy knows the known ones only"
+"""
+
+
+def test_a_project_that_installed_the_package_has_the_types(
+    installed: Path, tmp_path: Path
+) -> None:
+    run_python(USERS_TEST, str(installed), cwd=tmp_path, path=installed)
+
+
+def test_importing_hypothesis_loads_no_strategy(installed: Path, tmp_path: Path) -> None:
+    code = "import sys, hypothesis; print(*sys.modules)"
+    loaded = run_python(code, cwd=tmp_path, path=installed).split()
+    assert "topone_proto.testing.hypothesis_plugin" in loaded
+    assert not {"topone_proto.testing.strategies", "topone_proto.plain", "cattrs"} & set(loaded)
+
+
+@pytest.mark.parametrize("module", ["topone_proto", "topone_proto.testing.hypothesis_plugin"])
+def test_importing_the_package_does_not_import_hypothesis(
+    module: str, installed: Path, tmp_path: Path
+) -> None:
+    code = f"import sys, {module}; print(*sys.modules)"
+    assert "hypothesis" not in run_python(code, cwd=tmp_path, path=installed).split()
+
+
+@pytest.mark.parametrize("first", ["hypothesis", "topone_proto.testing.strategies", "topone_proto"])
+def test_the_order_of_imports_does_not_matter(first: str, installed: Path, tmp_path: Path) -> None:
+    code = f"import {first}, hypothesis.strategies, topone_proto.testing.strategies as shipped\n"
+    code += "print(hypothesis.strategies.from_type(shipped.Order))"
+    assert run_python(code, cwd=tmp_path, path=installed) == "orders()\n"
+
+
+@pytest.fixture(autouse=True, scope="module")
+def registered() -> None:
+    """As the entry point does, also where an older version of the package is installed."""
+    hypothesis_plugin.register()
+    hypothesis_plugin.register()
+
+
+def test_every_public_value_class_is_registered() -> None:
+    """A class that joins the package has to join the strategies."""
+    public = {getattr(topone_proto, name) for name in topone_proto.__all__}
+    classes = {cls for cls in public if isinstance(cls, type) and attrs.has(cls)}
+    assert classes <= hypothesis_plugin.TYPES
+    for cls in hypothesis_plugin.TYPES:
+        assert isinstance(values(cls), st.SearchStrategy)
+    with pytest.raises(KeyError):
+        values(int)
+
+
+@pytest.mark.parametrize("cls", sorted(hypothesis_plugin.TYPES, key=str))
+@given(data=st.data())
+@settings(max_examples=10)
+def test_a_type_is_made_of_its_own_values(data: st.DataObject, cls: type[Any]) -> None:
+    assert type(data.draw(st.from_type(cls))) is cls
+
+
+@pytest.mark.parametrize("union", [Update, Message, Event, Action])
+def test_a_union_is_made_of_all_its_members(union: Any) -> None:
+    check_all_made(st.from_type(union), its_type, *get_args(union))
+
+
+# --- Frames that mean something
+
+
+@given(st.data())
+def test_a_spelling_means_the_same_to_any_reader(data: st.DataObject) -> None:
+    plain = data.draw(json_values())
+    assert json.loads(data.draw(spellings(plain))) == plain
+
+
+@given(st.data())
+def test_a_spelled_decimal_keeps_every_digit(data: st.DataObject) -> None:
+    number = data.draw(decimals())
+    assert repr(Decimal(data.draw(decimal_spellings(number)))) == repr(number)
+
+
+@given(st.data())
+def test_a_request_is_written_in_full(data: st.DataObject) -> None:
+    """Any reader finds the request in the frame, whatever else is in there."""
+    request = data.draw(requests())
+    assert wire_fields(request).items() <= json.loads(data.draw(text_frames(request))).items()
+
+
+FORMS = [
+    rb"\A\{",
+    rb"\A\s+\{",
+    rb"\\u[0-9A-F]{4}",
+    rb"\\/",
+    rb'" : "',
+    rb'"method":"sub_[^"]+"\s*\}\s*\Z',
+    rb'\A\s*\{\s*"data"',
+    rb'Time":\d+\s*[,}]',
+    rb'Time":\d+[eE]',
+    rb'Time":\d+\.\d+\s*[,}]',
+    rb'"amount":"\+00',
+    rb'"amount":"-?[0-9]+e',
+    rb'"price":null',
+    rb'"price":""',
+]
+
+
+def test_updates_are_written_in_every_way() -> None:
+    def forms_of(frame: str | bytes) -> list[object]:
+        as_bytes = frame.encode() if isinstance(frame, str) else frame
+        return [type(frame), *(form for form in FORMS if re.search(form, as_bytes))]
+
+    check_all_made(updates().flatmap(frames), forms_of, str, bytes, *FORMS)
+
+
+def test_pings_have_every_form() -> None:
+    forms = [r"pong", r'\{"method":"pong"\}', r'\{"pong":.*\}', r'\{"id":.*"pong"\}']
+
+    def forms_of(ping: Ping) -> list[str]:
+        return [form for form in forms if re.fullmatch(form, ping.answer)]
+
+    check_all_made(pings(), forms_of, *forms)
+
+
+# --- Frames that mean nothing
+
+
+@pytest.mark.parametrize("defect", Defect)
+def test_a_defect_can_be_asked_for(defect: Defect) -> None:
+    check_all_made(near_misses([defect]), lambda miss: [miss.defect], defect)
+
+
+def test_near_misses_have_every_defect() -> None:
+    check_all_made(near_misses(), lambda miss: [miss.defect], *Defect)
+
+
+PATHS = {
+    *("$.ts", "$.data", "$.code", "$.id", "$.method", "$.msg", "$.ping"),
+    *(f"$.data.{name}" for name in ("asset", "available", "freeze", "id", "market", "type")),
+    *(f"$.data.{name}" for name in ("side", "status", "price", "amount", "left")),
+    *(f"$.data.{name}" for name in ("dealStock", "dealMoney", "createTime", "updateTime")),
+}
+
+
+def test_every_field_gets_its_defect() -> None:
+    check_all_made(near_misses([Defect.WRONG_TYPE]), lambda miss: [miss.path], *PATHS)
+
+
+def test_any_frames_mean_anything() -> None:
+    check_all_made(any_frames().map(decode), its_type, *get_args(Message))
+
+
+# --- Conversations
+
+
+def check(conversation: Conversation) -> None:
+    """What is true of every conversation: each frame means what it says it means."""
+    expected = [turn.event for turn in conversation.received if turn.event is not None]
+    assert [type(event) for event in conversation.events()] == expected
+    for turn in conversation.received:
+        assert decode(turn.frame) == turn.message
+    ids = [turn.id for turn in conversation.turns if isinstance(turn, Request)]
+    assert ids == [str(number) for number in range(1, len(ids) + 1)]
+
+
+@given(conversations())
+@settings(FEWER)
+def test_a_legal_conversation_is_understood(conversation: Conversation) -> None:
+    check(conversation)
+    assert conversation.troubles == ()
+    for event in conversation.events():
+        assert not type(event).__name__.startswith(("Unexpected", "Malformed", "Unrecognised"))
+    times = [
+        turn.message.ts
+        for turn in conversation.received
+        if isinstance(turn.message, Response | BalanceUpdate | OrderUpdate)
+    ]
+    assert times == sorted(time for time in times if time is not None)
+
+
+def check_answers(conversation: Conversation) -> None:
+    asked = [turn.id for turn in conversation.turns if isinstance(turn, Request)]
+    answered = [
+        turn.message.id
+        for turn in conversation.received
+        if isinstance(turn.message, Response) and turn.trouble in {None, Trouble.REORDERED_ACK}
+    ]
+    assert sorted(asked) == sorted(answered, key=str)
+
+
+@given(troubled_conversations())
+@settings(FEWER)
+def test_a_troubled_conversation_is_understood(conversation: Conversation) -> None:
+    check(conversation)
+    check_answers(conversation)
+    assert conversation.troubles
+
+
+@given(conversations([Topic("tomorrow"), ORDERS], max_turns=6))
+@settings(FEWER)
+def test_a_conversation_is_about_its_topics(conversation: Conversation) -> None:
+    check(conversation)
+    check_answers(conversation)
+    assert conversation.topics == (Topic("tomorrow"), ORDERS)
+    assert len(conversation.turns) <= 6 + len(conversation.topics)
+    for turn in conversation.turns:
+        assert "balance" not in (turn.method if isinstance(turn, Request) else str(turn.message))
+
+
+def test_a_conversation_may_be_about_nothing() -> None:
+    check_all_made(conversations([]).map(lambda talk: len(talk.turns)), lambda n: [n], 0, 2)
+
+
+@pytest.mark.parametrize("trouble", Trouble)
+def test_a_trouble_can_be_asked_for(trouble: Trouble) -> None:
+    talks = troubled_conversations(troubles=[trouble])
+    check_all_made(talks, lambda talk: [(*set(talk.troubles),)], (trouble,))
+
+
+def test_troubled_conversations_have_every_trouble() -> None:
+    check_all_made(troubled_conversations(), lambda talk: talk.troubles, *Trouble)
+
+
+def test_legal_conversations_go_through_every_state() -> None:
+    def kinds_of(talk: Conversation) -> Iterable[object]:
+        asked = [turn.method for turn in talk.turns if isinstance(turn, Request)]
+        yield from (type(turn.message) for turn in talk.received)
+        yield from map(type, talk.events())
+        if len(set(asked)) < len(asked):
+            yield "again"
+
+    wanted = [Subscribed, Unsubscribed, SubscriptionRejected, OrderUpdate, BalanceUpdate, Ping]
+    check_all_made(conversations(), kinds_of, *wanted, "again")
+
+
+# --- The guide
+
+
+def test_the_examples_of_the_guide_run() -> None:
+    guide = (ROOT / "docs" / "testing.md").read_text(encoding="utf-8")
+    names: dict[str, Any] = {"__name__": "guide"}
+    profile = settings.get_current_profile_name()
+    settings.register_profile("guide", FEWER)
+    settings.load_profile("guide")
+    try:
+        for block in re.findall(r"^```python\n(.*?)^```", guide, re.MULTILINE | re.DOTALL):
+            exec(compile(block, "docs/testing.md", "exec"), names)
+        tests = [names[name] for name in names if name.startswith("test_")]
+        assert len(tests) == 6
+        for test in tests:
+            test()
+    finally:
+        settings.load_profile(profile)

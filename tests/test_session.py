@@ -240,8 +240,8 @@ def test_a_refused_resubscription_still_names_the_gap_and_is_not_repeated() -> N
     driver.news()
     driver.receive(ack(request, code=5, msg="no", ts=4000))
     assert driver.news() == [
-        SubscriptionRejected(topic=ORDERS, method="sub_orders", code=5, msg="no", ts=4000, epoch=2),
         Gap(ORDERS, 1000, None, 2),
+        SubscriptionRejected(topic=ORDERS, method="sub_orders", code=5, msg="no", ts=4000, epoch=2),
     ]
     assert driver.session.desired == ()
     driver.lose()

@@ -146,7 +146,8 @@ class Gap:
     """You may have missed updates of ``topic`` between two server times: look the state up over
     HTTP.
 
-    Comes right after the ``Subscribed`` that ends the uncertainty. An update within the span may
+    Comes right after the ``Subscribed`` that ends the uncertainty, or right before the event that
+    says that the topic is not followed any more. An update within the span may
     have been delivered all the same; every update that was not is within it.
     """
 

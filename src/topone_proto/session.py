@@ -462,7 +462,8 @@ class Session:
                 case SubscriptionRejected(topic=topic, method=method):
                     if method == topic.subscribe_method:
                         self._desired.pop(topic, None)
-                        events += self._mend(topic, None)
+                        # Before it, as with every topic that is not followed any more.
+                        events[-1:-1] = self._mend(topic, None)
                     else:
                         # The server goes on publishing, and the application has been told. Asking
                         # once more with every response would help nobody, so the topic counts as

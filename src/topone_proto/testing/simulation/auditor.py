@@ -348,7 +348,7 @@ class Auditor:
                 if wanted:
                     self.desired.discard(topic)
                     # Nobody follows the topic from here on, so that its gap has no end.
-                    self._streams.ended(topic, ts, _gap_of(topic, after[:1]), until_ts=None)
+                    self._streams.ended(topic, ts, _gap_of(topic, before[-1:]), until_ts=None)
                 else:
                     self.desired.add(topic)
                     self._active.add(topic)

@@ -120,9 +120,7 @@ class Streams:
             self._settle(topic, lambda item: item.number < number)
         stream.open(peer, number)
 
-    def ended(
-        self, topic: Topic, ts: int | None, gap: Gap | None, *, until_ts: int | None
-    ) -> None:
+    def ended(self, topic: Topic, ts: int | None, gap: Gap | None, *, until_ts: int | None) -> None:
         """The application is told that a topic is not followed any more: since the server time
         ``ts``, or since now. A gap ends at ``until_ts``."""
         self._mend(topic, gap, until_ts=until_ts)

@@ -22,7 +22,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 import topone_cli._token
-from strategies import events
+from topone_proto.testing.strategies import events
 from topone_cli._app import app
 from topone_cli._describe import describe
 from topone_cli._output import JsonLines, PlainLines, live_screen

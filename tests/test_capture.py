@@ -1,0 +1,497 @@
+"""Recording and replay: a recorded life lives again, damage is survived, the token stays out."""
+
+import gzip
+import json
+import string
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import attrs
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from frames import TOKEN, ack, balance, order, requests
+from topone_proto import (
+    BALANCE,
+    ORDERS,
+    Connect,
+    Endpoint,
+    Event,
+    Failure,
+    FailureKind,
+    Malformed,
+    SendPing,
+    SendText,
+    Session,
+    SessionConfig,
+    SessionState,
+    Step,
+    Token,
+    Topic,
+)
+from topone_proto.capture import (
+    CAPTURE_VERSION,
+    Capture,
+    CaptureError,
+    RecordedSession,
+    open_capture,
+    replay,
+)
+from topone_proto.session import TRANSITIONS, SessionInput
+from topone_proto.testing.strategies import failures
+
+I = SessionInput  # noqa: E741 - as in the tables
+WALL = 1561948335.075
+
+
+def told(step: Step) -> tuple[Any, ...]:
+    """What a step says, but for the token, which no capture has."""
+    actions = [
+        (action.endpoint, action.timeout, action.max_frame_size)
+        if isinstance(action, Connect)
+        else action
+        for action in step.actions
+    ]
+    return step.events, actions, step.deadline
+
+
+def recorded(
+    topics: tuple[Topic, ...] = (ORDERS,),
+    *,
+    token: str | None = TOKEN,
+    config: SessionConfig | None = None,
+    jitter: Callable[[], float] = lambda: 0.5,
+    endpoint: Endpoint | None = None,
+) -> tuple[RecordedSession, list[str]]:
+    lines: list[str] = []
+    session = RecordedSession(
+        topics,
+        endpoint=endpoint,
+        token=None if token is None else Token(token),
+        config=config,
+        jitter=jitter,
+        write=lines.append,
+        wall=lambda: WALL,
+    )
+    return session, lines
+
+
+def replayed(lines: list[str]) -> list[tuple[Any, ...]]:
+    return [told(step) for _, step in replay(Capture(lines))]
+
+
+def short_life() -> tuple[list[str], list[tuple[Any, ...]]]:
+    """A connection with one update, and its loss."""
+    session, lines = recorded()
+    steps = [session.start(1.0), session.connection_made(2.0)]
+    steps.append(session.message_received(ack(requests(steps[-1])[0]), 3.0))
+    steps.append(session.message_received(order(), 4.0))
+    steps.append(session.connection_lost(1001, "bye", 5.0))
+    return lines, [told(step) for step in steps]
+
+
+# --- the same life again -------------------------------------------------------------------------
+
+# A beginning that nothing else has: what is found in a capture is not there by chance.
+TOKENS = st.text(
+    string.ascii_letters + string.digits + '-._~:/+=%"\\', min_size=1, max_size=30
+).map("Qz7~".__add__)
+CONFIGS = st.builds(
+    SessionConfig,
+    ping_interval=st.none() | st.floats(0.5, 5),
+    pong_timeout=st.floats(0.5, 5),
+    silence_timeout=st.none() | st.floats(1, 20),
+    retry_first=st.floats(0.01, 5),
+    stable_after=st.floats(0.1, 10),
+    max_attempts=st.none() | st.integers(1, 4),
+    max_pending=st.integers(1, 3),
+    lang=st.sampled_from(["zh-CN", "en-US"]),
+)
+TOPICS = st.sampled_from([ORDERS, BALANCE, Topic("kline_BTC/USDT_1m")])
+
+
+class Life:
+    """Drives a recorded session through inputs that its state allows, drawn one by one."""
+
+    def __init__(self, data: st.DataObject) -> None:
+        self._draw = data.draw
+        self.is_fixed = self._draw(st.booleans())
+        # What the server knows of it: nothing before it is dialled with.
+        self.token = self._draw(TOKENS) if self.is_fixed else "none"
+        self.session, self.lines = recorded(
+            tuple(self._draw(st.lists(TOPICS, max_size=3))),
+            token=self.token if self.is_fixed else None,
+            config=self._draw(CONFIGS),
+            jitter=lambda: self._draw(st.floats(0, 1, exclude_max=True)),
+        )
+        self.now = self._draw(st.floats(0, 1e6))
+        self.secrets = [self.token] if self.is_fixed else list[str]()
+        self.unanswered: list[dict[str, Any]] = []
+        self.step = Step()
+        self.steps: list[tuple[Any, ...]] = []
+
+    def live(self) -> None:
+        self.take(self.session.start(self.now))
+        for _ in range(self._draw(st.integers(0, 20))):
+            self.now += self._draw(st.sampled_from([0.0, 0.1, 7.3]) | st.floats(0, 30))
+            allowed = [by for by in TRANSITIONS[self.session.state] if by is not I.START]
+            if self._draw(st.integers(0, 9)):
+                allowed = [by for by in allowed if by is not I.CLOSE] or allowed
+            by = self._draw(st.sampled_from(allowed))
+            if by is I.DEADLINE_REACHED and self.step.deadline is not None:
+                self.now = max(self.now, self.step.deadline)
+            arguments = self.arguments(by)
+            self.take(getattr(self.session, by.value)(*arguments, self.now))
+
+    def take(self, step: Step) -> None:
+        self.step = step
+        self.unanswered += requests(step)
+        self.steps.append(told(step))
+
+    def arguments(self, by: SessionInput) -> tuple[Any, ...]:
+        match by:
+            case I.SUBSCRIBE | I.UNSUBSCRIBE:
+                return (self._draw(TOPICS),)
+            case I.TOKEN_OBTAINED:
+                if not self.secrets or self._draw(st.booleans()):
+                    self.token = self._draw(TOKENS)
+                    self.secrets.append(self.token)
+                return (Token(self.token),)
+            case I.TOKEN_FAILED:
+                return (self._draw(st.sampled_from(["OSError", f"no {self.token}"])),)
+            case I.CONNECTION_FAILED:
+                statuses = st.builds(
+                    Failure, st.just(FailureKind.HANDSHAKE), status=st.sampled_from([401, 429])
+                )
+                failure = self._draw(failures() | statuses)
+                detail = self._draw(st.sampled_from([failure.detail, f"at {self.token}"]))
+                return (attrs.evolve(failure, detail=detail),)
+            case I.MESSAGE_RECEIVED:
+                text = self._draw(self.frames())
+                return (self._draw(st.sampled_from([text, text.encode(errors="replace")])),)
+            case I.PONG_RECEIVED:
+                return (self._draw(st.sampled_from([b"1", b"\xff\x00"])),)
+            case I.CONNECTION_LOST:
+                reason = self._draw(st.sampled_from(["", "bye", f"bad token {self.token}"]))
+                return self._draw(st.sampled_from([None, 1001])), reason
+            case _:
+                return ()
+
+    def frames(self) -> st.SearchStrategy[str]:
+        known = [order(), balance(), "ping", '{"ping":1}', self.echo(), self.echo()]
+        if self.unanswered:
+            request = self.unanswered.pop(0)
+            known += [ack(request), ack(request, code=3, msg=f"no {self.token}"), ack(request)]
+        return st.sampled_from(known) | st.text(max_size=20)
+
+    def echo(self) -> str:
+        """A frame in which the server repeats the token."""
+        spelled = self._draw(
+            st.sampled_from([self.token, quote(self.token, safe=""), quote(self.token, safe=":")])
+        )
+        return self._draw(
+            st.sampled_from(
+                [f"what is {spelled}?", json.dumps({"method": "notice", "text": spelled})]
+            )
+        )
+
+
+@given(data=st.data())
+def test_a_recorded_life_lives_again(data: st.DataObject) -> None:
+    life = Life(data)
+    life.live()
+    assert replayed(life.lines) == life.steps
+
+
+@given(data=st.data())
+def test_no_token_is_in_a_capture(data: st.DataObject) -> None:
+    life = Life(data)
+    life.live()
+    text = "".join(life.lines)
+    decoded = [
+        piece for line in life.lines for piece in texts(json.loads(line)) if isinstance(piece, str)
+    ]
+    for secret in life.secrets:
+        for spelling in (secret, quote(secret, safe=":"), quote(secret, safe="")):
+            assert spelling not in text
+            assert not any(spelling in piece for piece in decoded)
+
+
+def texts(plain: Any) -> Iterator[Any]:
+    if isinstance(plain, dict):
+        for inner in plain.values():
+            yield from texts(inner)
+    else:
+        yield plain
+
+
+@pytest.mark.parametrize(
+    "spelled",
+    [
+        TOKEN,
+        quote(TOKEN, safe=""),
+        "".join(f"\\u{ord(character):04x}" for character in TOKEN),
+        "".join(f"\\u{ord(character):04X}" for character in TOKEN),
+        "".join(f"%{ord(character):02x}" for character in TOKEN),
+        "".join(f"\\\\u{ord(character):04x}" for character in TOKEN),
+    ],
+)
+@pytest.mark.parametrize("as_bytes", [False, True])
+def test_a_token_in_a_frame_has_a_stand_in_of_its_size(spelled: str, *, as_bytes: bool) -> None:
+    session, lines = recorded()
+    session.start(1.0)
+    session.connection_made(2.0)
+    frame = f'{{"text":"{spelled} or so"'
+    session.message_received(frame.encode() + b"\xff" if as_bytes else frame, 3.0)
+    [line] = [line for line in Capture(lines) if line.kind == "message_received"]
+    kept = line.payload
+    assert isinstance(kept, bytes) is as_bytes
+    text = kept[:-1].decode() if isinstance(kept, bytes) else kept
+    assert len(text) == len(frame)
+    assert text.endswith(' or so"')
+    pieces = ("s3cr3t", "0074006f", "73%33%63", "u0073")
+    assert not any(piece in text.lower() for piece in pieces)
+
+
+def test_two_tokens_have_two_stand_ins_and_one_has_one() -> None:
+    session, lines = recorded(token=None)
+    session.start(1.0)
+    # Refused, asked for again, and a fresh one at the second time: each is told from the others.
+    now = 2.0
+    for secret in ("topapi:aaaa", "topapi:bbbb"):
+        session.token_obtained(Token(secret), now)
+        session.connection_failed(Failure(FailureKind.NETWORK), now)
+        session.deadline_reached(now := now + 60.0)
+        session.token_obtained(Token(secret), now)
+        session.connection_failed(Failure(FailureKind.NETWORK), now)
+        session.deadline_reached(now := now + 60.0)
+    stand_ins = [line.data["token"] for line in Capture(lines) if line.kind == "token_obtained"]
+    assert stand_ins[0] == stand_ins[1] != stand_ins[2] == stand_ins[3]
+    assert {len(stand_in) for stand_in in stand_ins} == {len("topapi:aaaa")}
+
+
+@pytest.mark.parametrize("secret", ["1", "xxxx1", "x1", "topapi:xxx1", "x", ""])
+def test_a_stand_in_is_never_the_token(secret: str) -> None:
+    _, lines = recorded(token=secret)
+    assert json.loads(lines[0])["token"] != secret
+
+
+def test_the_header_has_everything_that_a_session_needs() -> None:
+    endpoint = Endpoint("ws://example.org:8000/ws/", origin="", insecure=True)
+    config = SessionConfig(retry_cap=7.5, delivery="conflate", max_attempts=3)
+    _, lines = recorded((BALANCE, ORDERS), config=config, endpoint=endpoint, token=None)
+    capture = Capture(lines)
+    assert capture.topics == (BALANCE, ORDERS)
+    assert capture.endpoint == endpoint
+    assert capture.config == config
+    assert capture.token is None
+
+
+def test_what_is_sent_is_in_it_too() -> None:
+    session, lines = recorded()
+    steps = [session.start(1.0), session.connection_made(2.0)]
+    steps.append(session.message_received(ack(requests(steps[-1])[0]), 3.0))
+    steps.append(session.message_received("ping", 4.0))
+    steps.append(session.deadline_reached(23.0))
+    sent = [
+        (line.kind.removesuffix("_sent"), line.now, line.payload)
+        for line in Capture(lines)
+        if line.kind.endswith("_sent")
+    ]
+    expected: list[tuple[str, float, str | bytes]] = []
+    for now, step in zip((1.0, 2.0, 3.0, 4.0, 23.0), steps, strict=True):
+        for action in step.actions:
+            if isinstance(action, SendText):
+                expected.append(("text", now, action.text))
+            elif isinstance(action, SendPing):
+                expected.append(("ping", now, action.payload))
+    assert {kind for kind, _, _ in expected} == {"text", "ping"}
+    assert sent == expected
+
+
+def test_a_recorded_session_is_told_apart_by_nothing() -> None:
+    session, _ = recorded()
+    plain = Session((ORDERS,), token=Token(TOKEN), jitter=lambda: 0.5)
+    for each in (session, plain):
+        each.start(1.0)
+        each.connection_made(2.0)
+    assert session.message_received(order(), 3.0) == plain.message_received(order(), 3.0)
+    assert session.state is plain.state is SessionState.CONNECTED
+
+
+def test_a_misuse_is_raised_and_not_recorded() -> None:
+    session, lines = recorded()
+    session.start(1.0)
+    before = list(lines)
+    with pytest.raises(Exception, match="start is not possible"):
+        session.start(2.0)
+    assert lines == before
+
+
+# --- damage --------------------------------------------------------------------------------------
+
+
+@given(cut=st.integers(1, 200))
+def test_a_last_line_that_breaks_off_is_left_out(cut: int) -> None:
+    lines, steps = short_life()
+    last = lines[-1]
+    lines[-1] = last[: min(cut, len(last) - 2)]
+    capture = Capture(lines)
+    assert [told(step) for _, step in replay(capture)] == steps[:-1]
+    assert capture.is_truncated
+
+
+def test_a_whole_capture_is_not_truncated() -> None:
+    lines, steps = short_life()
+    capture = Capture([line.rstrip("\n").encode() for line in lines])
+    assert [told(step) for _, step in replay(capture)] == steps
+    assert not capture.is_truncated
+
+
+@pytest.mark.parametrize("junk", ["{", "", "[]", "nonsense", b"\xff\xff", "[" * 100_000])
+def test_a_line_in_the_middle_that_breaks_off_is_an_error(junk: str | bytes) -> None:
+    lines, steps = short_life()
+    told_steps: list[Any] = []
+    with pytest.raises(CaptureError) as caught:
+        for _, step in replay(Capture([*lines[:3], junk, *lines[3:]])):
+            told_steps.append(told(step))
+    assert caught.value.number == 4
+    assert told_steps == steps[: len(told_steps)]
+
+
+@pytest.mark.parametrize("version", [0, CAPTURE_VERSION + 1, "1", None])
+def test_a_foreign_version_is_refused_by_name(version: object) -> None:
+    lines, _ = short_life()
+    lines[0] = json.dumps(json.loads(lines[0]) | {"version": version})
+    with pytest.raises(CaptureError, match="version") as caught:
+        Capture(lines)
+    assert caught.value.number == 1
+
+
+@pytest.mark.parametrize("lines", [[], ["{}"], ['{"format":"har"}'], ["junk"], [order()]])
+def test_what_is_no_capture_is_refused(lines: list[str]) -> None:
+    with pytest.raises(CaptureError, match=r"line 1 .*no header"):
+        Capture(lines)
+
+
+@pytest.mark.parametrize("name", ["topics", "url", "config", "token"])
+@pytest.mark.parametrize("junk", [7, ["", 1], {"retry_cap": -1}, "http://example.org/"])
+def test_a_header_that_cannot_be_used_is_refused(name: str, junk: object) -> None:
+    lines, _ = short_life()
+    if name == "token" and isinstance(junk, str):
+        junk = 7.5
+    lines[0] = json.dumps(json.loads(lines[0]) | {name: junk})
+    with pytest.raises(CaptureError, match="line 1 "):
+        Capture(lines)
+
+
+def test_settings_and_kinds_of_tomorrow_are_passed_over() -> None:
+    lines, steps = short_life()
+    header = json.loads(lines[0])
+    header["config"]["of_tomorrow"] = 1
+    header["more"] = {}
+    note = json.dumps({"kind": "of_tomorrow", "now": 3.5, "wall": 1.0, "text": "?"})
+    lines = [json.dumps(header), *lines[1:3], note, *lines[3:]]
+    assert replayed(lines) == steps
+    assert "of_tomorrow" in [line.kind for line in Capture(lines)]
+
+
+@pytest.mark.parametrize(
+    "junk",
+    [
+        {"now": 3.0, "wall": 1.0},
+        {"kind": "start", "now": "3", "wall": 1.0},
+        {"kind": "start", "now": True, "wall": 1.0},
+        {"kind": "deadline_reached", "now": float("nan"), "wall": 1.0},
+        {"kind": "deadline_reached", "now": 3.0},
+        {"kind": "start", "now": 3.0, "wall": 1.0},
+        {"kind": "message_received", "now": 3.0, "wall": 1.0},
+        {"kind": "message_received", "now": 3.0, "wall": 1.0, "text": 7},
+        {"kind": "message_received", "now": 3.0, "wall": 1.0, "base64": "?"},
+        {"kind": "subscribe", "now": 3.0, "wall": 1.0, "topic": ""},
+        {"kind": "subscribe", "now": 3.0, "wall": 1.0, "topic": None},
+        {"kind": "connection_failed", "now": 3.0, "wall": 1.0, "failure": {"kind": "moon"}},
+        {"kind": "connection_failed", "now": 3.0, "wall": 1.0, "failure": {}},
+        {"kind": "connection_failed", "now": 3.0, "wall": 1.0, "failure": {"kind": "dns", "a": 1}},
+        {"kind": "connection_lost", "now": 3.0, "wall": 1.0, "code": "x", "reason": ""},
+        {"kind": "deadline_reached", "now": 3.0, "wall": 1.0, "jitter": 0.5},
+        {"kind": "deadline_reached", "now": 3.0, "wall": 1.0, "jitter": [0.5]},
+        {"kind": "connection_lost", "now": 3.0, "wall": 1.0, "code": None, "reason": ""},
+        {
+            "kind": "connection_lost",
+            "now": 3.0,
+            "wall": 1.0,
+            "code": None,
+            "reason": "",
+            "jitter": ["x"],
+        },
+        {"kind": "close", "now": 10**400, "wall": 1.0},
+    ],
+)
+def test_a_line_that_cannot_be_lived_is_an_error_with_its_number(junk: dict[str, Any]) -> None:
+    session, lines = recorded()
+    session.start(1.0)
+    session.connection_made(2.0)
+    lines.append(json.dumps(junk))
+    with pytest.raises(CaptureError) as caught:
+        list(replay(Capture(lines)))
+    assert caught.value.number == len(lines)
+
+
+def test_a_capture_is_read_line_by_line() -> None:
+    lines, steps = short_life()
+    read: list[str] = []
+
+    def reading() -> Iterator[str]:
+        for line in lines:
+            read.append(line)
+            yield line
+
+    lives = replay(Capture(reading()))
+    assert told(next(lives)[1]) == steps[0]
+    assert len(read) == 2  # the header and the start
+
+
+# --- files ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["life.jsonl", "life.jsonl.gz"])
+def test_a_file_by_its_name(tmp_path: Path, name: str) -> None:
+    path = str(tmp_path / name)
+    lines, steps = short_life()
+    with open_capture(path, "w") as file:
+        for line in lines:
+            file.write(line)
+    raw = Path(path).read_bytes()
+    assert raw.startswith(b"\x1f\x8b") is name.endswith(".gz")
+    with open_capture(path) as file:
+        assert [told(step) for _, step in replay(Capture(file))] == steps
+
+
+def test_a_plain_file_has_every_line_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "life.jsonl"
+    lines, _ = short_life()
+    with open_capture(str(path), "w") as file:
+        for number, line in enumerate(lines, 1):
+            file.write(line)
+            assert len(path.read_text(encoding="utf-8").splitlines()) == number
+
+
+def test_a_compressed_file_that_breaks_off_is_read_up_to_there(tmp_path: Path) -> None:
+    path = tmp_path / "life.jsonl.gz"
+    session, lines = recorded()
+    session.start(1.0)
+    session.connection_made(2.0)
+    for number in range(500):
+        session.message_received(f"{number * 7919 % 104729}", 3.0)
+    whole = gzip.compress("".join(lines).encode())
+    path.write_bytes(whole[: len(whole) // 2])
+    with open_capture(str(path)) as file:
+        capture = Capture(file)
+        lives = [step for _, step in replay(capture)]
+    assert capture.is_truncated
+    events: list[Event] = [event for step in lives for event in step.events]
+    assert 0 < sum(isinstance(event, Malformed) for event in events) < 500

@@ -268,7 +268,6 @@ class Address:
     tls: int
     trust: ssl.SSLContext
 
-
     def url(self, scene: str, *, tls: bool = False, **query: object) -> str:
         """URL of a scene; the made-up token is always part of it."""
         scheme, port = ("wss", self.tls) if tls else ("ws", self.plain)

@@ -125,13 +125,19 @@ class Auditor:
             publication.topic, _serial(publication.update), publication.ts, number, link.peer
         )
 
-    def unanswered(self, link: Link, *, is_reading: bool) -> None:
-        """The exchange closes a connection because a ping of its own was not answered."""
+    def unanswered(self, link: Link, *, is_reading: bool, can_know: bool) -> None:
+        """The exchange closes a connection because a ping of its own was not answered.
+
+        Args:
+            link: the connection.
+            is_reading: the client reads, and has long enough for an answer to have arrived.
+            can_know: the client was asked before by a message, and as long ago.
+        """
         # A client that does not read cannot know that it is asked; but it answers unasked, if it
         # has been asked before in a way that can be answered unasked: by a message. (Pings that are
         # control frames are its library's.)
-        can_know = link.pings_read > 0 and self._config.ping_interval is not None
-        if not link.faults and not link.is_left and (is_reading or can_know):
+        can_answer = can_know and self._config.ping_interval is not None
+        if not link.faults and not link.is_left and (is_reading or can_answer):
             self._fail("ping", "the exchange dropped a healthy connection for an unanswered ping")
 
     def wants(self, topic: Topic, *, wanted: bool) -> None:

@@ -365,7 +365,7 @@ class Client:
             if self._world.timeline is not None:
                 self._note("reads", frame.data.replace(link.token, "***")[:80])
             if "ping" in frame.data:
-                link.pings_read += 1
+                link.asked_at = now if link.asked_at is None else link.asked_at
             self._take(self._session.message_received(frame.data, now), link, frame)
             return
         code, reason = frame.data if frame.kind == "close" else (None, "simulated")
@@ -444,8 +444,10 @@ class Client:
         """The exchange closes the link because its ping was not answered."""
         # A pong that has just been sent is still on its way.
         round_trip = 2 * (self.plan.latency + self.plan.spread)
-        reads = not self._is_paused and self._world.now > self._resumed_at + round_trip
-        self.auditor.unanswered(link, is_reading=link is self.link and reads)
+        answered_by = self._world.now - round_trip
+        is_reading = link is self.link and not self._is_paused and answered_by > self._resumed_at
+        can_know = link.asked_at is not None and answered_by > link.asked_at
+        self.auditor.unanswered(link, is_reading=is_reading, can_know=can_know)
 
     def _note(self, what: str, *details: object) -> None:
         if self._world.timeline is not None:

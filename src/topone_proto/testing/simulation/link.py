@@ -94,8 +94,8 @@ class Link:
         """Since when nothing new gets through to the client; None if it does."""
         self.heard_at = 0.0
         """When the client last read something."""
-        self.pings_read = 0
-        """How many of the server's own pings have been read as messages."""
+        self.asked_at: float | None = None
+        """When the first of the server's own pings was read as a message."""
         self.received: deque[Frame] = deque()
         """What waits in the client's socket."""
         self.inbox: deque[Frame] = deque()

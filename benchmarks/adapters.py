@@ -1,0 +1,165 @@
+"""Group 3: the adapters on a real socket, beside the bare loops of their libraries."""
+
+import gc
+import random
+import statistics
+from collections.abc import Sequence
+
+import attrs
+
+from benchmarks import clients
+from benchmarks.clients import Client, Mode, Times, on_asyncio, on_trio
+from benchmarks.loopback import LoopbackServer, server_ports, url_of
+from benchmarks.measuring import Effort, Row, Table, in_fresh_processes, optional
+
+BARE = "bare loop"
+BARE_SESSION = "bare loop + Session"
+SOCKET = "bare socket, no WebSocket"
+BARE_JSON = "bare loop + json.loads"
+
+
+@attrs.frozen
+class Adapter:
+    """An adapter, and what it stands beside."""
+
+    name: str
+    library: str
+    feed: Client
+    bare: Client
+    bare_session: Client
+    bare_json: Client
+    others: tuple[tuple[str, Client], ...] = ()
+    """Bare loops of other libraries."""
+
+
+ADAPTERS = (
+    Adapter(
+        "topone_asyncio",
+        "aiohttp",
+        clients.feed_asyncio,
+        on_asyncio(clients.open_aiohttp),
+        on_asyncio(clients.open_aiohttp, "session"),
+        on_asyncio(clients.open_aiohttp, "json.loads"),
+        (
+            ("bare loop of websockets", on_asyncio(clients.open_websockets_asyncio)),
+            ("bare loop of picows.websockets", on_asyncio(clients.open_picows_websockets)),
+            ("bare callback of picows", clients.picows_callback),
+            (SOCKET, clients.bare_socket),
+        ),
+    ),
+    Adapter(
+        "topone_trio",
+        "trio-websocket",
+        clients.feed_trio,
+        on_trio(clients.open_trio_websocket),
+        on_trio(clients.open_trio_websocket, "session"),
+        on_trio(clients.open_trio_websocket, "json.loads"),
+        (("bare loop of websockets", on_trio(clients.open_websockets_trio)),),
+    ),
+    Adapter(
+        "topone_threads",
+        "websockets",
+        clients.feed_threads,
+        clients.threads("nothing"),
+        clients.threads("session"),
+        clients.threads("json.loads"),
+    ),
+)
+
+
+def tables(effort: Effort) -> list[Table]:
+    """Measure."""
+    return in_fresh_processes(_measure, effort)
+
+
+def _measure(effort: Effort) -> list[Table]:
+    with server_ports(LoopbackServer) as (port,):
+        return [
+            table
+            for adapter in ADAPTERS
+            for table in (*_burst(adapter, port, effort), _latency(adapter, port, effort))
+        ]
+
+
+def _rounds(
+    contenders: Sequence[tuple[str, Client]], port: int, mode: Mode, count: int, rounds: int
+) -> dict[str, list[Times]]:
+    """Every client in every round, after a short round to warm up."""
+    times: dict[str, list[Times]] = {name: [] for name, _ in contenders}
+    for number in range(rounds + 1):
+        events = count if number else max(1, count // 20)
+        for name, client in random.sample(contenders, len(contenders)):
+            gc.collect()
+            taken = client(url_of(port, mode, n=events), events, mode)
+            if number:
+                times[name].append(taken)
+    return times
+
+
+def _burst(adapter: Adapter, port: int, effort: Effort) -> list[Table]:
+    others = [
+        (name, client)
+        for name, client in adapter.others
+        if "picows" not in name or optional("picows")
+    ]
+    absent = tuple(name for name, client in adapter.others if (name, client) not in others)
+    contenders = [
+        (BARE, adapter.bare),
+        (BARE_SESSION, adapter.bare_session),
+        (BARE_JSON, adapter.bare_json),
+        (adapter.name, adapter.feed),
+        *others,
+    ]
+    times = _rounds(contenders, port, "burst", effort.burst, effort.rounds)
+    notes = {
+        BARE: f"{adapter.library}, messages dropped",
+        BARE_SESSION: f"{adapter.library}, each message to a Session",
+        BARE_JSON: f"{adapter.library}, dict of strings and numbers",
+        adapter.name: "events out of the feed, Decimals and enums",
+        SOCKET: "the pace of the server; what comes near it waits for that",
+    }
+    return [
+        Table(
+            f"adapters/{kind}-{adapter.name}",
+            f"{adapter.name}: {effort.burst:,} order updates as fast as they come, {what} of each",
+            "s",
+            BARE_SESSION,
+            tuple(
+                Row(
+                    name,
+                    tuple(getattr(t, kind) / effort.burst for t in times[name]),
+                    notes.get(name, ""),
+                )
+                for name, _ in contenders
+            ),
+            absent,
+        )
+        for kind, what in (("wall", "time"), ("cpu", "processor time of the client"))
+    ]
+
+
+def _latency(adapter: Adapter, port: int, effort: Effort) -> Table:
+    contenders = [(BARE, adapter.bare), (adapter.name, adapter.feed)]
+    times = _rounds(contenders, port, "singles", effort.singles, effort.rounds)
+    rows = [
+        Row(
+            f"{name}, {what}",
+            tuple(_percentile(t.delays, share) for t in times[name]),
+            against=f"{BARE}, {what}",
+        )
+        for share, what in ((0.5, "median"), (0.99, "p99"), (0.999, "p99.9"))
+        for name, _ in contenders
+    ]
+    return Table(
+        f"adapters/latency-{adapter.name}",
+        f"{adapter.name}: one order update, from being sent to being delivered",
+        "s",
+        f"{BARE}, median",
+        tuple(rows),
+    )
+
+
+def _percentile(delays: Sequence[int], share: float) -> float:
+    if len(delays) < 2:
+        return statistics.fmean(delays) / 1e9
+    return statistics.quantiles(delays, n=1000, method="inclusive")[round(share * 1000) - 1] / 1e9

@@ -1,0 +1,233 @@
+"""What was measured, for people: tables in the terminal, pictures, and the docs' page."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table as RichTable
+
+from benchmarks.bars import Verdict, judge
+from benchmarks.frames import COUNT
+from benchmarks.measuring import Row, Spread, Table, optional, spread
+
+COMMAND: Final = "python -m benchmarks --docs"
+
+# The tables that each group's picture shows.
+PICTURES: Final = {
+    "decode": ("decode/order",),
+    "core": ("core/update", "core/age"),
+    "adapters": (
+        "adapters/wall-topone_asyncio",
+        "adapters/wall-topone_trio",
+        "adapters/wall-topone_threads",
+        "adapters/latency-topone_asyncio",
+        "adapters/latency-topone_trio",
+        "adapters/latency-topone_threads",
+    ),
+    "scale": ("scale/feeds-topone_asyncio", "scale/feeds-topone_trio"),
+    "footprint": ("footprint/import", "footprint/size"),
+}
+HEADINGS: Final = {
+    "decode": "Decoding a frame",
+    "core": "The core",
+    "adapters": "The adapters on a real socket",
+    "scale": "Many feeds, idle feeds, large frames",
+    "footprint": "Import and installation",
+}
+_OURS, _OTHERS = "#0b7285", "#adb5bd"
+
+
+def amount(value: float, unit: str) -> str:
+    """A number with its unit, to three digits."""
+    if unit == "s":
+        for scale, name in ((1e-6, "ns"), (1e-3, "us"), (1.0, "ms")):
+            if value < scale:
+                return f"{value * 1e3 / scale:.3g} {name}"
+        return f"{value:.3g} s"
+    if unit == "B":
+        for scale, name in ((2**20, "KiB"), (2**30, "MiB")):
+            if abs(value) < scale:
+                return f"{value * 1024 / scale:.3g} {name}"
+    return f"{value:.3g} {unit}"
+
+
+def times(ratio: Spread | None) -> str:
+    """A ratio with its quartiles."""
+    if ratio is None:
+        return ""
+    return f"{ratio.median:.3g} ({ratio.low:.3g} to {ratio.high:.3g})"
+
+
+def cells(table: Table, row: Row) -> tuple[str, str, str, str]:
+    """What every form of a table shows of a row."""
+    return row.name, amount(row.median, table.unit), times(table.ratio(row)), row.note
+
+
+def columns(table: Table) -> tuple[str, str, str, str]:
+    """Their headings."""
+    own = any(row.against for row in table.rows)
+    return "", "median", "ratio to its bare row" if own else f"ratio to {table.base}", "what it is"
+
+
+def status(verdict: Verdict) -> str:
+    """One word on a bar."""
+    return {True: "holds", False: "FALLS SHORT", None: "not measured"}[verdict.holds]
+
+
+def value(verdict: Verdict) -> str:
+    """What was measured for a bar."""
+    return "" if verdict.measured is None else f"{verdict.measured:,.4g}"
+
+
+# --- the terminal --------------------------------------------------------------------------------
+
+
+def show(tables: Sequence[Table], machine: dict[str, str], console: Console) -> None:
+    """Print the tables."""
+    console.print(", ".join(f"{name} {text}" for name, text in machine.items()), style="dim")
+    for table in tables:
+        grid = RichTable(title=escape(table.title), title_justify="left")
+        for number, heading in enumerate(columns(table)):
+            grid.add_column(escape(heading), justify="right" if number in {1, 2} else "left")
+        for row in table.rows:
+            grid.add_row(*map(escape, cells(table, row)))
+        for name in table.absent:
+            grid.add_row(escape(name), "", "", "absent: not installed", style="dim")
+        console.print()
+        console.print(grid)
+
+
+def show_bars(verdicts: Sequence[Verdict], console: Console) -> None:
+    """Print what became of the bars."""
+    grid = RichTable(title="Bars", title_justify="left")
+    for heading in ("", "measured", "bar"):
+        grid.add_column(heading)
+    for verdict in verdicts:
+        style = None if verdict.holds else "red" if verdict.holds is False else "dim"
+        texts = (status(verdict), value(verdict), verdict.bar.text)
+        grid.add_row(*map(escape, texts), style=style)
+    console.print()
+    console.print(grid)
+
+
+# --- pictures ------------------------------------------------------------------------------------
+
+
+def draw(tables: Sequence[Table], folder: Path) -> list[str]:
+    """Draw the pictures of the groups that were measured; returns their groups."""
+    measured = {table.key: table for table in tables}
+    drawn = []
+    for group, keys in PICTURES.items():
+        chosen = [measured[key] for key in keys if key in measured]
+        if chosen:
+            folder.mkdir(parents=True, exist_ok=True)
+            _draw(chosen, folder / f"performance-{group}.svg")
+            drawn.append(group)
+    return drawn
+
+
+def _draw(tables: Sequence[Table], path: Path) -> None:
+    matplotlib = optional("matplotlib")
+    figures = optional("matplotlib.figure")
+    if matplotlib is None or figures is None:
+        raise SystemExit("pictures need matplotlib: pip install 'topone-proto[bench]'")
+    # Text stays text; the same numbers give the same file.
+    settings = {"svg.fonttype": "none", "svg.hashsalt": "topone-proto", "font.size": 9}
+    with matplotlib.rc_context(settings):
+        heights = [0.6 + 0.26 * len(table.rows) for table in tables]
+        figure = figures.Figure(figsize=(8, sum(heights)), layout="constrained")
+        axes = figure.subplots(len(tables), squeeze=False, height_ratios=heights)
+        for table, axis in zip(tables, axes[:, 0], strict=True):
+            rows = table.rows[::-1]
+            medians = [row.median for row in rows]
+            quartiles = [spread(row.samples) for row in rows]
+            errors = [
+                [q.median - q.low for q in quartiles],
+                [q.high - q.median for q in quartiles],
+            ]
+            colours = [_OURS if _is_ours(row.name) else _OTHERS for row in rows]
+            names = [row.name for row in rows]
+            axis.barh(names, medians, xerr=errors, color=colours, ecolor="#495057")
+            for number, row in enumerate(rows):
+                axis.annotate(
+                    f"  {amount(row.median, table.unit)}",
+                    (quartiles[number].high, number),
+                    va="center",
+                )
+            axis.set_xlim(0, 1.2 * max(q.high for q in quartiles))
+            title = table.title
+            if 0 < 30 * min(medians) < max(medians):
+                title += " (logarithmic scale: lengths are no ratios)"
+                axis.set_xscale("log")
+                axis.set_xlim(min(medians) / 2, 4 * max(medians))
+            axis.set_title(title, loc="left", fontsize=9)
+            axis.set_xticks([], minor=True)
+            axis.set_xticks([])
+            axis.spines[["top", "right", "bottom"]].set_visible(False)
+        figure.savefig(path, format="svg", metadata={"Date": None})
+
+
+def _is_ours(name: str) -> bool:
+    return any(word in name for word in ("topone", "feed", "Session.", "session"))
+
+
+# --- the docs' page ------------------------------------------------------------------------------
+
+_INTRODUCTION = f"""\
+<!-- Written by `{COMMAND}`; edit benchmarks/report.py instead. -->
+
+# Performance
+
+Every number and picture on this page was written by `{COMMAND}`, which needs the
+extra `bench`. `python -m benchmarks decode` measures one group, `--check` compares with the bars
+below, and `--json` keeps every sample.
+
+What to look at are the ratios. In every round all rows of a table are measured once, in an order
+drawn anew; a ratio is formed inside each round, and its median is shown with the quartiles around
+it. Rounds are spread over fresh processes. Every kind of frame is {{count}} different frames, drawn
+once. On a socket, the server is a process of its own that writes frames which it encoded
+beforehand.
+
+A comparison is fair if both sides yield the same; where they do not, the last column says so.
+`topone_proto.decode` checks in the measured path what it promises: NaN, infinities, underscores and
+spaces in decimals are refused.
+"""
+
+
+def write_docs(tables: Sequence[Table], machine: dict[str, str], folder: Path) -> Path:
+    """Write the page and its pictures."""
+    drawn = draw(tables, folder / "_static")
+    lines = [_INTRODUCTION.format(count=COUNT)]
+    lines += ["## Machine and versions", ""]
+    lines += [", ".join(f"{name} {text}" for name, text in machine.items()) + ".", ""]
+    lines += ["## Bars", "", "| | measured | bar |", "|---|---:|---|"]
+    lines += [
+        f"| {status(verdict)} | {value(verdict)} | {_cell(verdict.bar.text)} |"
+        for verdict in judge(tables)
+    ]
+    for group, heading in HEADINGS.items():
+        chosen = [table for table in tables if table.key.startswith(f"{group}/")]
+        if not chosen:
+            continue
+        lines += ["", f"## {heading}", ""]
+        if group in drawn:
+            lines += [f"![{heading}](_static/performance-{group}.svg)", ""]
+        for table in chosen:
+            lines += [*_markdown(table), ""]
+    page = folder / "performance.md"
+    page.write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
+    return page
+
+
+def _markdown(table: Table) -> list[str]:
+    lines = [f"### {table.title}", ""]
+    lines += ["| " + " | ".join(columns(table)) + " |", "|---|---:|---:|---|"]
+    lines += ["| " + " | ".join(map(_cell, cells(table, row))) + " |" for row in table.rows]
+    lines += [f"| {_cell(name)} | | | absent: not installed |" for name in table.absent]
+    return lines
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("1_000", "`1_000`")

@@ -1,0 +1,85 @@
+"""The benchmarks still run, every group of them, and their bars can tell good from bad."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+OURS, LIMIT = "topone_proto.decode", "msgspec, typed Struct"
+
+
+def benchmarks(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", "benchmarks", *arguments],
+        cwd=ROOT,
+        # As the bench is run, not as the tests are: competitors may warn of what they like.
+        env={name: text for name, text in os.environ.items() if name != "PYTHONWARNINGS"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def written(folder: Path, ours: list[float], limit: list[float]) -> str:
+    rows = [
+        {"name": name, "samples": samples, "note": "", "against": ""}
+        for name, samples in ((OURS, ours), (LIMIT, limit))
+    ]
+    table = {
+        "key": "decode/order",
+        "title": "A title",
+        "unit": "s",
+        "base": LIMIT,
+        "rows": rows,
+        "absent": ["a competitor"],
+    }
+    file = folder / "samples.json"
+    file.write_text(json.dumps({"machine": {"python": "any"}, "tables": [table]}))
+    return str(file)
+
+
+@pytest.mark.parametrize("group", ["decode", "core", "adapters", "scale", "footprint"])
+def test_group_runs(group: str, tmp_path: Path) -> None:
+    file = tmp_path / "samples.json"
+    done = benchmarks(group, "--effort", "tiny", "--json", str(file))
+    assert done.returncode == 0, done.stderr
+    tables = json.loads(file.read_text())["tables"]
+    assert tables
+    for table in tables:
+        assert table["key"].startswith(f"{group}/")
+        assert table["base"] in {row["name"] for row in table["rows"]}
+        assert len({len(row["samples"]) for row in table["rows"]}) == 1
+        if table["unit"] == "s":
+            assert all(sample > 0 for row in table["rows"] for sample in row["samples"])
+
+
+def test_unknown_group_is_refused() -> None:
+    done = benchmarks("encode")
+    assert done.returncode == 2
+    assert "decode, core, adapters, scale, footprint" in done.stderr
+
+
+def test_check_passes_what_holds(tmp_path: Path) -> None:
+    done = benchmarks("--from", written(tmp_path, [1.0, 1.0], [1.0, 1.0]), "--check")
+    assert done.returncode == 0
+    assert "holds" in done.stdout
+    # Bars on what was not measured say nothing.
+    assert "not measured" in done.stdout
+    assert "absent: not installed" in done.stdout
+
+
+def test_check_compares_within_rounds(tmp_path: Path) -> None:
+    # The machine was ten times slower in the last two rounds, and ours twice the limit in all.
+    file = written(tmp_path, [2.0, 20.0, 20.0], [1.0, 10.0, 10.0])
+    done = benchmarks("--from", file, "--check")
+    assert done.returncode == 1
+    assert "FALLS SHORT" in done.stdout
+    assert "2 (2 to 2)" in done.stdout
+
+
+def test_without_check_nothing_fails(tmp_path: Path) -> None:
+    assert benchmarks("--from", written(tmp_path, [9.0], [1.0])).returncode == 0

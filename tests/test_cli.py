@@ -22,7 +22,6 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 import topone_cli._token
-from topone_proto.testing.strategies import events
 from topone_cli._app import app
 from topone_cli._describe import describe
 from topone_cli._output import JsonLines, PlainLines, live_screen
@@ -55,6 +54,7 @@ from topone_proto import (
     __version__,
 )
 from topone_proto.plain import to_plain
+from topone_proto.testing.strategies import events
 from topone_simulator import Simulator, run_in_thread
 
 SECRET = "topapi:not-to-be-shown"

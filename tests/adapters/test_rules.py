@@ -32,13 +32,14 @@ from topone_proto.gateway import (
     DelayAck,
     DropConnections,
     DuplicateAck,
+    Fault,
     GoSilent,
     LoseAck,
     RefuseHandshake,
 )
 from topone_simulator import Simulator
 
-FAULTS = [
+FAULTS: list[Fault] = [
     DropConnections(),
     CloseConnections(1012, "restart"),
     GoSilent(),

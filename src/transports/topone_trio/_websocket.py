@@ -87,7 +87,16 @@ def _end_of(closed: ConnectionClosed) -> ConnectionEnded:
     return ConnectionEnded(int(closed.reason.code), words)
 
 
-async def _dial_stream(connect: Connect, ssl_context: ssl.SSLContext | None) -> trio.abc.Stream:
+async def _dial_stream(
+    connect: Connect, ssl_context: ssl.SSLContext | None
+) -> trio.abc.Stream | Failure:
+    try:
+        return await _open_stream(connect, ssl_context)
+    except (OSError, trio.BrokenResourceError) as error:
+        return failure_from_exception(error)
+
+
+async def _open_stream(connect: Connect, ssl_context: ssl.SSLContext | None) -> trio.abc.Stream:
     endpoint = connect.endpoint
     if not endpoint.is_tls:
         return await trio.open_tcp_stream(endpoint.host, endpoint.port)
@@ -142,13 +151,10 @@ async def open_websocket(
 ) -> AsyncGenerator[AsyncWebSocket, None]:
     """Dial with trio-websocket. It sends no pings of its own, follows no redirect and adds no
     ``Origin``."""
+    stream = await _dial_stream(connect, ssl_context)
+    if isinstance(stream, Failure):
+        raise ConnectionFailed(stream)
     error: Exception | None = None
-    try:
-        stream = await _dial_stream(connect, ssl_context)
-    except (OSError, trio.BrokenResourceError) as failed:
-        error = failed
-    if error is not None:
-        raise ConnectionFailed(failure_from_exception(error))
     connection: WebSocketConnection | None = None
     try:
         async with trio.open_nursery() as nursery:

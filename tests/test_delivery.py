@@ -3,10 +3,8 @@ out."""
 
 from decimal import Decimal
 
-import attrs
 from hypothesis import given
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from topone_proto import (
     Balance,
@@ -123,77 +121,3 @@ def test_blocking_is_a_queue(capacity: int, events: list[Event]) -> None:
     for event in events:
         buffer.put((event,))
     assert drain(buffer) == events
-
-
-def key(event: Event) -> object:
-    match event:
-        case OrderUpdate(order=entry):
-            return entry.id
-        case BalanceUpdate(balance=entry):
-            return entry.asset
-        case _:
-            return None
-
-
-class Conflating(RuleBasedStateMachine):
-    """Puts and gets, against nothing but the list of what went in."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.capacity = 5
-        self.clock = 0
-        self.buffer = DeliveryBuffer(self.capacity, CONFLATE)
-        self.waiting: list[Event] = []
-        self.left_out = 0
-
-    @rule(event=EVENTS)
-    def put(self, event: OrderUpdate | BalanceUpdate | Connected) -> None:
-        # Each with a time of its own, so that no two are equal.
-        self.clock += 1
-        if isinstance(event, Connected):
-            event = Connected(self.clock)
-        else:
-            event = attrs.evolve(event, ts=self.clock)
-        self.buffer.put((event,))
-        self.waiting.append(event)
-
-    @precondition(lambda self: len(self.buffer) > 0)
-    @rule()
-    def get(self) -> None:
-        event = self.buffer.get()
-        assert event is not None
-        if isinstance(event, Conflated):
-            self.left_out += event.count
-            return
-        # What was passed over on the way to it was superfluous: a newer one follows, and it was no
-        # end of an order.
-        position = self.waiting.index(event)
-        for passed in self.waiting[:position]:
-            self.superfluous(passed)
-        del self.waiting[: position + 1]
-
-    def superfluous(self, passed: Event) -> None:
-        later = self.waiting[self.waiting.index(passed) + 1 :]
-        assert key(passed) is not None
-        assert any(key(event) == key(passed) for event in later)
-        assert not (isinstance(passed, OrderUpdate) and passed.order.is_closed)
-        self.left_out -= 1
-
-    @invariant()
-    def nothing_is_lost(self) -> None:
-        """The newest of every key, every end of an order, and all that is no update, still wait."""
-        kept = 0
-        for number, event in enumerate(self.waiting):
-            is_end = isinstance(event, OrderUpdate) and event.order.is_closed
-            newest = not any(key(later) == key(event) for later in self.waiting[number + 1 :])
-            kept += key(event) is None or is_end or newest
-        assert kept <= len(self.buffer) <= max(self.capacity, kept + 1)
-
-    def teardown(self) -> None:
-        while len(self.buffer):
-            self.get()
-        for passed in list(self.waiting):
-            self.superfluous(passed)
-
-
-TestConflating = Conflating.TestCase

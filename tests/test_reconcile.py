@@ -437,9 +437,12 @@ class Reconciling(RuleBasedStateMachine):
     pace."""
 
     @initialize(
-        seed=st.integers(0, 1000), rate=st.sampled_from([0.0, 5.0, 40.0]), kept=st.integers(1, 4)
+        seed=st.integers(0, 1000),
+        rate=st.sampled_from([0.0, 5.0, 40.0]),
+        kept=st.sampled_from([1, 1, 4]),
+        is_whole=st.booleans(),
     )
-    def begin(self, seed: int, rate: float, kept: int) -> None:
+    def begin(self, seed: int, rate: float, kept: int, *, is_whole: bool) -> None:
         self.now = 1000.0
         self.living = LivingAccount(seed, rate=rate, now=self.now)
         self.gateway = Gateway(config=GatewayConfig(ping_interval=None), now=self.now)
@@ -457,6 +460,9 @@ class Reconciling(RuleBasedStateMachine):
         self.deadline: float | None = None
         self.is_published = False
         self.take(self.session.start(self.now))
+        if is_whole:
+            self.all_goes_well()
+            self.make_whole()
 
     # The exchange.
 
@@ -520,6 +526,21 @@ class Reconciling(RuleBasedStateMachine):
             if self.to_client:
                 step = self.session.message_received(self.to_client.popleft(), self.now)
                 self.take(step)
+
+    @precondition(lambda self: self.to_client)
+    @rule(data=st.data())
+    def a_frame_is_garbled(self, data: st.DataObject) -> None:
+        at = data.draw(st.integers(0, len(self.to_client) - 1))
+        self.to_client[at] = self.to_client[at][:-3]
+
+    @rule()
+    def all_goes_well(self) -> None:
+        """Everything that is on its way, but for HTTP, arrives."""
+        while self.to_server or self.to_client or self.events:
+            while self.to_server:
+                self.a_frame_reaches_the_server()
+            self.frames_reach_the_client(1000)
+            self.the_application_takes_events(1000)
 
     @precondition(lambda self: self.peer is not None and not self.is_dead)
     @rule(arriving=st.integers(0, 5))
@@ -598,8 +619,6 @@ class Reconciling(RuleBasedStateMachine):
         self.gateway.clear_faults()
         if self.is_dead:
             self.the_client_loses_the_connection()
-        self.requests.clear()
-        self.account.retry()
         for _ in range(20):
             self.now += 0.01
             # Every time: a refusal may have been on its way.
@@ -607,15 +626,16 @@ class Reconciling(RuleBasedStateMachine):
                 self.take(self.session.subscribe(topic, self.now))
             if self.session.state is SessionState.WAITING:
                 self.the_client_dials_again()
-            while self.to_server:
-                self.a_frame_reaches_the_server()
             self.carry(self.gateway.deadline_reached(self.now))
-            self.frames_reach_the_client(1000)
-            self.the_application_takes_events(1000)
-            self.the_application_asks()
+            self.all_goes_well()
+            # Late answers, from whenever they are.
             for request in tuple(self.requests):
-                self.serve(request, "none", is_timed=False)
-                self.receive(request)
+                if request.found is not None:
+                    self.receive(request)
+                    self.what_is_whole_is_true_when_nothing_is_on_its_way()
+            self.requests.clear()
+            self.account.retry()
+            self.make_whole()
             # What the exchange still owed from before: an acknowledgement that comes too late.
             if self.deadline is not None and not self.is_known:
                 self.now = max(self.now, self.deadline)
@@ -627,6 +647,14 @@ class Reconciling(RuleBasedStateMachine):
             assert known == self.living.orders[number]
 
     # How it is done.
+
+    def make_whole(self) -> None:
+        while queries := self.account.ask():
+            for query in queries:
+                request = Request(query)
+                self.requests.append(request)
+                self.serve(request, "none", is_timed=False)
+                self.receive(request)
 
     @property
     def is_known(self) -> bool:

@@ -1,0 +1,208 @@
+"""The delivery buffer, against nothing but the list of what went in: bounded, in order, and honest
+about what it leaves out."""
+
+from collections.abc import Sequence
+
+import attrs
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import initialize, invariant
+
+from stateful.machine import Machine, counted, exercise
+from stateful.models import update_of
+from topone_proto import (
+    BALANCE,
+    ORDERS,
+    BalanceUpdate,
+    Conflated,
+    Connected,
+    DeliveryBuffer,
+    DeliveryPolicy,
+    Disconnected,
+    Event,
+    Failure,
+    FailureKind,
+    OrderStatus,
+    OrderUpdate,
+)
+
+REFUSED = Failure(FailureKind.REFUSED)
+LOST = Failure(FailureKind.LOST)
+
+
+def order(number: int, status: OrderStatus) -> OrderUpdate:
+    update = update_of(ORDERS, 0)
+    assert isinstance(update, OrderUpdate)
+    return attrs.evolve(update, order=attrs.evolve(update.order, id=number, status=status))
+
+
+def balance(asset: str) -> BalanceUpdate:
+    update = update_of(BALANCE, 0)
+    assert isinstance(update, BalanceUpdate)
+    return attrs.evolve(update, balance=attrs.evolve(update.balance, asset=asset))
+
+
+STATUSES = st.sampled_from(
+    [OrderStatus.PENDING, OrderStatus.PENDING, *OrderStatus, OrderStatus(42)]
+)
+EVENTS: st.SearchStrategy[OrderUpdate | BalanceUpdate | Connected] = st.one_of(
+    st.builds(order, st.integers(0, 2), STATUSES),
+    st.builds(balance, st.sampled_from(["A", "B"])),
+    st.builds(Connected, st.just(0)),
+)
+
+
+def key(event: Event) -> object:
+    """What a newer update makes the older one superfluous by."""
+    match event:
+        case OrderUpdate(order=entry):
+            return entry.id
+        case BalanceUpdate(balance=entry):
+            return entry.asset
+        case _:
+            return None
+
+
+def is_end(event: Event) -> bool:
+    """True for the last state of an order."""
+    return isinstance(event, OrderUpdate) and event.order.status in {2, 3, 4}
+
+
+class DeliveryMachine(Machine):
+    """Puts and gets. Every event has a number of its own, so that no two are equal."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begin(3, DeliveryPolicy.BLOCK)
+
+    @initialize(capacity=st.integers(1, 6), policy=st.sampled_from(DeliveryPolicy))
+    def begin(self, capacity: int, policy: DeliveryPolicy) -> None:
+        self.capacity = capacity
+        self.conflates = policy is DeliveryPolicy.CONFLATE
+        self.buffer = DeliveryBuffer(capacity, policy)
+        self.number = 0
+        # Everything that went in and has not been passed yet, with what may be left out of it.
+        self.waiting: list[Event] = []
+        self.spare: list[Event] = []
+        # The failures to connect in the present row that wait: what stands between two may go.
+        self.row: list[Event] = []
+        # What was found missing, less what the buffer has owned up to.
+        self.unaccounted = 0
+
+    def numbered(self, event: Event) -> Event:
+        self.number += 1
+        match event:
+            case OrderUpdate() | BalanceUpdate():
+                return attrs.evolve(event, ts=self.number)
+            case Disconnected():
+                return attrs.evolve(event, attempt=self.number)
+            case _:
+                return Connected(self.number)
+
+    def put(self, events: Sequence[Event]) -> None:
+        step = tuple(self.numbered(event) for event in events)
+        was_full, before = self.buffer.full, len(self.buffer)
+        self.buffer.put(step)
+        self.waiting += step
+        assert len(self.buffer) <= max(before + len(step), self.capacity)
+        if was_full:
+            self.count("put while full")
+            if len(self.buffer) < before + len(step):
+                self.count("made room")
+
+    @counted(events=st.lists(EVENTS, min_size=1, max_size=3))
+    def put_events(self, events: list[Event]) -> None:
+        self.put(events)
+        self.row = []
+
+    @counted(is_alone=st.booleans(), more=st.lists(EVENTS, max_size=2), times=st.integers(1, 4))
+    def connections_fail(self, is_alone: bool, more: list[Event], times: int) -> None:
+        """A connection that is lost may have more to tell; dials that fail after it do not."""
+        for attempt in range(times):
+            before = more if attempt == 0 and not is_alone else []
+            if before:
+                self.row = []
+            was_full, waiting = self.buffer.full, len(self.buffer)
+            self.put([*before, Disconnected(REFUSED if attempt else LOST, 1.0, 1, 0)])
+            self.row.append(self.waiting[-1])
+            if was_full and len(self.row) > 2:
+                # Neither the first nor the newest.
+                self.spare.append(self.row.pop(-2))
+                if len(self.buffer) == waiting:
+                    self.count("left a failure out")
+
+    @counted()
+    def put_nothing(self) -> None:
+        before = len(self.buffer)
+        self.buffer.put(())
+        assert len(self.buffer) == before
+        self.row = []
+
+    @counted(times=st.integers(1, 4))
+    def get(self, times: int) -> None:
+        for _ in range(times):
+            self.get_one()
+
+    def get_one(self) -> None:
+        before, event = len(self.buffer), self.buffer.get()
+        if event is None:
+            assert before == 0
+            assert not self.row
+            return
+        assert len(self.buffer) == before - 1
+        if isinstance(event, Conflated):
+            self.count("conflated")
+            assert self.conflates
+            assert event.count > 0
+            self.unaccounted -= event.count
+            return
+        # What is left of a row is a row.
+        self.row = [failure for failure in self.row if failure != event]
+        # What was passed over on the way to it was superfluous.
+        position = self.waiting.index(event)
+        for passed in self.waiting[:position]:
+            self.pass_over(passed)
+        del self.waiting[: position + 1]
+
+    def pass_over(self, passed: Event) -> None:
+        if isinstance(passed, Disconnected):
+            assert passed in self.spare
+            return
+        later = self.waiting[self.waiting.index(passed) + 1 :]
+        assert self.conflates
+        assert key(passed) is not None
+        assert any(key(event) == key(passed) for event in later)
+        assert not is_end(passed)
+        self.unaccounted += 1
+
+    @invariant()
+    def nothing_is_lost_and_nothing_piles_up(self) -> None:
+        """What must be kept is there, and what need not be makes the buffer no larger than it
+        may be."""
+        assert self.buffer.full is (len(self.buffer) >= self.capacity)
+        needed = 0
+        for number, event in enumerate(self.waiting):
+            if event in self.spare:
+                continue
+            newest = not any(key(later) == key(event) for later in self.waiting[number + 1 :])
+            needed += not self.conflates or key(event) is None or is_end(event) or newest
+        assert needed <= len(self.buffer)
+        if self.conflates:
+            # One more, which says how many were left out.
+            assert len(self.buffer) <= max(self.capacity, needed + 1)
+
+    def teardown(self) -> None:
+        while len(self.buffer):
+            self.get_one()
+        for passed in list(self.waiting):
+            self.pass_over(passed)
+        assert self.unaccounted == 0
+        super().teardown()
+
+
+TestDelivery = DeliveryMachine.TestCase
+TestDelivery.settings = settings(stateful_step_count=30)
+
+
+def test_every_rule_is_run_and_everything_is_left_out_that_may_be() -> None:
+    exercise(DeliveryMachine, {"put while full", "made room", "left a failure out", "conflated"})

@@ -521,7 +521,6 @@ class Session:
                 events += self._forsake(topic)
         if self._settled_at is not None and now - self._settled_at >= self._config.stable_after:
             self._retries = 0
-        self._settled_at = None
         return self._retry(failure, now, events, actions)
 
     def _retry(

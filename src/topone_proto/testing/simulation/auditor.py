@@ -181,7 +181,10 @@ class Auditor:
         if self._is_up and self._settled_since is None and self.desired <= self._active:
             if self._content_since is None:
                 self._content_since = self._world.now
-            if any(isinstance(event, _SETTLING) for event in step.events):
+            # Giving up a topic that was not asked for yet is acknowledged by nobody.
+            is_made = any(isinstance(event, Connected) for event in step.events)
+            is_told = frame is not None and any(isinstance(e, _SETTLING) for e in step.events)
+            if is_made or is_told:
                 self._settled_since = self._world.now
 
     def taken(self, event: Event) -> None:

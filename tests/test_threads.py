@@ -15,9 +15,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from decimal import Decimal
 from hashlib import sha1
+from itertools import count
+from pathlib import Path
 from selectors import DefaultSelector
+from types import FrameType
 from typing import Any, Self, TypeVar
 
+import attrs
 import pytest
 
 import topone_threads._websocket
@@ -37,7 +41,9 @@ from topone_proto import (
     FailureKind,
     FeedClosed,
     FeedFailed,
+    LocalProtocolError,
     Malformed,
+    Session,
     SessionConfig,
     Subscribed,
     Token,
@@ -168,7 +174,7 @@ def test_a_refused_token_ends_every_waiting_thread(simulator: Simulator) -> None
 
 def test_many_threads_share_a_feed(simulator: Simulator) -> None:
     taken = queue.SimpleQueue[Event]()
-    count = 200
+    number_of_updates = 200
 
     def consume(feed: Feed) -> None:
         for event in feed:
@@ -189,19 +195,19 @@ def test_many_threads_share_a_feed(simulator: Simulator) -> None:
         consumers = [pool.submit(consume, feed) for _ in range(4)]
         feed.subscribe(BALANCE, PATIENCE)
         togglers = [pool.submit(toggle, feed) for _ in range(4)]
-        for number in range(count):
+        for number in range(number_of_updates):
             simulator.publish(Balance("ETH", Decimal(number), Decimal(0)))
         for toggler in togglers:
             toggler.result(PATIENCE)
         seen: list[Decimal] = []
-        while len(seen) < count:
+        while len(seen) < number_of_updates:
             event = taken.get(timeout=PATIENCE)
             if isinstance(event, BalanceUpdate):
                 seen.append(event.balance.available)
         soon(feed.close)
         for consumer in consumers:
             consumer.result(PATIENCE)
-    assert sorted(seen) == [Decimal(number) for number in range(count)]
+    assert sorted(seen) == [Decimal(number) for number in range(number_of_updates)]
 
 
 def pausing(feed: Feed) -> threading.Event:
@@ -233,6 +239,32 @@ def test_a_slow_application_stops_the_reader_and_misses_nothing(simulator: Simul
             until(feed, BalanceUpdate)
 
 
+def test_a_feed_that_was_not_entered_says_so(simulator: Simulator) -> None:
+    feed: Any = open_feed(token=TOKEN, url=simulator.url)
+    for use in (
+        feed.get,
+        lambda: next(feed),
+        lambda: feed.subscribe(ORDERS),
+        lambda: feed.unsubscribe(ORDERS),
+    ):
+        with pytest.raises(LocalProtocolError, match="use it in a with block"):
+            use()
+    feed.close()
+    assert list(feed) == [Closed()]
+    with feed:
+        assert list(feed) == []
+
+
+def test_a_frame_that_is_too_large_is_named_as_the_cause(simulator: Simulator) -> None:
+    config = QUICK(max_frame_size=300)
+    with open_feed(token=TOKEN, url=simulator.url, topics=[BALANCE], config=config) as feed:
+        until(feed, Subscribed)
+        simulator.publish(Balance("E" * 400, Decimal(1), Decimal(0)))
+        reason = until(feed, Disconnected).reason
+        assert (reason.kind, reason.code) == (FailureKind.LOST, None)
+        assert "exceeds limit of 300 bytes" in reason.detail
+
+
 # Closing, in every state.
 
 
@@ -242,6 +274,29 @@ def test_closing_is_quick_when_the_peer_answers(simulator: Simulator) -> None:
         until(feed, Subscribed)
         soon(feed.close)
         assert not threads_of_feeds()
+
+
+def test_closing_waits_for_the_end_whichever_thread_is_busy_with_the_feed(
+    simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_busy, may_end = threading.Event(), threading.Event()
+
+    def keep_busy() -> None:
+        with feed._lock:
+            is_busy.set()
+            assert may_end.wait(PATIENCE)
+
+    def join(timeout: float | None = None) -> None:
+        may_end.set()
+        threading.Thread.join(feed._watch, timeout)
+
+    with open_feed(token=TOKEN, url=simulator.url, config=QUICK()) as feed:
+        until(feed, Subscribed)
+        monkeypatch.setattr(feed._watch, "join", join)
+        with beside(keep_busy):
+            assert is_busy.wait(PATIENCE)
+            feed.close()
+            assert not [t for t in threads_of_feeds() if t.name.startswith("topone")]
 
 
 def test_closing_a_connection_whose_peer_is_mute_takes_no_longer_than_configured(
@@ -555,6 +610,71 @@ def test_whoever_waits_for_an_answer_makes_a_paused_reader_go_on() -> None:
         assert events == [Connected, Malformed, Malformed, Malformed, Subscribed]
 
 
+class Ended(Memory):
+    """Its connection has ended: a sender finds that at once, a reader behind what came before."""
+
+    may_send: threading.Event
+    may_receive: threading.Event
+
+    def __enter__(self) -> Self:
+        for _ in range(100):
+            self.inbox.put("?")
+        self.inbox.put(ConnectionEnded(1012, "at last"))
+        return super().__enter__()
+
+    def send_text(self, text: str) -> None:
+        assert self.may_send.wait(PATIENCE)
+        self.may_receive.set()
+        raise ConnectionEnded(None, "gone")
+
+    def receive(self) -> str | bytes:
+        assert self.may_receive.wait(PATIENCE)
+        return super().receive()
+
+
+class Next(Memory):
+    """The one after."""
+
+    dialled: threading.Event
+
+    def __enter__(self) -> Self:
+        self.dialled.set()
+        return super().__enter__()
+
+
+@pytest.mark.parametrize("is_paused_first", [True, False])
+def test_the_end_of_a_connection_is_noticed_while_the_reader_waits_for_room(
+    *, is_paused_first: bool
+) -> None:
+    Ended.may_send, Ended.may_receive = threading.Event(), threading.Event()
+    Next.dialled = threading.Event()
+    with Exchange(Ended, Next).open_feed(capacity=10, ping_interval=None) as feed:
+        if is_paused_first:
+            Ended.may_receive.set()
+            assert pausing(feed).wait(PATIENCE)
+        Ended.may_send.set()
+        # Although nobody takes events.
+        assert Next.dialled.wait(PATIENCE)
+        reason = until(feed, Disconnected).reason
+        assert (reason.kind, reason.detail) == (FailureKind.LOST, "gone")
+        until(feed, Subscribed)
+
+
+class EndedUnread(Memory):
+    """Its connection has ended, but only a sender finds that."""
+
+    def send_text(self, text: str) -> None:
+        raise ConnectionEnded
+
+
+def test_closing_waits_for_no_close_frame_that_nobody_can_send() -> None:
+    with Exchange(EndedUnread).open_feed() as feed:
+        until(feed, Connected)
+        while feed._job.ended is None:
+            pass
+        soon(feed.close)
+
+
 class Late(Memory):
     """Its dial succeeds after it was given up."""
 
@@ -602,6 +722,84 @@ def test_a_fault_of_a_websocket_ends_the_feed_and_is_raised() -> None:
         until(feed, Closed)
     with pytest.raises(FeedClosed):
         feed.subscribe(ORDERS)
+
+
+# What a signal does to the thread that it arrives in.
+
+
+@contextmanager
+def interrupted(nth: int, handler: Callable[[], object]) -> Iterator[list[str]]:
+    """Call something as a signal's handler, at the nth of the points of our code where Python may
+    do so. Yields where that was, once it has been."""
+    where: list[str] = []
+    points = count(1)
+
+    def look(frame: FrameType, event: str, function: object) -> None:
+        code = frame.f_code
+        is_ours = {"topone_threads", "topone_proto"} & set(Path(code.co_filename).parts)
+        # On the way into a function, and when a built-in one is done.
+        if is_ours and event in {"call", "c_return"} and next(points) == nth:
+            where.append(f"{code.co_qualname}:{frame.f_lineno} {event} {function}")
+            sys.setprofile(None)
+            handler()
+
+    sys.setprofile(look)
+    try:
+        yield where
+    finally:
+        sys.setprofile(None)
+
+
+def use(feed: Feed) -> None:
+    """What a program does with a feed, from its beginning to its end."""
+    with feed, suppress(FeedClosed):
+        for event in feed:
+            if isinstance(event, Subscribed):
+                feed.unsubscribe(BALANCE, PATIENCE)
+                feed.subscribe(BALANCE, PATIENCE)
+                break
+        feed.get(PATIENCE)
+
+
+def test_a_signal_handler_may_close_the_feed_whatever_it_interrupts() -> None:
+    def run() -> None:
+        for nth in count(1):
+            feed = Exchange().open_feed()
+            with interrupted(nth, feed.close) as where:
+                use(feed)
+            assert list(feed)[-1:] in ([], [Closed()])
+            assert feed._core.is_over
+            if not where:
+                assert nth > 100
+                break
+            places.append(where[0])
+
+    places: list[str] = []
+    soon(run)
+    assert any(place.startswith("Feed.get:") for place in places)
+
+
+def test_a_feed_can_be_closed_whatever_a_ctrl_c_has_interrupted() -> None:
+    def ctrl_c() -> None:
+        raise KeyboardInterrupt
+
+    def run() -> None:
+        for nth in count(1):
+            feed = Exchange().open_feed()
+            with suppress(KeyboardInterrupt), interrupted(nth, ctrl_c) as where:
+                use(feed)
+            feed.close()
+            assert list(feed)[-1:] in ([], [Closed()])
+            assert feed._core.is_over
+            # One that was just being started does not end before it has begun.
+            for thread in set(threads_of_feeds()) - {threading.current_thread()}:
+                thread.join(PATIENCE)
+                assert not thread.is_alive()
+            if not where:
+                assert nth > 100
+                break
+
+    soon(run)
 
 
 # The default WebSocket.
@@ -653,6 +851,37 @@ def test_a_close_frame_is_the_end_whenever_the_peer_lets_go_of_tcp() -> None:
             assert ended.value.__context__ is None
         websocket.close(1000, "")
         websocket.abort()
+
+
+@pytest.mark.parametrize(
+    ("frame", "reason"),
+    [
+        (b"\x8f\x00", "invalid opcode"),
+        (b"\x81\x7f" + (2**30).to_bytes(8), f"exceeds limit of {2**20} bytes"),
+        (b"\x88\x03\x03\xe8\xff", "invalid start byte"),
+    ],
+)
+def test_a_frame_that_is_none_is_told_as_such_and_not_as_the_peers_close(
+    frame: bytes, reason: str
+) -> None:
+    def serve(server: socket.socket) -> None:
+        peer, _ = server.accept()
+        with peer:
+            accept_websocket(peer)
+            peer.sendall(frame)
+            # The close frame, and its answer.
+            assert peer.recv(65536)
+            peer.sendall(b"\x88\x02" + (1009).to_bytes(2))
+
+    with (
+        listening() as (server, host, port),
+        beside(lambda: serve(server)),
+        open_websocket(connect_to(host, port), lambda _: None) as websocket,
+        pytest.raises(ConnectionEnded) as ended,
+    ):
+        websocket.receive()
+    assert ended.value.code is None
+    assert reason in ended.value.reason
 
 
 def test_leaving_a_connection_with_a_backlog_leaves_no_thread() -> None:
@@ -748,6 +977,71 @@ def test_every_address_of_a_name_is_tried(monkeypatch: pytest.MonkeyPatch) -> No
             pass
 
 
+def test_an_address_that_does_not_answer_holds_no_other_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[socket.socket] = []
+    tried: list[socket.socket] = []
+
+    class Socket(socket.socket):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            made.append(self)
+
+        def connect(self, address: Any) -> None:
+            tried.append(self)
+            super().connect(address)
+
+    def serve(server: socket.socket) -> None:
+        peer, _ = server.accept()
+        with peer:
+            accept_websocket(peer)
+            assert peer.recv(65536) == b""
+
+    with (
+        listening(backlog=0) as (_, host, silent),
+        # The one place in its queue is taken.
+        socket.create_connection((host, silent), PATIENCE),
+        listening() as (server, _, port),
+    ):
+
+        def look_up(*_: object, **__: object) -> Any:
+            stream = socket.SOCK_STREAM
+            return [(socket.AF_INET, stream, 0, "", (host, p)) for p in (silent, silent, port)]
+
+        def dial() -> None:
+            connect = attrs.evolve(connect_to(host, port), timeout=FOR_EVER)
+            with open_websocket(connect, lambda _: None) as websocket:
+                assert isinstance(websocket, topone_threads._websocket._SyncWebSocket)
+                assert len(websocket._held) == 1
+                assert [sock.fileno() for sock in tried] == [-1, -1, -1]
+
+        with beside(lambda: serve(server)), monkeypatch.context() as patch:
+            patch.setattr(socket, "getaddrinfo", look_up)
+            patch.setattr(socket, "socket", Socket)
+            soon(dial)
+    assert {sock.fileno() for sock in made} == {-1}
+
+
+@pytest.mark.parametrize("is_wrapped", [True, False])
+def test_no_frame_of_ours_holds_the_token_that_a_callable_supplied(
+    simulator: Simulator, monkeypatch: pytest.MonkeyPatch, *, is_wrapped: bool
+) -> None:
+    shown: list[str] = []
+    token_obtained = Session.token_obtained
+
+    def spied(session: Session, token: Token, now: float) -> Any:
+        frame = sys._getframe().f_back
+        while frame is not None:
+            shown.extend(f"{name} = {it!r}" for name, it in frame.f_locals.items())
+            frame = frame.f_back
+        return token_obtained(session, token, now)
+
+    monkeypatch.setattr(Session, "token_obtained", spied)
+    with open_feed(token=lambda: Token(TOKEN) if is_wrapped else TOKEN, url=simulator.url) as feed:
+        until(feed, Subscribed)
+    assert shown
+    assert not [text for text in shown if TOKEN in text]
+
+
 def test_the_token_is_written_nowhere(
     simulator: Simulator, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -789,6 +1083,31 @@ except KeyboardInterrupt:
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=PATIENCE)
     assert (out, err) == ("interrupted ['MainThread']\n", "")
+    assert process.returncode == 0
+
+
+def test_a_signal_handler_may_close_a_feed_that_is_iterated(simulator: Simulator) -> None:
+    program = f"""
+import signal, threading
+from topone_threads import open_feed
+with open_feed(token={TOKEN!r}, url={simulator.url!r}) as feed:
+    signal.signal(signal.SIGTERM, lambda *_: feed.close())
+    for event in feed:
+        print(type(event).__name__, flush=True)
+print([thread.name for thread in threading.enumerate()])
+"""
+    with subprocess.Popen(
+        [sys.executable, "-W", "error", "-X", "dev", "-c", program],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        for _ in range(3):
+            process.stdout.readline()
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=PATIENCE)
+    assert (out, err) == ("Closed\n['MainThread']\n", "")
     assert process.returncode == 0
 
 

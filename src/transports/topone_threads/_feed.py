@@ -4,6 +4,7 @@ No protocol here.
 """
 
 import math
+import queue
 import random
 import ssl
 import threading
@@ -25,9 +26,11 @@ from topone_proto import (
     FeedClosed,
     FeedCore,
     FetchToken,
+    LocalProtocolError,
     SendPing,
     SendText,
     SessionConfig,
+    SessionState,
     Step,
     Ticket,
     Token,
@@ -35,6 +38,7 @@ from topone_proto import (
     conceal,
     failure_from_exception,
 )
+from topone_proto.endpoint import wrapped
 from topone_threads._websocket import OpenWebSocket, WebSocket
 from topone_threads._websocket import open_websocket as _open_websocket
 
@@ -98,6 +102,8 @@ class _Job:
         # Present as soon as there is something to abort; open once it is dialled.
         self.websocket: WebSocket | None = None
         self.is_open = False
+        # Code and reason, once a send has found that the connection is over.
+        self.ended: tuple[int | None, str] | None = None
         self.outbox: deque[SendText | SendPing | Close] = deque()
 
     def abort(self) -> None:
@@ -108,10 +114,10 @@ class _Job:
 class Feed:
     """An open feed: iterate over it for events, in any number of threads. Made by ``open_feed``.
 
-    One thread of its own asks for the token, dials and reads, one keeps the deadlines and, while a
-    connection is open, one sends. They are gone when ``close`` returns, unless one is inside the
-    token callable or the lookup of the host's name: nothing can interrupt these. Such a thread
-    ends when they return, and does not keep Python from exiting.
+    One thread of its own asks for the token, dials and reads, one keeps the deadlines and closes
+    and, while a connection is open, one sends. They are gone when ``close`` returns, unless one is
+    inside the token callable or the lookup of the host's name: nothing can interrupt these. Such a
+    thread ends when they return, and does not keep Python from exiting.
     """
 
     def __init__(
@@ -121,13 +127,14 @@ class Feed:
         self._session = core.session
         self._open_websocket = open_websocket
         self._close_timeout = close_timeout
-        # The core and everything below is touched with the lock held. It is taken by itself, never
-        # by way of a condition, whose __enter__ a Ctrl-C could interrupt half-way.
-        self._lock = threading.Lock()
+        # The core and everything below, down to the fault, is touched with the lock held. It is
+        # taken by itself, never by way of a condition, whose __enter__ a Ctrl-C could interrupt
+        # half-way. Nothing takes it twice; it is reentrant because such a lock knows its thread.
+        self._lock = threading.RLock()
         # Where the application's threads wait for events and answers, and whether one does.
         self._events_came = threading.Condition(self._lock)
         self._is_awaited = False
-        # Where the threads of the feed wait for something to do.
+        # Where the threads that dial, read and send wait for something to do.
         self._work_came = threading.Condition(self._lock)
         # The job whose reports count. One that was given up is no longer here.
         self._job: _Job | None = None
@@ -137,17 +144,20 @@ class Feed:
         self._armed = math.inf
         self._is_paused = False
         self._fault: BaseException | None = None
-        self._threads = [
-            self._thread("topone-feed", self._run),
-            self._thread("topone-feed-deadline", self._watch_deadline),
-        ]
+        # These two need no lock: a signal handler closes the feed by them, whatever it interrupts.
+        self._is_close_wanted = False
+        self._alarm = queue.SimpleQueue[None]()
+        self._watch = self._thread("topone-feed-deadline", self._watch_deadline)
+        self._threads = [self._watch, self._thread("topone-feed", self._run)]
 
     def __enter__(self) -> Self:
         try:
             for thread in self._threads:
                 thread.start()
             with self._lock:
-                self._take(self._session.start(time.monotonic()))
+                # Unless it has been closed already.
+                if self._session.state is SessionState.NEW:
+                    self._take(self._session.start(time.monotonic()))
         except BaseException:
             self.close()
             raise
@@ -176,6 +186,7 @@ class Feed:
             TimeoutError: there was none in time.
             FeedClosed: the feed is closed, and all its events were taken.
             FeedFailed: the feed ended by itself, and all its events were taken.
+            LocalProtocolError: the ``with`` block of the feed was not entered.
         """
         until = None if timeout is None else time.monotonic() + timeout
         with self._lock:
@@ -184,6 +195,7 @@ class Feed:
                     self._raise_fault()
                     self._core.raise_failure()
                     raise FeedClosed
+                self._require_start("get")
                 self._wait_for_events(until)
             if self._is_paused and self._core.may_resume:
                 self._work_came.notify_all()
@@ -200,9 +212,11 @@ class Feed:
             RequestTimedOut: no acknowledgement in time; the feed connects again and asks again.
             FeedClosed: the feed is closed, or was before the acknowledgement.
             FeedFailed: the feed ended by itself.
-            LocalProtocolError: another call wanted the opposite first, or too many events wait to
-                be taken.
+            LocalProtocolError: another call wanted the opposite first, or the ``with`` block of the
+                feed was not entered.
+            TooManyEvents: the answer is behind more events than the feed may hold; it stands.
         """
+        self._require_start("subscribe")
         self._settle(self._core.subscribe, topic, timeout)
 
     def unsubscribe(self, topic: Topic, timeout: float | None = None) -> None:
@@ -215,9 +229,11 @@ class Feed:
             RequestTimedOut: no acknowledgement in time; the feed connects again, without the topic.
             FeedClosed: the feed is closed, or was before the acknowledgement.
             FeedFailed: the feed ended by itself.
-            LocalProtocolError: another call wanted the opposite first, or too many events wait to
-                be taken.
+            LocalProtocolError: another call wanted the opposite first, or the ``with`` block of the
+                feed was not entered.
+            TooManyEvents: the answer is behind more events than the feed may hold; it stands.
         """
+        self._require_start("unsubscribe")
         self._settle(self._core.unsubscribe, topic, timeout)
 
     def close(self) -> None:
@@ -225,14 +241,24 @@ class Feed:
 
         Done within ``SessionConfig.close_timeout``, and the moment that threads take to end.
         Events that wait can still be taken; ``Closed`` is the last of them.
+
+        Of all methods only this one may be called in a signal handler. If the handler interrupted a
+        method of this feed, the feed may end only after the handler has returned; nothing waits for
+        that here.
         """
-        now = time.monotonic()
-        with self._lock:
-            self._take(self._session.close(now))
-        patience = now + self._close_timeout + _GRACE
+        patience = time.monotonic() + self._close_timeout + _GRACE
+        # A thread of the feed carries it out: a Ctrl-C in this one could leave it half done.
+        self._is_close_wanted = True
+        if not self._core.is_closed:
+            self._alarm.put(None)
+        if self._holds_lock():
+            return
+        if not self._watch.is_alive():
+            with self._lock:
+                self._close_session()
         for thread in self._threads:
             # A thread of the feed itself: the token callable may close it.
-            if thread is not threading.current_thread() and thread.ident is not None:
+            if thread is not threading.current_thread() and thread.is_alive():
                 thread.join(max(0.0, patience - time.monotonic()))
 
     def _settle(
@@ -256,6 +282,20 @@ class Feed:
                 ticket.settle()
         ticket.result()
 
+    def _require_start(self, method: str) -> None:
+        if self._session.state is SessionState.NEW:
+            raise LocalProtocolError(
+                state="the feed is not open", input=method, remedy="use it in a with block"
+            )
+
+    def _holds_lock(self) -> bool:
+        """Whether this thread does, which means that it was interrupted in one of these methods."""
+        try:
+            self._events_came.notify(0)
+        except RuntimeError:
+            return False
+        return True
+
     def _wait_for_events(self, until: float | None) -> None:
         remaining = None if until is None else until - time.monotonic()
         if remaining is not None and remaining <= 0:
@@ -278,7 +318,7 @@ class Feed:
             except BaseException as fault:  # noqa: BLE001 - raised again in the application's thread
                 with self._lock:
                     self._fault = fault
-                    self._take(self._session.close(time.monotonic()))
+                    self._close_session()
 
         return threading.Thread(target=run, name=name, daemon=True)
 
@@ -293,19 +333,33 @@ class Feed:
                     self._job.outbox.append(action)
                 case Close():
                     self._give_up(action)
-        is_sooner = step.deadline is not None and step.deadline < self._armed
-        if step.actions or is_sooner or self._core.is_closed:
+        if step.deadline is not None:
+            self._arm(step.deadline)
+        if self._core.is_closed:
+            self._alarm.put(None)
+        if step.actions or self._core.is_closed:
             self._work_came.notify_all()
         if self._is_awaited:
             self._is_awaited = False
             self._events_came.notify_all()
 
+    def _close_session(self) -> None:
+        self._take(self._session.close(time.monotonic()))
+
+    def _arm(self, deadline: float) -> None:
+        if deadline < self._armed:
+            self._armed = deadline
+            self._alarm.put(None)
+
     def _give_up(self, close: Close) -> None:
         job, self._job = self._job, None
-        assert job is not None
-        if job.is_open and close.timeout:
+        if job is None:
+            # A Ctrl-C came between the session's start and what was to be done then.
+            return
+        if job.is_open and job.ended is None and close.timeout:
             job.outbox.append(close)
             self._parting, self._part_by = job, time.monotonic() + close.timeout
+            self._arm(self._part_by)
         else:
             job.abort()
 
@@ -316,18 +370,27 @@ class Feed:
                 self._take(step_at(time.monotonic()))
 
     def _watch_deadline(self) -> None:
+        while (wait := self._do_what_is_due()) is not None:
+            with suppress(queue.Empty):
+                self._alarm.get(timeout=wait)
+
+    def _do_what_is_due(self) -> float | None:
+        """Return the seconds until there is more to do; None if there never will be."""
         with self._lock:
-            while not self._core.is_closed or self._parting is not None:
+            now = time.monotonic()
+            if self._is_close_wanted and not self._core.is_closed:
+                self._close_session()
+            if self._parting is not None and self._part_by <= now:
+                self._parting.abort()
+                self._parting, self._part_by = None, math.inf
+            deadline = self._core.deadline
+            if deadline is not None and deadline <= now:
+                self._take(self._session.deadline_reached(now))
                 deadline = self._core.deadline
-                self._armed = min(self._part_by, math.inf if deadline is None else deadline)
-                now = time.monotonic()
-                if now < self._armed:
-                    self._work_came.wait(min(self._armed - now, threading.TIMEOUT_MAX))
-                elif self._parting is not None and self._part_by <= now:
-                    self._parting.abort()
-                    self._parting, self._part_by = None, math.inf
-                else:
-                    self._take(self._session.deadline_reached(now))
+            if self._core.is_closed and self._parting is None:
+                return None
+            self._armed = min(self._part_by, math.inf if deadline is None else deadline)
+            return min(max(0.0, self._armed - time.monotonic()), threading.TIMEOUT_MAX)
 
     def _run(self) -> None:
         """One thing at a time, a token call or a connection from dial to end, until the session is
@@ -349,7 +412,7 @@ class Feed:
     def _fetch_token(self, job: _Job) -> None:
         assert self._core.token_source is not None
         try:
-            supplied = self._core.token_source()
+            supplied = wrapped(self._core.token_source())
         except Exception as error:  # noqa: BLE001 - whatever the application's callable raises
             self._report(job, partial(self._session.token_failed, type(error).__name__))
         else:
@@ -387,6 +450,7 @@ class Feed:
                 job.is_open = False
                 if self._parting is job:
                     self._parting, self._part_by = None, math.inf
+                    self._alarm.put(None)
                 self._work_came.notify_all()
             writer.join()
 
@@ -408,13 +472,16 @@ class Feed:
         with self._lock:
             self._is_paused = True
             self._take(self._session.reading_paused(time.monotonic()))
-            while job is self._job and not self._core.may_resume:
+            while job is self._job and job.ended is None and not self._core.may_resume:
                 self._work_came.wait()
             self._is_paused = False
             self._take(self._session.reading_resumed(time.monotonic()))
+            if job.ended is not None and not self._core.may_resume:
+                # There is no room for what was received before, so it is lost.
+                raise ConnectionEnded(*job.ended)
 
     def _write(self, job: _Job, websocket: WebSocket) -> None:
-        with suppress(ConnectionEnded):
+        try:
             while (action := self._next_to_send(job)) is not None:
                 match action:
                     case SendText(text=text):
@@ -423,6 +490,12 @@ class Feed:
                         websocket.send_ping(payload)
                     case Close(code=code, reason=reason):
                         websocket.close(code, reason)
+        except ConnectionEnded as end:
+            # The reader finds the same behind what was received before, and reports it. If it has
+            # paused it would not for a while, and meanwhile nobody sends.
+            with self._lock:
+                job.ended = end.code, end.reason
+                self._work_came.notify_all()
 
     def _next_to_send(self, job: _Job) -> SendText | SendPing | Close | None:
         with self._lock:

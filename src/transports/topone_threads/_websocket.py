@@ -8,12 +8,14 @@ import os
 import socket
 import ssl
 import threading
+import time
+from collections import deque
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from functools import partial
 from selectors import EVENT_WRITE, DefaultSelector
 from types import TracebackType
-from typing import Any, Final, ParamSpec, Protocol, Self, TypeVar
+from typing import Final, ParamSpec, Protocol, Self, TypeVar
 
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.frames import Frame, Opcode
@@ -38,6 +40,10 @@ _T = TypeVar("_T")
 # websockets writes whole URLs, tokens included, at level DEBUG.
 _quiet: Final = logging.Logger("quiet")  # noqa: LOG001 - nobody can find it and switch it on
 _quiet.disabled = True
+
+
+# RFC 8305 section 5, "Connection Attempt Delay": seconds until the next address is tried as well.
+_HEAD_START: Final = 0.25
 
 
 class WebSocket(Protocol):
@@ -103,8 +109,9 @@ class _SyncWebSocket:
         self._on_pong = on_pong
         self._ssl_context = ssl_context
         self._stack = ExitStack()
-        # A second descriptor of the socket: websockets owns the first and hides it behind TLS.
-        self._socket: socket.socket | None = None
+        # What ``abort`` acts on, second descriptors: the first one of the socket that connected is
+        # owned by websockets, which hides it behind TLS.
+        self._held: list[socket.socket] = []
         self._is_aborted = False
         self._lock = threading.Lock()
 
@@ -112,7 +119,7 @@ class _SyncWebSocket:
         try:
             self._connection = self._stack.enter_context(self._dial())
         except Exception as error:  # noqa: BLE001 - some have the URL in their text, so none gets out
-            self._hold(None)
+            self._let_go()
             failure = _failure_of(error)
         else:
             # As bytes: the core checks UTF-8 itself.
@@ -125,7 +132,7 @@ class _SyncWebSocket:
         # After an abort, websockets has nobody to wait for but its own thread.
         self.abort()
         self._stack.close()
-        self._hold(None)
+        self._let_go()
 
     def receive(self) -> str | bytes:
         return self._until_the_end(self._receive)
@@ -142,18 +149,16 @@ class _SyncWebSocket:
     def abort(self) -> None:
         with self._lock:
             self._is_aborted = True
-            if self._socket is not None:
+            for held in self._held:
                 with suppress(OSError):
-                    self._socket.shutdown(socket.SHUT_RDWR)
+                    held.shutdown(socket.SHUT_RDWR)
 
     def _until_the_end(self, function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
         try:
             return function(*args, **kwargs)
         except ConnectionClosed as closed:
-            received = closed.rcvd
-        if received is None:
-            raise ConnectionEnded
-        raise ConnectionEnded(received.code, received.reason)
+            end = _end_of(closed)
+        raise end
 
     def _dial(self) -> ClientConnection:
         connect, on_pong, on_close = self._connect, self._on_pong, self.abort
@@ -185,48 +190,64 @@ class _SyncWebSocket:
         )
 
     def _dial_tcp(self) -> socket.socket:
-        """What ``socket.create_connection`` does, but so that ``abort`` can interrupt it."""
-        errors: list[OSError] = []
+        """What ``socket.create_connection`` does, but so that ``abort`` can interrupt it, and that
+        an address which does not answer holds no other up."""
         endpoint = self._connect.endpoint
-        for family, kind, protocol, _, address in socket.getaddrinfo(
-            endpoint.host, endpoint.port, type=socket.SOCK_STREAM
-        ):
-            try:
-                sock = socket.socket(family, kind, protocol)
-            except OSError as error:
-                errors.append(error)
-                continue
-            try:
-                self._connect_tcp(sock, address)
-            except OSError as error:
-                sock.close()
-                errors.append(error)
-            else:
-                return sock
+        until = time.monotonic() + self._connect.timeout
+        found = deque(socket.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM))
+        errors: list[OSError] = []
+        with DefaultSelector() as selector, ExitStack() as attempts:
+            while found or selector.get_map():
+                if found:
+                    family, kind, protocol, _, address = found.popleft()
+                    try:
+                        sock = attempts.enter_context(socket.socket(family, kind, protocol))
+                        sock.settimeout(0)
+                        with suppress(BlockingIOError):
+                            sock.connect(address)
+                    except OSError as error:
+                        errors.append(error)
+                        continue
+                    # Only a socket that is connecting already can be interrupted.
+                    self._hold(sock)
+                    selector.register(sock, EVENT_WRITE, sock)
+                patience = until - time.monotonic()
+                if patience <= 0:
+                    errors.append(TimeoutError())
+                    break
+                for key, _ in selector.select(min(patience, _HEAD_START) if found else patience):
+                    sock = key.data
+                    number = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+                    if not number:
+                        self._let_go()
+                        self._hold(sock)
+                        sock.settimeout(None)
+                        # Out of reach of the stack, which closes all others.
+                        return socket.socket(fileno=sock.detach())
+                    errors.append(OSError(number, os.strerror(number)))
+                    selector.unregister(sock)
         raise ExceptionGroup("no address could be reached", errors)
 
-    def _connect_tcp(self, sock: socket.socket, address: Any) -> None:
-        sock.settimeout(0)
-        with suppress(BlockingIOError):
-            sock.connect(address)
-        # Only a socket that is connecting already can be interrupted.
-        self._hold(sock)
-        with DefaultSelector() as selector:
-            selector.register(sock, EVENT_WRITE)
-            if not selector.select(self._connect.timeout):
-                raise TimeoutError
-        if number := sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
-            raise OSError(number, os.strerror(number))
-        sock.settimeout(None)
-
-    def _hold(self, sock: socket.socket | None) -> None:
-        """Have ``abort`` act on this socket from now on."""
+    def _hold(self, sock: socket.socket) -> None:
+        """Have ``abort`` act on this socket as well from now on."""
         with self._lock:
-            if self._socket is not None:
-                self._socket.close()
-            self._socket = sock and sock.dup()
-            if sock is not None and self._is_aborted:
+            if self._is_aborted:
                 raise ConnectionAbortedError
+            self._held.append(sock.dup())
+
+    def _let_go(self) -> None:
+        with self._lock:
+            while self._held:
+                self._held.pop().close()
+
+
+def _end_of(closed: ConnectionClosed) -> ConnectionEnded:
+    if closed.rcvd is not None:
+        return ConnectionEnded(closed.rcvd.code, closed.rcvd.reason)
+    if closed.sent is not None:
+        # websockets gave up, since it could not take what the peer sent, and says why.
+        return ConnectionEnded(None, closed.sent.reason or str(closed.sent))
+    return ConnectionEnded()
 
 
 def _failure_of(error: Exception) -> Failure:

@@ -181,6 +181,18 @@ def test_sigterm_ends_it_like_ctrl_c() -> None:
     assert (process.returncode, err) == (130, "")
 
 
+def test_sigterm_ends_what_a_shell_has_put_into_the_background() -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as a shell does for such a child
+    try:
+        with running("demo", "--json") as process:
+            read_until(process, of_topic("orders"))
+            process.terminate()
+            _, err = process.communicate(timeout=BOUND)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert (process.returncode, err) == (130, "")
+
+
 def test_when_nobody_reads_its_output_any_more_it_ends() -> None:
     with running("demo", "--json") as process:
         read_until(process, of_topic("orders"))

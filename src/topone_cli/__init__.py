@@ -21,7 +21,10 @@ def main() -> None:
         sys.exit(_USAGE)
     except KeyboardInterrupt:
         sys.exit(_INTERRUPTED)
-    # Ended by another program, it leaves the terminal as tidy as after Ctrl-C.
+    # Ended by another program, it leaves the terminal as tidy as after Ctrl-C. A shell starts what it
+    # puts into the background with that switched off.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, lambda _, __: signal.raise_signal(signal.SIGINT))
     # The exchange's words may be in any language, and the encoding of a pipe in none.
     reconfigure = getattr(sys.stdout, "reconfigure", None)

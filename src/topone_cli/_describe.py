@@ -26,7 +26,7 @@ from topone_proto.models import OrderStatus, OrderType, Side
 
 __all__ = ["average", "clock", "describe", "number", "printable", "word"]
 
-_LONGEST = 200
+_LONGEST = 500
 
 
 def describe(event: Event) -> str:

@@ -5,24 +5,10 @@ when to dial, to ping and to give up, and names what may have been missed. It ow
 clock and no thread. The packages ``topone_trio``, ``topone_asyncio`` and ``topone_threads`` drive
 it with real ones.
 
-Only names are gathered here; what they are is said where they are made.
+Only names are gathered here; what they are is said where they are made. What is built on top of a
+feed has to be asked for: ``topone_proto.account``, ``topone_proto.capture``, ``topone_proto.plain``.
 """
 
-from topone_proto.account import (
-    Account,
-    AggregatedFill,
-    BalanceChanged,
-    BalancesQuery,
-    Change,
-    Knowledge,
-    KnowledgeChanged,
-    MovedBackwards,
-    OrderChanged,
-    OrdersQuery,
-    Query,
-    Reading,
-    Resynced,
-)
 from topone_proto.actions import Action, Close, Connect, FetchToken, SendPing, SendText
 from topone_proto.async_feed import (
     AsyncFeed,
@@ -30,14 +16,6 @@ from topone_proto.async_feed import (
     AsyncWebSocket,
     Bell,
     OpenAsyncWebSocket,
-)
-from topone_proto.capture import (
-    Capture,
-    CaptureError,
-    CaptureLine,
-    RecordedSession,
-    open_capture,
-    replay,
 )
 from topone_proto.codec import decode, encode
 from topone_proto.config import DeliveryPolicy, SessionConfig
@@ -97,21 +75,13 @@ __all__ = [
     "BALANCE",
     "DEFAULT_URL",
     "ORDERS",
-    "Account",
     "Action",
-    "AggregatedFill",
     "AsyncFeed",
     "AsyncTokenSource",
     "AsyncWebSocket",
     "Balance",
-    "BalanceChanged",
     "BalanceUpdate",
-    "BalancesQuery",
     "Bell",
-    "Capture",
-    "CaptureError",
-    "CaptureLine",
-    "Change",
     "Close",
     "Closed",
     "ConfigurationError",
@@ -133,27 +103,18 @@ __all__ = [
     "FeedFailed",
     "FetchToken",
     "Gap",
-    "Knowledge",
-    "KnowledgeChanged",
     "LocalProtocolError",
     "Malformed",
     "Message",
-    "MovedBackwards",
     "OpenAsyncWebSocket",
     "Order",
-    "OrderChanged",
     "OrderStatus",
     "OrderType",
     "OrderUpdate",
-    "OrdersQuery",
     "Ping",
-    "Query",
-    "Reading",
-    "RecordedSession",
     "Request",
     "RequestTimedOut",
     "Response",
-    "Resynced",
     "SendPing",
     "SendText",
     "Session",
@@ -179,6 +140,4 @@ __all__ = [
     "encode",
     "failure_from_exception",
     "failure_from_response",
-    "open_capture",
-    "replay",
 ]

@@ -6,7 +6,7 @@ clock and no thread. The packages ``topone_trio``, ``topone_asyncio`` and ``topo
 it with real ones.
 
 Only names are gathered here; what they are is said where they are made. What is built on top of a
-feed has to be asked for: ``topone_proto.account``, ``topone_proto.capture``, ``topone_proto.plain``.
+feed is imported from its own module: ``account``, ``capture``, ``plain``.
 """
 
 from topone_proto.actions import Action, Close, Connect, FetchToken, SendPing, SendText

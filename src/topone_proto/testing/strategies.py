@@ -420,6 +420,10 @@ class _Literal(str):
 
     __slots__ = ()
 
+    def __repr__(self) -> str:
+        # Hypothesis shows it as an argument, and warns of one that is as long as a deep nesting.
+        return f"{type(self).__name__}({str(self):.80})"
+
 
 # Every name that means something somewhere in a frame of the server.
 _NAMES: Final = frozenset(

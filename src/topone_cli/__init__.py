@@ -21,8 +21,8 @@ def main() -> None:
         sys.exit(_USAGE)
     except KeyboardInterrupt:
         sys.exit(_INTERRUPTED)
-    # Ended by another program, it leaves the terminal as tidy as after Ctrl-C, which a shell switches
-    # off for what it puts into the background.
+    # Ended by another program, it leaves the terminal as tidy as after Ctrl-C, which
+    # a shell switches off for what it puts into the background.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, lambda _, __: signal.raise_signal(signal.SIGINT))

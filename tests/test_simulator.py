@@ -229,9 +229,12 @@ async def test_tls() -> None:
 
 
 def test_beside_other_programs_and_gone_afterwards() -> None:
+    # The client's own keep-alive is off: its thread would end a moment after the client.
     before = set(threading.enumerate())
     with run_in_thread(tokens=TOKENS) as simulator:
-        with connect_sync(f"{simulator.url}?token={TOKEN}", proxy=None) as websocket:
+        with connect_sync(
+            f"{simulator.url}?token={TOKEN}", proxy=None, ping_interval=None
+        ) as websocket:
             websocket.send('{"id":"1","method":"sub_balance","params":{},"lang":"zh-CN"}')
             websocket.recv()
             simulator.publish(ETH)
@@ -240,7 +243,7 @@ def test_beside_other_programs_and_gone_afterwards() -> None:
             with pytest.raises(ConnectionClosed):
                 websocket.recv()
         simulator.allow("fresh", "alice")
-        with connect_sync(f"{simulator.url}?token=fresh", proxy=None):
+        with connect_sync(f"{simulator.url}?token=fresh", proxy=None, ping_interval=None):
             pass
         with pytest.raises(ZeroDivisionError):
             simulator.live(lambda account, now: account.place("", Side.BUY, Decimal(1 // 0), now))

@@ -1064,7 +1064,8 @@ class _Talk:
             case Trouble.REORDERED_ACK if len(self.pending) > 1:
                 self.acknowledge(self.draw(st.integers(1, len(self.pending) - 1)), trouble)
             case Trouble.MALFORMED:
-                miss = self.draw(near_misses())
+                # Not the deepest, which would make the text of a whole conversation unreadable.
+                miss = self.draw(near_misses([d for d in Defect if d is not Defect.TOO_DEEP]))
                 self.turns.append(Received(miss.frame, decode(miss.frame), Malformed, trouble))
             case _:
                 return self.publish_amiss(trouble)

@@ -114,36 +114,29 @@ class Peer:
         self.on_pong(payload)
 
 
-class TrioPeer(Peer):
+class AsyncPeer(Peer):
+    async def send_text(self, text: str) -> None:
+        self.exchange.send(self.number, text)
+
+    async def send_ping(self, payload: bytes) -> None:
+        self.ping(payload)
+
+    async def close(self, code: int, reason: str) -> None:
+        self.exchange.leave(self.number)
+
+
+class TrioPeer(AsyncPeer):
     frames: trio.MemoryReceiveChannel[str | None]
 
     async def receive(self) -> str:
         return self.checked(await self.frames.receive())
 
-    async def send_text(self, text: str) -> None:
-        self.exchange.send(self.number, text)
 
-    async def send_ping(self, payload: bytes) -> None:
-        self.ping(payload)
-
-    async def close(self, code: int, reason: str) -> None:
-        self.exchange.leave(self.number)
-
-
-class AsyncioPeer(Peer):
+class AsyncioPeer(AsyncPeer):
     frames: "asyncio.Queue[str | None]"
 
     async def receive(self) -> str:
         return self.checked(await self.frames.get())
-
-    async def send_text(self, text: str) -> None:
-        self.exchange.send(self.number, text)
-
-    async def send_ping(self, payload: bytes) -> None:
-        self.ping(payload)
-
-    async def close(self, code: int, reason: str) -> None:
-        self.exchange.leave(self.number)
 
 
 WHOLE_WAY = [

@@ -147,9 +147,9 @@ def test_subscribe_gives_up_in_time_and_the_topic_stays_desired(simulator: Simul
         with pytest.raises(TimeoutError):
             feed.subscribe(ORDERS, timeout=0)
         # Nobody waits for an answer any more, so nothing keeps a slow application's feed reading.
-        with feed._lock:
-            feed._take(feed._session.deadline_reached(0.0))
-            assert not feed._core._tickets
+        with feed._blocking.monitor.lock:
+            feed._blocking._take(feed._session.deadline_reached(0.0))
+            assert not feed._blocking._core._tickets
             assert feed._session.desired == (ORDERS,)
 
 
@@ -213,16 +213,17 @@ def test_many_threads_share_a_feed(simulator: Simulator) -> None:
 def pausing(feed: Feed) -> threading.Event:
     """Set when the reader has stopped because nobody takes events."""
     paused = threading.Event()
-    wait = feed._work_came.wait
+    news: threading.Condition = feed._blocking._room_came._news  # type: ignore[attr-defined]  # of _Bell
+    wait = news.wait
 
     def spied(timeout: float | None = None) -> bool:
-        if feed._is_paused:
+        if feed._blocking._is_paused:
             paused.set()
         return wait(timeout)
 
-    with feed._lock:
-        feed._work_came.wait = spied  # type: ignore[method-assign]  # nothing else shows it
-        if feed._is_paused:
+    with feed._blocking.monitor.lock:
+        news.wait = spied  # type: ignore[method-assign]  # nothing else shows it
+        if feed._blocking._is_paused:
             paused.set()
     return paused
 
@@ -234,7 +235,7 @@ def test_a_slow_application_stops_the_reader_and_misses_nothing(simulator: Simul
         paused = pausing(feed)
         simulator.inject(Burst(500))
         assert paused.wait(PATIENCE)
-        assert len(feed._core._buffer) < 10
+        assert len(feed._blocking._core._buffer) < 10
         for _ in range(500):
             until(feed, BalanceUpdate)
 
@@ -282,17 +283,17 @@ def test_closing_waits_for_the_end_whichever_thread_is_busy_with_the_feed(
     is_busy, may_end = threading.Event(), threading.Event()
 
     def keep_busy() -> None:
-        with feed._lock:
+        with feed._blocking.monitor.lock:
             is_busy.set()
             assert may_end.wait(PATIENCE)
 
     def join(timeout: float | None = None) -> None:
         may_end.set()
-        threading.Thread.join(feed._watch, timeout)
+        threading.Thread.join(feed._blocking._watch, timeout)
 
     with open_feed(token=TOKEN, url=simulator.url, config=QUICK()) as feed:
         until(feed, Subscribed)
-        monkeypatch.setattr(feed._watch, "join", join)
+        monkeypatch.setattr(feed._blocking._watch, "join", join)
         with beside(keep_busy):
             assert is_busy.wait(PATIENCE)
             feed.close()
@@ -670,7 +671,7 @@ class EndedUnread(Memory):
 def test_closing_waits_for_no_close_frame_that_nobody_can_send() -> None:
     with Exchange(EndedUnread).open_feed() as feed:
         until(feed, Connected)
-        while feed._job.ended is None:
+        while feed._blocking._end is None:
             pass
         soon(feed.close)
 
@@ -768,7 +769,7 @@ def test_a_signal_handler_may_close_the_feed_whatever_it_interrupts() -> None:
             with interrupted(nth, feed.close) as where:
                 use(feed)
             assert list(feed)[-1:] in ([], [Closed()])
-            assert feed._core.is_over
+            assert feed._blocking._core.is_over
             if not where:
                 assert nth > 100
                 break
@@ -790,7 +791,7 @@ def test_a_feed_can_be_closed_whatever_a_ctrl_c_has_interrupted() -> None:
                 use(feed)
             feed.close()
             assert list(feed)[-1:] in ([], [Closed()])
-            assert feed._core.is_over
+            assert feed._blocking._core.is_over
             # One that was just being started does not end before it has begun.
             for thread in set(threads_of_feeds()) - {threading.current_thread()}:
                 thread.join(PATIENCE)

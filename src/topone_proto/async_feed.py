@@ -1,8 +1,9 @@
-"""The part of an async feed that is the same under every event loop.
+"""The part of a feed that is the same under every event loop, and under none.
 
 Coroutines, and no event loop: they wait only by what a subclass gives them (a clock, a ``Bell``,
 tasks), and speak to a WebSocket only by ``AsyncWebSocket``. What opens it, what runs tasks beside
-each other and what cancels them is the adapter's.
+each other and what cancels them is the adapter's. So an adapter for threads can run them, too: its
+waits block instead of suspending.
 """
 
 import math
@@ -101,6 +102,8 @@ class AsyncFeed(ABC):
         # When the adapter is going to call `_deadline_reached`.
         self._armed = math.inf
         self._is_paused = False
+        # How the open connection ended, once sending has found out.
+        self._end: ConnectionEnded | None = None
         self._work_came = make_bell()
         self._mail_came = make_bell()
         self._events_came = make_bell()
@@ -253,11 +256,9 @@ class AsyncFeed(ABC):
                             await websocket.send_ping(payload)
                 await self._mail_came.wait()
         except ConnectionEnded as end:
-            # The reader finds the same behind what was received before, and reports it. If it has
-            # paused it would not for a while, and what it has not read is lost.
-            if self._is_paused:
-                self._take(self._session.connection_lost(end.code, end.reason, self._now()))
-                self._drop()
+            # The reader finds the same behind what was received before, and reports it.
+            self._end = end
+            self._room_came.ring()
 
     # The rest is nobody else's business.
 
@@ -276,36 +277,41 @@ class AsyncFeed(ABC):
         ticket.result()
 
     async def _fetch_token(self) -> None:
-        assert self._core.token_source is not None
         try:
-            supplied = wrapped(self._core.token_source())
-            if isawaitable(supplied):
-                supplied = wrapped(await supplied)
+            supplied = await self._ask_for_token()
         except Exception as error:  # noqa: BLE001 - whatever the application's callable raises
             step = self._session.token_failed(type(error).__name__, self._now())
         else:
             step = self._core.token_obtained(supplied, self._now())
         self._take(step)
 
+    async def _ask_for_token(self) -> object:
+        """What the application's callable supplies."""
+        assert self._core.token_source is not None
+        supplied = wrapped(self._core.token_source())
+        return wrapped(await supplied) if isawaitable(supplied) else supplied
+
     async def _connect(self, connect: Connect) -> None:
         is_open = False
-        self._closing = None
+        self._closing = self._end = None
         self._outbox.clear()
         try:
             async with self._open_websocket(connect, self._on_pong) as websocket:
                 is_open = True
                 await self._converse(websocket)
-                closing: Close | None = self._closing
-                if closing is not None and closing.timeout:
-                    with suppress(ConnectionEnded):
-                        await self._within(
-                            closing.timeout, websocket.close(closing.code, closing.reason)
-                        )
+                await self._shake_hands(websocket)
         except (ConnectionFailed, OSError) as error:
             if is_open:
                 raise
             failure = failure_from_exception(error)
             self._take(self._session.connection_failed(failure, self._now()))
+
+    async def _shake_hands(self, websocket: AsyncWebSocket) -> None:
+        """The closing handshake, if there is to be one and anything can still be sent."""
+        closing = self._closing
+        if closing is not None and closing.timeout and self._end is None:
+            with suppress(ConnectionEnded):
+                await self._within(closing.timeout, websocket.close(closing.code, closing.reason))
 
     def _on_pong(self, payload: bytes) -> None:
         self._take(self._session.pong_received(payload, self._now()))
@@ -315,6 +321,9 @@ class AsyncFeed(ABC):
         self._is_paused = True
         try:
             while not self._core.may_resume:
+                if self._end is not None:
+                    # There is no room for what was received before it, so that is lost.
+                    raise self._end
                 await self._room_came.wait()
         finally:
             self._is_paused = False

@@ -5,6 +5,7 @@ Pure. An adapter adds a socket, a clock and a way to sleep.
 """
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Generic, TypeVar
 
 import attrs
@@ -81,6 +82,8 @@ class FeedCore(Generic[_Source]):
         origin: the ``Origin`` header: None leaves it out.
         insecure: True allows plain ``ws://`` beyond this machine.
         jitter: uniform random numbers in [0, 1).
+        record: takes each line of a recording, see ``capture``; None records nothing.
+        wall: the time of day in seconds since 1970 UTC, for the recording.
 
     Raises:
         ConfigurationError: the token, the URL or the origin cannot be used.
@@ -96,6 +99,8 @@ class FeedCore(Generic[_Source]):
         origin: str | None,
         insecure: bool,
         jitter: Callable[[], float],
+        record: Callable[[str], object] | None = None,
+        wall: Callable[[], float] = float,
     ) -> None:
         self.token_source: _Source | None
         fixed: Token | None
@@ -105,7 +110,13 @@ class FeedCore(Generic[_Source]):
         else:
             fixed, self.token_source = None, token
         config = config if config is not None else SessionConfig()
-        self.session = Session(
+        make_session: Callable[..., Session] = Session
+        if record is not None:
+            # Most feeds are not recorded, and this takes longer to import than all the rest.
+            from topone_proto.capture import RecordedSession  # noqa: PLC0415
+
+            make_session = partial(RecordedSession, write=record, wall=wall)
+        self.session = make_session(
             topics,
             endpoint=Endpoint(url, origin, insecure),
             token=fixed,

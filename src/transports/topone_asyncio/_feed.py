@@ -6,7 +6,8 @@ No protocol here.
 import asyncio
 import random
 import ssl
-from collections.abc import AsyncGenerator, Awaitable, Iterable
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from functools import partial
 
@@ -39,6 +40,7 @@ def open_feed(
     insecure: bool = False,
     ssl_context: ssl.SSLContext | None = None,
     open_websocket: OpenAsyncWebSocket | None = None,
+    record: Callable[[str], object] | None = None,
 ) -> AbstractAsyncContextManager["Feed"]:
     """A feed of the account's updates, open for the length of an ``async with`` block.
 
@@ -51,6 +53,8 @@ def open_feed(
         insecure: True allows plain ``ws://`` to other machines.
         ssl_context: for a private CA; the default checks certificates against the system's.
         open_websocket: another WebSocket library, or none at all; see ``OpenAsyncWebSocket``.
+        record: takes each line of a recording (``topone_proto.capture``), such as a file's
+            ``write``; None records nothing.
 
     Raises:
         ConfigurationError: the token, the URL or the origin cannot be used.
@@ -64,6 +68,8 @@ def open_feed(
         origin=origin,
         insecure=insecure,
         jitter=random.random,
+        record=record,
+        wall=time.time,
     )
     return _running(core, open_websocket or partial(_open_websocket, ssl_context=ssl_context))
 

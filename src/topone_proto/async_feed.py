@@ -12,8 +12,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, suppress
 from inspect import isawaitable
-from itertools import count
-from typing import Final, Protocol, Self
+from typing import Protocol, Self
 
 from topone_proto.actions import Close, Connect, FetchToken, SendPing, SendText
 from topone_proto.endpoint import Token, wrapped
@@ -25,9 +24,6 @@ from topone_proto.step import Step
 from topone_proto.topics import Topic
 
 __all__ = ["AsyncFeed", "AsyncTokenSource", "AsyncWebSocket", "Bell", "OpenAsyncWebSocket"]
-
-# How many frames are read in one go while the application and the deadline wait for their turn.
-_FRAMES_PER_TURN: Final = 64
 
 AsyncTokenSource = Callable[[], str | Token | Awaitable[str | Token]]
 """What can be passed as ``token=`` in place of the token: a callable, async or not."""
@@ -93,6 +89,7 @@ class AsyncFeed(ABC):
     ) -> None:
         self._core = core
         self._session = core.session
+        self._get = core.get
         self._open_websocket = open_websocket
         self._now = clock
         # The token call or the dial to do next, what to send on the open connection, how to end it.
@@ -116,13 +113,11 @@ class AsyncFeed(ABC):
 
     async def __anext__(self) -> Event:
         # Other tasks run when there is nothing to hand out.
-        while (event := self._core.get()) is None:
+        while (event := self._next()) is None:
             if self._core.is_over:
                 self._core.raise_failure()
                 raise StopAsyncIteration
             await self._events_came.wait()
-        if self._is_paused and self._core.may_resume:
-            self._room_came.ring()
         return event
 
     async def subscribe(self, topic: Topic) -> None:
@@ -197,6 +192,7 @@ class AsyncFeed(ABC):
             match action:
                 case FetchToken() | Connect():
                     self._job = action
+                    self._work_came.ring()
                 case SendText() | SendPing():
                     self._outbox.append(action)
                     self._mail_came.ring()
@@ -204,10 +200,11 @@ class AsyncFeed(ABC):
                     self._closing = action
                     self._job = None
                     self._drop()
-        if step.deadline is not None and step.deadline < self._armed:
-            self._armed = step.deadline
-            self._arm(step.deadline)
-        if self._job is not None or self._core.is_closed:
+        deadline = step.deadline
+        if deadline is not None and deadline < self._armed:
+            self._armed = deadline
+            self._arm(deadline)
+        if self._core.is_closed:
             self._work_came.ring()
         self._events_came.ring()
 
@@ -233,14 +230,16 @@ class AsyncFeed(ABC):
                 await self._connect(job)
 
     async def _read(self, websocket: AsyncWebSocket) -> None:
+        core, now, receive = self._core, self._now, websocket.receive
+        message_received = self._session.message_received
         try:
-            for number in count(1):
-                if self._core.must_pause:
+            while True:
+                for _ in range(core.room(len(self._outbox))):
+                    frame = await receive()
+                    self._take(message_received(frame, now()))
+                if core.must_pause:
                     await self._wait_for_room()
-                self._core.require_flow(len(self._outbox))
-                frame = await websocket.receive()
-                self._take(self._session.message_received(frame, self._now()))
-                if number % _FRAMES_PER_TURN == 0:
+                else:
                     await self._breathe()
         except ConnectionEnded as end:
             self._take(self._session.connection_lost(end.code, end.reason, self._now()))
@@ -259,6 +258,13 @@ class AsyncFeed(ABC):
             # The reader finds the same behind what was received before, and reports it.
             self._end = end
             self._room_came.ring()
+
+    def _next(self) -> Event | None:
+        """The next event for the application; None if there is none now."""
+        event = self._get()
+        if self._is_paused and self._core.may_resume:
+            self._room_came.ring()
+        return event
 
     # The rest is nobody else's business.
 

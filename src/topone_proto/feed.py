@@ -6,7 +6,7 @@ Pure. An adapter adds a socket, a clock and a way to sleep.
 
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 import attrs
 
@@ -24,14 +24,30 @@ from topone_proto.errors import (
     TooManyEvents,
     TopOneError,
 )
-from topone_proto.events import Closed, Event, RequestTimedOut, SubscriptionRejected
+from topone_proto.events import (
+    BalanceUpdate,
+    Closed,
+    Event,
+    OrderUpdate,
+    RequestTimedOut,
+    SubscriptionRejected,
+)
 from topone_proto.session import Session, SessionState
 from topone_proto.step import Step
 from topone_proto.topics import Topic
 
+if TYPE_CHECKING:
+    from topone_proto.failures import Failure
+
 __all__ = ["FeedCore", "Ticket"]
 
 _Source = TypeVar("_Source", bound=Callable[[], object])
+
+# Nearly all that comes: the hot path asks for these.
+_UPDATES: Final = (OrderUpdate, BalanceUpdate)
+
+# How many frames are read in one go while the application and the deadline wait for their turn.
+_FRAMES_PER_TURN: Final = 64
 
 
 class Ticket:
@@ -128,8 +144,13 @@ class FeedCore(Generic[_Source]):
         self._capacity = config.capacity
         self._max_unsent = config.max_unsent
         self._buffer = DeliveryBuffer(config.capacity, config.delivery)
+        self._put_update = self._buffer.put_update
+        self.get = self._buffer.get
+        """The next event for the application; None if there is none now."""
         self._tickets: list[Ticket] = []
-        self._closed: Closed | None = None
+        self.is_closed = False
+        """True once the session has ended. Events may still wait to be taken by ``get``."""
+        self._failure: Failure | None = None
 
     @property
     def must_pause(self) -> bool:
@@ -150,24 +171,28 @@ class FeedCore(Generic[_Source]):
     def _is_asked(self) -> bool:
         return any(not ticket.is_settled for ticket in self._tickets)
 
-    def require_flow(self, unsent: int) -> None:
-        """Check that the peer takes what is sent to it: ``unsent`` frames wait.
+    def room(self, unsent: int) -> int:
+        """How many frames a transport may read before it asks again, after other tasks have had
+        their turn. None while it ``must_pause``.
+
+        Args:
+            unsent: how many frames wait to be sent.
 
         Raises:
-            ConnectionEnded: so many that the connection is of no use.
+            ConnectionEnded: so many that the connection is of no use; the peer does not read.
         """
         if unsent > self._max_unsent:
             raise ConnectionEnded(None, "the peer does not read")
+        if self._is_asked:
+            # The next frame may be the answer, and then the buffer may be too full for another.
+            return 1
+        room = min(self._capacity - len(self._buffer), self._max_unsent + 1 - unsent)
+        return max(0, min(room, _FRAMES_PER_TURN))
 
     @property
     def waiting(self) -> int:
         """How many events wait to be taken by ``get``."""
         return len(self._buffer)
-
-    @property
-    def is_closed(self) -> bool:
-        """True once the session has ended. Events may still wait to be taken by ``get``."""
-        return self._closed is not None
 
     @property
     def has_events(self) -> bool:
@@ -177,24 +202,24 @@ class FeedCore(Generic[_Source]):
     @property
     def is_over(self) -> bool:
         """True if no event will come any more: the last one, ``Closed``, was taken by ``get``."""
-        return self._closed is not None and not self.has_events
+        return self.is_closed and not self.has_events
 
     def take(self, step: Step) -> tuple[Action, ...]:
         """Take a step of the session in. Returns its actions, which the adapter carries out in
         order."""
         self.deadline = step.deadline
-        if step.events:
-            self._buffer.put(step.events)
-            last = step.events[-1]
+        events = step.events
+        if len(events) == 1 and isinstance(events[0], _UPDATES) and not self._tickets:
+            self._put_update(events[0])
+            return step.actions
+        if events:
+            self._buffer.put(events)
+            last = events[-1]
             if isinstance(last, Closed):
-                self._closed = last
+                self.is_closed, self._failure = True, last.failure
         if self._tickets:
             self._settle(step.events)
         return step.actions
-
-    def get(self) -> Event | None:
-        """The next event for the application; None if there is none now."""
-        return self._buffer.get()
 
     def token_obtained(self, supplied: object, now: float) -> Step:
         """What the token callable supplied, in the hope that it is a token or its text. The step
@@ -214,8 +239,8 @@ class FeedCore(Generic[_Source]):
         Raises:
             FeedFailed: it ended by itself.
         """
-        if self._closed is not None and self._closed.failure is not None:
-            raise FeedFailed(self._closed.failure)
+        if self._failure is not None:
+            raise FeedFailed(self._failure)
 
     def subscribe(self, topic: Topic, now: float) -> tuple[Ticket, Step]:
         """Desire a topic. The step goes through ``take``; the ticket tells when it is

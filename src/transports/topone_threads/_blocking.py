@@ -14,6 +14,7 @@ from topone_proto import (
     AsyncWebSocket,
     Connect,
     ConnectionEnded,
+    Event,
     FeedCore,
     SessionState,
 )
@@ -35,16 +36,20 @@ class _Unlocked:
         self._outside = monitor.outside
 
     async def receive(self) -> str | bytes:
-        return await self._outside(self._websocket.receive)
+        with self._outside:
+            return self._websocket.receive()
 
     async def send_text(self, text: str) -> None:
-        await self._outside(self._websocket.send_text, text)
+        with self._outside:
+            self._websocket.send_text(text)
 
     async def send_ping(self, payload: bytes) -> None:
-        await self._outside(self._websocket.send_ping, payload)
+        with self._outside:
+            self._websocket.send_ping(payload)
 
     async def close(self, code: int, reason: str) -> None:
-        await self._outside(self._websocket.close, code, reason)
+        with self._outside:
+            self._websocket.close(code, reason)
 
 
 class BlockingFeed(AsyncFeed):
@@ -81,6 +86,12 @@ class BlockingFeed(AsyncFeed):
             if self._session.state is SessionState.NEW:
                 self._take(self._session.start(self._now()))
 
+    def next(self, timeout: float | None) -> Event:
+        """What ``Feed.get`` promises, but for its errors."""
+        with self.monitor.lock:
+            event = self._next()
+        return self.monitor.run_for(timeout, self.__anext__) if event is None else event
+
     def stop(self) -> None:
         """What ``Feed.close`` promises."""
         # A thread of the feed carries it out: a Ctrl-C in this one could leave it half done.
@@ -109,7 +120,8 @@ class BlockingFeed(AsyncFeed):
     # What an adapter supplies.
 
     async def _ended(self) -> None:
-        await self.monitor.outside(self._join)
+        with self.monitor.outside:
+            self._join()
 
     def _arm(self, deadline: float) -> None:  # noqa: ARG002 - the watcher looks for itself
         self._alarm.put(None)
@@ -164,7 +176,8 @@ class BlockingFeed(AsyncFeed):
 
     async def _ask_for_token(self) -> object:
         assert self._core.token_source is not None
-        return wrapped(await self.monitor.outside(self._core.token_source))
+        with self.monitor.outside:
+            return wrapped(self._core.token_source())
 
     @asynccontextmanager
     async def _dialled(
@@ -180,11 +193,13 @@ class BlockingFeed(AsyncFeed):
         self._websocket = websocket = self._open_blocking(connect, pong)
         entered = ExitStack()
         try:
-            await self.monitor.outside(entered.enter_context, websocket)
+            with self.monitor.outside:
+                entered.enter_context(websocket)
             yield _Unlocked(websocket, self.monitor)
         finally:
             self.monitor.enter(None)
-            await self.monitor.outside(self._leave, websocket, entered)
+            with self.monitor.outside:
+                self._leave(websocket, entered)
             self._websocket, self._conversation = None, []
 
     def _leave(self, websocket: WebSocket, entered: ExitStack) -> None:
@@ -218,8 +233,8 @@ class BlockingFeed(AsyncFeed):
             if self._core.is_closed:
                 return
             patience = min(max(0.0, self._armed - self._now()), threading.TIMEOUT_MAX)
-            with suppress(queue.Empty):
-                await self.monitor.outside(self._alarm.get, timeout=patience)
+            with suppress(queue.Empty), self.monitor.outside:
+                self._alarm.get(timeout=patience)
 
     async def _work(self) -> None:
         try:

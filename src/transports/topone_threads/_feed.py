@@ -131,7 +131,7 @@ class Feed:
         """
         self._require_start("get")
         try:
-            return self._blocking.monitor.run_for(timeout, self._blocking.__anext__)
+            return self._blocking.next(timeout)
         except StopAsyncIteration:
             self._blocking.raise_fault()
             raise FeedClosed from None

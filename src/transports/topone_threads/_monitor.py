@@ -1,7 +1,7 @@
 """Threads that take turns as tasks do under an event loop. Nothing here knows of feeds.
 
 One lock does it: a thread runs while it holds the lock, and others have their turn only while it
-waits, for a ``Bell`` or for what ``outside`` calls. So threads can run coroutines that were written
+waits, for a ``Bell`` or ``outside``. So threads can run coroutines that were written
 for tasks. These never suspend then, they block.
 """
 
@@ -62,6 +62,20 @@ class _Bell:
             self._news.notify_all()
 
 
+class _Outside:
+    def __init__(self, lock: threading.RLock, here: _Here) -> None:
+        self._lock = lock
+        self._here = here
+
+    def __enter__(self) -> None:
+        self._here.check()
+        self._lock.release()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.acquire()
+        self._here.check()
+
+
 class Monitor:
     """The lock, and what is done with it held or without it."""
 
@@ -71,6 +85,8 @@ class Monitor:
         interrupt half-way. Nothing takes it twice; it is reentrant because such a lock knows its
         thread."""
         self._here = _Here()
+        self.outside = _Outside(self.lock, self._here)
+        """``with`` it, do what may block: others have their turn meanwhile."""
 
     def bell(self) -> _Bell:
         """A ``topone_proto.Bell``, to wait for and to ring with the lock held."""
@@ -109,16 +125,6 @@ class Monitor:
         """
         self._here.until = math.inf if timeout is None else time.monotonic() + timeout
         return self.run(function, *args, **kwargs)
-
-    async def outside(self, function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
-        """Call what may block, without the lock."""
-        self._here.check()
-        self.lock.release()
-        try:
-            return function(*args, **kwargs)
-        finally:
-            self.lock.acquire()
-            self._here.check()
 
     def thread(
         self,

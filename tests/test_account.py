@@ -344,6 +344,47 @@ def test_reads_say_how_far_their_own_topic_is_known() -> None:
         assert reading.knowledge is Knowledge.STALE
 
 
+@pytest.mark.parametrize(
+    ("event", "kept"),
+    [
+        (Gap(ORDERS, 1, 2, 1), {"ETH"}),
+        (Gap(BALANCE, 1, 2, 1), {1}),
+        (Unsubscribed(ORDERS, 1, 1), {"ETH"}),
+        (Malformed("not JSON", "$", "{", 1), set()),
+        (LOST, set()),
+        (Connected(2), {1, "ETH"}),
+    ],
+)
+def test_what_the_subscription_told_is_current_until_something_may_be_missing(
+    event: Event, kept: set[int | str]
+) -> None:
+    def current() -> set[int | str]:
+        return {name for name in (1, 2, 9, "ETH", "BTC") if account.is_current(name)}
+
+    account = Account()
+    for update in (told(order(1)), told(order(9, status=OrderStatus.CANCELED)), balance("1")):
+        account.apply(update)
+    assert current() == {9}, "nobody follows the rest"
+    for topic in (ORDERS, BALANCE):
+        account.apply(Subscribed(topic, 500, 1))
+    assert current() == {9}, "it was told before"
+    account.apply(told(order(1, at=101)))
+    account.apply(balance("2"))
+    assert current() == {1, 9, "ETH"}
+    account.apply(event)
+    assert current() == kept | {9}
+
+
+def test_all_that_is_known_of_a_whole_topic_is_current() -> None:
+    account = Account()
+    account.apply(Subscribed(ORDERS, 500, 1))
+    (query,) = account.ask()
+    assert isinstance(query, OrdersQuery)
+    account.answer(query, [order(1)])
+    assert account.is_current(1)
+    assert not account.is_current(2)
+
+
 def test_the_latest_server_time_is_that_of_any_event() -> None:
     account = Account()
     assert account.latest_ts is None

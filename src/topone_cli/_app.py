@@ -1,42 +1,69 @@
-"""The commands and their options: what is asked for, and which exit code says how it went."""
+"""The commands: what is asked for, and which exit code says how it went."""
 
 import asyncio
-from collections.abc import Generator
+import json as jsonlib
+import time
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Final, NoReturn
 
 import typer
 from rich.console import Console
 
+from topone_cli._chart import report
 from topone_cli._demo import run_demo
-from topone_cli._describe import printable
+from topone_cli._describe import clock, printable
+from topone_cli._errors import CommandFailed
+from topone_cli._files import Recording, open_recording, reading_progress, recorder
+from topone_cli._options import (
+    DEFAULT_TOPICS,
+    AdapterOption,
+    InsecureOption,
+    JsonOption,
+    OriginOption,
+    OverwriteOption,
+    PlainOption,
+    RateOption,
+    RecordingArgument,
+    RecordOption,
+    RefusedToken,
+    SecondsOption,
+    SeedOption,
+    TokenFileOption,
+    TopicsOption,
+    UrlOption,
+    check_positive,
+    parse_topics,
+    require_endpoint,
+    require_no_more,
+    require_one_style,
+)
 from topone_cli._output import JsonLines, Output, PlainLines, live_screen
+from topone_cli._record import recording_progress
+from topone_cli._replay import Player
 from topone_cli._run import Adapter, Source, run_feed
 from topone_cli._simulate import simulate_exchange
+from topone_cli._stats import Stats
 from topone_cli._token import VARIABLE, find_token
-from topone_proto import (
-    BALANCE,
-    DEFAULT_URL,
-    ORDERS,
-    ConfigurationError,
-    Endpoint,
-    FeedFailed,
-    Topic,
-    __version__,
-)
+from topone_proto import DEFAULT_URL, ConfigurationError, FeedFailed, __version__
+from topone_proto.capture import CaptureError
+from topone_proto.capture import replay as lives
 from topone_simulator import run_in_thread
 
 __all__ = ["app"]
 
 _FAILED: Final = 1
 _USAGE: Final = 2
-_LONGEST: Final = 10.0**7
+# What there is beside the bars in a terminal; fewer bars than that say nothing.
+_ROWS_OF_NUMBERS: Final = 16
+_LEAST_BARS: Final = 8
+_PICTURE_FORMATS: Final = (".png", ".svg")
 
 app = typer.Typer(
     name="topone",
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode="rich",
     # Plain tracebacks, which never show a local variable.
     pretty_exceptions_enable=False,
@@ -50,46 +77,12 @@ def _version(*, value: bool) -> None:
         raise typer.Exit
 
 
-def _check_seconds(value: float | None) -> float | None:
-    # Written so that NaN is refused, too.
-    if value is not None and not 0 < value <= _LONGEST:
-        raise typer.BadParameter("use a number of seconds greater than zero")
-    return value
-
-
-def _refuse_token(value: str | None) -> None:
-    if value is not None:
-        raise typer.BadParameter(
-            "a token is never taken from the command line, where the shell's history and every "
-            f"user of this machine can read it: set {VARIABLE}, use --token-file FILE, or type it "
-            "at the prompt. If this one was real, revoke it."
-        )
-
-
-AdapterOption = Annotated[Adapter, typer.Option(help="Which adapter carries the feed.")]
-SecondsOption = Annotated[
-    float | None,
-    typer.Option(
-        callback=_check_seconds, metavar="N", help="End after N seconds; otherwise with Ctrl-C."
-    ),
-]
-JsonOption = Annotated[
-    bool, typer.Option("--json", help="Print one JSON object a line for every event, no more.")
-]
-RateOption = Annotated[
-    float, typer.Option(metavar="R", help="How many things happen to the account in a second.")
-]
-SeedOption = Annotated[
-    int, typer.Option(metavar="N", help="The source of all chance in the account's life.")
-]
-
-
 @app.callback(
     epilog="""[bold]Exit codes[/bold]
 
 \b
 0    it ended as asked
-1    the feed failed, or the server could not start
+1    the feed failed or never came about, a file or the server did
 2    the arguments, the settings or what is installed do not do
 130  Ctrl-C or SIGTERM"""
 )
@@ -109,13 +102,17 @@ def topone(
 \b
 topone demo
 topone demo --adapter asyncio --seconds 10
-topone demo --seconds 3 --json"""
+topone demo --seconds 3 --json
+topone demo --record demo.jsonl.gz"""
 )
 def demo(
     *,
     adapter: AdapterOption = Adapter.TRIO,
     seconds: SecondsOption = None,
     json: JsonOption = False,
+    plain: PlainOption = False,
+    record: RecordOption = None,
+    overwrite: OverwriteOption = False,
     seed: SeedOption = 0,
     rate: RateOption = 5.0,
 ) -> None:
@@ -123,12 +120,16 @@ def demo(
 
     After a few seconds the connection is dropped on purpose, to show what that looks like.
     """
+    require_one_style(json=json, plain=plain)
     with (
         _reported(),
+        recorder(record, overwrite=overwrite) as write,
         run_in_thread(rate=rate, seed=seed) as simulator,
-        _output(f"topone demo over {adapter}, {simulator.url}", json=json) as output,
+        _output(
+            _title("demo", adapter, simulator.url, record), time.time, json=json, plain=plain
+        ) as output,
     ):
-        run_demo(simulator, output, adapter, seconds)
+        run_demo(simulator, output, adapter, seconds, write)
 
 
 @app.command(
@@ -142,52 +143,179 @@ environment, else from a prompt; never from an argument.
 \b
 topone watch
 topone watch --topics orders --json --token-file token.txt
+topone watch --record today.jsonl.gz
 {VARIABLE}=demo topone watch --url ws://127.0.0.1:8765/ws/user/""",
 )
 def watch(  # noqa: PLR0913 - one for each option
     context: typer.Context,
     *,
-    url: Annotated[
-        str, typer.Option(metavar="URL", help="Where to connect, without the token.")
-    ] = DEFAULT_URL,
+    url: UrlOption = DEFAULT_URL,
     adapter: AdapterOption = Adapter.TRIO,
-    topics: Annotated[
-        str, typer.Option(metavar="NAMES", help="What to subscribe to, with commas between.")
-    ] = f"{BALANCE},{ORDERS}",
-    origin: Annotated[
-        str | None,
-        typer.Option(
-            metavar="TEXT", help='Send this Origin header, "" for an empty one; otherwise none.'
-        ),
-    ] = None,
-    token_file: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Read the token from FILE, again for every connection."),
-    ] = None,
-    insecure: Annotated[
-        bool, typer.Option("--insecure", help="Allow plain ws:// to other machines.")
-    ] = False,
+    topics: TopicsOption = DEFAULT_TOPICS,
+    origin: OriginOption = None,
+    token_file: TokenFileOption = None,
+    insecure: InsecureOption = False,
     json: JsonOption = False,
+    plain: PlainOption = False,
+    record: RecordOption = None,
+    overwrite: OverwriteOption = False,
     seconds: SecondsOption = None,
-    token: Annotated[  # noqa: ARG001 - its callback refuses it
-        str | None, typer.Option(hidden=True, is_eager=True, callback=_refuse_token)
-    ] = None,
+    token: RefusedToken = None,  # noqa: ARG001 - its callback refuses it
 ) -> None:
     """Show your account on the exchange, or on any server that speaks its protocol."""
-    if context.args:
-        raise typer.BadParameter("there are too many arguments; they are not shown here")
-    _check_endpoint(url, origin, insecure=insecure)
-    wanted = _topics(topics)
+    require_no_more(context)
+    require_one_style(json=json, plain=plain)
+    require_endpoint(url, origin, insecure=insecure)
+    wanted = parse_topics(topics)
     with _reported():
-        source = Source(
-            token=find_token(token_file),
-            url=url,
-            topics=wanted,
-            origin=origin,
-            insecure=insecure,
-        )
-        with _output(f"topone watch over {adapter}, {url}", json=json) as output:
-            run_feed(adapter, source, output.event, seconds)
+        found = find_token(token_file)
+        with (
+            recorder(record, overwrite=overwrite) as write,
+            _output(
+                _title("watch", adapter, url, record), time.time, json=json, plain=plain
+            ) as output,
+        ):
+            source = Source(
+                token=found,
+                url=url,
+                topics=wanted,
+                origin=origin,
+                insecure=insecure,
+                record=write,
+            )
+            run_feed(adapter, source, lambda event: output.event(event, time.time()), seconds)
+
+
+@app.command(
+    context_settings={"allow_extra_args": True},
+    epilog=f"""The token comes from --token-file, else from {VARIABLE} in the
+environment, else from a prompt; never from an argument. It is not recorded.
+
+[bold]Examples[/bold]
+
+\b
+topone record today.jsonl.gz
+topone record orders.jsonl --topics orders --seconds 3600
+{VARIABLE}=demo topone record demo.jsonl --url ws://127.0.0.1:8765/ws/user/""",
+)
+def record(  # noqa: PLR0913 - one for each option
+    context: typer.Context,
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="A new file; compressed if it ends with .gz.")
+    ],
+    *,
+    url: UrlOption = DEFAULT_URL,
+    adapter: AdapterOption = Adapter.TRIO,
+    topics: TopicsOption = DEFAULT_TOPICS,
+    origin: OriginOption = None,
+    token_file: TokenFileOption = None,
+    insecure: InsecureOption = False,
+    overwrite: OverwriteOption = False,
+    seconds: SecondsOption = None,
+    token: RefusedToken = None,  # noqa: ARG001 - its callback refuses it
+) -> None:
+    """Record a feed into a file, for replay and stats. Shows only the life of the connection."""
+    require_no_more(context)
+    require_endpoint(url, origin, insecure=insecure)
+    wanted = parse_topics(topics)
+    with _reported():
+        found = find_token(token_file)
+        with (
+            recorder(file, overwrite=overwrite) as write,
+            recording_progress(file, Console()) as progress,
+        ):
+
+            def write_and_count(line: str) -> None:
+                assert write is not None
+                write(line)
+                progress.recorded(line)
+
+            source = Source(
+                token=found,
+                url=url,
+                topics=wanted,
+                origin=origin,
+                insecure=insecure,
+                record=write_and_count,
+            )
+            run_feed(adapter, source, lambda event: progress.event(event, time.time()), seconds)
+
+
+@app.command(
+    epilog="""[bold]Examples[/bold]
+
+\b
+topone replay today.jsonl.gz
+topone replay today.jsonl.gz --speed 10
+topone replay today.jsonl.gz --json | grep Gap"""
+)
+def replay(
+    file: RecordingArgument,
+    *,
+    speed: Annotated[
+        float | None,
+        typer.Option(
+            callback=check_positive,
+            metavar="X",
+            help="Take the time that it took, X times as fast; otherwise as fast as possible.",
+        ),
+    ] = None,
+    json: JsonOption = False,
+    plain: PlainOption = False,
+) -> None:
+    """Live a recording again: the same events, shown as watch shows them."""
+    require_one_style(json=json, plain=plain)
+    with _reported(), open_recording(file) as recording:
+        player = Player(speed)
+
+        def title() -> str:
+            return f"topone replay {file}, {recording.progress}, at {clock(player.time())}"
+
+        with (
+            _output(title, player.time, json=json, plain=plain) as output,
+            reading_progress(recording, Console(stderr=True)),
+        ):
+            player.play(recording.capture, output)
+        _warn_of_its_end(recording)
+
+
+@app.command(
+    epilog="""[bold]Examples[/bold]
+
+\b
+topone stats today.jsonl.gz
+topone stats today.jsonl.gz --picture today.svg
+topone stats today.jsonl.gz --json"""
+)
+def stats(
+    file: RecordingArgument,
+    *,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print all numbers as one JSON object, no more.")
+    ] = False,
+    picture: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Draw events over time into FILE, a .png or .svg, gaps marked."
+        ),
+    ] = None,
+) -> None:
+    """Say what a recording holds: rates, gaps, anomalies, latency, events over time."""
+    if picture is not None and picture.suffix not in _PICTURE_FORMATS:
+        raise typer.BadParameter(f"--picture: its name ends with {' or '.join(_PICTURE_FORMATS)}")
+    console = Console()
+    with _reported(), open_recording(file) as recording:
+        draw = _drawer(picture)
+        found = Stats(url=recording.capture.endpoint.url, topics=recording.capture.topics)
+        with reading_progress(recording, Console(stderr=True)):
+            for line, step in lives(recording.capture):
+                found.take(line, step)
+        if json:
+            typer.echo(jsonlib.dumps(found.to_plain()))
+        else:
+            console.print(report(found, max(_LEAST_BARS, console.height - _ROWS_OF_NUMBERS)))
+        draw(found)
+        _warn_of_its_end(recording)
 
 
 @app.command(
@@ -222,32 +350,24 @@ def simulate(
             _fail(f"cannot listen on {host}:{port}: {error.strerror}", _FAILED)
 
 
-def _check_endpoint(url: str, origin: str | None, *, insecure: bool) -> None:
-    try:
-        Endpoint(url, origin, insecure)
-    except ConfigurationError as error:
-        hint = "give a wss:// URL without the token; plain ws:// to other machines needs --insecure"
-        raise typer.BadParameter(
-            f"{error.setting}: {error.problem}" + (f"; {hint}" if error.setting == "url" else "")
-        ) from None
-
-
-def _topics(names: str) -> tuple[Topic, ...]:
-    try:
-        return tuple(dict.fromkeys(Topic(name.strip()) for name in names.split(",")))
-    except ConfigurationError as error:
-        raise typer.BadParameter(f"--topics: {error.problem}") from None
+def _title(command: str, adapter: Adapter, url: str, record: Path | None) -> Callable[[], str]:
+    title = f"topone {command} over {adapter}, {url}"
+    if record is not None:
+        title += f", recording to {record}"
+    return lambda: title
 
 
 @contextmanager
-def _output(title: str, *, json: bool) -> Generator[Output, None, None]:
+def _output(
+    title: Callable[[], str], now: Callable[[], float], *, json: bool, plain: bool
+) -> Generator[Output, None, None]:
     console = Console()
     if json:
         yield JsonLines()
-    elif not console.is_terminal:
+    elif plain or not console.is_terminal:
         yield PlainLines()
     else:
-        with live_screen(title, console) as output:
+        with live_screen(title, console, now) as output:
             yield output
 
 
@@ -256,10 +376,25 @@ def _reported() -> Generator[None, None, None]:
     """Make a line on stderr and an exit code of what can go wrong. Ctrl-C is typer's to report."""
     try:
         yield
-    except FeedFailed as error:
+    except (FeedFailed, CaptureError, CommandFailed) as error:
         _fail(str(error), _FAILED)
     except (ConfigurationError, ImportError) as error:
         _fail(str(error), _USAGE)
+
+
+def _drawer(path: Path | None) -> Callable[[Stats], None]:
+    """What draws numbers into ``path``: if that is not possible, it is known before they are
+    counted."""
+    if path is None:
+        return lambda _: None
+    from topone_cli._plot import save_picture  # noqa: PLC0415 - an extra of its own
+
+    return partial(save_picture, path=path)
+
+
+def _warn_of_its_end(recording: Recording) -> None:
+    if recording.capture.is_truncated:
+        typer.echo("topone: the recording breaks off; its last line is left out", err=True)
 
 
 def _fail(text: str, code: int) -> NoReturn:

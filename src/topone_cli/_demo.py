@@ -1,6 +1,7 @@
 """The demonstration: an exchange of its own, a feed of its account, and one accident."""
 
 import threading
+import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Final
@@ -16,7 +17,13 @@ __all__ = ["run_demo"]
 _DROP_AFTER: Final = 4.0
 
 
-def run_demo(simulator: Simulator, output: Output, adapter: Adapter, seconds: float | None) -> None:
+def run_demo(
+    simulator: Simulator,
+    output: Output,
+    adapter: Adapter,
+    seconds: float | None,
+    record: Callable[[str], object] | None = None,
+) -> None:
     """Follow the simulator's account, and drop the connection once on the way.
 
     Raises: as ``run_feed``.
@@ -25,21 +32,28 @@ def run_demo(simulator: Simulator, output: Output, adapter: Adapter, seconds: fl
     drop_after = _DROP_AFTER if seconds is None else min(_DROP_AFTER, seconds / 3)
 
     def drop() -> None:
-        output.note("the demo now resets the connection; the account lives on meanwhile")
+        output.note(
+            "the demo now resets the connection; the account lives on meanwhile", time.time()
+        )
         simulator.inject(DropConnections())
 
     with _later(drop_after, drop) as start_timer:
         waiting = set(topics)
 
         def handle(event: Event) -> None:
-            output.event(event)
+            output.event(event, time.time())
             if isinstance(event, Subscribed) and event.topic in waiting:
                 waiting.remove(event.topic)
                 if not waiting:
                     start_timer()
 
         source = Source(
-            token=Token("demo"), url=simulator.url, topics=topics, origin=None, insecure=False
+            token=Token("demo"),
+            url=simulator.url,
+            topics=topics,
+            origin=None,
+            insecure=False,
+            record=record,
         )
         run_feed(adapter, source, handle, seconds)
 

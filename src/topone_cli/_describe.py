@@ -2,6 +2,7 @@
 
 import time
 from decimal import Decimal
+from typing import Final
 
 from topone_proto import (
     BalanceUpdate,
@@ -22,11 +23,33 @@ from topone_proto import (
     Unrecognised,
     Unsubscribed,
 )
+from topone_proto.account import MovedBackwards
 from topone_proto.models import OrderStatus, OrderType, Side
 
-__all__ = ["average", "clock", "describe", "number", "printable", "word"]
+__all__ = [
+    "ANOMALIES",
+    "average",
+    "clock",
+    "describe",
+    "describe_backwards",
+    "number",
+    "price",
+    "printable",
+    "server_clock",
+    "word",
+]
 
-_LONGEST = 500
+ANOMALIES: Final = (
+    Malformed,
+    RequestTimedOut,
+    UnexpectedResponse,
+    UnexpectedUpdate,
+    Unrecognised,
+)
+"""The events that should not be."""
+
+_LONGEST: Final = 500
+_SMALL: Final = Decimal("0.0001")
 
 
 def describe(event: Event) -> str:
@@ -48,7 +71,9 @@ def describe(event: Event) -> str:
         case Disconnected(reason=reason, retry_in=retry_in):
             text = f"retry in {retry_in:.1f} s, {reason}"
         case Gap(topic=topic, since_ts=since, until_ts=until):
-            text = f"{topic}: updates may be missing, {_ts(since)} to {_ts(until)}"
+            text = (
+                f"{topic}: updates may be missing, {server_clock(since)} to {server_clock(until)}"
+            )
         case Closed(failure=failure):
             text = "" if failure is None else f"{failure}"
         case _:
@@ -81,14 +106,21 @@ def _oddity(
 
 
 def _order(order: Order) -> str:
-    price = "" if order.type is OrderType.MARKET or order.price is None else number(order.price)
+    limit = "" if order.type is OrderType.MARKET or order.price is None else number(order.price)
     filled = f", filled {number(order.filled)}" if order.filled else ""
     if order.filled:
         filled += f" at {average(order)}"
     return (
         f"{order.id} {order.market} {word(order.side)} {word(order.type)} {number(order.amount)}"
-        f"{price and f' at {price}'}: {word(order.status)}{filled}"
+        f"{limit and f' at {limit}'}: {word(order.status)}{filled}"
     )
+
+
+def describe_backwards(change: MovedBackwards) -> str:
+    """What of the account would have gone back."""
+    refused = change.refused
+    what = f"order {refused.id}" if isinstance(refused, Order) else refused.asset
+    return printable(f"{what}: {change.reason}")
 
 
 def printable(text: str) -> str:
@@ -104,12 +136,15 @@ def number(value: Decimal) -> str:
     return _trimmed(format(value, "f"))
 
 
+def price(value: Decimal) -> str:
+    """A quotient, which can have any number of digits, to eight places or four digits."""
+    return _trimmed(f"{value:.8f}") if abs(value) >= _SMALL else f"{value:.4g}"
+
+
 def average(order: Order) -> str:
-    """The average price to eight places at most, or nothing if nothing is filled."""
-    price = order.average_price
-    if price is None:
-        return ""
-    return _trimmed(format(price, ".8f"))
+    """The average price, or nothing if nothing is filled."""
+    value = order.average_price
+    return "" if value is None else price(value)
 
 
 def _trimmed(digits: str) -> str:
@@ -130,6 +165,6 @@ def clock(seconds: float) -> str:
         return "?"
 
 
-def _ts(ts: int | None) -> str:
+def server_clock(ts: int | None) -> str:
     """The local time of day of a server time in milliseconds."""
     return "?" if ts is None else f"{clock(ts // 1000)}.{ts % 1000:03}"

@@ -2,8 +2,7 @@
 
 import json
 import threading
-import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Final, Protocol
 
@@ -24,45 +23,58 @@ _FRAMES_PER_SECOND: Final = 8
 
 
 class Output(Protocol):
-    """Where events go. Both methods may be called from any thread."""
+    """Where events go. Both methods may be called from any thread. ``at`` is in seconds since 1970
+    UTC."""
 
-    def event(self, event: Event) -> None:
+    def event(self, event: Event, at: float) -> None:
         """Show an event."""
 
-    def note(self, text: str) -> None:
+    def note(self, text: str, at: float) -> None:
         """Tell people something that is no event."""
 
 
 class JsonLines:
     """For programs: every event is one JSON object in one line, its class's name first."""
 
-    def event(self, event: Event) -> None:
+    def event(self, event: Event, at: float) -> None:  # noqa: ARG002 - an event has its own times
         """Write one line."""
         typer.echo(json.dumps(to_plain(event)))
 
-    def note(self, text: str) -> None:
+    def note(self, text: str, at: float) -> None:
         """Nothing: programs read events only."""
 
 
 class PlainLines:
-    """For people without a terminal: every event is one line of text."""
+    """For people without a terminal: every event is one line of text.
 
-    def event(self, event: Event) -> None:
+    Args:
+        write: takes each line, without its end.
+    """
+
+    def __init__(self, write: Callable[[str], object] = typer.echo) -> None:
+        self._write = write
+
+    def event(self, event: Event, at: float) -> None:
         """Write one line."""
-        self._write(f"{type(event).__name__:13} {describe(event)}".rstrip())
+        self._write(f"{clock(at)} {type(event).__name__:13} {describe(event)}".rstrip())
 
-    def note(self, text: str) -> None:
+    def note(self, text: str, at: float) -> None:
         """Write one line."""
-        self._write(f"-- {text}")
-
-    def _write(self, line: str) -> None:
-        typer.echo(f"{clock(time.time())} {line}")
+        self._write(f"{clock(at)} -- {text}")
 
 
 @contextmanager
-def live_screen(title: str, console: Console) -> Generator[Output, None, None]:
-    """For people at a terminal: the account as it is. At the end the last picture stays there."""
-    screen = _Screen(View(title))
+def live_screen(
+    title: Callable[[], str], console: Console, now: Callable[[], float]
+) -> Generator[Output, None, None]:
+    """For people at a terminal: the account as it is. At the end the last picture stays there.
+
+    Args:
+        title: what this is and where it comes from.
+        console: the terminal.
+        now: the time of the events, in seconds since 1970 UTC.
+    """
+    screen = _Screen(title, console, now)
     try:
         with Live(
             get_renderable=screen.picture,
@@ -82,18 +94,23 @@ class _Screen:
     delays the feed.
     """
 
-    def __init__(self, view: View) -> None:
-        self._view = view
+    def __init__(
+        self, title: Callable[[], str], console: Console, now: Callable[[], float]
+    ) -> None:
+        self._view = View()
+        self._title = title
+        self._console = console
+        self._now = now
         self._lock = threading.Lock()
 
-    def event(self, event: Event) -> None:
+    def event(self, event: Event, at: float) -> None:
         with self._lock:
-            self._view.take(event, time.time())
+            self._view.take(event, at)
 
-    def note(self, text: str) -> None:
+    def note(self, text: str, at: float) -> None:
         with self._lock:
-            self._view.note(text, time.time())
+            self._view.note(text, at)
 
     def picture(self) -> Layout:
         with self._lock:
-            return picture(self._view, time.time())
+            return picture(self._view, self._title(), self._now(), width=self._console.width)

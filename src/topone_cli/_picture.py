@@ -8,15 +8,17 @@ from itertools import islice
 from typing import Final, Literal
 
 from attrs import frozen
-from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, RenderResult
 from rich.layout import Layout
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from topone_cli._describe import average, clock, number, printable, word
-from topone_cli._view import Known, Line, View
+from topone_cli._describe import average, clock, number, price, printable, word
+from topone_cli._view import Line, View
 from topone_proto import Balance, Order
+from topone_proto.account import AggregatedFill
 
 __all__ = ["picture"]
 
@@ -36,84 +38,150 @@ _STATE_STYLES: Final = {
     "failed": "bold red",
 }
 _UNSURE: Final = "yellow"
+_OUTDATED: Final = "?"
+_IN_ALL: Final = "*"
+_LEGENDS: Final = {
+    _OUTDATED: f"{_OUTDATED} may be outdated",
+    # The state before is not known.
+    _IN_ALL: f"{_IN_ALL} since the order was made",
+}
+# A panel's borders and the space within them.
+_FRAME: Final = 4
+# From so many columns on there is room for the orders that have closed.
+_WIDE: Final = 120
 
 
 @frozen
 class _Column:
     heading: str
     justify: Literal["left", "right"] = "left"
-    least_width: int = 0
-    """How wide the table has to be for this column to be shown."""
+    rank: int = 0
+    """Those of the highest are left out first if there is no room for all; of 0 never."""
 
 
 _BALANCES: Final = (_Column("asset"), _Column("available", "right"), _Column("frozen", "right"))
+_FILLS: Final = (
+    _Column("time", rank=2),
+    _Column("market"),
+    _Column("side", rank=1),
+    _Column("amount", "right"),
+    _Column("price", "right"),
+)
 _OPEN: Final = (
     _Column("id"),
     _Column("market"),
     _Column("side"),
-    _Column("type"),
+    _Column("type", rank=1),
     _Column("price", "right"),
     _Column("amount", "right"),
     _Column("filled", "right"),
-    _Column("average", "right", 90),
-    _Column("updated", "right", 70),
+    _Column("average", "right", rank=3),
+    _Column("updated", "right", rank=2),
 )
 _CLOSED: Final = (
-    _Column("id"),
+    _Column("id", rank=3),
     _Column("market"),
     _Column("side"),
     _Column("status"),
-    _Column("filled", "right", 50),
-    _Column("average", "right", 60),
+    _Column("filled", "right", rank=1),
+    _Column("average", "right", rank=2),
 )
 
 
-def picture(view: View, at: float) -> Layout:
-    """The whole screen as it is at ``at``. It fills the height that it is given."""
-    balances = [_balance(view, known) for _, known in sorted(view.balances.items())]
-    orders = [_open(view, known) for known in reversed(view.open_orders.values())]
-    closed = [_closed(order) for order in view.closed_orders]
+def picture(view: View, title: str, at: float, *, width: int) -> Layout:
+    """The whole screen as it is at ``at``, so many columns wide. It fills the height that it is
+    given."""
+    balances = _Rows(_BALANCES, [_balance(view, balance) for balance in view.balances()])
+    fills = _Rows(_FILLS, [_fill(fill) for fill in view.fills])
+    orders = _Rows(_OPEN, [_open(view, order) for order in view.open_orders()])
+    is_wide = width >= _WIDE
+    # As wide as the amounts are, within reason.
+    widest = width * (4 if is_wide else 6) // 10
     top = Layout(ratio=7)
     top.split_row(
-        Layout(_panel("Balances", _Rows(_BALANCES, balances)), ratio=7),
-        Layout(_panel("Closed orders", _Rows(_CLOSED, closed)), ratio=9),
+        Layout(
+            _panel("Balances seen", balances),
+            size=min(max(balances.width + _FRAME, width // 3), widest),
+        ),
+        Layout(_panel("Recent fills", fills)),
     )
+    if is_wide:
+        closed = _Rows(_CLOSED, [_closed(order) for order in view.closed_orders()])
+        top.add_split(Layout(_panel("Closed orders seen", closed)))
     screen = Layout()
     screen.split_column(
-        Layout(_header(view, at), size=2),
+        Layout(_header(view, title, at, width), size=2),
         top,
-        Layout(_panel(f"Open orders: {len(orders)}", _Rows(_OPEN, orders)), ratio=7),
+        Layout(_panel(f"Open orders seen: {len(orders.rows)}", orders), ratio=7),
         Layout(_panel("Feed", _Latest(tuple(view.log))), ratio=8),
     )
     return screen
 
 
-def _header(view: View, at: float) -> Text:
+def _header(view: View, title: str, at: float, width: int) -> Text:
     state = view.state
     if view.retry_at is not None:
         state += f", retry in {max(0.0, view.retry_at - at):.1f} s"
     header = Text(no_wrap=True, overflow="ellipsis")
-    header.append(f"{printable(view.title)}\n", "bold")
+    header.append(f"{printable(title)}\n", "bold")
     header.append(state, _STATE_STYLES[view.state])
-    header.append(f"  epoch {view.epoch}  gaps {sum(view.gaps.values())}")
-    header.append(f"  anomalies {view.anomalies}  events {view.events}, {view.rate(at):.1f}/s")
+    room = width - len(state)
+    for fact in _facts(view, at):
+        room -= len(fact) + 2
+        if room < 0:
+            break
+        header.append(f"  {fact}")
     return header
 
 
-def _panel(title: str, inside: RenderableType) -> Panel:
-    return Panel(inside, title=title, title_align="left", border_style="dim")
+def _facts(view: View, at: float) -> list[str]:
+    """The most important first."""
+    return [
+        f"epoch {view.epoch}",
+        f"gaps {sum(view.gaps.values())}",
+        f"lag by ts {'-' if view.lag is None else _lag(view.lag)}",
+        f"anomalies {view.anomalies}",
+        f"events {view.events}, {view.rate(at):.1f}/s",
+    ]
 
 
-def _balance(view: View, known: Known[Balance]) -> list[str]:
-    balance = known.value
-    mark = "?" if view.may_have_changed(known) else ""
+def _lag(seconds: float) -> str:
+    return f"{seconds * 1000:.0f} ms" if abs(seconds) < 10 else f"{seconds:.4g} s"
+
+
+def _panel(title: str, inside: "_Rows | _Latest") -> Panel:
+    legend = inside.legend if isinstance(inside, _Rows) else None
+    return Panel(
+        inside,
+        title=title,
+        title_align="left",
+        subtitle=legend,
+        subtitle_align="right",
+        border_style="dim",
+    )
+
+
+def _balance(view: View, balance: Balance) -> list[str]:
+    mark = "" if view.account.is_current(balance.asset) else _OUTDATED
     return [balance.asset + mark, number(balance.available), number(balance.freeze)]
 
 
-def _open(view: View, known: Known[Order]) -> list[str]:
-    order = known.value
+def _fill(fill: AggregatedFill) -> list[str]:
+    order = fill.order
+    mark = _IN_ALL if fill.since is None else ""
     return [
-        f"{order.id}{'?' if view.may_have_changed(known) else ''}",
+        clock(order.update_time),
+        order.market,
+        word(order.side),
+        number(fill.deal_stock) + mark,
+        price(fill.price),
+    ]
+
+
+def _open(view: View, order: Order) -> list[str]:
+    mark = "" if view.account.is_current(order.id) else _OUTDATED
+    return [
+        f"{order.id}{mark}",
         order.market,
         word(order.side),
         word(order.type),
@@ -138,23 +206,56 @@ def _closed(order: Order) -> list[str]:
 
 @frozen
 class _Rows:
-    """A table of as many rows and columns as there is room for."""
+    """A table of as many rows and columns as there is room for. No number in it is ever cut."""
 
     columns: Sequence[_Column]
     rows: Sequence[Sequence[str]]
 
+    @property
+    def width(self) -> int:
+        """How wide all of it is."""
+        return sum(self._widths(len(self.rows))) + len(self.columns) - 1
+
+    @property
+    def legend(self) -> str | None:
+        """What the marks in it mean, if there are any."""
+        cells = (cell for row in self.rows for cell in row)
+        marks = {cell[-1] for cell in cells if cell.endswith(tuple(_LEGENDS))}
+        return ", ".join(_LEGENDS[mark] for mark in sorted(marks)) or None
+
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        fitting = [
-            n for n, column in enumerate(self.columns) if column.least_width <= options.max_width
-        ]
-        table = Table(box=None, expand=True, pad_edge=False, header_style="dim")
+        height = max(0, _height(console, options) - 1)
+        fitting = self._fitting(options.max_width, height)
+        table = Table(
+            box=None, expand=True, pad_edge=False, collapse_padding=True, header_style="dim"
+        )
         for n in fitting:
             column = self.columns[n]
-            table.add_column(column.heading, justify=column.justify, no_wrap=True)
-        for row in islice(self.rows, max(0, _height(console, options) - 1)):
-            style = _UNSURE if row[0].endswith("?") else ""
+            # Part of a number is another number: what does not fit goes on in the next line.
+            table.add_column(column.heading, justify=column.justify, overflow="fold")
+        for row in islice(self.rows, height):
+            style = _UNSURE if row[0].endswith(_OUTDATED) else ""
             table.add_row(*(Text(printable(row[n])) for n in fitting), style=style)
         yield table
+
+    def _fitting(self, room: int, height: int) -> list[int]:
+        """The columns to show."""
+        widths = self._widths(height)
+        fitting = list(range(len(self.columns)))
+        while sum(widths[n] + 1 for n in fitting) - 1 > room:
+            least = max(fitting, key=lambda n: self.columns[n].rank)
+            if not self.columns[least].rank:
+                break
+            fitting.remove(least)
+        return fitting
+
+    def _widths(self, height: int) -> list[int]:
+        """How wide each column is."""
+        shown = list(islice(self.rows, height))
+        return [
+            max(cell_len(text) for text in (column.heading, *(printable(row[n]) for row in shown)))
+            for n, column in enumerate(self.columns)
+        ]
 
 
 @frozen
@@ -164,13 +265,25 @@ class _Latest:
     log: Sequence[Line]
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        for line in self.log[-_height(console, options) :]:
-            style = _EVENT_STYLES.get(line.name, _OTHER_EVENT)
-            text = Text(no_wrap=True, overflow="ellipsis")
-            text.append(f"{clock(line.at)} ", "dim")
-            text.append(f"{line.name} " if line.name else "", style)
-            text.append(line.text, "" if line.name else style)
-            yield text
+        room = _height(console, options)
+        shown: list[Text] = []
+        for line in reversed(self.log):
+            pieces = _wrapped(line, console, options.max_width)
+            if shown and len(shown) + len(pieces) > room:
+                break
+            shown[:0] = pieces
+        yield from shown[:room]
+
+
+def _wrapped(line: Line, console: Console, width: int) -> list[Text]:
+    time = f"{clock(line.at)} "
+    style = _EVENT_STYLES.get(line.name, _OTHER_EVENT)
+    text = Text()
+    text.append(f"{line.name} " if line.name else "", style)
+    text.append(line.text, "" if line.name else style)
+    pieces = text.wrap(console, max(1, width - len(time)))
+    margins = [Text(time, "dim"), *(Text(" " * len(time)) for _ in pieces[1:])]
+    return [margin.append_text(piece) for margin, piece in zip(margins, pieces, strict=True)]
 
 
 def _height(console: Console, options: ConsoleOptions) -> int:

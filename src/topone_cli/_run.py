@@ -3,16 +3,26 @@
 import asyncio
 import math
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncIterable, Callable, Iterable
 from contextlib import suppress
 from enum import StrEnum
 from typing import Final, TypedDict
 
-from topone_proto import Event, Token, Topic
+from topone_cli._errors import CommandFailed
+from topone_proto import (
+    Disconnected,
+    Event,
+    Failure,
+    Subscribed,
+    SubscriptionRejected,
+    Token,
+    Topic,
+)
 
 __all__ = ["Adapter", "Source", "run_feed"]
 
-Handler = Callable[[Event], None]
+Handler = Callable[[Event], object]
+_Take = Callable[[Event], bool]
 
 
 class Adapter(StrEnum):
@@ -31,55 +41,109 @@ class Source(TypedDict):
     topics: Iterable[Topic]
     origin: str | None
     insecure: bool
+    record: Callable[[str], object] | None
 
 
 def run_feed(adapter: Adapter, source: Source, handle: Handler, seconds: float | None) -> None:
-    """Give every event to ``handle`` for so many seconds, or until Ctrl-C.
+    """Give every event to ``handle`` for so many seconds, until Ctrl-C, or until every topic is
+    refused. The last event is ``Closed``, however it ends.
 
     Raises:
+        CommandFailed: every topic is refused, or none was subscribed to in all that time.
         FeedFailed: the feed ended by itself.
         ConfigurationError: the token, the URL or the origin cannot be used.
         ImportError: the adapter's extra is not installed.
         KeyboardInterrupt: Ctrl-C; the feed is closed.
     """
-    _RUNNERS[adapter](source, handle, seconds)
+    outcome = _Outcome(source["topics"])
+
+    def take(event: Event) -> bool:
+        outcome.take(event)
+        handle(event)
+        return not outcome.is_refused
+
+    _RUNNERS[adapter](source, take, seconds)
+    outcome.require_success()
 
 
-def _run_trio(source: Source, handle: Handler, seconds: float | None) -> None:
-    import trio  # noqa: PLC0415 - as above
+class _Outcome:
+    """What became of the subscriptions."""
+
+    def __init__(self, topics: Iterable[Topic]) -> None:
+        self._refusals: dict[Topic, SubscriptionRejected | None] = dict.fromkeys(topics)
+        self._is_subscribed = False
+        self._trouble: Failure | None = None
+
+    @property
+    def is_refused(self) -> bool:
+        """True if no topic is left to follow."""
+        return None not in self._refusals.values()
+
+    def take(self, event: Event) -> None:
+        match event:
+            case SubscriptionRejected(topic=topic):
+                self._refusals[topic] = event
+            case Subscribed():
+                self._is_subscribed = True
+            case Disconnected(reason=reason):
+                self._trouble = reason
+            case _:
+                pass
+
+    def require_success(self) -> None:
+        if self.is_refused:
+            raise CommandFailed("; ".join(map(str, self._refusals.values())))
+        if not self._is_subscribed:
+            trouble = self._trouble or "the server did not answer; give it more time"
+            raise CommandFailed(f"no topic was subscribed to in all that time: {trouble}")
+
+
+def _run_trio(source: Source, take: _Take, seconds: float | None) -> None:
+    import trio  # noqa: PLC0415 - as below
 
     import topone_trio  # noqa: PLC0415 - only the chosen adapter's extra has to be there
 
     async def main() -> None:
         async with topone_trio.open_feed(**source) as feed:
-            with trio.move_on_after(math.inf if seconds is None else seconds):
-                async for event in feed:
-                    handle(event)
-            await feed.close()
-            async for event in feed:
-                handle(event)
+            try:
+                with trio.move_on_after(math.inf if seconds is None else seconds):
+                    await _follow(feed, take)
+            finally:
+                await feed.close()
+                await _take_rest(feed, take)
 
     # Ctrl-C only where this task waits: inside another task it would come out as an ExceptionGroup.
     trio.run(main, restrict_keyboard_interrupt_to_checkpoints=True)
 
 
-def _run_asyncio(source: Source, handle: Handler, seconds: float | None) -> None:
+def _run_asyncio(source: Source, take: _Take, seconds: float | None) -> None:
     import topone_asyncio  # noqa: PLC0415 - only the chosen adapter's extra has to be there
 
     async def main() -> None:
         async with topone_asyncio.open_feed(**source) as feed:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(seconds):
-                    async for event in feed:
-                        handle(event)
-            await feed.close()
-            async for event in feed:
-                handle(event)
+            try:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(seconds):
+                        await _follow(feed, take)
+            finally:
+                await feed.close()
+                await _take_rest(feed, take)
 
     asyncio.run(main())
 
 
-def _run_threads(source: Source, handle: Handler, seconds: float | None) -> None:
+async def _follow(feed: AsyncIterable[Event], take: _Take) -> None:
+    async for event in feed:
+        if not take(event):
+            break
+
+
+async def _take_rest(feed: AsyncIterable[Event], take: _Take) -> None:
+    async for event in feed:
+        take(event)
+
+
+def _run_threads(source: Source, take: _Take, seconds: float | None) -> None:
     import topone_threads  # noqa: PLC0415 - only the chosen adapter's extra has to be there
 
     with topone_threads.open_feed(**source) as feed:
@@ -88,9 +152,13 @@ def _run_threads(source: Source, handle: Handler, seconds: float | None) -> None
             timer.start()
         try:
             for event in feed:
-                handle(event)
+                if not take(event):
+                    break
         finally:
             timer.cancel()
+            feed.close()
+            for event in feed:
+                take(event)
 
 
 _RUNNERS: Final = {

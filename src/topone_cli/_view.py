@@ -1,14 +1,12 @@
 """What a screen has to show: a pure fold of events. How it looks is for ``_picture`` to say."""
 
 from collections import deque
-from typing import Final, Generic, TypeVar
+from typing import Final
 
 from attrs import Factory, define, frozen
 
-from topone_cli._describe import describe
+from topone_cli._describe import ANOMALIES, describe, describe_backwards
 from topone_proto import (
-    BALANCE,
-    ORDERS,
     Balance,
     BalanceUpdate,
     Closed,
@@ -16,40 +14,16 @@ from topone_proto import (
     Disconnected,
     Event,
     Gap,
-    Malformed,
     Order,
     OrderUpdate,
-    RequestTimedOut,
     Topic,
-    UnexpectedResponse,
-    UnexpectedUpdate,
-    Unrecognised,
 )
+from topone_proto.account import Account, AggregatedFill, Change, MovedBackwards
 
-__all__ = ["Known", "Line", "View"]
+__all__ = ["Line", "View"]
 
 _KEPT: Final = 200
-_MOST_ROWS: Final = 10_000
 _RATE_SPAN: Final = 5
-_ANOMALIES: Final = (
-    Malformed,
-    RequestTimedOut,
-    UnexpectedResponse,
-    UnexpectedUpdate,
-    Unrecognised,
-)
-
-_T = TypeVar("_T")
-_K = TypeVar("_K")
-
-
-@frozen
-class Known(Generic[_T]):
-    """The newest state of one thing."""
-
-    value: _T
-    gaps: int = 0
-    """How many gaps its topic had had when it came. More since: this may have changed."""
 
 
 @frozen
@@ -66,8 +40,10 @@ class Line:
 class View:
     """All that there is to show. Times are in seconds since 1970 UTC and come from the caller."""
 
-    title: str
-    """What this is and where it comes from."""
+    account: Account = Factory(lambda: Account(max_closed=_KEPT))
+    """Balances and orders, and which of them are current."""
+    fills: deque[AggregatedFill] = Factory(lambda: deque[AggregatedFill](maxlen=_KEPT))
+    """The latest first."""
     state: str = "connecting"
     """How the connection is: connecting, connected, disconnected, closed or failed."""
     retry_at: float | None = None
@@ -77,15 +53,12 @@ class View:
     events: int = 0
     """How many there were."""
     anomalies: int = 0
-    """How many of them were odd."""
+    """How many odd ones there were, and states that went backwards."""
     gaps: dict[Topic, int] = Factory(dict[Topic, int])
     """How many gaps each topic has had."""
-    balances: dict[str, Known[Balance]] = Factory(dict[str, Known[Balance]])
-    """By asset."""
-    open_orders: dict[int, Known[Order]] = Factory(dict[int, Known[Order]])
-    """By id, the longest unchanged first; with those whose status is not known."""
-    closed_orders: deque[Order] = Factory(lambda: deque[Order](maxlen=_KEPT))
-    """The latest first."""
+    lag: float | None = None
+    """Seconds from the server time of the latest update to when it came here: the way, and the
+    difference of the two clocks. None before the first on this connection."""
     log: deque[Line] = Factory(lambda: deque[Line](maxlen=_KEPT))
     """Every event but the updates, and the notes; the latest last."""
     _seconds: deque[tuple[int, int]] = Factory(
@@ -97,16 +70,14 @@ class View:
         """``event`` came."""
         self.events += 1
         self._count(int(at))
-        self.anomalies += isinstance(event, _ANOMALIES)
+        self.anomalies += isinstance(event, ANOMALIES)
         match event:
-            case BalanceUpdate(balance=balance):
-                _put(self.balances, balance.asset, Known(balance, self.gaps.get(BALANCE, 0)))
-            case OrderUpdate(order=order):
-                self._take_order(order)
+            case BalanceUpdate(ts=ts) | OrderUpdate(ts=ts):
+                self.lag = at - ts / 1000
             case Connected(epoch=epoch):
                 self.state, self.epoch, self.retry_at = "connected", epoch, None
             case Disconnected(retry_in=retry_in):
-                self.state = "disconnected"
+                self.state, self.lag = "disconnected", None
                 self.retry_at = None if retry_in is None else at + retry_in
             case Gap(topic=topic):
                 self.gaps[topic] = self.gaps.get(topic, 0) + 1
@@ -116,15 +87,30 @@ class View:
                 pass
         if not isinstance(event, BalanceUpdate | OrderUpdate):
             self.log.append(Line(at, type(event).__name__, describe(event)))
+        # What is shown in the end is what was known when it was closed.
+        if not isinstance(event, Closed):
+            for change in self.account.apply(event):
+                self._take_change(change, at)
 
     def note(self, text: str, at: float) -> None:
         """Say something that is no event."""
         self.log.append(Line(at, "", text))
 
-    def may_have_changed(self, known: Known[Balance] | Known[Order]) -> bool:
-        """True if updates may have been missed since this one came."""
-        topic = BALANCE if isinstance(known.value, Balance) else ORDERS
-        return known.gaps < self.gaps.get(topic, 0)
+    def balances(self) -> list[Balance]:
+        """By asset."""
+        known = self.account.balances().value
+        return [known[asset] for asset in sorted(known)]
+
+    def open_orders(self) -> list[Order]:
+        """The latest changed first, but those whose status is not known before all."""
+        known = self.account.open_orders().value.values()
+        others = self.account.other_orders().value.values()
+        return [*known, *(order for order in others if not order.is_closed)][::-1]
+
+    def closed_orders(self) -> list[Order]:
+        """The latest first."""
+        others = self.account.other_orders().value.values()
+        return [order for order in others if order.is_closed][::-1]
 
     def rate(self, at: float) -> float:
         """Events per second, over the last five whole seconds."""
@@ -133,22 +119,18 @@ class View:
             sum(n for second, n in self._seconds if now - _RATE_SPAN <= second < now) / _RATE_SPAN
         )
 
-    def _take_order(self, order: Order) -> None:
-        self.open_orders.pop(order.id, None)
-        if order.is_closed:
-            self.closed_orders.appendleft(order)
-        else:
-            _put(self.open_orders, order.id, Known(order, self.gaps.get(ORDERS, 0)))
+    def _take_change(self, change: Change, at: float) -> None:
+        match change:
+            case AggregatedFill():
+                self.fills.appendleft(change)
+            case MovedBackwards():
+                self.anomalies += 1
+                self.log.append(Line(at, type(change).__name__, describe_backwards(change)))
+            case _:
+                pass
 
     def _count(self, second: int) -> None:
         if self._seconds and self._seconds[-1][0] == second:
             self._seconds[-1] = (second, self._seconds[-1][1] + 1)
         else:
             self._seconds.append((second, 1))
-
-
-def _put(known: dict[_K, _T], key: _K, newest: _T) -> None:
-    known[key] = newest
-    # More than any account has: a server that never stops must not fill the memory.
-    if len(known) > _MOST_ROWS:
-        del known[next(iter(known))]

@@ -268,6 +268,10 @@ class _Ledger(ABC, Generic[_K]):
             and query.position >= self.followed_since
         )
 
+    def is_current(self, name: _K) -> bool:
+        """True if what is known of it is right, be the rest as it may."""
+        return self.is_told(name) or (self.knowledge is Knowledge.WHOLE and self.is_known(name))
+
     def answered(
         self,
         query: Query,
@@ -280,7 +284,7 @@ class _Ledger(ABC, Generic[_K]):
         # By the time of an answer to a question for names, updates may have settled some of them.
         expected = self._listable() if names is None else set(names).intersection(self.unresolved)
         for name in expected - found:
-            if self._is_told(name):
+            if self.is_told(name):
                 self._resolve(name)
             else:
                 self.absent.add(name)
@@ -325,7 +329,11 @@ class _Ledger(ABC, Generic[_K]):
         """The names of all that a complete list has, as far as is known here."""
 
     @abstractmethod
-    def _is_told(self, name: _K) -> bool:
+    def is_known(self, name: _K) -> bool:
+        """True if anything is known of it."""
+
+    @abstractmethod
+    def is_told(self, name: _K) -> bool:
         """True if the present subscription has told enough, so that nobody need be asked."""
 
 
@@ -407,7 +415,10 @@ class _Balances(_Ledger[str]):
     def _listable(self) -> set[str]:
         return set(self._known)
 
-    def _is_told(self, name: str) -> bool:
+    def is_known(self, name: str) -> bool:
+        return name in self._known
+
+    def is_told(self, name: str) -> bool:
         known = self._known.get(name)
         return known is not None and self._is_since_followed(known.position)
 
@@ -509,7 +520,10 @@ class _Orders(_Ledger[int]):
     def _listable(self) -> set[int]:
         return set(self._open)
 
-    def _is_told(self, name: int) -> bool:
+    def is_known(self, name: int) -> bool:
+        return self.find(name) is not None
+
+    def is_told(self, name: int) -> bool:
         known = self.find(name)
         return known is not None and (
             known.order.is_closed or self._is_since_followed(known.position)
@@ -607,6 +621,14 @@ class Account:
         """One order by its id; None if it is not known, or not any more."""
         known = self._orders.find(number)
         return Reading(None if known is None else known.order, self._orders.knowledge)
+
+    def is_current(self, name: int | str) -> bool:
+        """True if what is known of one order, by id, or balance, by asset, is right even if its
+        topic is not whole: the present subscription has told of it, and no update can have been
+        missed since. A closed order stays as it is."""
+        if isinstance(name, int):
+            return self._orders.is_current(name)
+        return self._balances.is_current(name)
 
     @property
     def latest_ts(self) -> int | None:

@@ -534,11 +534,19 @@ def replay(capture: Capture) -> Iterator[tuple[CaptureLine, Step]]:
         yield line, step
 
 
-def open_capture(path: str, mode: Literal["r", "w"] = "r") -> IO[str]:
+def open_capture(path: str, mode: Literal["r", "w", "x"] = "r") -> IO[str]:
     """Open a file of captures by its name; one that ends with ``.gz`` is compressed.
 
-    To record pass its ``write`` to a ``RecordedSession``; to read pass the file to ``Capture``. A
-    plain file is written line by line, so that a crash loses the last one at most.
+    To record pass its ``write`` to a feed's ``record`` or to a ``RecordedSession``; to read pass
+    the file to ``Capture``. A plain file is written line by line, so that a crash loses the last
+    one at most.
+
+    Args:
+        path: the name.
+        mode: ``"r"`` reads, ``"w"`` writes, and ``"x"`` writes unless there is such a file.
+
+    Raises:
+        OSError: it cannot be opened.
     """
     if path.endswith(".gz"):
         import gzip  # noqa: PLC0415 - importing the core loads nothing that does I/O

@@ -1,0 +1,141 @@
+"""Recordings as files: to write one while a feed runs, to read one with a view of how far it is.
+
+What can go wrong with a file becomes a ``CommandFailed`` right where it happens, so that nobody
+takes it for trouble with the network.
+"""
+
+import gzip
+import os
+import sys
+import zlib
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import BinaryIO
+
+from rich.console import Console
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+
+from topone_cli._errors import CommandFailed
+from topone_proto.capture import Capture, open_capture
+
+__all__ = ["Recording", "open_recording", "reading_progress", "recorder"]
+
+
+@contextmanager
+def recorder(
+    path: Path | None, *, overwrite: bool
+) -> Generator[Callable[[str], object] | None, None, None]:
+    """Gives what writes a line into a new file; None without a path.
+
+    Raises:
+        CommandFailed: the file is there already, or cannot be written.
+    """
+    if path is None:
+        yield None
+        return
+    try:
+        file = open_capture(str(path), "w" if overwrite else "x")
+    except FileExistsError:
+        raise CommandFailed(
+            f"{path} is there already: use another name, or --overwrite to lose what is in it"
+        ) from None
+    except OSError as error:
+        raise _unwritable(path, error) from None
+
+    def write(line: str) -> None:
+        try:
+            file.write(line)
+        except OSError as error:
+            raise _unwritable(path, error) from None
+
+    try:
+        yield write
+    finally:
+        try:
+            file.close()
+        except OSError as error:
+            raise _unwritable(path, error) from None
+
+
+def _unwritable(path: Path, error: OSError) -> CommandFailed:
+    return CommandFailed(f"cannot write to {path}: {error.strerror}")
+
+
+class Recording:
+    """A recording that is being read.
+
+    Raises:
+        CaptureError: it is none, or one of another version.
+        CommandFailed: the file cannot be read.
+    """
+
+    def __init__(self, path: Path, file: BinaryIO, lines: Iterable[bytes]) -> None:
+        self._path = path
+        self._file = file
+        self._size = os.fstat(file.fileno()).st_size
+        self.capture = Capture(self._lines(lines))
+        """What is in it."""
+
+    @property
+    def fraction(self) -> float | None:
+        """How much of the file has been read, from 0 to 1; None if it has no size, as a pipe."""
+        return min(1.0, self._file.tell() / self._size) if self._size else None
+
+    @property
+    def progress(self) -> str:
+        """The same for people."""
+        return "?" if self.fraction is None else f"{self.fraction:.0%}"
+
+    def _lines(self, lines: Iterable[bytes]) -> Iterator[bytes]:
+        try:
+            yield from lines
+        except (OSError, zlib.error) as error:
+            raise _unreadable(self._path, error) from None
+
+
+@contextmanager
+def open_recording(path: Path) -> Generator[Recording, None, None]:
+    """A recording, compressed if its name ends with ``.gz``.
+
+    Raises:
+        CaptureError: it is none, or one of another version. While reading: a line cannot be read.
+        CommandFailed: the file cannot be read, also while reading.
+    """
+    try:
+        file = path.open("rb")
+    except OSError as error:
+        raise _unreadable(path, error) from None
+    compressed = path.name.endswith(".gz")
+    with file, gzip.open(file) if compressed else nullcontext(file) as lines:
+        yield Recording(path, file, lines)
+
+
+@contextmanager
+def reading_progress(recording: Recording, console: Console) -> Generator[None, None, None]:
+    """Shows how much is read, if ``console`` is a terminal and standard output is another place."""
+    if sys.stdout.isatty() or not console.is_terminal:
+        yield
+        return
+
+    def picture() -> Table:
+        grid = Table.grid(padding=(0, 1))
+        grid.add_row("reading", ProgressBar(1.0, recording.fraction or 0.0), recording.progress)
+        return grid
+
+    with Live(
+        get_renderable=picture,
+        console=console,
+        transient=True,
+        # What goes to standard output is not for here.
+        redirect_stdout=False,
+        redirect_stderr=False,
+    ):
+        yield
+
+
+def _unreadable(path: Path, error: Exception) -> CommandFailed:
+    problem = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return CommandFailed(f"cannot read {path}: {problem}")

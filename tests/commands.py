@@ -1,0 +1,82 @@
+"""Runs the command ``topone``: in a process of its own, or in this one."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from typer.testing import CliRunner
+
+from topone_cli._app import app
+
+SECRET = "topapi:not-to-be-shown"
+TOPONE = (sys.executable, "-W", "error", "-c", "import topone_cli; topone_cli.main()")
+BOUND = 60.0  # after which a process that should have ended is taken for hung
+
+PLAIN = {name: text for name, text in os.environ.items() if name != "TOPONE_TOKEN"} | {
+    "COLUMNS": "80",
+    "NO_COLOR": "1",
+    "TERM": "dumb",
+}
+
+
+def start(*arguments: str, token: str | None = None) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [*TOPONE, *arguments],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=PLAIN if token is None else PLAIN | {"TOPONE_TOKEN": token},
+    )
+
+
+@contextmanager
+def running(*arguments: str, token: str | None = None) -> Iterator["subprocess.Popen[str]"]:
+    process = start(*arguments, token=token)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def run(*arguments: str, token: str | None = None) -> tuple[int, str, str]:
+    with running(*arguments, token=token) as process:
+        out, err = process.communicate(timeout=BOUND)
+        return process.returncode, out, err
+
+
+def read_until(process: "subprocess.Popen[str]", last: Callable[[str], bool]) -> list[str]:
+    assert process.stdout is not None
+    lines: list[str] = []
+    for line in process.stdout:
+        lines.append(line)
+        if last(line):
+            return lines
+    raise AssertionError(f"it ended with {lines[-3:]}")
+
+
+def interrupt(process: "subprocess.Popen[str]") -> tuple[int, str, str]:
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=BOUND)
+    return process.returncode, out, err
+
+
+def of_topic(name: str) -> Callable[[str], bool]:
+    return lambda line: '"Subscribed"' in line and f'"{name}"' in line
+
+
+def invoke(*arguments: str, env: dict[str, str | None] | None = None) -> tuple[int, str, str]:
+    result = CliRunner().invoke(
+        app, arguments, env={"COLUMNS": "80", "NO_COLOR": "1", "TOPONE_TOKEN": None, **(env or {})}
+    )
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result.exit_code, result.stdout, result.stderr
+
+
+def unwrapped(text: str) -> str:
+    return " ".join(text.replace("│", " ").split())

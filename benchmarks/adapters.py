@@ -57,6 +57,14 @@ ADAPTERS = (
         (("bare loop of websockets", on_trio(clients.open_websockets_trio)),),
     ),
     Adapter(
+        "topone_trio.over_websockets",
+        "websockets",
+        clients.feed_trio_over_websockets,
+        on_trio(clients.open_websockets_trio),
+        on_trio(clients.open_websockets_trio, "session"),
+        on_trio(clients.open_websockets_trio, "json.loads"),
+    ),
+    Adapter(
         "topone_threads",
         "websockets",
         clients.feed_threads,
@@ -139,7 +147,11 @@ def _burst(adapter: Adapter, port: int, effort: Effort) -> list[Table]:
 
 
 def _latency(adapter: Adapter, port: int, effort: Effort) -> Table:
-    contenders = [(BARE, adapter.bare), (adapter.name, adapter.feed)]
+    contenders = [
+        (BARE, adapter.bare),
+        (BARE_SESSION, adapter.bare_session),
+        (adapter.name, adapter.feed),
+    ]
     times = _rounds(contenders, port, "singles", effort.singles, effort.rounds)
     rows = [
         Row(

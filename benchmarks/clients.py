@@ -34,6 +34,7 @@ from benchmarks.measuring import optional
 from topone_proto import ORDERS, OrderUpdate, Request, Session, Subscribed
 from topone_proto.codec import encode
 from topone_proto.events import Event
+from topone_trio import over_websockets
 
 Mode = Literal["burst", "singles"]
 Work = Literal["nothing", "session", "json.loads"]
@@ -168,12 +169,15 @@ async def take_json(pipe: Pipe, count: int) -> Times:
     return watch.stop()
 
 
-async def take_singles(pipe: Pipe, count: int) -> Times:
-    """Receive, noting when."""
+async def take_singles(pipe: Pipe, count: int, work: Work, session: Session) -> Times:
+    """Receive, noting when; with a session, when it has made an event of it."""
     receive, payload = pipe.receive, pipe.payload or identity
+    received = session.message_received if work == "session" else None
     arrivals = []
     for _ in range(count):
         message = await receive()
+        if received is not None:
+            received(payload(message), monotonic())
         arrivals.append((monotonic_ns(), payload(message)))
     return Times(delays=[at - json.loads(frame)["ts"] for at, frame in arrivals])
 
@@ -187,7 +191,7 @@ async def converse(open_pipe: Open, work: Work, url: str, count: int, mode: Mode
         ack = await pipe.receive()
         session.message_received(pipe.payload(ack) if pipe.payload else ack, 0.0)
         if mode == "singles":
-            return await take_singles(pipe, count)
+            return await take_singles(pipe, count, work, session)
         match work:
             case "nothing":
                 return await take_bare(pipe, count)
@@ -237,6 +241,8 @@ def _threads(work: Work, url: str, count: int, mode: Mode) -> Times:
             arrivals = []
             for _ in range(count):
                 frame = receive()
+                if work == "session":
+                    received(frame, monotonic())
                 arrivals.append((monotonic_ns(), frame))
             return Times(delays=[at - loads(frame)["ts"] for at, frame in arrivals])
         watch = Watch()
@@ -347,14 +353,19 @@ def feed_asyncio(url: str, count: int, mode: Mode) -> Times:
     return asyncio.run(main())
 
 
-def feed_trio(url: str, count: int, mode: Mode) -> Times:
+def feed_trio(url: str, count: int, mode: Mode, **options: Any) -> Times:
     """topone_trio."""
 
     async def main() -> Times:
-        async with topone_trio.open_feed(token=TOKEN, url=url, topics=[ORDERS]) as feed:
+        async with topone_trio.open_feed(token=TOKEN, url=url, topics=[ORDERS], **options) as feed:
             return await take_feed(feed, count, mode)
 
     return trio.run(main)
+
+
+feed_trio_over_websockets: Client = partial(
+    feed_trio, open_websocket=over_websockets.open_websocket
+)
 
 
 def feed_threads(url: str, count: int, mode: Mode) -> Times:

@@ -19,6 +19,7 @@ import topone_asyncio
 import topone_threads
 import topone_trio
 from topone_proto import Event, Topic
+from topone_trio import over_websockets
 
 T = TypeVar("T")
 
@@ -171,3 +172,13 @@ PORTALS: dict[str, Open] = {
     "asyncio": open_asyncio,
     "threads": open_threads,
 }
+
+
+def open_trio_over_websockets(**arguments: Any) -> AbstractContextManager[Portal]:
+    context = arguments.pop("ssl_context", None)
+    return open_trio(
+        open_websocket=partial(over_websockets.open_websocket, ssl_context=context), **arguments
+    )
+
+
+PORTALS["trio over websockets"] = open_trio_over_websockets

@@ -24,6 +24,7 @@ from topone_proto import (
 
 __all__ = ["open_websocket"]
 
+_TEXT, _BINARY = WSMsgType.TEXT, WSMsgType.BINARY
 _ENDS = frozenset({WSMsgType.CLOSE, WSMsgType.CLOSING, WSMsgType.CLOSED, WSMsgType.ERROR})
 
 
@@ -68,15 +69,18 @@ class _AiohttpWebSocket:
         on_pong: Callable[[bytes], object],
     ) -> None:
         self._websocket = websocket
+        self._receive = websocket.receive
         self._on_pong = on_pong
 
     async def receive(self) -> str | bytes:
         while True:
-            message = await self._websocket.receive()
-            match message.type:
-                case WSMsgType.TEXT | WSMsgType.BINARY:
-                    frame: str | bytes = message.data
-                    return frame
+            message = await self._receive()
+            kind = message.type
+            # Nearly all are, and a match would cost each of them more.
+            if kind is _TEXT or kind is _BINARY:
+                frame: str | bytes = message.data
+                return frame
+            match kind:
                 case WSMsgType.PING:
                     await self._send(message.data, WSMsgType.PONG)
                 case WSMsgType.PONG:

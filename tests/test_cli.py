@@ -320,6 +320,24 @@ def test_help_fits_80_columns_without_colour_and_has_examples(command: str) -> N
     assert max(map(len, out.splitlines())) <= 80
 
 
+def examples(text: str) -> set[str]:
+    return set(
+        re.findall(r"^ ?(?:TOPONE_TOKEN=demo )?topone ((?!--)[^|\n]*[^|\s])", text, re.MULTILINE)
+    )
+
+
+def test_every_example_is_one_that_the_command_takes() -> None:
+    page = Path(__file__).parents[1] / "docs" / "cli.md"
+    of_page = examples(page.read_text(encoding="utf-8"))
+    commands = {example.split()[0] for example in of_page}
+    of_help = {e for command in commands for e in examples(invoke(command, "--help")[1])}
+    assert {"demo", "watch", "record", "replay", "stats", "simulate"} <= commands
+    assert commands == {example.split()[0] for example in of_help}
+    for example in of_page | of_help:
+        # Options are parsed before help is given.
+        assert invoke(*example.split(), "--help")[0] == 0, example
+
+
 def test_help_offers_no_argument_for_a_token() -> None:
     _, out, _ = invoke("watch", "--help", env={"TOPONE_TOKEN": SECRET})
     assert "--token-file" in out

@@ -139,6 +139,18 @@ def test_a_fill_of_an_order_first_seen_has_a_mark_that_is_explained() -> None:
     assert "* since the order was made" in screen
 
 
+def test_a_mark_that_is_not_in_sight_is_not_explained() -> None:
+    part = evolve(ORDER, deal_stock=Decimal("0.1"), deal_money=Decimal("0.01"))
+    more = [
+        evolve(part, deal_stock=part.deal_stock * n, deal_money=part.deal_money * n)
+        for n in range(1, 10)
+    ]
+    view = view_of(*(OrderUpdate(order, ts=1) for order in more))
+    assert len(view.fills) == 9
+    assert "*" not in "\n".join(drawn(view))
+    assert "* since the order was made" in "\n".join(drawn(view, height=60))
+
+
 def rows(view: View) -> str:
     """What is above the log."""
     return "\n".join(drawn(view)[2:16])
@@ -268,6 +280,16 @@ def test_the_advice_of_a_failure_is_there_in_whole() -> None:
     lines = drawn(view_of(Disconnected(refused, retry_in=None, epoch=0, attempt=0)))
     words = " ".join(" ".join(line.strip("│ ") for line in lines).split())
     assert refused.advice in words
+
+
+def test_what_happened_stands_out_from_its_time() -> None:
+    console = Console(
+        width=80, height=24, file=io.StringIO(), force_terminal=True, color_system="standard"
+    )
+    view = view_of(Disconnected(LOST, retry_in=2.5, epoch=1, attempt=1))
+    console.print(picture(view, "", NOON, width=80), height=24)
+    assert isinstance(console.file, io.StringIO)
+    assert "\x1b[1;31mDisconnected \x1b[0mretry in 2.5 s" in console.file.getvalue()
 
 
 def test_a_line_too_long_for_the_log_keeps_its_beginning() -> None:

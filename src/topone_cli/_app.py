@@ -364,7 +364,7 @@ def _output(
     console = Console()
     if json:
         yield JsonLines()
-    elif plain or not console.is_terminal:
+    elif plain or not console.is_terminal or console.is_dumb_terminal:
         yield PlainLines()
     else:
         with live_screen(title, console, now) as output:

@@ -4,12 +4,11 @@ Everything that came from the server is ``Text``, never markup, and passes throu
 """
 
 from collections.abc import Sequence
-from itertools import islice
 from typing import Final, Literal
 
 from attrs import frozen
 from rich.cells import cell_len
-from rich.console import Console, ConsoleOptions, RenderResult
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.layout import Layout
 from rich.panel import Panel
 from rich.table import Table
@@ -45,8 +44,9 @@ _LEGENDS: Final = {
     # The state before is not known.
     _IN_ALL: f"{_IN_ALL} since the order was made",
 }
-# A panel's borders and the space within them.
-_FRAME: Final = 4
+# A panel's borders, and the space beside what is within.
+_FRAME_COLUMNS: Final = 4
+_FRAME_ROWS: Final = 2
 # From so many columns on there is room for the orders that have closed.
 _WIDE: Final = 120
 
@@ -91,28 +91,24 @@ _CLOSED: Final = (
 def picture(view: View, title: str, at: float, *, width: int) -> Layout:
     """The whole screen as it is at ``at``, so many columns wide. It fills the height that it is
     given."""
-    balances = _Rows(_BALANCES, [_balance(view, balance) for balance in view.balances()])
-    fills = _Rows(_FILLS, [_fill(fill) for fill in view.fills])
-    orders = _Rows(_OPEN, [_open(view, order) for order in view.open_orders()])
+    balances = _Rows("Balances seen", _BALANCES, [_balance(view, b) for b in view.balances()])
+    orders = [_open(view, order) for order in view.open_orders()]
     is_wide = width >= _WIDE
     # As wide as the amounts are, within reason.
     widest = width * (4 if is_wide else 6) // 10
     top = Layout(ratio=7)
     top.split_row(
-        Layout(
-            _panel("Balances seen", balances),
-            size=min(max(balances.width + _FRAME, width // 3), widest),
-        ),
-        Layout(_panel("Recent fills", fills)),
+        Layout(balances, size=min(max(balances.width, width // 3), widest)),
+        Layout(_Rows("Recent fills", _FILLS, [_fill(fill) for fill in view.fills])),
     )
     if is_wide:
-        closed = _Rows(_CLOSED, [_closed(order) for order in view.closed_orders()])
-        top.add_split(Layout(_panel("Closed orders seen", closed)))
+        closed = [_closed(order) for order in view.closed_orders()]
+        top.add_split(Layout(_Rows("Closed orders seen", _CLOSED, closed)))
     screen = Layout()
     screen.split_column(
         Layout(_header(view, title, at, width), size=2),
         top,
-        Layout(_panel(f"Open orders seen: {len(orders.rows)}", orders), ratio=7),
+        Layout(_Rows(f"Open orders seen: {len(orders)}", _OPEN, orders), ratio=7),
         Layout(_panel("Feed", _Latest(tuple(view.log))), ratio=8),
     )
     return screen
@@ -149,15 +145,17 @@ def _lag(seconds: float) -> str:
     return f"{seconds * 1000:.0f} ms" if abs(seconds) < 10 else f"{seconds:.4g} s"
 
 
-def _panel(title: str, inside: "_Rows | _Latest") -> Panel:
-    legend = inside.legend if isinstance(inside, _Rows) else None
+def _panel(
+    title: str, inside: RenderableType, *, legend: str = "", height: int | None = None
+) -> Panel:
     return Panel(
         inside,
         title=title,
         title_align="left",
-        subtitle=legend,
+        subtitle=legend or None,
         subtitle_align="right",
         border_style="dim",
+        height=height,
     )
 
 
@@ -206,26 +204,21 @@ def _closed(order: Order) -> list[str]:
 
 @frozen
 class _Rows:
-    """A table of as many rows and columns as there is room for. No number in it is ever cut."""
+    """A panel with as many rows and columns as there is room for. No number in it is ever cut."""
 
+    title: str
     columns: Sequence[_Column]
     rows: Sequence[Sequence[str]]
 
     @property
     def width(self) -> int:
         """How wide all of it is."""
-        return sum(self._widths(len(self.rows))) + len(self.columns) - 1
-
-    @property
-    def legend(self) -> str | None:
-        """What the marks in it mean, if there are any."""
-        cells = (cell for row in self.rows for cell in row)
-        marks = {cell[-1] for cell in cells if cell.endswith(tuple(_LEGENDS))}
-        return ", ".join(_LEGENDS[mark] for mark in sorted(marks)) or None
+        return sum(self._widths(self.rows)) + len(self.columns) - 1 + _FRAME_COLUMNS
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        height = max(0, _height(console, options) - 1)
-        fitting = self._fitting(options.max_width, height)
+        height = _height(console, options)
+        shown = self.rows[: max(0, height - _FRAME_ROWS - 1)]
+        fitting = self._fitting(shown, options.max_width - _FRAME_COLUMNS)
         table = Table(
             box=None, expand=True, pad_edge=False, collapse_padding=True, header_style="dim"
         )
@@ -233,14 +226,16 @@ class _Rows:
             column = self.columns[n]
             # Part of a number is another number: what does not fit goes on in the next line.
             table.add_column(column.heading, justify=column.justify, overflow="fold")
-        for row in islice(self.rows, height):
+        for row in shown:
             style = _UNSURE if row[0].endswith(_OUTDATED) else ""
             table.add_row(*(Text(printable(row[n])) for n in fitting), style=style)
-        yield table
+        marks = {cell[-1:] for row in shown for cell in row} & set(_LEGENDS)
+        legend = ", ".join(_LEGENDS[mark] for mark in sorted(marks))
+        yield _panel(self.title, table, legend=legend, height=height)
 
-    def _fitting(self, room: int, height: int) -> list[int]:
+    def _fitting(self, rows: Sequence[Sequence[str]], room: int) -> list[int]:
         """The columns to show."""
-        widths = self._widths(height)
+        widths = self._widths(rows)
         fitting = list(range(len(self.columns)))
         while sum(widths[n] + 1 for n in fitting) - 1 > room:
             least = max(fitting, key=lambda n: self.columns[n].rank)
@@ -249,11 +244,10 @@ class _Rows:
             fitting.remove(least)
         return fitting
 
-    def _widths(self, height: int) -> list[int]:
+    def _widths(self, rows: Sequence[Sequence[str]]) -> list[int]:
         """How wide each column is."""
-        shown = list(islice(self.rows, height))
         return [
-            max(cell_len(text) for text in (column.heading, *(printable(row[n]) for row in shown)))
+            max(cell_len(text) for text in (column.heading, *(printable(row[n]) for row in rows)))
             for n, column in enumerate(self.columns)
         ]
 
@@ -282,7 +276,7 @@ def _wrapped(line: Line, console: Console, width: int) -> list[Text]:
     text.append(f"{line.name} " if line.name else "", style)
     text.append(line.text, "" if line.name else style)
     pieces = text.wrap(console, max(1, width - len(time)))
-    margins = [Text(time, "dim"), *(Text(" " * len(time)) for _ in pieces[1:])]
+    margins = [Text().append(time, "dim"), *(Text(" " * len(time)) for _ in pieces[1:])]
     return [margin.append_text(piece) for margin, piece in zip(margins, pieces, strict=True)]
 
 

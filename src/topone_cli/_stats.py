@@ -30,6 +30,7 @@ __all__ = ["GapSeen", "Stats", "Timeline"]
 _MAX_SLOTS: Final = 3600
 _KEPT: Final = 1000
 _PERCENTILES: Final = (50, 90, 99)
+_ROUND_TIMES: Final = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 86400)
 
 
 @frozen
@@ -65,7 +66,10 @@ class Timeline:
 
     def in_parts(self, most: int) -> tuple[float, list[int]]:
         """The same in so many slots at most: how many seconds one has, and the events of each."""
-        times = max(1, math.ceil(len(self.counts) / most))
+        least = max(1, math.ceil(len(self.counts) / most))
+        # Minutes are read more easily than 67 seconds.
+        round_ones = (seconds / self.width for seconds in _ROUND_TIMES)
+        times = next((int(n) for n in round_ones if n >= least and n.is_integer()), least)
         return self.width * times, [
             sum(self.counts[n : n + times]) for n in range(0, len(self.counts), times)
         ]

@@ -6,7 +6,7 @@ from itertools import repeat
 from time import perf_counter
 from typing import Any
 
-from benchmarks import frames
+from benchmarks import frames, in_memory
 from benchmarks.driven import active_connection, active_feed, active_session
 from benchmarks.measuring import (
     Effort,
@@ -86,6 +86,13 @@ def _updates(effort: Effort) -> Table:
             "and through the bounded buffer: all that an adapter has to call",
             frames.COUNT,
         ),
+        Subject(
+            "a feed of topone_asyncio",
+            in_memory.on_asyncio,
+            "and handed from a task that reads to one that iterates; no socket",
+            frames.COUNT,
+        ),
+        Subject("a feed of topone_trio", in_memory.on_trio, "the same in trio", frames.COUNT),
         Subject("Step(...) alone", over(_step_of, orders), "", frames.COUNT),
     ]
     rows = interleave(subjects, effort)

@@ -196,6 +196,24 @@ spaces in decimals are refused.
 """
 
 
+_SHORT = """\
+Where a bar falls short, this is why. The table *An order update through the core* below shows an
+update's way step by step.
+
+- **Bursts.** A feed reads in a task of its own, so that pings are answered and dead connections
+  noticed while the application is busy. So every event is handed over from one task to another; a
+  bare loop hands nothing over. Frames that wait are read in one go, as far as the WebSocket library
+  lets one: those for trio give other tasks their turn with every message, and threads wait for each
+  other at every one.
+- **Latency.** The bare loop that the bar names does not even decode its message; the row with a
+  session shows what that takes. The rest is the hand-over: one more turn of the event loop, or of
+  the threads.
+
+Reading in the application's own task would save the hand-over, and break the promises about
+liveness.
+"""
+
+
 def write_docs(tables: Sequence[Table], machine: dict[str, str], folder: Path) -> Path:
     """Write the page and its pictures."""
     drawn = draw(tables, folder / "_static")
@@ -207,6 +225,8 @@ def write_docs(tables: Sequence[Table], machine: dict[str, str], folder: Path) -
         f"| {status(verdict)} | {value(verdict)} | {_cell(verdict.bar.text)} |"
         for verdict in judge(tables)
     ]
+    if any(verdict.holds is False for verdict in judge(tables)):
+        lines += ["", _SHORT.rstrip()]
     for group, heading in HEADINGS.items():
         chosen = [table for table in tables if table.key.startswith(f"{group}/")]
         if not chosen:

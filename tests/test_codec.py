@@ -325,6 +325,10 @@ def test_a_wrong_member_of_a_response(member: str, value: object, path: str) -> 
     assert decode_malformed(json.dumps(response)).path == path
 
 
+def test_a_reason_is_words_without_marks() -> None:
+    assert decode_malformed('{"code":"x"}').reason == "Expected int, got str"
+
+
 # --- Updates
 
 
@@ -535,6 +539,11 @@ def test_a_ping_gets_back_just_what_it_sent(sent: object) -> None:
 )
 def test_a_ping_that_wants_back_too_much_is_malformed(text: str, path: str) -> None:
     assert decode_malformed(text).path == path
+
+
+def test_how_much_a_ping_may_want_back() -> None:
+    assert decode(f'{{"ping":{"9" * 128}}}') == Ping(f'{{"pong":{"9" * 128}}}')
+    assert decode_malformed(f'{{"ping":{"9" * 129}}}').path == "$.ping"
 
 
 @pytest.mark.parametrize("text", ["Ping", "pingping", '"ping"', "pong", "\x1cping", "\xa0ping"])

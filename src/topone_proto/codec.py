@@ -302,7 +302,8 @@ def _reason_and_path(problem: str) -> tuple[str, str]:
     """A problem such as "Expected `int`, got `str` - at `$.data.id`", in two; a missing field's
     path names the field."""
     found = _PROBLEM.fullmatch(problem)
-    reason, path = found.groups("$") if found is not None else (problem, "$")
+    assert found is not None  # it takes any text
+    reason, path = found.groups("$")
     missing = _MISSING.fullmatch(reason)
     if missing is not None:
         path, reason = f"{path}.{missing[1]}", "required field is missing"

@@ -27,7 +27,6 @@ from topone_proto.account import MovedBackwards
 from topone_proto.models import OrderStatus, OrderType, Side
 
 __all__ = [
-    "ANOMALIES",
     "average",
     "clock",
     "describe",
@@ -38,15 +37,6 @@ __all__ = [
     "server_clock",
     "word",
 ]
-
-ANOMALIES: Final = (
-    Malformed,
-    RequestTimedOut,
-    UnexpectedResponse,
-    UnexpectedUpdate,
-    Unrecognised,
-)
-"""The events that should not be."""
 
 _LONGEST: Final = 500
 _SMALL: Final = Decimal("0.0001")

@@ -10,7 +10,6 @@ from typing import Any, Final
 
 from attrs import Factory, define, frozen
 
-from topone_cli._describe import ANOMALIES
 from topone_proto import (
     BalanceUpdate,
     Connected,
@@ -22,6 +21,7 @@ from topone_proto import (
 )
 from topone_proto.account import Account, MovedBackwards
 from topone_proto.capture import CaptureLine
+from topone_proto.events import ANOMALIES
 from topone_proto.plain import to_plain
 from topone_proto.step import Step
 

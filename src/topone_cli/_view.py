@@ -5,7 +5,7 @@ from typing import Final
 
 from attrs import Factory, define, frozen
 
-from topone_cli._describe import ANOMALIES, describe, describe_backwards
+from topone_cli._describe import describe, describe_backwards
 from topone_proto import (
     Balance,
     BalanceUpdate,
@@ -19,6 +19,7 @@ from topone_proto import (
     Topic,
 )
 from topone_proto.account import Account, AggregatedFill, Change, MovedBackwards
+from topone_proto.events import ANOMALIES
 
 __all__ = ["Line", "View"]
 

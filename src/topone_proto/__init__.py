@@ -64,6 +64,7 @@ from topone_proto.messages import (
     Unrecognised,
     Update,
 )
+from topone_proto.metrics import FeedMetrics
 from topone_proto.models import Balance, Order, OrderStatus, OrderType, Side
 from topone_proto.session import Session, SessionState
 from topone_proto.step import Step
@@ -101,6 +102,7 @@ __all__ = [
     "FeedClosed",
     "FeedCore",
     "FeedFailed",
+    "FeedMetrics",
     "FetchToken",
     "Gap",
     "LocalProtocolError",

@@ -20,6 +20,7 @@ from topone_proto.errors import ConnectionEnded, ConnectionFailed
 from topone_proto.events import Event
 from topone_proto.failures import failure_from_exception
 from topone_proto.feed import FeedCore, Ticket
+from topone_proto.metrics import FeedMetrics
 from topone_proto.step import Step
 from topone_proto.topics import Topic
 
@@ -157,6 +158,10 @@ class AsyncFeed(ABC):
         """
         self._take(self._session.close(self._now()))
         await self._ended()
+
+    def metrics(self) -> FeedMetrics:
+        """What there is to watch, at this moment. Cheap, and possible at any time."""
+        return self._core.metrics(self._now())
 
     # For the adapter to supply.
 

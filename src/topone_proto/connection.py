@@ -108,7 +108,7 @@ unsubscribe. In the other states nobody has asked for it, and it becomes an ``Un
 class _Subscription:
     """A topic's state, with what the hot path needs to know about it."""
 
-    __slots__ = ("followed", "last_ts", "state", "topic")
+    __slots__ = ("followed", "last_at", "last_ts", "state", "topic")
 
     def __init__(self, topic: Topic) -> None:
         self.topic = topic
@@ -116,6 +116,8 @@ class _Subscription:
         self.followed = False
         # The server time of the latest frame of this topic: its acknowledgement or an update.
         self.last_ts: int | None = None
+        # When that frame was received.
+        self.last_at = 0.0
 
     def move(self, by: SubscriptionInput) -> None:
         self.state = TRANSITIONS[self.state][by]
@@ -128,6 +130,7 @@ class _Pending:
 
     subscription: _Subscription
     method: str
+    sent: float
     deadline: float
 
 
@@ -162,7 +165,9 @@ class Connection:
         self._failure: Failure | None = None
         self._started = False
         self._paused = False
+        self._opened = 0.0
         self._last_received = 0.0
+        self._ack_latency: float | None = None
         self._ping_at: float | None = None
         self._ping_sent_at: float | None = None
         self._ping_payload = b""
@@ -189,6 +194,32 @@ class Connection:
     def failure(self) -> Failure | None:
         """Why the connection was given up; None while it is good."""
         return self._failure
+
+    @property
+    def opened(self) -> float | None:
+        """When the first input came; None before it."""
+        return self._opened if self._started else None
+
+    @property
+    def last_received(self) -> float | None:
+        """When the latest frame or pong was received, or the first input came; None before it."""
+        return self._last_received if self._started else None
+
+    @property
+    def ack_latency(self) -> float | None:
+        """Seconds from the request to its response, of the latest that was answered; None if none
+        was."""
+        return self._ack_latency
+
+    @property
+    def lags(self) -> Mapping[Topic, tuple[int, float]]:
+        """For every topic of whose latest frame the server time is known: that, in milliseconds,
+        and when it was received."""
+        return {
+            entry.topic: (entry.last_ts, entry.last_at)
+            for entry in self._subscriptions.values()
+            if entry.last_ts is not None
+        }
 
     @property
     def deadline(self) -> float | None:
@@ -241,7 +272,7 @@ class Connection:
         if isinstance(message, (OrderUpdate, BalanceUpdate)):
             entry = self._subscriptions.get(message.topic.name)
             if entry is not None and entry.followed:
-                entry.last_ts = message.ts
+                entry.last_ts, entry.last_at = message.ts, now
                 return Step((message,), (), self._deadline)
             return self._step(UnexpectedUpdate(message))
         match message:
@@ -328,7 +359,7 @@ class Connection:
 
     def _start(self, now: float) -> None:
         self._started = True
-        self._last_received = now
+        self._opened = self._last_received = now
         if self._config.ping_interval is not None:
             self._ping_at = now + self._config.ping_interval
         self._set_deadline()
@@ -391,7 +422,7 @@ class Connection:
             entry.last_ts = None
         request = Request(id=str(self._next_id), method=method, lang=self._config.lang)
         self._next_id += 1
-        self._pending[request.id] = _Pending(entry, method, now + self._config.ack_timeout)
+        self._pending[request.id] = _Pending(entry, method, now, now + self._config.ack_timeout)
         self._set_deadline()
         return Step((), (SendText(encode(request)),), self._deadline)
 
@@ -408,8 +439,9 @@ class Connection:
         self._set_deadline()
         entry = pending.subscription
         entry.move(_Input.ACCEPTED if response.ok else _Input.REFUSED)
+        self._ack_latency = self._last_received - pending.sent
         if response.ts is not None:
-            entry.last_ts = response.ts
+            entry.last_ts, entry.last_at = response.ts, self._last_received
         if not response.ok:
             return SubscriptionRejected(
                 topic=entry.topic,

@@ -50,6 +50,11 @@ class DeliveryBuffer:
         return len(self._waiting)
 
     @property
+    def conflated(self) -> int:
+        """How many updates were left out for newer ones so far."""
+        return self._waiting.total if isinstance(self._waiting, _Conflating) else 0
+
+    @property
     def full(self) -> bool:
         """True if nothing more should be read for now."""
         return len(self._waiting) >= self._capacity
@@ -81,6 +86,8 @@ class _Conflating:
         self._newest: dict[tuple[str, str | int], int] = {}
         self._number = 0
         self._left_out = 0
+        self.total = 0
+        """How many were left out so far."""
         # True if no key has a superfluous event: then a full queue need not be searched again.
         self._is_lean = True
 
@@ -135,3 +142,4 @@ class _Conflating:
         if not (isinstance(event, OrderUpdate) and event.order.is_closed):
             del self._events[number]
             self._left_out += 1
+            self.total += 1

@@ -5,6 +5,8 @@ Two of them, ``SubscriptionRejected`` and ``RequestTimedOut``, are exceptions as
 ``subscribe`` and ``unsubscribe`` raise what the stream of events reports.
 """
 
+from typing import Final
+
 from attrs import define
 
 from topone_proto._values import value
@@ -21,6 +23,7 @@ from topone_proto.messages import (
 from topone_proto.topics import Topic
 
 __all__ = [
+    "ANOMALIES",
     "BalanceUpdate",
     "Closed",
     "Conflated",
@@ -215,3 +218,12 @@ Event = (
     | RequestTimedOut
 )
 """Anything a feed hands to the application."""
+
+ANOMALIES: Final = (
+    Malformed,
+    Unrecognised,
+    UnexpectedResponse,
+    UnexpectedUpdate,
+    RequestTimedOut,
+)
+"""The events that tell of something that is not as it should be. None of them ends the stream."""

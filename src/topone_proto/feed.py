@@ -4,6 +4,7 @@ which answer.
 Pure. An adapter adds a socket, a clock and a way to sleep.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
@@ -25,19 +26,23 @@ from topone_proto.errors import (
     TopOneError,
 )
 from topone_proto.events import (
+    ANOMALIES,
     BalanceUpdate,
     Closed,
+    Disconnected,
     Event,
+    Gap,
     OrderUpdate,
     RequestTimedOut,
     SubscriptionRejected,
 )
+from topone_proto.metrics import FeedMetrics
 from topone_proto.session import Session, SessionState
 from topone_proto.step import Step
 from topone_proto.topics import Topic
 
 if TYPE_CHECKING:
-    from topone_proto.failures import Failure
+    from topone_proto.failures import Failure, FailureKind
 
 __all__ = ["FeedCore", "Ticket"]
 
@@ -99,7 +104,7 @@ class FeedCore(Generic[_Source]):
         insecure: True allows plain ``ws://`` beyond this machine.
         jitter: uniform random numbers in [0, 1).
         record: takes each line of a recording, see ``capture``; None records nothing.
-        wall: the time of day in seconds since 1970 UTC, for the recording.
+        wall: the time of day in seconds since 1970 UTC, for the recording and the metrics.
 
     Raises:
         ConfigurationError: the token, the URL or the origin cannot be used.
@@ -116,7 +121,7 @@ class FeedCore(Generic[_Source]):
         insecure: bool,
         jitter: Callable[[], float],
         record: Callable[[str], object] | None = None,
-        wall: Callable[[], float] = float,
+        wall: Callable[[], float] | None = None,
     ) -> None:
         self.token_source: _Source | None
         fixed: Token | None
@@ -131,7 +136,7 @@ class FeedCore(Generic[_Source]):
             # Most feeds are not recorded, and this takes longer to import than all the rest.
             from topone_proto.capture import RecordedSession  # noqa: PLC0415
 
-            make_session = partial(RecordedSession, write=record, wall=wall)
+            make_session = partial(RecordedSession, write=record, wall=wall or float)
         self.session = make_session(
             topics,
             endpoint=Endpoint(url, origin, insecure),
@@ -151,6 +156,12 @@ class FeedCore(Generic[_Source]):
         self.is_closed = False
         """True once the session has ended. Events may still wait to be taken by ``get``."""
         self._failure: Failure | None = None
+        self._wall = wall
+        # For the metrics.
+        self._updates = 0
+        self._gaps = 0
+        self._failures: Counter[FailureKind] = Counter()
+        self._anomalies: Counter[str] = Counter()
 
     @property
     def must_pause(self) -> bool:
@@ -211,9 +222,11 @@ class FeedCore(Generic[_Source]):
         events = step.events
         if len(events) == 1 and isinstance(events[0], _UPDATES) and not self._tickets:
             self._put_update(events[0])
+            self._updates += 1
             return step.actions
         if events:
             self._buffer.put(events)
+            self._count(events)
             last = events[-1]
             if isinstance(last, Closed):
                 self.is_closed, self._failure = True, last.failure
@@ -232,6 +245,34 @@ class FeedCore(Generic[_Source]):
         except ConfigurationError:
             return self.session.token_failed("the callable supplied no usable token", now)
         return self.session.token_obtained(supplied, now)
+
+    def metrics(self, now: float) -> FeedMetrics:
+        """Everything that there is to watch, at the time ``now``."""
+        connection = self.session.connection
+        opened = last_received = ack_latency = None
+        lag: dict[Topic, float] = {}
+        if connection is not None:
+            opened, last_received = connection.opened, connection.last_received
+            ack_latency = connection.ack_latency
+            if self._wall is not None:
+                # The time of day when a frame was received, by what it is now.
+                zero = self._wall() - now
+                lag = {topic: zero + at - ts / 1000 for topic, (ts, at) in connection.lags.items()}
+        return FeedMetrics(
+            epoch=self.session.epoch,
+            failures=dict(self._failures),
+            updates=self._updates,
+            gaps=self._gaps,
+            anomalies=dict(self._anomalies),
+            conflated=self._buffer.conflated,
+            waiting=len(self._buffer),
+            capacity=self._capacity,
+            is_connected=connection is not None,
+            epoch_age=None if opened is None else now - opened,
+            last_received_age=None if last_received is None else now - last_received,
+            ack_latency=ack_latency,
+            lag=lag,
+        )
 
     def raise_failure(self) -> None:
         """Return if the feed was closed.
@@ -261,6 +302,20 @@ class FeedCore(Generic[_Source]):
         ticket = Ticket(topic, wanted=wanted)
         self._tickets.append(ticket)
         return ticket, ask(topic, now)
+
+    def _count(self, events: tuple[Event, ...]) -> None:
+        for event in events:
+            match event:
+                case OrderUpdate() | BalanceUpdate():
+                    self._updates += 1
+                case Disconnected(reason=reason):
+                    self._failures[reason.kind] += 1
+                case Gap():
+                    self._gaps += 1
+                case _ if isinstance(event, ANOMALIES):
+                    self._anomalies[type(event).__name__] += 1
+                case _:
+                    pass
 
     def _settle(self, events: tuple[Event, ...]) -> None:
         for event in events:

@@ -247,6 +247,11 @@ class Session:
         states = dict.fromkeys(self._desired, SubscriptionState.IDLE)
         return states if self._connection is None else {**states, **self._connection.subscriptions}
 
+    @property
+    def connection(self) -> Connection | None:
+        """The present connection, to look at and not to feed; None if there is none."""
+        return self._connection
+
     # Inputs of the application.
 
     def start(self, now: float) -> Step:

@@ -19,6 +19,7 @@ from topone_proto import (
     Event,
     FeedClosed,
     FeedCore,
+    FeedMetrics,
     LocalProtocolError,
     Session,
     SessionConfig,
@@ -182,6 +183,12 @@ class Feed:
         that here.
         """
         self._blocking.stop()
+
+    def metrics(self) -> FeedMetrics:
+        """What there is to watch, at this moment. Cheap, and possible at any time but in a signal
+        handler."""
+        with self._blocking.monitor.lock:
+            return self._blocking.metrics()
 
     def _require_start(self, method: str) -> None:
         if self._session.state is SessionState.NEW:

@@ -1,0 +1,49 @@
+"""What a feed can be watched by: counters and gauges, as one value at one moment.
+
+Nothing here knows of any monitoring system. They ask when they want to know, and so does this.
+"""
+
+from collections.abc import Mapping
+
+from attrs import field
+
+from topone_proto._values import value
+from topone_proto.failures import FailureKind
+from topone_proto.topics import Topic
+
+__all__ = ["FeedMetrics"]
+
+
+@value
+class FeedMetrics:
+    """A feed at one moment. Counters begin at 0 with the feed and only grow; gauges are None while
+    there is nothing to measure. Ages and latencies are in seconds."""
+
+    epoch: int
+    """Counter: connections made."""
+    failures: Mapping[FailureKind, int] = field(hash=False)
+    """Counter: connections lost and dials failed, by kind."""
+    updates: int
+    """Counter: balance and order updates received."""
+    gaps: int
+    """Counter: gaps told of."""
+    anomalies: Mapping[str, int] = field(hash=False)
+    """Counter: frames and responses that were not as they should be, by the name of their event."""
+    conflated: int
+    """Counter: updates that were left out for newer ones."""
+    waiting: int
+    """Gauge: events that wait for the application, of ``capacity``."""
+    capacity: int
+    """``SessionConfig.capacity``: at this many, reading stops."""
+    is_connected: bool
+    """Gauge: whether there is an open WebSocket."""
+    epoch_age: float | None
+    """Gauge: for how long the present connection has been open."""
+    last_received_age: float | None
+    """Gauge: how long ago anything at all was received on the present connection."""
+    ack_latency: float | None
+    """Gauge: how long the latest acknowledgement on the present connection took."""
+    lag: Mapping[Topic, float] = field(hash=False)
+    """Gauge, for each topic of the present connection that has had a time of the server: how much
+    later than that, by this machine's clock, its latest frame was received. What both clocks are
+    wrong by is in it, so look at its changes; it may be negative."""

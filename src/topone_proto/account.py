@@ -730,7 +730,7 @@ class Account:
                 if not self._orders.is_awaited(query):
                     return ()
                 return self._orders.merge(query, cast("Iterable[Order]", found), answered_ts)
-            case BalancesQuery():
+            case BalancesQuery():  # pragma: no branch - there is no other
                 if not self._balances.is_awaited(query):
                     return ()
                 return self._balances.merge(query, cast("Iterable[Balance]", found), answered_ts)

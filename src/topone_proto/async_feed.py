@@ -201,7 +201,7 @@ class AsyncFeed(ABC):
                 case SendText() | SendPing():
                     self._outbox.append(action)
                     self._mail_came.ring()
-                case Close():
+                case Close():  # pragma: no branch - there is no other
                     self._closing = action
                     self._job = None
                     self._drop()
@@ -231,7 +231,7 @@ class AsyncFeed(ABC):
         match job:
             case FetchToken():
                 await self._fetch_token()
-            case Connect():
+            case Connect():  # pragma: no branch - there is no other
                 await self._connect(job)
 
     async def _read(self, websocket: AsyncWebSocket) -> None:
@@ -256,7 +256,7 @@ class AsyncFeed(ABC):
                     match self._outbox.popleft():
                         case SendText(text=text):
                             await websocket.send_text(text)
-                        case SendPing(payload=payload):
+                        case SendPing(payload=payload):  # pragma: no branch - there is no other
                             await websocket.send_ping(payload)
                 await self._mail_came.wait()
         except ConnectionEnded as end:

@@ -167,7 +167,7 @@ def decode(frame: str | bytes, *, keep: int = _KEEP) -> Message:
                         ),
                         update.ts,
                     )
-            elif type(update) is _BalanceFrame:
+            elif type(update) is _BalanceFrame:  # pragma: no branch - there is no other
                 balance = update.data
                 digits = f"{balance.available}{balance.freeze}".replace(".", "")
                 if digits.isdigit() and digits.isascii() and len(digits) <= _DECIMAL_LENGTH:

@@ -155,11 +155,6 @@ class LivingAccount:
         return dict(self._open)
 
     @property
-    def prices(self) -> dict[str, Decimal]:
-        """What each market's stock costs now, in its money."""
-        return dict(self._prices)
-
-    @property
     def deadline(self) -> float | None:
         """When the next event is due; None for never."""
         return self._next_event

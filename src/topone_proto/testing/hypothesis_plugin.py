@@ -12,6 +12,7 @@ from topone_proto.endpoint import Endpoint, Token
 from topone_proto.events import Event
 from topone_proto.failures import Failure
 from topone_proto.messages import Message, Request
+from topone_proto.metrics import FeedMetrics
 from topone_proto.models import Balance, Order, OrderStatus, OrderType, Side
 from topone_proto.step import Step
 from topone_proto.topics import Topic
@@ -21,7 +22,7 @@ __all__ = ["TYPES", "register"]
 TYPES: Final[frozenset[type[Any]]] = frozenset(
     {
         *(Topic, Side, OrderType, OrderStatus, Balance, Order, Failure, Request),
-        *(Token, Endpoint, SessionConfig, Step),
+        *(Token, Endpoint, SessionConfig, Step, FeedMetrics),
         *get_args(Message),
         *get_args(Event),
         *get_args(Action),

@@ -24,6 +24,7 @@ from topone_proto.config import DeliveryPolicy, SessionConfig
 from topone_proto.connection import Connection
 from topone_proto.endpoint import DEFAULT_URL, Endpoint, Token
 from topone_proto.events import (
+    ANOMALIES,
     Closed,
     Conflated,
     Connected,
@@ -49,6 +50,7 @@ from topone_proto.messages import (
     Unrecognised,
     Update,
 )
+from topone_proto.metrics import FeedMetrics
 from topone_proto.models import Balance, Order, OrderStatus, OrderType, Side
 from topone_proto.step import Step
 from topone_proto.topics import BALANCE, ORDERS, Topic
@@ -326,6 +328,28 @@ def steps() -> st.SearchStrategy[Step]:
     )
 
 
+@cache
+def feed_metrics() -> st.SearchStrategy[FeedMetrics]:
+    """Metrics, one number independent of the other."""
+    age = st.none() | st.floats(0, 1e6)
+    return st.builds(
+        FeedMetrics,
+        epoch=_counts(),
+        failures=st.dictionaries(st.sampled_from(FailureKind), _counts()),
+        updates=_counts(),
+        gaps=_counts(),
+        anomalies=st.dictionaries(st.sampled_from([cls.__name__ for cls in ANOMALIES]), _counts()),
+        conflated=_counts(),
+        waiting=_counts(),
+        capacity=st.integers(1, 2**31),
+        is_connected=st.booleans(),
+        epoch_age=age,
+        last_received_age=age,
+        ack_latency=age,
+        lag=st.dictionaries(topics(), st.floats(-1e6, 1e6)),
+    )
+
+
 def values(cls: type[_T]) -> st.SearchStrategy[_T]:
     """Values of one class of the package, the same as those of ``st.from_type``.
 
@@ -365,6 +389,7 @@ _STRATEGIES: Final[dict[type[Any], Callable[[], st.SearchStrategy[Any]]]] = {
     Malformed: lambda: st.builds(Malformed, st.text(), st.text(), st.text(), _counts()),
     Unrecognised: lambda: st.builds(Unrecognised, st.text(), st.none() | st.text(), st.text()),
     Failure: failures,
+    FeedMetrics: feed_metrics,
     Connected: lambda: st.builds(Connected, _counts()),
     Subscribed: lambda: st.builds(Subscribed, topics(), _times(), _counts()),
     Unsubscribed: lambda: st.builds(Unsubscribed, topics(), _times(), _counts()),

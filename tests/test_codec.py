@@ -325,8 +325,30 @@ def test_a_wrong_member_of_a_response(member: str, value: object, path: str) -> 
     assert decode_malformed(json.dumps(response)).path == path
 
 
-def test_a_reason_is_words_without_marks() -> None:
-    assert decode_malformed('{"code":"x"}').reason == "Expected int, got str"
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ('{"code":"x"}', "Expected int, got str"),
+        ('{"method":1}', "Expected str, got int"),
+        (b'{"code":0,"msg":"\xff"}', "not UTF-8"),
+        ('{"code":0,"data":' + "[" * 100_000, "nested too deeply"),
+    ],
+    ids=["code", "method", "bytes", "depth"],
+)
+def test_a_reason_says_what_is_wrong(text: str | bytes, reason: str) -> None:
+    message = decode(text)
+    assert isinstance(message, Malformed)
+    assert message.reason == reason
+
+
+def test_what_is_no_json_has_the_reason_of_the_parser() -> None:
+    assert decode_malformed('{"code":0,}').reason.startswith("JSON is malformed: ")
+
+
+def test_of_a_frame_without_a_method_as_much_is_kept_as_of_others() -> None:
+    message = decode('{"data":"0123456789"}', keep=10)
+    assert isinstance(message, Unrecognised)
+    assert message.frame == '{"data":"0'
 
 
 # --- Updates

@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 
 from topone_cli._chart import report
+from topone_cli._checks import show_checks
 from topone_cli._demo import run_demo
 from topone_cli._describe import clock, printable
 from topone_cli._errors import CommandFailed
@@ -47,7 +48,7 @@ from topone_cli._run import Adapter, Source, run_feed
 from topone_cli._simulate import simulate_exchange
 from topone_cli._stats import Stats
 from topone_cli._token import VARIABLE, find_token
-from topone_proto import DEFAULT_URL, ConfigurationError, FeedFailed, __version__
+from topone_proto import DEFAULT_URL, ConfigurationError, FeedFailed, Token, __version__
 from topone_proto.capture import CaptureError
 from topone_proto.capture import replay as lives
 from topone_simulator import run_in_thread
@@ -348,6 +349,65 @@ def simulate(
             raise
         except OSError as error:
             _fail(f"cannot listen on {host}:{port}: {error.strerror}", _FAILED)
+
+
+@app.command(
+    context_settings={"allow_extra_args": True},
+    epilog=f"""The token comes from where watch takes it.
+
+[bold]Exit codes[/bold]
+
+\b
+0    a feed will work
+1    something is wrong; the last line says what
+2    the arguments, the settings or what is installed do not do
+130  Ctrl-C or SIGTERM
+
+[bold]Examples[/bold]
+
+\b
+topone doctor
+topone doctor --ping-wait 200
+{VARIABLE}=demo topone doctor --url ws://127.0.0.1:8765/ws/user/""",
+)
+def doctor(
+    context: typer.Context,
+    *,
+    url: UrlOption = DEFAULT_URL,
+    token_file: TokenFileOption = None,
+    insecure: InsecureOption = False,
+    timeout: Annotated[
+        float,
+        typer.Option(
+            callback=check_positive, metavar="N", help="Seconds that any one check may take."
+        ),
+    ] = 10.0,
+    ping_wait: Annotated[
+        float,
+        typer.Option(
+            callback=check_positive, metavar="N", help="Seconds to wait for a ping of the server."
+        ),
+    ] = 5.0,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object a line for every check, no more.")
+    ] = False,
+    token: RefusedToken = None,  # noqa: ARG001 - its callback refuses it
+) -> None:
+    """Find out why a feed does not work: look at everything in its way, one after the other."""
+    require_no_more(context)
+    with _reported():
+        from topone_cli._doctor import examine  # noqa: PLC0415 - needs the threads adapter
+
+        found = find_token(token_file)
+        checks = examine(
+            url,
+            found if isinstance(found, Token) else found(),
+            insecure=insecure,
+            timeout=timeout,
+            ping_wait=ping_wait,
+        )
+        if not show_checks(checks, Console(), json=json):
+            raise typer.Exit(_FAILED)
 
 
 def _title(command: str, adapter: Adapter, url: str, record: Path | None) -> Callable[[], str]:

@@ -104,9 +104,11 @@ class _SyncWebSocket:
         connect: Connect,
         on_pong: Callable[[bytes], object],
         ssl_context: ssl.SSLContext | None,
+        on_ping: Callable[[bytes], object],
     ) -> None:
         self._connect = connect
         self._on_pong = on_pong
+        self._on_ping = on_ping
         self._ssl_context = ssl_context
         self._stack = ExitStack()
         # What ``abort`` acts on, second descriptors: the first one of the socket that connected is
@@ -161,7 +163,8 @@ class _SyncWebSocket:
         raise end
 
     def _dial(self) -> ClientConnection:
-        connect, on_pong, on_close = self._connect, self._on_pong, self.abort
+        connect, on_close = self._connect, self.abort
+        on_pong, on_ping = self._on_pong, self._on_ping
 
         class Connection(ClientConnection):
             def process_event(self, event: Event) -> None:
@@ -169,6 +172,8 @@ class _SyncWebSocket:
                 if isinstance(event, Frame):
                     if event.opcode is Opcode.PONG:
                         on_pong(bytes(event.data))
+                    elif event.opcode is Opcode.PING:
+                        on_ping(bytes(event.data))
                     elif event.opcode is Opcode.CLOSE:
                         # It has been answered, or is the answer. websockets would wait for the
                         # peer's end of TCP, for as long as that takes.
@@ -264,10 +269,13 @@ def open_websocket(
     on_pong: Callable[[bytes], object],
     *,
     ssl_context: ssl.SSLContext | None = None,
+    on_ping: Callable[[bytes], object] = bytes,
 ) -> WebSocket:
     """Dial with websockets. It sends no pings of its own, follows no redirect, adds no ``Origin``.
+
+    ``on_ping`` is told of the server's ping frames, which are answered all the same.
 
     It dials directly: a proxy that the environment names (``HTTPS_PROXY``) is not used, since
     a dial through one could not be interrupted.
     """
-    return _SyncWebSocket(connect, on_pong, ssl_context)
+    return _SyncWebSocket(connect, on_pong, ssl_context, on_ping)

@@ -1,0 +1,67 @@
+"""What was looked at and how it turned out, and how that is shown."""
+
+import json as jsonlib
+import sys
+from collections.abc import Iterable
+from contextlib import nullcontext
+from typing import Final
+
+import attrs
+from rich.console import Console
+from rich.text import Text
+
+__all__ = ["ODDITIES", "Check", "show_checks", "verdict"]
+
+ODDITIES: Final = "oddities"
+"""The name of the check that tells of what is odd and does no harm."""
+
+_MARKS: Final = {True: ("ok", "green"), False: ("NO", "bold red"), None: ("--", "yellow")}
+
+
+@attrs.frozen
+class Check:
+    """One thing that was looked at."""
+
+    name: str
+    ok: bool | None
+    """None if it is neither good nor bad, or was not looked at."""
+    text: str
+    """What was found, in words; what to do about it, if it is bad."""
+
+
+def verdict(checks: Iterable[Check]) -> Check:
+    """The one line that says what is wrong."""
+    odd = None
+    for check in checks:
+        if check.ok is False:
+            return Check("verdict", ok=False, text=f"{check.name}: {check.text}")
+        if check.name == ODDITIES:
+            odd = check
+    if odd is not None:
+        return Check("verdict", ok=True, text=f"a feed will work, but look at this: {odd.text}")
+    return Check("verdict", ok=True, text="all is well: a feed will work")
+
+
+def show_checks(checks: Iterable[Check], console: Console, *, json: bool) -> bool:
+    """Print each check as it comes, then the verdict. Returns whether that is good."""
+    done: list[Check] = []
+    waiting = Console(stderr=True)
+    shows_progress = not json and waiting.is_terminal and not waiting.is_dumb_terminal
+    with waiting.status("looking") if shows_progress else nullcontext():
+        for check in checks:
+            done.append(check)
+            _show(check, console, json=json)
+    last = verdict(done)
+    _show(last, console, json=json)
+    return bool(last.ok)
+
+
+def _show(check: Check, console: Console, *, json: bool) -> None:
+    if json:
+        sys.stdout.write(
+            jsonlib.dumps({"check": check.name, "ok": check.ok, "text": check.text}) + "\n"
+        )
+        sys.stdout.flush()
+        return
+    mark, style = _MARKS[check.ok]
+    console.print(Text.assemble((mark, style), f"  {check.name}: {check.text}"), soft_wrap=True)

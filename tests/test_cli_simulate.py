@@ -1,0 +1,181 @@
+"""Faults by name, scripts of them, and ``topone simulate`` that plays them."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from topone_cli._checks import Check, verdict
+from topone_cli._doctor import examine
+from topone_cli._faults import FAULTS, FaultError, describe_fault, parse_fault, read_script
+from topone_proto import Token
+from topone_proto.gateway import (
+    AcceptThenClose,
+    AnswerGarbage,
+    Burst,
+    CloseConnections,
+    DelayAck,
+    DropConnections,
+    DuplicateAck,
+    ExpireToken,
+    Fault,
+    GoSilent,
+    IgnoreHandshake,
+    LoseAck,
+    RefuseHandshake,
+    RejectRequest,
+    SendRaw,
+    SendStrangeUpdate,
+    WrongId,
+)
+
+SPELLED: dict[str, Fault] = {
+    "refuse-handshake status=503 retry-after=7 times=3": RefuseHandshake(503, 7, 3),
+    "refuse-handshake status=503 retry-after='Wed, 21 Oct'": RefuseHandshake(503, "Wed, 21 Oct"),
+    "refuse-handshake status=503 times=none": RefuseHandshake(503, times=None),
+    "answer-garbage data=hm": AnswerGarbage(b"hm"),
+    "ignore-handshake": IgnoreHandshake(),
+    "accept-then-close code=none": AcceptThenClose(None),
+    "delay-ack seconds=0.5": DelayAck(0.5),
+    "lose-ack method=sub_orders times=2": LoseAck(2, "sub_orders"),
+    "duplicate-ack": DuplicateAck(),
+    'reject-request code=7 msg="not now"': RejectRequest(7, "not now"),
+    "wrong-id id=77": WrongId("77"),
+    'send-raw text=\'{"method":"x"}\'': SendRaw('{"method":"x"}'),
+    "send-strange-update peer=3": SendStrangeUpdate(3),
+    "burst count=100": Burst(100),
+    "go-silent": GoSilent(),
+    "close-connections code=1012 reason=restart": CloseConnections(1012, "restart"),
+    "drop-connections  # a remark": DropConnections(),
+    "expire-token token=demo": ExpireToken("demo"),
+}
+
+
+@pytest.mark.parametrize("text", SPELLED)
+def test_a_fault_is_what_its_text_says(text: str) -> None:
+    assert parse_fault(text) == SPELLED[text]
+
+
+def test_every_fault_has_a_name_and_a_description() -> None:
+    assert {type(fault) for fault in SPELLED.values()} == set(get_args(Fault))
+    assert set(FAULTS.values()) == set(get_args(Fault))
+    assert describe_fault("delay-ack") == "delay-ack seconds=SECONDS [times=N] [method=TEXT]"
+    for name in FAULTS:
+        assert describe_fault(name).startswith(name)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("drop", "there is no fault 'drop': use one of refuse-handshake"),
+        ("", "a fault is missing"),
+        ("send-raw text='", "No closing quotation"),
+        ("burst", "something is missing: it is burst count=N"),
+        ("burst 5", "'5' does not fit: it is burst count=N"),
+        ("burst number=5", "'number=5' does not fit"),
+        ("burst count=many", "'count=many': a number is wanted"),
+        ("burst count=none", "'count=none': a number is wanted"),
+    ],
+)
+def test_what_is_no_fault_says_why(text: str, words: str) -> None:
+    with pytest.raises(FaultError) as error:
+        parse_fault(text)
+    assert words in str(error.value)
+
+
+def test_a_script_is_played_in_the_order_of_its_times(tmp_path: Path) -> None:
+    script = tmp_path / "weather.txt"
+    script.write_text("# weather\n\n  5 drop-connections\n0.5   burst count=3 # a lot\n")
+    assert read_script(script) == [(0.5, Burst(3)), (5.0, DropConnections())]
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("x burst count=3", "line 2: 'x' is no number of seconds"),
+        ("-1 burst count=3", "line 2: '-1' is no number of seconds"),
+        ("nan burst count=3", "line 2: 'nan' is no number of seconds"),
+        ("inf burst count=3", "line 2: 'inf' is no number of seconds"),
+        ("3", "line 2: a fault is missing"),
+        ("3 rain", "line 2: there is no fault 'rain'"),
+    ],
+)
+def test_a_line_that_cannot_be_read_is_named(tmp_path: Path, line: str, words: str) -> None:
+    script = tmp_path / "weather.txt"
+    script.write_text(f"1 go-silent\n{line}\n")
+    with pytest.raises(FaultError) as error:
+        read_script(script)
+    assert words in str(error.value)
+
+
+COMMAND = (sys.executable, "-c", "from topone_cli import main; main()", "simulate", "--port", "0")
+
+
+@contextmanager
+def simulate(*arguments: str) -> Iterator[tuple[str, "subprocess.Popen[str]"]]:
+    """The command, and the URL that it says."""
+    with subprocess.Popen(
+        [*COMMAND, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    ) as process:
+        assert process.stdout is not None
+        try:
+            yield process.stdout.readline().split()[2], process
+        finally:
+            process.send_signal(signal.SIGINT)
+            _, err = process.communicate(timeout=20.0)
+    assert err == ""
+    assert process.returncode == 130
+
+
+def found(url: str) -> Check:
+    return verdict(list(examine(url, Token("demo"), timeout=5.0, ping_wait=0.05)))
+
+
+def test_a_fault_is_there_from_the_start() -> None:
+    with simulate("--fault", "refuse-handshake status=429 times=none") as (url, process):
+        assert process.stdout is not None
+        while "fault: RefuseHandshake" not in process.stdout.readline():
+            pass
+        assert "HTTP 429" in found(url).text
+
+
+def test_a_script_strikes(tmp_path: Path) -> None:
+    script = tmp_path / "weather.txt"
+    script.write_text("0.1 reject-request code=7 msg=rain times=none\n")
+    with simulate("--script", str(script)) as (url, process):
+        assert process.stdout is not None
+        while "fault: RejectRequest" not in process.stdout.readline():
+            pass
+        assert "refused sub_balance with code 7 (rain)" in found(url).text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--fault", "rain"), "there is no fault 'rain'"),
+        (("--script", "no-such-file"), "cannot be read"),
+    ],
+)
+def test_what_cannot_be_played_is_said_before_anything_is_served(
+    arguments: tuple[str, ...], words: str
+) -> None:
+    done = subprocess.run(
+        [*COMMAND, *arguments],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "COLUMNS": "200"},
+        check=False,
+    )
+    assert done.returncode == 2
+    assert words in done.stderr
+    assert done.stdout == ""

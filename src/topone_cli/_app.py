@@ -17,6 +17,7 @@ from topone_cli._checks import show_checks
 from topone_cli._demo import run_demo
 from topone_cli._describe import clock, printable
 from topone_cli._errors import CommandFailed
+from topone_cli._faults import FAULTS, FaultError, describe_fault, parse_fault, read_script
 from topone_cli._files import Recording, open_recording, reading_progress, recorder
 from topone_cli._options import (
     DEFAULT_TOPICS,
@@ -61,6 +62,8 @@ _USAGE: Final = 2
 _ROWS_OF_NUMBERS: Final = 16
 _LEAST_BARS: Final = 8
 _PICTURE_FORMATS: Final = (".png", ".svg")
+
+_FAULT_LIST: Final = "\n".join(describe_fault(name).replace("[", r"\[") for name in FAULTS)
 
 app = typer.Typer(
     name="topone",
@@ -320,10 +323,20 @@ def stats(
 
 
 @app.command(
-    epilog=f"""[bold]Examples[/bold]
+    epilog=f"""[bold]Faults[/bold]
+
+\b
+{_FAULT_LIST}
+
+A script has a fault in every line, behind the seconds after which it strikes:
+5 drop-connections
+
+[bold]Examples[/bold]
 
 \b
 topone simulate --port 8765
+topone simulate --port 8765 --fault "refuse-handshake status=503 times=3"
+topone simulate --port 8765 --script weather.txt
 {VARIABLE}=demo topone watch --url ws://127.0.0.1:8765/ws/user/"""
 )
 def simulate(
@@ -340,11 +353,31 @@ def simulate(
             metavar="NAME", help="A token to let in, any number of times; otherwise demo."
         ),
     ] = None,
+    fault: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FAULT", help="Something that goes wrong, see below; any number of times."
+        ),
+    ] = None,
+    script: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Faults and when they strike, see below."),
+    ] = None,
 ) -> None:
     """Run the simulated exchange alone, for other programs to connect to."""
+    try:
+        faults = [(0.0, parse_fault(text)) for text in fault or ()]
+        faults += [] if script is None else read_script(script)
+    except FaultError as error:
+        raise typer.BadParameter(printable(str(error))) from None
+    except OSError as error:
+        raise typer.BadParameter(f"--script: {script} cannot be read ({error.strerror})") from None
     with _reported():
+        serving = simulate_exchange(
+            host, port, token or ["demo"], rate=rate, seed=seed, script=faults
+        )
         try:
-            asyncio.run(simulate_exchange(host, port, token or ["demo"], rate=rate, seed=seed))
+            asyncio.run(serving)
         except BrokenPipeError:
             raise
         except OSError as error:

@@ -9,7 +9,7 @@ import typer
 
 from topone_cli._describe import clock, printable
 from topone_cli._token import VARIABLE
-from topone_proto.gateway import Accept, Reject
+from topone_proto.gateway import Accept, Fault, Reject
 from topone_simulator import Handshake, Simulator, serve
 
 __all__ = ["simulate_exchange"]
@@ -18,9 +18,16 @@ _LOOK_EVERY: Final = 0.2
 
 
 async def simulate_exchange(
-    host: str, port: int, tokens: Sequence[str], *, rate: float, seed: int
+    host: str,
+    port: int,
+    tokens: Sequence[str],
+    *,
+    rate: float,
+    seed: int,
+    script: Sequence[tuple[float, Fault]] = (),
 ) -> None:
-    """Serve until cancelled. All tokens open the same account.
+    """Serve until cancelled. All tokens open the same account. ``script`` says what goes wrong, and
+    after how many seconds.
 
     Raises:
         OSError: the port cannot be listened on.
@@ -31,7 +38,20 @@ async def simulate_exchange(
         typer.echo(f"Serving on {simulator.url} until Ctrl-C.")
         typer.echo("Connect from another terminal with")
         typer.echo(f"  {VARIABLE}={tokens[0]} topone watch --url {simulator.url}")
-        await _report(simulator)
+        player = asyncio.create_task(_play(simulator, script))
+        try:
+            await _report(simulator)
+        finally:
+            player.cancel()
+            await asyncio.gather(player, return_exceptions=True)
+
+
+async def _play(simulator: Simulator, script: Sequence[tuple[float, Fault]]) -> None:
+    started = time.monotonic()
+    for seconds, fault in script:
+        await asyncio.sleep(started + seconds - time.monotonic())
+        _say(f"fault: {fault}")
+        simulator.inject(fault)
 
 
 async def _report(simulator: Simulator) -> None:

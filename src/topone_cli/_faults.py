@@ -1,0 +1,119 @@
+"""Faults of the simulated exchange by name, as they are written on a command line and in a script.
+
+``refuse-handshake status=503 times=3`` is the gateway's ``RefuseHandshake(503, times=3)``.
+"""
+
+import re
+import shlex
+from pathlib import Path
+from types import NoneType
+from typing import Any, Final, get_args
+
+import attrs
+
+from topone_proto.gateway import Fault
+
+__all__ = ["FAULTS", "FaultError", "describe_fault", "parse_fault", "read_script"]
+
+
+def _name_of(cls: type[Any]) -> str:
+    return re.sub(r"(?<!^)(?=[A-Z])", "-", cls.__name__).lower()
+
+
+FAULTS: Final[dict[str, type[Any]]] = {_name_of(cls): cls for cls in get_args(Fault)}
+"""Every fault by its name."""
+
+
+class FaultError(ValueError):
+    """A fault or a script that cannot be read; its text says what is wrong."""
+
+
+def describe_fault(name: str) -> str:
+    """A fault with what it takes: ``refuse-handshake status=N [retry-after=N|TEXT] [times=N]``."""
+    parts = [name]
+    for field in attrs.fields(FAULTS[name]):
+        kinds = {int: "N", float: "SECONDS", str: "TEXT", bytes: "TEXT"}
+        what = "|".join(kinds[kind] for kind in _kinds(field.type) if kind in kinds)
+        part = f"{field.name.replace('_', '-')}={what}"
+        parts.append(part if field.default is attrs.NOTHING else f"[{part}]")
+    return " ".join(parts)
+
+
+def parse_fault(text: str) -> Fault:
+    """The fault that a text names.
+
+    Raises:
+        FaultError: there is no such fault, or it does not take that.
+    """
+    try:
+        name, *settings = shlex.split(text, comments=True)
+    except ValueError as error:
+        raise FaultError(f"{error} in {text!r}" if text.strip() else "a fault is missing") from None
+    cls = FAULTS.get(name)
+    if cls is None:
+        raise FaultError(f"there is no fault {name!r}: use one of {', '.join(FAULTS)}")
+    fields = {field.name.replace("_", "-"): field for field in attrs.fields(cls)}
+    arguments: dict[str, Any] = {}
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        if not equals or key not in fields:
+            raise FaultError(f"{setting!r} does not fit: it is {describe_fault(name)}")
+        arguments[fields[key].name] = _value(setting, value, _kinds(fields[key].type))
+    try:
+        fault: Fault = cls(**arguments)
+    except TypeError:
+        raise FaultError(f"something is missing: it is {describe_fault(name)}") from None
+    return fault
+
+
+def read_script(path: Path) -> list[tuple[float, Fault]]:
+    """The faults of a script, in the order in which they strike, each with its seconds from the
+    start.
+
+    Every line is a number of seconds and a fault; what follows a ``#`` is a remark.
+
+    Raises:
+        FaultError: a line cannot be read; its number is in the text.
+        OSError: the file cannot be read.
+    """
+    script: list[tuple[float, Fault]] = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        text = line.strip()
+        if not text or text.startswith("#"):
+            continue
+        seconds, _, rest = text.partition(" ")
+        try:
+            script.append((_seconds(seconds), parse_fault(rest)))
+        except FaultError as error:
+            raise FaultError(f"{path}, line {number}: {error}") from None
+    return sorted(script, key=lambda entry: entry[0])
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < float("inf"):
+        raise FaultError(f"{text!r} is no number of seconds: a line is such as 5 drop-connections")
+    return seconds
+
+
+def _kinds(annotation: Any) -> tuple[type[Any], ...]:
+    return get_args(annotation) or (annotation,)
+
+
+def _value(setting: str, text: str, kinds: tuple[type[Any], ...]) -> Any:
+    if NoneType in kinds and text == "none":
+        return None
+    for kind in (int, float):
+        if kind in kinds:
+            try:
+                return kind(text)
+            except ValueError:
+                pass
+    if str in kinds:
+        return text
+    if bytes in kinds:
+        return text.encode()
+    raise FaultError(f"{setting!r}: a number is wanted")

@@ -75,6 +75,7 @@ def test_every_fault_has_a_name_and_a_description() -> None:
     [
         ("drop", "there is no fault 'drop': use one of refuse-handshake"),
         ("", "a fault is missing"),
+        ("# a remark", "a fault is missing"),
         ("send-raw text='", "No closing quotation"),
         ("burst", "something is missing: it is burst count=N"),
         ("burst 5", "'5' does not fit: it is burst count=N"),
@@ -112,6 +113,13 @@ def test_a_line_that_cannot_be_read_is_named(tmp_path: Path, line: str, words: s
     with pytest.raises(FaultError) as error:
         read_script(script)
     assert words in str(error.value)
+
+
+def test_a_script_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    script = tmp_path / "weather.txt"
+    script.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(FaultError, match="no text in UTF-8"):
+        read_script(script)
 
 
 COMMAND = (sys.executable, "-c", "from topone_cli import main; main()", "simulate", "--port", "0")

@@ -40,15 +40,18 @@ def describe_fault(name: str) -> str:
 
 
 def parse_fault(text: str) -> Fault:
-    """The fault that a text names.
+    """The fault that a text names. Words are split and quoted as in a shell.
 
     Raises:
         FaultError: there is no such fault, or it does not take that.
     """
     try:
-        name, *settings = shlex.split(text, comments=True)
+        words = shlex.split(text, comments=True)
     except ValueError as error:
-        raise FaultError(f"{error} in {text!r}" if text.strip() else "a fault is missing") from None
+        raise FaultError(f"{error} in {text!r}") from None
+    if not words:
+        raise FaultError("a fault is missing")
+    name, *settings = words
     cls = FAULTS.get(name)
     if cls is None:
         raise FaultError(f"there is no fault {name!r}: use one of {', '.join(FAULTS)}")
@@ -76,14 +79,17 @@ def read_script(path: Path) -> list[tuple[float, Fault]]:
         FaultError: a line cannot be read; its number is in the text.
         OSError: the file cannot be read.
     """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError:
+        raise FaultError(f"{path}: it is no text in UTF-8") from None
     script: list[tuple[float, Fault]] = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-        text = line.strip()
-        if not text or text.startswith("#"):
+    for number, line in enumerate(lines, 1):
+        if not line.strip() or line.lstrip().startswith("#"):
             continue
-        seconds, _, rest = text.partition(" ")
+        seconds, *rest = line.split(maxsplit=1)
         try:
-            script.append((_seconds(seconds), parse_fault(rest)))
+            script.append((_seconds(seconds), parse_fault("".join(rest))))
         except FaultError as error:
             raise FaultError(f"{path}, line {number}: {error}") from None
     return sorted(script, key=lambda entry: entry[0])

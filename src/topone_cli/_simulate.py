@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Final
 
@@ -38,27 +39,21 @@ async def simulate_exchange(
         typer.echo(f"Serving on {simulator.url} until Ctrl-C.")
         typer.echo("Connect from another terminal with")
         typer.echo(f"  {VARIABLE}={tokens[0]} topone watch --url {simulator.url}")
-        player = asyncio.create_task(_play(simulator, script))
-        try:
-            await _report(simulator)
-        finally:
-            player.cancel()
-            await asyncio.gather(player, return_exceptions=True)
+        await _report(simulator, deque(script))
 
 
-async def _play(simulator: Simulator, script: Sequence[tuple[float, Fault]]) -> None:
+async def _report(simulator: Simulator, script: deque[tuple[float, Fault]]) -> None:
+    """Tell what happens, and have happen what the script says."""
     started = time.monotonic()
-    for seconds, fault in script:
-        await asyncio.sleep(started + seconds - time.monotonic())
-        _say(f"fault: {fault}")
-        simulator.inject(fault)
-
-
-async def _report(simulator: Simulator) -> None:
     latest: Handshake | None = None
     connected = 0
     while True:
-        await asyncio.sleep(_LOOK_EVERY)
+        while script and script[0][0] <= time.monotonic() - started:
+            _, fault = script.popleft()
+            _say(f"fault: {fault}")
+            simulator.inject(fault)
+        due = script[0][0] - (time.monotonic() - started) if script else _LOOK_EVERY
+        await asyncio.sleep(min(due, _LOOK_EVERY))
         for handshake in _after(latest, simulator.handshakes):
             latest = handshake
             connected += isinstance(handshake.answer, Accept)

@@ -24,6 +24,7 @@ from topone_cli._options import (
     AdapterOption,
     InsecureOption,
     JsonOption,
+    KeyringOption,
     OriginOption,
     OverwriteOption,
     PlainOption,
@@ -139,8 +140,8 @@ def demo(
 @app.command(
     # An argument too many may be a token: it is taken, to be refused without being shown.
     context_settings={"allow_extra_args": True},
-    epilog=f"""The token comes from --token-file, else from {VARIABLE} in the
-environment, else from a prompt; never from an argument.
+    epilog=f"""The token comes from --token-file or --keyring, else from {VARIABLE} in
+the environment, else from a prompt; never from an argument.
 
 [bold]Examples[/bold]
 
@@ -158,6 +159,7 @@ def watch(  # noqa: PLR0913 - one for each option
     topics: TopicsOption = DEFAULT_TOPICS,
     origin: OriginOption = None,
     token_file: TokenFileOption = None,
+    keyring: KeyringOption = False,
     insecure: InsecureOption = False,
     json: JsonOption = False,
     plain: PlainOption = False,
@@ -172,7 +174,7 @@ def watch(  # noqa: PLR0913 - one for each option
     require_endpoint(url, origin, insecure=insecure)
     wanted = parse_topics(topics)
     with _reported():
-        found = find_token(token_file)
+        found = find_token(token_file, keyring=keyring)
         with (
             recorder(record, overwrite=overwrite) as write,
             _output(
@@ -192,8 +194,8 @@ def watch(  # noqa: PLR0913 - one for each option
 
 @app.command(
     context_settings={"allow_extra_args": True},
-    epilog=f"""The token comes from --token-file, else from {VARIABLE} in the
-environment, else from a prompt; never from an argument. It is not recorded.
+    epilog=f"""The token comes from --token-file or --keyring, else from {VARIABLE} in
+the environment, else from a prompt; never from an argument. It is not recorded.
 
 [bold]Examples[/bold]
 
@@ -213,6 +215,7 @@ def record(  # noqa: PLR0913 - one for each option
     topics: TopicsOption = DEFAULT_TOPICS,
     origin: OriginOption = None,
     token_file: TokenFileOption = None,
+    keyring: KeyringOption = False,
     insecure: InsecureOption = False,
     overwrite: OverwriteOption = False,
     seconds: SecondsOption = None,
@@ -223,7 +226,7 @@ def record(  # noqa: PLR0913 - one for each option
     require_endpoint(url, origin, insecure=insecure)
     wanted = parse_topics(topics)
     with _reported():
-        found = find_token(token_file)
+        found = find_token(token_file, keyring=keyring)
         with (
             recorder(file, overwrite=overwrite) as write,
             recording_progress(file, Console()) as progress,
@@ -408,6 +411,7 @@ def doctor(
     *,
     url: UrlOption = DEFAULT_URL,
     token_file: TokenFileOption = None,
+    keyring: KeyringOption = False,
     insecure: InsecureOption = False,
     timeout: Annotated[
         float,
@@ -431,7 +435,7 @@ def doctor(
     with _reported():
         from topone_cli._doctor import examine  # noqa: PLC0415 - needs the threads adapter
 
-        found = find_token(token_file)
+        found = find_token(token_file, keyring=keyring)
         checks = examine(
             url,
             found if isinstance(found, Token) else found(),

@@ -14,6 +14,7 @@ __all__ = [
     "AdapterOption",
     "InsecureOption",
     "JsonOption",
+    "KeyringOption",
     "OriginOption",
     "OverwriteOption",
     "PlainOption",
@@ -85,6 +86,12 @@ OriginOption = Annotated[
 TokenFileOption = Annotated[
     Path | None,
     typer.Option(metavar="FILE", help="Read the token from FILE, again for every connection."),
+]
+KeyringOption = Annotated[
+    bool,
+    typer.Option(
+        "--keyring", help="Take the token from the system's keyring, again for every connection."
+    ),
 ]
 InsecureOption = Annotated[
     bool, typer.Option("--insecure", help="Allow plain ws:// to other machines.")

@@ -1,6 +1,11 @@
-"""Sphinx settings: ``sphinx-build -W docs docs/_build``."""
+"""Sphinx settings: ``sphinx-build -W --keep-going docs docs/_build``."""
 
 import importlib.metadata
+import sys
+from pathlib import Path
+
+# What the pages show of the code is made while they are built.
+sys.path.insert(0, str(Path(__file__).parent / "_ext"))
 
 project = "topone-proto"
 author = "the topone-proto authors"
@@ -9,17 +14,31 @@ release = importlib.metadata.version(project)
 version = release
 
 extensions = [
+    "from_code",
     "myst_parser",
     "sphinx.ext.autodoc",
-    "sphinx.ext.napoleon",
     "sphinx.ext.viewcode",
 ]
 exclude_patterns = ["_build"]
 html_theme = "furo"
 html_title = f"{project} {release}"
+html_static_path = ["_static"]
+templates_path: list[str] = []
 
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
 
 autodoc_member_order = "bysource"
 autodoc_default_options = {"members": True, "show-inheritance": True}
+
+# Every reference has to lead somewhere, except into other projects' documentation.
+nitpicky = True
+_others = (
+    "abc asyncio collections contextlib datetime decimal enum hypothesis random ssl trio typing"
+)
+nitpick_ignore_regex = [
+    (r"py:.*", rf"({_others.replace(' ', '|')})\..*"),
+    # Type variables, and bases that say nothing to a user.
+    (r"py:.*", r"(.*\.)?_\w+"),
+    (r"py:.*", r"topone_\w+\._\w+\..*"),
+]

@@ -1,0 +1,133 @@
+"""A bot that survives a reconnect, for trio.
+
+``python bot_trio.py`` runs it against a simulated exchange that drops the connection.
+Yours to write: ``decide``, and ``Books`` with an HTTP client. Everything else can stay.
+"""
+
+from decimal import Decimal
+from threading import Timer
+from typing import Protocol
+
+import trio
+
+import topone_simulator
+import topone_trio
+from topone_proto import DEFAULT_URL, Balance, FeedFailed, Order
+from topone_proto.account import (
+    Account,
+    AggregatedFill,
+    BalancesQuery,
+    Change,
+    Knowledge,
+    OrdersQuery,
+    Query,
+    Resynced,
+)
+from topone_proto.async_feed import AsyncTokenSource
+from topone_proto.gateway import DropConnections
+
+
+class BooksError(Exception):
+    """The exchange did not answer over HTTP."""
+
+
+class Books(Protocol):
+    """What the exchange says over HTTP. Raises ``BooksError`` if it does not."""
+
+    async def orders(self, ids: tuple[int, ...] | None) -> list[Order]:
+        """These orders, open or closed; None: all that are open, in all markets, on all pages."""
+
+    async def balances(self, assets: tuple[str, ...] | None) -> list[Balance]:
+        """The balances of these assets; None: all."""
+
+
+class Bot:
+    """Follows an account and looks up what it may have missed."""
+
+    patience = 5.0
+    """Seconds before asking again over HTTP."""
+
+    def __init__(self, books: Books) -> None:
+        self.account = Account()
+        self.books = books
+
+    def decide(self, change: Change) -> None:
+        """Your strategy: called for everything that changed, in order."""
+        match change:
+            case AggregatedFill(order=order, deal_stock=amount, price=price):
+                print(f"order {order.id}: {amount} {order.stock} filled at {price}")
+            case Resynced(topic=topic, differences=missed):
+                print(f"{topic}: whole again, {len(missed)} changes were missed")
+            case _:
+                pass
+
+    def spendable(self, asset: str) -> Decimal | None:
+        """What can be spent now; None while nobody can know."""
+        reading = self.account.balance(asset)
+        if reading.knowledge is Knowledge.WHOLE or self.account.is_current(asset):
+            return Decimal(0) if reading.value is None else reading.value.available
+        return None
+
+    async def run(self, token: str | AsyncTokenSource, url: str = DEFAULT_URL) -> None:
+        """Follow the account until the feed ends or this is cancelled."""
+        async with trio.open_nursery() as nursery:
+            try:
+                async with topone_trio.open_feed(token=token, url=url) as feed:
+                    async for event in feed:
+                        self.take(self.account.apply(event), nursery)
+            except FeedFailed as end:
+                print(f"the feed has ended: {end}")
+            nursery.cancel_scope.cancel()
+
+    def take(self, changes: tuple[Change, ...], nursery: trio.Nursery) -> None:
+        """Act on changes, then look up whatever is not known by now."""
+        for change in changes:
+            self.decide(change)
+        for query in self.account.ask():
+            nursery.start_soon(self.look_up, query, nursery)
+
+    async def look_up(self, query: Query, nursery: trio.Nursery) -> None:
+        """Ask the exchange, and tell the account what it said."""
+        is_answered = False
+        try:
+            with trio.fail_after(10):
+                match query:
+                    case OrdersQuery(ids=names):
+                        changes = self.account.answer(query, await self.books.orders(names))
+                    case BalancesQuery(assets=names):
+                        changes = self.account.answer(query, await self.books.balances(names))
+            self.take(changes, nursery)
+            is_answered = set(names or ()).isdisjoint(self.account.unresolved)
+        except (BooksError, trio.TooSlowError):
+            print("no answer over HTTP")
+        if not is_answered:
+            await trio.sleep(self.patience)
+            self.account.retry()
+            self.take((), nursery)
+
+
+class SimulatedBooks:
+    """The books of the simulated exchange, in place of yours."""
+
+    def __init__(self, simulator: topone_simulator.Simulator) -> None:
+        self.simulator = simulator
+
+    async def orders(self, ids: tuple[int, ...] | None) -> list[Order]:
+        known = self.simulator.orders.values()
+        return [order for order in known if (order.is_open if ids is None else order.id in ids)]
+
+    async def balances(self, assets: tuple[str, ...] | None) -> list[Balance]:
+        known = self.simulator.balances.values()
+        return [balance for balance in known if assets is None or balance.asset in assets]
+
+
+async def main(seconds: float = 15) -> None:
+    with topone_simulator.run_in_thread(rate=3) as simulator:
+        Timer(seconds / 3, simulator.inject, [DropConnections()]).start()
+        bot = Bot(SimulatedBooks(simulator))
+        with trio.move_on_after(seconds):
+            await bot.run("demo", simulator.url)
+
+
+if __name__ == "__main__":
+    trio.run(main)

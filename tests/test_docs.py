@@ -1,0 +1,463 @@
+"""The documentation: every example runs, every program works, every name is explained.
+
+A page's ``python`` blocks run one after the other, as they stand. Feeds that they open are led to a
+simulated exchange that is let live, then drops the connection once. Then the feed is closed, and
+the example has to end by itself.
+"""
+
+import ast
+import asyncio
+import importlib.util
+import inspect
+import re
+import ssl
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from decimal import Decimal
+from pathlib import Path
+from types import CodeType, ModuleType
+from typing import Any
+
+import pytest
+import trio
+import trustme
+
+import topone_asyncio
+import topone_threads
+import topone_trio
+from topone_proto import (
+    BALANCE,
+    ORDERS,
+    Balance,
+    BalanceUpdate,
+    Closed,
+    Connected,
+    Disconnected,
+    Event,
+    FailureKind,
+    Gap,
+    Order,
+    OrderUpdate,
+    SessionConfig,
+    Side,
+    Step,
+    Subscribed,
+)
+from topone_proto.account import Change, Knowledge, OrderChanged, Reading, Resynced
+from topone_proto.gateway import DropConnections, GoSilent
+from topone_simulator import Simulator, run_in_thread
+
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
+# These have tests of their own, which look at what the examples do.
+ELSEWHERE = {"metrics.md": "test_metrics.py", "testing.md": "test_strategies.py"}
+BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+PAGES = sorted(
+    path.relative_to(ROOT).as_posix()
+    for path in [ROOT / "README.md", *DOCS.glob("*.md")]
+    if BLOCK.search(path.read_text("utf-8")) and path.name not in ELSEWHERE
+)
+QUICK = SessionConfig(retry_first=0.01, retry_base=0.01)
+
+
+class Life:
+    """What a feed goes through before it is closed: updates, the loss of its connection, a gap, and
+    updates again."""
+
+    def __init__(self, simulator: Simulator) -> None:
+        self._simulator = simulator
+        self._updates = 0
+        self.is_broken = self.is_mended = self.is_over = False
+
+    def goes_on(self, event: Event) -> bool:
+        match event:
+            case OrderUpdate() | BalanceUpdate():
+                self._updates += 1
+                if self._updates == 3:
+                    self._simulator.inject(DropConnections())
+            case Disconnected():
+                self.is_broken = True
+            case Gap():
+                self.is_mended, self._updates = True, 3
+            case _:
+                pass
+        self.is_over = self.is_over or (self.is_mended and self._updates >= 6)
+        return not self.is_over
+
+
+class Guided:
+    """A feed that is closed when its life is over."""
+
+    def __init__(self, feed: Any, life: Life) -> None:
+        self._feed = feed
+        self._life = life
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._feed, name)
+
+    def __iter__(self) -> Iterator[Event]:
+        for event in self._feed:
+            if not self._life.goes_on(event):
+                self._feed.close()
+            yield event
+
+    async def __aiter__(self) -> AsyncIterator[Event]:
+        async for event in self._feed:
+            if not self._life.goes_on(event):
+                await self._feed.close()
+            yield event
+
+
+class Exchange:
+    """Where every ``open_feed`` of an example leads to."""
+
+    def __init__(self, simulator: Simulator) -> None:
+        self.simulator = simulator
+        self.lives: list[Life] = []
+
+    def lead_here(self, module: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        open_feed = module.open_feed
+
+        def settings(given: dict[str, Any]) -> dict[str, Any]:
+            return {"config": QUICK, **given, "url": self.simulator.url}
+
+        def life() -> Life:
+            self.lives.append(Life(self.simulator))
+            return self.lives[-1]
+
+        @asynccontextmanager
+        async def guided(**given: Any) -> AsyncIterator[Guided]:
+            async with open_feed(**settings(given)) as feed:
+                yield Guided(feed, life())
+
+        @contextmanager
+        def guided_in_threads(**given: Any) -> Iterator[Guided]:
+            with open_feed(**settings(given)) as feed:
+                yield Guided(feed, life())
+
+        replacement = guided_in_threads if module is topone_threads else guided
+        monkeypatch.setattr(module, "open_feed", replacement)
+
+
+class HttpError(Exception):
+    pass
+
+
+class Http:
+    """The exchange over HTTP. The first call fails, as calls do."""
+
+    def __init__(self, simulator: Simulator) -> None:
+        self._simulator = simulator
+        self._calls = 0
+
+    def _call(self) -> None:
+        self._calls += 1
+        if self._calls == 1:
+            raise HttpError
+
+    async def open_orders(self) -> list[Order]:
+        self._call()
+        return [order for order in self._simulator.orders.values() if order.is_open]
+
+    async def orders_by_id(self, ids: tuple[int, ...]) -> list[Order]:
+        self._call()
+        return [order for order in self._simulator.orders.values() if order.id in ids]
+
+    async def balances(self, assets: tuple[str, ...] | None) -> list[Balance]:
+        self._call()
+        known = self._simulator.balances.values()
+        return [balance for balance in known if assets is None or balance.asset in assets]
+
+
+async def renew() -> str:
+    return "demo"
+
+
+def names_of(simulator: Simulator) -> dict[str, Any]:
+    """What a reader has in mind: nothing that the package would have to supply."""
+    return {
+        "__name__": "page",
+        "BALANCE": BALANCE,
+        "HttpError": HttpError,
+        "ORDERS": ORDERS,
+        "http": Http(simulator),
+        "renew": renew,
+        "show": print,
+        "token": "demo",
+        "tokens": {"one": "demo", "two": "demo"},
+        "topone_trio": topone_trio,
+        "trio": trio,
+    }
+
+
+def run_block(code: CodeType, names: dict[str, Any]) -> None:
+    """Run a block, in an event loop if it awaits something at its top."""
+    if not code.co_flags & inspect.CO_COROUTINE:
+        exec(code, names)
+    elif "topone_asyncio" in code.co_names:
+        asyncio.run(eval(code, names))
+    else:
+        trio.run(lambda: eval(code, names))
+
+
+def is_for_now(block: tuple[int, str]) -> bool:
+    """False for a block of functions only, which a page may explain behind what calls them."""
+    functions = (ast.FunctionDef, ast.AsyncFunctionDef)
+    return not all(isinstance(statement, functions) for statement in ast.parse(block[1]).body)
+
+
+def sleep_less(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever waits before asking again, waits shortly."""
+    sleep = trio.sleep
+    monkeypatch.setattr(trio, "sleep", lambda seconds: sleep(min(seconds, 0.01)))
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_examples_of_a_page_run(
+    page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TOPONE_TOKEN", "demo")
+    sleep_less(monkeypatch)
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path("company-ca.pem")
+    context = None
+    text = (ROOT / page).read_text("utf-8")
+    if "company-ca.pem" in text:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        authority.issue_cert("127.0.0.1").configure_cert(context)
+    with run_in_thread(rate=100.0, ssl_context=context) as simulator:
+        exchange = Exchange(simulator)
+        for module in (topone_trio, topone_asyncio, topone_threads):
+            exchange.lead_here(module, monkeypatch)
+        names = names_of(simulator)
+        for number, block in sorted(enumerate(BLOCK.findall(text), 1), key=is_for_now):
+            flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+            run_block(compile(block, f"{page}, block {number}", "exec", flags), names)
+    assert all(life.is_broken and life.is_mended and life.is_over for life in exchange.lives)
+    assert len(exchange.lives) >= text.count("in feed:")
+
+
+# --- The programs
+
+
+def program(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, DOCS / "programs" / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+class Judge:
+    """What a bot has to say of a life in which an order was placed while it was not connected."""
+
+    def __init__(self, simulator: Simulator) -> None:
+        self.simulator = simulator
+        self.is_done = False
+        self._missed: list[Order] = []
+
+    def hears(self, bot: Any, change: Change) -> bool:
+        """Take in what a bot was told; True once it knows everything again."""
+        if not isinstance(change, Resynced):
+            return False
+        self._missed += [
+            found.after for found in change.differences if isinstance(found, OrderChanged)
+        ]
+        if {bot.account.knowledge(topic) for topic in (ORDERS, BALANCE)} != {Knowledge.WHOLE}:
+            return False
+        if not self.simulator.orders:
+            self._hide_an_order()
+            return False
+        self._judge(bot)
+        return True
+
+    def _hide_an_order(self) -> None:
+        """The gateway forgets its clients at once, so none of them is told."""
+        self.simulator.inject(DropConnections())
+        self.simulator.live(
+            lambda account, now: account.place("ETH/BTC", Side.BUY, Decimal(1), now)
+        )
+
+    def _judge(self, bot: Any) -> None:
+        [hidden] = self.simulator.orders.values()
+        assert self._missed == [hidden]
+        assert bot.account.open_orders() == Reading({hidden.id: hidden}, Knowledge.WHOLE)
+        assert bot.account.balances() == Reading(self.simulator.balances, Knowledge.WHOLE)
+        assert bot.spendable("BTC") == self.simulator.balances["BTC"].available
+        assert bot.books.refusals == 2
+        self.is_done = True
+
+
+def unreliable(module: ModuleType) -> type[Any]:
+    """Books of a bot's that refuse the first question about each topic."""
+    simulated: type[Any] = module.SimulatedBooks
+
+    class Books(simulated):  # type: ignore[misc]  # a class of a module that is loaded by its path
+        refusals = 0
+
+        def orders(self, ids: tuple[int, ...] | None) -> Any:
+            self._refuse(0)
+            return super().orders(ids)
+
+        def balances(self, assets: tuple[str, ...] | None) -> Any:
+            self._refuse(1)
+            return super().balances(assets)
+
+        def _refuse(self, most: int) -> None:
+            if self.refusals <= most:
+                self.refusals += 1
+                raise module.BooksError
+
+    return Books
+
+
+def judged(module: ModuleType, judge: Judge, enough: Callable[[], object]) -> Any:
+    """A bot that is ended when the judge has heard enough."""
+    original: type[Any] = module.Bot
+
+    class Bot(original):  # type: ignore[misc]  # as above
+        patience = 0.01
+
+        def decide(self, change: Change) -> None:
+            super().decide(change)
+            if judge.hears(self, change):
+                enough()
+
+    return Bot(unreliable(module)(judge.simulator))
+
+
+@pytest.fixture
+def judge() -> Iterator[Judge]:
+    with run_in_thread() as simulator:
+        yield Judge(simulator)
+
+
+def test_the_trio_bot_finds_what_it_missed(judge: Judge) -> None:
+    async def main() -> None:
+        with trio.CancelScope() as scope:
+            bot = judged(program("bot_trio"), judge, scope.cancel)
+            await bot.run("demo", judge.simulator.url)
+
+    trio.run(main)
+    assert judge.is_done
+
+
+def test_the_asyncio_bot_finds_what_it_missed(judge: Judge) -> None:
+    async def main() -> None:
+        def enough() -> None:
+            task.cancel()
+
+        bot = judged(program("bot_asyncio"), judge, enough)
+        task = asyncio.create_task(bot.run("demo", judge.simulator.url))
+        with suppress(asyncio.CancelledError):
+            await task
+
+    asyncio.run(main())
+    assert judge.is_done
+
+
+def test_the_threads_bot_finds_what_it_missed(judge: Judge) -> None:
+    def enough() -> None:
+        bot.stop()
+
+    bot = judged(program("bot_threads"), judge, enough)
+    bot.run("demo", judge.simulator.url)
+    assert judge.is_done
+
+
+@pytest.mark.parametrize("name", ["bot_trio", "bot_asyncio", "bot_threads"])
+def test_a_bot_whose_token_is_refused_says_what_to_check(
+    name: str, judge: Judge, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bot = judged(program(name), judge, lambda: None)
+    if name == "bot_trio":
+        trio.run(bot.run, "wrong", judge.simulator.url)
+    elif name == "bot_asyncio":
+        asyncio.run(bot.run("wrong", judge.simulator.url))
+    else:
+        bot.run("wrong", judge.simulator.url)
+    assert "get a new one" in capsys.readouterr().out
+    assert bot.spendable("BTC") is None
+
+
+@pytest.mark.parametrize("name", ["bot_trio", "bot_asyncio", "bot_threads"])
+def test_a_mistake_of_a_strategy_ends_its_bot(
+    name: str, judge: Judge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bot = judged(program(name), judge, lambda: None)
+    monkeypatch.setattr(judge, "hears", lambda *_: 1 / 0)
+    with pytest.raises((ZeroDivisionError, ExceptionGroup)) as caught:
+        if name == "bot_trio":
+            trio.run(bot.run, "demo", judge.simulator.url)
+        elif name == "bot_asyncio":
+            asyncio.run(bot.run("demo", judge.simulator.url))
+        else:
+            bot.run("demo", judge.simulator.url)
+    if isinstance(caught.value, ExceptionGroup):
+        assert caught.value.subgroup(ZeroDivisionError) is not None
+
+
+def test_the_embedded_core_lives_through_a_silence() -> None:
+    config = SessionConfig(retry_first=0.01, ping_interval=0.1, pong_timeout=0.05)
+    with run_in_thread(rate=20.0) as simulator:
+        feed = program("embedded").EmbeddedFeed("demo", simulator.url, config)
+        told: list[Event] = []
+        for event in feed:
+            told.append(event)
+            match event:
+                case Subscribed(topic=topic, epoch=1) if topic == BALANCE:
+                    simulator.inject(GoSilent())
+                case OrderUpdate() if told.count(Connected(2)):
+                    break
+                case _:
+                    pass
+        assert feed.close()[-1] == Closed()
+    [silence] = [event for event in told if isinstance(event, Disconnected)]
+    assert silence.reason.kind is FailureKind.PONG_TIMEOUT
+    assert any(isinstance(event, Gap) for event in told)
+
+
+def test_the_embedded_core_hears_of_pongs(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = SessionConfig(ping_interval=0.05, pong_timeout=20)
+    pongs: list[bytes] = []
+    with run_in_thread() as simulator:
+        feed = program("embedded").EmbeddedFeed("demo", simulator.url, config)
+        pong_received = feed.session.pong_received
+
+        def watched(payload: bytes, now: float) -> Step:
+            pongs.append(payload)
+            step: Step = pong_received(payload, now)
+            return step
+
+        monkeypatch.setattr(feed.session, "pong_received", watched)
+        told = list(feed.take(feed.session.start(time.monotonic())))
+        while len(pongs) < 3:
+            told += feed.take(feed.wait())
+        feed.close()
+    assert [type(event) for event in told] == [Connected, Subscribed, Subscribed]
+    assert pongs == [b"1", b"2", b"3"]
+
+
+def test_the_embedded_core_ends_when_its_token_is_refused() -> None:
+    with run_in_thread() as simulator:
+        *_, last = program("embedded").EmbeddedFeed("wrong", simulator.url)
+    assert isinstance(last, Closed)
+    assert last.failure is not None
+    assert last.failure.status == 401
+
+
+def test_the_embedding_page_shows_the_whole_program() -> None:
+    source = (DOCS / "programs" / "embedded.py").read_text("utf-8")
+    steps = re.findall(r"# (step \d: .*)", source)
+    page = (DOCS / "embedding.md").read_text("utf-8")
+    assert steps
+    assert all(f':start-after: "# {step}\\n"' in page for step in steps)
+
+
+def test_the_pages_with_tests_of_their_own_are_run_there() -> None:
+    for page, test in ELSEWHERE.items():
+        assert page in (ROOT / "tests" / test).read_text("utf-8")
+        assert BLOCK.search((DOCS / page).read_text("utf-8"))

@@ -429,3 +429,87 @@ def test_a_step_costs_nothing_that_grows_with_what_came_before() -> None:
     sizes = [len(v) for v in vars(connection).values() if hasattr(v, "__len__")]
     assert sum(sizes) < 10
     assert TOKEN not in repr(vars(connection))
+
+
+# What is said, and what happens at the very edge.
+
+
+def test_a_frame_of_just_the_largest_size_is_decoded() -> None:
+    connection = Connection(SessionConfig(max_frame_size=len(order())))
+    connection.subscribe(ORDERS, 0.0)
+    [event] = connection.message_received(order(), 1.0).events
+    assert isinstance(event, OrderUpdate)
+    [event] = connection.message_received(order() + " ", 1.0).events
+    assert isinstance(event, Malformed)
+    assert event.reason == f"larger than {len(order())} (SessionConfig.max_frame_size)"
+
+
+def test_pings_are_told_apart_by_numbers_from_one() -> None:
+    connection = Connection(SessionConfig(ping_interval=20.0, pong_timeout=10.0))
+    connection.deadline_reached(0.0)
+    for number in (b"1", b"2", b"3"):
+        [ping] = connection.deadline_reached(20.0 * int(number)).actions
+        assert ping == SendPing(number)
+        connection.pong_received(number, 20.0 * int(number))
+
+
+def test_what_came_at_the_moment_of_a_ping_does_not_answer_it() -> None:
+    connection = Connection(SessionConfig(ping_interval=20.0, pong_timeout=30.0))
+    connection.deadline_reached(0.0)
+    connection.message_received("?", 20.0)
+    connection.deadline_reached(20.0)
+    # Nor does the next ping set it free: thirty seconds are over at fifty.
+    connection.deadline_reached(40.0)
+    assert connection.failure is None
+    [close] = connection.deadline_reached(50.0).actions
+    assert isinstance(close, Close)
+
+
+@pytest.mark.parametrize("payload", [b"", b"unasked"])
+def test_a_pong_can_be_the_first_input(payload: bytes) -> None:
+    connection = Connection(SessionConfig(ping_interval=20.0, silence_timeout=None))
+    assert connection.pong_received(payload, 100.0).deadline == 120.0
+
+
+def test_a_step_that_gives_up_has_no_deadline_and_says_why() -> None:
+    connection = Connection(SessionConfig(ping_interval=None, silence_timeout=5.0))
+    connection.deadline_reached(0.0)
+    assert connection.deadline_reached(5.0) == Step((), (Close(1001, "silence", 0.0),), None)
+
+
+def test_a_mistake_of_the_caller_says_what_to_do() -> None:
+    connection = Connection(SessionConfig(max_pending=1, ack_timeout=1.0))
+    connection.subscribe(ORDERS, 0.0)
+    for topic, state, remedy in (
+        (ORDERS, "the topic orders is subscribing", "look at Connection.subscriptions before"),
+        (
+            BALANCE,
+            "1 requests wait for their acknowledgement",
+            "wait for some of them, or raise SessionConfig.max_pending",
+        ),
+    ):
+        with pytest.raises(LocalProtocolError) as error:
+            connection.subscribe(topic, 0.5)
+        assert error.value.input == topic.subscribe_method
+        assert error.value.state == state
+        assert error.value.remedy.startswith(remedy)
+    connection.deadline_reached(1.0)
+    with pytest.raises(LocalProtocolError) as error:
+        connection.subscribe(BALANCE, 1.0)
+    assert str(error.value) == (
+        "sub_balance is not possible while the connection is given up: open another connection"
+    )
+
+
+def test_a_response_that_fits_no_request_says_what_does_not_fit() -> None:
+    connection, request = in_state(S.SUBSCRIBING)
+    reasons = []
+    for change in ({"id": "99"}, {"id": None}, {"method": "sub_balance"}):
+        [event] = connection.message_received(ack(request | change), 1.0).events
+        assert isinstance(event, UnexpectedResponse)
+        reasons.append(event.reason)
+    assert reasons == [
+        "no request with this id is waiting",
+        "no request with this id is waiting",
+        "the request with this id was sub_orders",
+    ]

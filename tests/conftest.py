@@ -10,5 +10,8 @@ from hypothesis import settings
 # No deadlines: a test that fails because the machine is busy says nothing about the code.
 settings.register_profile("default", deadline=None)
 settings.register_profile("ci", deadline=None, max_examples=200, derandomize=True, print_blob=True)
+settings.register_profile(
+    "mutation", deadline=None, max_examples=15, derandomize=True, database=None
+)
 settings.register_profile("deep", deadline=None, max_examples=10_000, print_blob=True)
 settings.load_profile("ci" if os.environ.get("CI") else "default")

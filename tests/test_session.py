@@ -314,6 +314,31 @@ def test_unsubscribing_without_a_connection_is_done_at_once_and_tells_of_the_gap
     assert requests(driver.connect()) == []
 
 
+def test_a_topic_that_nobody_follows_hides_no_gap_of_another() -> None:
+    driver = started((ORDERS, BALANCE))
+    refused, accepted = requests(driver.connect())
+    driver.receive(ack(refused, code=7))
+    driver.receive(ack(accepted, ts=1000))
+    driver.lose()
+    driver.redial()
+    driver.news()
+    driver.up(ts=5000)
+    assert Gap(BALANCE, 1000, 5000, 2) in driver.events
+
+
+def test_what_timed_out_is_told_of_also_when_a_topic_ends_with_the_connection() -> None:
+    driver = connected(ORDERS, BALANCE)
+    driver.take(driver.session.unsubscribe(BALANCE, driver.now))
+    driver.take(driver.session.unsubscribe(ORDERS, driver.now))
+    driver.wait()
+    while driver.session.state is S.CONNECTED:
+        driver.wait()
+    told = [(type(event), event.topic) for event in driver.events if hasattr(event, "topic")]
+    for topic in (ORDERS, BALANCE):
+        assert (RequestTimedOut, topic) in told
+        assert (Unsubscribed, topic) in told
+
+
 def test_losing_the_connection_while_unsubscribing_ends_the_subscription() -> None:
     driver = connected()
     driver.session.unsubscribe(ORDERS, driver.now)

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -60,8 +61,14 @@ def read_until(process: "subprocess.Popen[str]", last: Callable[[str], bool]) ->
 
 
 def interrupt(process: "subprocess.Popen[str]") -> tuple[int, str, str]:
+    assert process.stdout is not None
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=BOUND)
+    hung = threading.Timer(BOUND, process.kill)
+    hung.start()
+    # `communicate` would not know of what `read_until` has read ahead.
+    out = process.stdout.read()
+    _, err = process.communicate()
+    hung.cancel()
     return process.returncode, out, err
 
 

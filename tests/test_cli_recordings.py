@@ -1,9 +1,12 @@
 """The commands that write and read recordings, and what becomes of feeds that never come about."""
 
+import errno
 import gzip
 import io
 import json
+import os
 import random
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,9 +15,22 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from commands import BOUND, PLAIN, SECRET, interrupt, invoke, of_topic, read_until, run, running
+import topone_cli._files
+from commands import (
+    BOUND,
+    PLAIN,
+    SECRET,
+    TOPONE,
+    interrupt,
+    invoke,
+    of_topic,
+    read_until,
+    run,
+    running,
+)
 from frames import ack, balance, order, requests
 from topone_cli._chart import report
+from topone_cli._files import open_recording, reading_progress
 from topone_cli._replay import Player
 from topone_cli._run import Adapter
 from topone_cli._stats import Stats, Timeline
@@ -164,6 +180,29 @@ def test_a_full_disk_ends_it_and_is_no_failure_of_the_network(
     assert "Disconnected" not in out
 
 
+class SmallDisk(io.StringIO):
+    """A file on a disk that is full after a few lines."""
+
+    def write(self, text: str) -> int:
+        if self.tell() > 1500:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return super().write(text)
+
+
+@pytest.mark.parametrize("adapter", Adapter)
+def test_a_disk_that_fills_up_ends_the_feed(
+    simulator: Simulator, adapter: Adapter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(topone_cli._files, "open_capture", lambda *_: SmallDisk())
+    file = str(tmp_path / "file")
+    options = ("--url", simulator.url, "--adapter", adapter, "--record", file, "--json")
+    code, out, err = invoke("watch", *options, env={"TOPONE_TOKEN": SECRET})
+    assert (code, err) == (1, f"topone: cannot write to {file}: No space left on device\n")
+    assert "Connected" in names(out)
+    assert "Disconnected" not in names(out)
+    assert names(out)[-1] == "Closed"
+
+
 def test_where_nothing_can_be_recorded_nobody_connects(simulator: Simulator) -> None:
     before = len(simulator.handshakes)
     options = ("--url", simulator.url, "--record", "/nowhere/file")
@@ -184,6 +223,68 @@ def test_a_replay_has_the_times_of_the_recording(tmp_path: Path) -> None:
     assert lines[0].split()[1:] == ["Connected", "epoch", "1"]
     minutes_and_seconds = [line.split()[0][3:] for line in (lines[0], lines[3], lines[-1])]
     assert minutes_and_seconds == ["00:50", "01:00", "02:31"]
+
+
+# What makes rich take a pipe for a terminal.
+TERMINAL: dict[str, str | None] = {
+    "TTY_COMPATIBLE": "1",
+    "TERM": "xterm",
+    "COLUMNS": "80",
+    "LINES": "24",
+}
+SCREEN = "\x1b[?1049h"
+
+
+def test_at_a_terminal_a_replay_is_the_screen_of_watch(tmp_path: Path) -> None:
+    file = saved(tmp_path / "life.jsonl", life())
+    code, out, err = invoke("replay", str(file), env=TERMINAL | {"TZ": "UTC"})
+    assert (code, err) == (0, "")
+    assert SCREEN in out
+    last = re.sub(r"\x1b\[[0-9;]*m", "", out.rpartition("\x1b[?1049l")[2])
+    assert "topone replay, 100%, at " in last
+    assert "closed  epoch 2  gaps 2" in last
+    assert "02:31 Closed" in last, "the time of the recording"
+
+
+@pytest.mark.parametrize(
+    ("options", "env"),
+    [(("--plain",), {}), (("--json",), {}), ((), {"TERM": "dumb"})],
+    ids=["plain", "json", "dumb"],
+)
+def test_there_is_no_screen_for_who_wants_none_or_has_none(
+    tmp_path: Path, options: tuple[str, ...], env: dict[str, str | None]
+) -> None:
+    file = saved(tmp_path / "life.jsonl", life())
+    code, out, _ = invoke("replay", str(file), *options, env=TERMINAL | env)
+    assert code == 0
+    assert "\x1b" not in out
+    assert len(out.splitlines()) == len(events_of(life()))
+
+
+@pytest.mark.parametrize("name", ["life.jsonl", "life.jsonl.gz"])
+def test_how_much_is_read_is_shown_beside_a_pipe(tmp_path: Path, name: str) -> None:
+    stderr = io.StringIO()
+    console = Console(file=stderr, force_terminal=True, width=80, _environ={})
+    with open_recording(saved(tmp_path / name, life())) as recording:
+        with reading_progress(recording, console):
+            for _ in recording.capture:
+                pass
+        assert recording.fraction == 1.0
+    assert "reading" in stderr.getvalue()
+    assert "100%" in stderr.getvalue()
+
+
+def test_a_recording_can_come_through_a_pipe() -> None:
+    done = subprocess.run(
+        [*TOPONE, "replay", "/dev/stdin", "--json"],
+        check=False,
+        input="".join(life()),
+        capture_output=True,
+        text=True,
+        env=PLAIN,
+        timeout=BOUND,
+    )
+    assert names(done.stdout) == [type(event).__name__ for event in events_of(life())]
 
 
 class Time:
@@ -283,14 +384,13 @@ def test_what_is_no_recording_is_a_failure(
 
 
 def test_a_damaged_compressed_recording_is_a_failure(tmp_path: Path) -> None:
-    noise = random.Random(0).randbytes(100_000).hex()
-    data = bytearray(gzip.compress((life()[0] + noise).encode()))
-    data[len(data) // 2 : len(data) // 2 + 40] = bytes(40)
+    data = bytearray(gzip.compress("".join(life()).encode()))
+    data[10] |= 0b110  # the first block is of a type that does not exist
     file = tmp_path / "damaged.jsonl.gz"
     file.write_bytes(data)
-    code, _, err = invoke("replay", str(file))
-    assert code == 1
-    assert err.startswith("topone: ")
+    code, out, err = invoke("replay", str(file))
+    assert (code, out) == (1, "")
+    assert err.startswith(f"topone: cannot read {file}: ")
 
 
 # --- stats --------------------------------------------------------------------------------------

@@ -280,6 +280,14 @@ def test_the_advice_of_a_failure_is_there_in_whole() -> None:
     lines = drawn(view_of(Disconnected(refused, retry_in=None, epoch=0, attempt=0)))
     words = " ".join(" ".join(line.strip("│ ") for line in lines).split())
     assert refused.advice in words
+    first = next(n for n, line in enumerate(lines) if "Disconnected" in line)
+    assert lines[first + 1].startswith("│" + " " * 10), "as far to the right as the words above"
+
+
+def test_long_lines_leave_room_for_the_latest() -> None:
+    view = view_of(*[Disconnected(Failure(FailureKind.HANDSHAKE, status=429), 60.0, 1, 1)] * 9)
+    view.note("the latest", NOON)
+    assert any("the latest" in line for line in drawn(view))
 
 
 def test_what_happened_stands_out_from_its_time() -> None:

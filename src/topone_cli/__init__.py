@@ -1,4 +1,4 @@
-"""The command ``topone``: a demonstration, a watcher, and a simulated exchange to connect to."""
+"""The command ``topone``: watches, records and replays a feed, and has an exchange to try it on."""
 
 import signal
 import sys

@@ -4,7 +4,7 @@ import asyncio
 import json as jsonlib
 import time
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Final, NoReturn
@@ -18,7 +18,7 @@ from topone_cli._demo import run_demo
 from topone_cli._describe import clock, printable
 from topone_cli._errors import CommandFailed
 from topone_cli._faults import FAULTS, FaultError, describe_fault, parse_fault, read_script
-from topone_cli._files import Recording, open_recording, reading_progress, recorder
+from topone_cli._files import Recorder, Recording, new_recording, open_recording, reading_progress
 from topone_cli._options import (
     DEFAULT_TOPICS,
     AdapterOption,
@@ -128,13 +128,13 @@ def demo(
     require_one_style(json=json, plain=plain)
     with (
         _reported(),
-        recorder(record, overwrite=overwrite) as write,
+        _recorder(record, overwrite=overwrite) as recorder,
         run_in_thread(rate=rate, seed=seed) as simulator,
         _output(
             _title("demo", adapter, simulator.url, record), time.time, json=json, plain=plain
         ) as output,
     ):
-        run_demo(simulator, output, adapter, seconds, write)
+        run_demo(simulator, output, adapter, seconds, recorder)
 
 
 @app.command(
@@ -176,7 +176,7 @@ def watch(  # noqa: PLR0913 - one for each option
     with _reported():
         found = find_token(token_file, keyring=keyring)
         with (
-            recorder(record, overwrite=overwrite) as write,
+            _recorder(record, overwrite=overwrite) as recorder,
             _output(
                 _title("watch", adapter, url, record), time.time, json=json, plain=plain
             ) as output,
@@ -187,9 +187,10 @@ def watch(  # noqa: PLR0913 - one for each option
                 topics=wanted,
                 origin=origin,
                 insecure=insecure,
-                record=write,
             )
-            run_feed(adapter, source, lambda event: output.event(event, time.time()), seconds)
+            run_feed(
+                adapter, source, lambda event: output.event(event, time.time()), seconds, recorder
+            )
 
 
 @app.command(
@@ -228,24 +229,19 @@ def record(  # noqa: PLR0913 - one for each option
     with _reported():
         found = find_token(token_file, keyring=keyring)
         with (
-            recorder(file, overwrite=overwrite) as write,
-            recording_progress(file, Console()) as progress,
+            closing(new_recording(file, overwrite=overwrite)) as recorder,
+            recording_progress(str(file), recorder, Console()) as progress,
         ):
-
-            def write_and_count(line: str) -> None:
-                assert write is not None
-                write(line)
-                progress.recorded(line)
-
             source = Source(
                 token=found,
                 url=url,
                 topics=wanted,
                 origin=origin,
                 insecure=insecure,
-                record=write_and_count,
             )
-            run_feed(adapter, source, lambda event: progress.event(event, time.time()), seconds)
+            run_feed(
+                adapter, source, lambda event: progress.event(event, time.time()), seconds, recorder
+            )
 
 
 @app.command(
@@ -276,7 +272,7 @@ def replay(
         player = Player(speed)
 
         def title() -> str:
-            return f"topone replay {file}, {recording.progress}, at {clock(player.time())}"
+            return f"topone replay, {recording.progress}, at {clock(player.time())}, of {file}"
 
         with (
             _output(title, player.time, json=json, plain=plain) as output,
@@ -452,6 +448,10 @@ def _title(command: str, adapter: Adapter, url: str, record: Path | None) -> Cal
     if record is not None:
         title += f", recording to {record}"
     return lambda: title
+
+
+def _recorder(path: Path | None, *, overwrite: bool) -> AbstractContextManager[Recorder | None]:
+    return nullcontext() if path is None else closing(new_recording(path, overwrite=overwrite))
 
 
 @contextmanager

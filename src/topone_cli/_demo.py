@@ -6,6 +6,7 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Final
 
+from topone_cli._files import Recorder
 from topone_cli._output import Output
 from topone_cli._run import Adapter, Source, run_feed
 from topone_proto import BALANCE, ORDERS, Event, Subscribed, Token
@@ -22,7 +23,7 @@ def run_demo(
     output: Output,
     adapter: Adapter,
     seconds: float | None,
-    record: Callable[[str], object] | None = None,
+    recorder: Recorder | None = None,
 ) -> None:
     """Follow the simulator's account, and drop the connection once on the way.
 
@@ -53,9 +54,8 @@ def run_demo(
             topics=topics,
             origin=None,
             insecure=False,
-            record=record,
         )
-        run_feed(adapter, source, handle, seconds)
+        run_feed(adapter, source, handle, seconds, recorder)
 
 
 @contextmanager

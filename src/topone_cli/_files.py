@@ -6,12 +6,11 @@ takes it for trouble with the network.
 
 import gzip
 import os
-import sys
 import zlib
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, BinaryIO
 
 from rich.console import Console
 from rich.live import Live
@@ -21,43 +20,71 @@ from rich.table import Table
 from topone_cli._errors import CommandFailed
 from topone_proto.capture import Capture, open_capture
 
-__all__ = ["Recording", "open_recording", "reading_progress", "recorder"]
+__all__ = ["Recorder", "Recording", "new_recording", "open_recording", "reading_progress"]
 
 
-@contextmanager
-def recorder(
-    path: Path | None, *, overwrite: bool
-) -> Generator[Callable[[str], object] | None, None, None]:
-    """Gives what writes a line into a new file; None without a path.
+class Recorder:
+    """Writes a recording into a file. A feed that is recorded never learns that a disk is full:
+    whoever follows it looks at ``is_broken``, and ends it in the usual way.
+
+    Args:
+        path: what the file is called.
+        file: where the lines go.
+    """
+
+    def __init__(self, path: Path, file: IO[str]) -> None:
+        self._path = path
+        self._file = file
+        self._failure: OSError | None = None
+        self.lines = 0
+        """How many are written."""
+        self.size = 0
+        """How many bytes they have, before compression."""
+
+    @property
+    def is_broken(self) -> bool:
+        """True once a line could not be written. None is, from there on."""
+        return self._failure is not None
+
+    def write(self, line: str) -> None:
+        """Write a line, if that is possible."""
+        if self._failure is None:
+            try:
+                self._file.write(line)
+            except OSError as error:
+                self._failure = error
+            else:
+                self.lines += 1
+                self.size += len(line.encode())
+
+    def close(self) -> None:
+        """Close the file.
+
+        Raises:
+            CommandFailed: not everything is in it.
+        """
+        try:
+            self._file.close()
+        except OSError as error:
+            self._failure = self._failure or error
+        if self._failure is not None:
+            raise _unwritable(self._path, self._failure) from None
+
+
+def new_recording(path: Path, *, overwrite: bool) -> Recorder:
+    """Records into a new file, compressed if its name ends with ``.gz``. To be closed.
 
     Raises:
         CommandFailed: the file is there already, or cannot be written.
     """
-    if path is None:
-        yield None
-        return
     try:
-        file = open_capture(str(path), "w" if overwrite else "x")
+        return Recorder(path, open_capture(str(path), "w" if overwrite else "x"))
     except FileExistsError:
         raise CommandFailed(
             f"{path} is there already: use another name, or --overwrite to lose what is in it"
         ) from None
     except OSError as error:
         raise _unwritable(path, error) from None
-
-    def write(line: str) -> None:
-        try:
-            file.write(line)
-        except OSError as error:
-            raise _unwritable(path, error) from None
-
-    try:
-        yield write
-    finally:
-        try:
-            file.close()
-        except OSError as error:
-            raise _unwritable(path, error) from None
 
 
 def _unwritable(path: Path, error: OSError) -> CommandFailed:
@@ -116,7 +143,7 @@ def open_recording(path: Path) -> Generator[Recording, None, None]:
 @contextmanager
 def reading_progress(recording: Recording, console: Console) -> Generator[None, None, None]:
     """Shows how much is read, if ``console`` is a terminal and standard output is another place."""
-    if sys.stdout.isatty() or not console.is_terminal:
+    if Console().is_terminal or not console.is_terminal:
         yield
         return
 

@@ -2,13 +2,13 @@
 
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from pathlib import Path
 
 from rich.console import Console
 from rich.filesize import decimal
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from topone_cli._describe import printable
+from topone_cli._files import Recorder
 from topone_cli._output import PlainLines
 from topone_proto import BalanceUpdate, Event, OrderUpdate
 
@@ -19,27 +19,27 @@ class RecordingProgress:
     """An output that prints every event but the updates, which it counts.
 
     Args:
+        recorder: what records them.
         write: takes each line of text.
-        changed: is told of every new count.
+        changed: is told of new counts.
     """
 
-    def __init__(self, write: Callable[[str], object], changed: Callable[[str], object]) -> None:
+    def __init__(
+        self,
+        recorder: Recorder,
+        write: Callable[[str], object],
+        changed: Callable[[str], object],
+    ) -> None:
+        self._recorder = recorder
         self._lines = PlainLines(write)
         self._changed = changed
         self._updates = 0
-        self._inputs = 0
-        self._size = 0
 
     @property
     def summary(self) -> str:
         """The counts in words."""
-        return f"{self._updates} updates, {self._inputs} lines, {decimal(self._size)}"
-
-    def recorded(self, line: str) -> None:
-        """A line was recorded."""
-        self._inputs += 1
-        self._size += len(line.encode())
-        self._changed(self.summary)
+        size = decimal(self._recorder.size)
+        return f"{self._updates} updates, {self._recorder.lines} lines, {size}"
 
     def event(self, event: Event, at: float) -> None:
         """Show or count an event."""
@@ -47,6 +47,7 @@ class RecordingProgress:
             self._updates += 1
         else:
             self._lines.event(event, at)
+        self._changed(self.summary)
 
     def note(self, text: str, at: float) -> None:
         """Write one line."""
@@ -54,8 +55,10 @@ class RecordingProgress:
 
 
 @contextmanager
-def recording_progress(path: Path, console: Console) -> Generator[RecordingProgress, None, None]:
-    """Shows the progress of a recording, and at the end what there is."""
+def recording_progress(
+    name: str, recorder: Recorder, console: Console
+) -> Generator[RecordingProgress, None, None]:
+    """Shows the progress of a recording with this name, and at the end what there is."""
     progress = Progress(
         SpinnerColumn(),
         TextColumn("{task.description}", markup=False),
@@ -64,7 +67,7 @@ def recording_progress(path: Path, console: Console) -> Generator[RecordingProgr
         transient=True,
         disable=not console.is_terminal,
     )
-    name = printable(str(path))
+    name = printable(name)
     task = progress.add_task(name, total=None)
 
     def write(text: str) -> None:
@@ -73,7 +76,7 @@ def recording_progress(path: Path, console: Console) -> Generator[RecordingProgr
     def changed(summary: str) -> None:
         progress.update(task, description=f"{name}: {summary}")
 
-    shown = RecordingProgress(write, changed)
+    shown = RecordingProgress(recorder, write, changed)
     try:
         with progress:
             yield shown

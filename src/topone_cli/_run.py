@@ -6,9 +6,10 @@ import threading
 from collections.abc import AsyncIterable, Callable, Iterable
 from contextlib import suppress
 from enum import StrEnum
-from typing import Final, TypedDict
+from typing import Final, NotRequired, TypedDict
 
 from topone_cli._errors import CommandFailed
+from topone_cli._files import Recorder
 from topone_proto import (
     Disconnected,
     Event,
@@ -21,8 +22,8 @@ from topone_proto import (
 
 __all__ = ["Adapter", "Source", "run_feed"]
 
-Handler = Callable[[Event], object]
 _Take = Callable[[Event], bool]
+"""Takes an event, and says whether to go on."""
 
 
 class Adapter(StrEnum):
@@ -41,12 +42,18 @@ class Source(TypedDict):
     topics: Iterable[Topic]
     origin: str | None
     insecure: bool
-    record: Callable[[str], object] | None
+    record: NotRequired[Callable[[str], object]]
 
 
-def run_feed(adapter: Adapter, source: Source, handle: Handler, seconds: float | None) -> None:
-    """Give every event to ``handle`` for so many seconds, until Ctrl-C, or until every topic is
-    refused. The last event is ``Closed``, however it ends.
+def run_feed(
+    adapter: Adapter,
+    source: Source,
+    handle: Callable[[Event], object],
+    seconds: float | None,
+    recorder: Recorder | None = None,
+) -> None:
+    """Give every event to ``handle``: for so many seconds, until Ctrl-C, until every topic is
+    refused, or until it cannot be recorded. The last event is ``Closed``, however it ends.
 
     Raises:
         CommandFailed: every topic is refused, or none was subscribed to in all that time.
@@ -60,8 +67,10 @@ def run_feed(adapter: Adapter, source: Source, handle: Handler, seconds: float |
     def take(event: Event) -> bool:
         outcome.take(event)
         handle(event)
-        return not outcome.is_refused
+        return not (outcome.is_refused or (recorder is not None and recorder.is_broken))
 
+    if recorder is not None:
+        source = {**source, "record": recorder.write}
     _RUNNERS[adapter](source, take, seconds)
     outcome.require_success()
 

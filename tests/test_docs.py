@@ -9,12 +9,15 @@ import ast
 import asyncio
 import importlib.util
 import inspect
+import pkgutil
 import re
 import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from decimal import Decimal
+from inspect import signature
+from itertools import zip_longest
 from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any
@@ -24,6 +27,8 @@ import trio
 import trustme
 
 import topone_asyncio
+import topone_proto
+import topone_simulator
 import topone_threads
 import topone_trio
 from topone_proto import (
@@ -46,7 +51,7 @@ from topone_proto import (
 )
 from topone_proto.account import Change, Knowledge, OrderChanged, Reading, Resynced
 from topone_proto.gateway import DropConnections, GoSilent
-from topone_simulator import Simulator, run_in_thread
+from topone_simulator import Simulator, run_in_thread, serve
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -461,3 +466,93 @@ def test_the_pages_with_tests_of_their_own_are_run_there() -> None:
     for page, test in ELSEWHERE.items():
         assert page in (ROOT / "tests" / test).read_text("utf-8")
         assert BLOCK.search((DOCS / page).read_text("utf-8"))
+
+
+# --- The names
+
+PACKAGES = (topone_proto, topone_trio, topone_asyncio, topone_threads, topone_simulator)
+
+
+def sources() -> Iterator[tuple[str, ast.Module]]:
+    """The public packages' own files. What a private one holds may be exported by its package."""
+    for package in PACKAGES:
+        for path in sorted(Path(package.__path__[0]).rglob("*.py")):
+            yield f"{package.__name__}/{path.name}", ast.parse(path.read_text("utf-8"))
+
+
+def exported(tree: ast.Module) -> set[str]:
+    for statement in tree.body:
+        match statement:
+            case ast.Assign(targets=[ast.Name(id="__all__")], value=value):
+                return set(ast.literal_eval(value))
+            case _:
+                pass
+    return set()
+
+
+def unexplained(body: list[ast.stmt], names: set[str] | None) -> Iterator[str]:
+    """What has a public name here and no docstring. None: every name without an underscore."""
+    for statement, after in zip_longest(body, body[1:]):
+        match statement:
+            case ast.ClassDef(name=name) if is_public(name, names):
+                if ast.get_docstring(statement) is None:
+                    yield name
+                for inner in unexplained(statement.body, None):
+                    yield f"{name}.{inner}"
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
+                # An overload says nothing, and what overrides says what the overridden does.
+                has_more = any(
+                    ast.unparse(each) in {"overload", "override"}
+                    for each in statement.decorator_list
+                )
+                if is_public(name, names) and ast.get_docstring(statement) is None and not has_more:
+                    yield name
+            case ast.Assign(targets=[ast.Name(id=name)]) | ast.AnnAssign(target=ast.Name(id=name)):
+                if is_public(name, names) and not (
+                    isinstance(after, ast.Expr) or says_itself(statement.value)
+                ):
+                    yield name
+            case _:
+                pass
+
+
+def is_public(name: str, names: set[str] | None) -> bool:
+    return not name.startswith("_") if names is None else name in names
+
+
+def says_itself(value: ast.expr | None) -> bool:
+    """True for the member of an enum whose value is a sentence about it."""
+    return isinstance(value, ast.Constant) and isinstance(value.value, str) and " " in value.value
+
+
+def test_every_public_name_and_field_is_explained() -> None:
+    found = {
+        f"{path}: {name}"
+        for path, tree in sources()
+        for name in unexplained(tree.body, exported(tree))
+    }
+    # Each input of a recorded session does and means what the session's does.
+    found = {name for name in found if not name.startswith("topone_proto/capture.py: RecordedSes")}
+    assert found == set()
+
+
+def test_every_public_module_says_what_may_live_in_it() -> None:
+    missing = [path for path, tree in sources() if not ast.get_docstring(tree)]
+    assert missing == []
+
+
+def test_the_simulator_in_a_thread_takes_what_the_simulator_takes() -> None:
+    assert signature(run_in_thread).parameters == signature(serve).parameters
+
+
+def test_what_is_drawn_of_the_code_is_drawn_of_all_of_it() -> None:
+    """Pages name what they show by its name; nothing new may be left out."""
+    pages = "".join(path.read_text("utf-8") for path in DOCS.glob("*.md"))
+    shown = set(re.findall(r"automodule:: (topone_[\w.]+)", pages))
+    public = {
+        module.name
+        for package in PACKAGES
+        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")
+        if "._" not in module.name and ".testing" not in module.name
+    }
+    assert public | {package.__name__ for package in PACKAGES} - {"topone_proto"} <= shown

@@ -74,7 +74,9 @@ class Reading(Generic[_T]):
     """What was read, and how far it can be trusted."""
 
     value: _T
+    """What is known."""
     knowledge: Knowledge
+    """How far the topic that it belongs to can be trusted."""
 
 
 # --- changes -------------------------------------------------------------------------------------
@@ -85,7 +87,9 @@ class BalanceChanged:
     """The balance of one asset is another one, or is known for the first time."""
 
     before: Balance | None
+    """The balance as it was known before; None if it was not."""
     after: Balance
+    """The balance as it is known now."""
     ts: int | None
     """Server time of the update in milliseconds; None if an answer over HTTP told of it."""
 
@@ -95,7 +99,9 @@ class OrderChanged:
     """An order is in another state, or is known for the first time."""
 
     before: Order | None
+    """The order as it was known before; None if it was not."""
     after: Order
+    """The order as it is known now."""
     ts: int | None
     """Server time of the update in milliseconds; None if an answer over HTTP told of it."""
 
@@ -130,7 +136,9 @@ class MovedBackwards:
     already. It is not applied."""
 
     kept: Order | Balance
+    """What was known before, and still is."""
     refused: Order | Balance
+    """What the exchange told of, and was not applied."""
     ts: int | None
     """Server time of the refused update in milliseconds; None if an answer over HTTP told of it."""
     reason: str
@@ -142,8 +150,11 @@ class KnowledgeChanged:
     """A topic can be trusted more, or less, than before."""
 
     topic: Topic
+    """The topic whose trust has changed."""
     before: Knowledge
+    """How far it could be trusted."""
     after: Knowledge
+    """How far it can be trusted now. Act on numbers of a topic that is ``WHOLE`` only."""
 
 
 Difference = BalanceChanged | OrderChanged | AggregatedFill
@@ -156,6 +167,7 @@ class Resynced:
     meanwhile."""
 
     topic: Topic
+    """The topic that is whole."""
     differences: tuple[Difference, ...]
     """Everything that the answers of this subscription told and the stream had not."""
     asked_ts: int | None

@@ -45,6 +45,7 @@ class SendText:
     """Send a text frame."""
 
     text: str
+    """The frame, as it goes on the wire."""
 
 
 @value
@@ -52,6 +53,7 @@ class SendPing:
     """Send a WebSocket ping; when its pong comes, call ``pong_received`` with the same payload."""
 
     payload: bytes
+    """What the pong has to repeat, up to 125 bytes."""
 
 
 @value

@@ -49,7 +49,11 @@ Json = dict[str, Any]
 
 
 class CaptureError(TopOneError, ValueError):
-    """A capture cannot be read, or not be replayed."""
+    """A capture cannot be read, or not be replayed.
+
+    ``number`` and ``problem`` say where and why: it is no capture, it is damaged before its end, or
+    another version of this project made it. Read it with that one.
+    """
 
     def __init__(self, *, number: int, problem: str) -> None:
         super().__init__(f"line {number} of the capture: {problem}")
@@ -375,7 +379,7 @@ class Capture:
     """
 
     def __init__(self, lines: Iterable[str | bytes]) -> None:
-        self.is_truncated = False
+        self.is_truncated: bool = False
         """True once the lines came to their end and the last of them was broken off."""
         self._rows = self._read(lines)
         nothing: tuple[int, Json] = (1, {})
@@ -390,15 +394,17 @@ class Capture:
                 f"{CAPTURE_VERSION}: use the topone-proto that it was made with",
             )
         try:
-            self.topics = tuple(Topic(name) for name in header.field("topics", list))
+            self.topics: tuple[Topic, ...] = tuple(
+                Topic(name) for name in header.field("topics", list)
+            )
             """What was desired from the start."""
-            self.endpoint = Endpoint(
+            self.endpoint: Endpoint = Endpoint(
                 header.field("url", str),
                 header.field("origin", str, NoneType),
                 header.field("insecure", bool),
             )
             """Where it dialled."""
-            self.config = SessionConfig(
+            self.config: SessionConfig = SessionConfig(
                 **{
                     name: plain
                     for name, plain in header.field("config", dict).items()
@@ -407,7 +413,7 @@ class Capture:
             )
             """Its settings."""
             stand_in = header.field("token", str, NoneType)
-            self.token = None if stand_in is None else Token(stand_in)
+            self.token: Token | None = None if stand_in is None else Token(stand_in)
             """The stand-in of the token that was the same for every dial, if there was one."""
         except ConfigurationError as error:
             raise CaptureError(number=header.number, problem=str(error)) from None

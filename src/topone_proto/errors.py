@@ -23,7 +23,8 @@ __all__ = [
 
 
 class TopOneError(Exception):
-    """Base of every exception that this project raises on purpose."""
+    """Base of every exception that this project raises on purpose. Its text says what to do, and
+    never contains a token."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Exception's own would call the class with its message, which is not what any __init__ here
@@ -36,7 +37,10 @@ def _remade(cls: type[TopOneError], args: tuple[Any, ...]) -> TopOneError:
 
 
 class ConfigurationError(TopOneError, ValueError):
-    """A setting cannot be used. Raised where it is given, before anything is dialled."""
+    """A setting cannot be used. Raised where it is given, before anything is dialled.
+
+    Change the setting as ``remedy`` says.
+    """
 
     def __init__(self, *, setting: str, problem: str, remedy: str) -> None:
         super().__init__(f"{setting}: {problem}; {remedy}")
@@ -51,7 +55,8 @@ class ConfigurationError(TopOneError, ValueError):
 class LocalProtocolError(TopOneError):
     """The caller did something that the protocol does not allow in the present state.
 
-    Never caused by the peer: whatever the exchange sends becomes an event.
+    Never caused by the peer: whatever the exchange sends becomes an event. It is a mistake of the
+    program: ``remedy`` says what to call first, or instead. Nothing was changed by the call.
     """
 
     def __init__(self, *, state: str, input: str, remedy: str) -> None:  # noqa: A002 - the term of the tables
@@ -66,7 +71,10 @@ class LocalProtocolError(TopOneError):
 
 class FeedClosed(TopOneError):  # noqa: N818 - named for what happened, as trio's ClosedResourceError is
     """The feed was closed, by ``close`` or by leaving its ``with`` block, and something was still
-    asked of it."""
+    asked of it.
+
+    Ask while it is open, or open another one.
+    """
 
     def __init__(self) -> None:
         super().__init__("this feed is closed: open a new one with open_feed(...)")
@@ -76,7 +84,8 @@ class TooManyEvents(TopOneError):  # noqa: N818 - as above
     """A call waits for an acknowledgement that lies behind more events than the feed may hold.
 
     The request stands; an event tells of its acknowledgement. Not reading on is what keeps the feed
-    within its bounds, so somebody has to take events first.
+    within its bounds, so take events in another task or thread while this one waits, or raise
+    ``SessionConfig.capacity``.
     """
 
     def __init__(self, method: str, waiting: int) -> None:
@@ -93,7 +102,10 @@ class TooManyEvents(TopOneError):  # noqa: N818 - as above
 
 class FeedFailed(TopOneError):  # noqa: N818
     """The feed ended by itself, because trying again cannot help. ``failure`` says why and what to
-    check."""
+    check.
+
+    Get a new token or mend what ``failure.advice`` names, then open another feed.
+    """
 
     def __init__(self, failure: "Failure") -> None:
         super().__init__(str(failure))
@@ -104,7 +116,11 @@ class FeedFailed(TopOneError):  # noqa: N818
 
 class ConnectionFailed(TopOneError):  # noqa: N818
     """Raised by an ``open_websocket`` for a dial that failed in a way it can name. The adapter
-    makes an event of it."""
+    makes an event of it.
+
+    Applications never see it. Whoever writes an ``open_websocket`` raises it, with a ``Failure``
+    from ``failure_from_exception`` or ``failure_from_response``.
+    """
 
     def __init__(self, failure: "Failure") -> None:
         super().__init__(str(failure))
@@ -113,7 +129,11 @@ class ConnectionFailed(TopOneError):  # noqa: N818
 
 
 class ConnectionEnded(TopOneError):  # noqa: N818
-    """Raised by an open WebSocket that has ended. The adapter makes an event of it."""
+    """Raised by an open WebSocket that has ended. The adapter makes an event of it.
+
+    Applications never see it. Whoever writes an ``open_websocket`` raises it from what ``receive``,
+    ``send_text`` and ``send_ping`` call.
+    """
 
     def __init__(self, code: int | None = None, reason: str = "") -> None:
         super().__init__(f"the connection ended with code {code}")

@@ -56,6 +56,7 @@ class Subscribed:
     """The exchange acknowledged a subscription: from here on the topic's updates come."""
 
     topic: Topic
+    """What is subscribed to."""
     ts: int | None
     """Server time of the acknowledgement in milliseconds, if it had one."""
     epoch: int
@@ -68,6 +69,7 @@ class Unsubscribed:
     connection."""
 
     topic: Topic
+    """What is not subscribed to any more."""
     ts: int | None
     """Server time of the acknowledgement in milliseconds; None without one."""
     epoch: int
@@ -84,6 +86,7 @@ class SubscriptionRejected(TopOneError):  # noqa: N818 - an event first
     """
 
     topic: Topic
+    """What was asked for, or was to be given up."""
     method: str
     """The method that was refused, such as ``sub_orders``."""
     code: int
@@ -108,10 +111,12 @@ class RequestTimedOut(TopOneError):  # noqa: N818 - an event first
     """A request was not acknowledged in time. The connection is given up; a desired topic is asked
     for on the next.
 
-    Raised by a feed's ``subscribe`` and ``unsubscribe``, too.
+    Raised by a feed's ``subscribe`` and ``unsubscribe``, too. There is nothing to do but to wait;
+    if it goes on, the exchange is in trouble.
     """
 
     topic: Topic
+    """What was asked for, or was to be given up."""
     method: str
     """The method that was not answered, such as ``sub_orders``."""
     timeout: float
@@ -155,6 +160,7 @@ class Gap:
     """
 
     topic: Topic
+    """The topic whose updates may be missing. Each topic has a gap of its own."""
     since_ts: int | None
     """The last server time in milliseconds at which the stream was whole: that of the topic's
     latest frame before. None: the exchange gave no time with it."""
@@ -180,6 +186,7 @@ class Conflated:
     asset."""
 
     count: int
+    """How many updates were left out since the last event of this kind."""
 
 
 @value
@@ -188,6 +195,7 @@ class UnexpectedResponse:
     request."""
 
     response: Response
+    """The response, its texts cut to ``SessionConfig.max_kept`` characters."""
     reason: str
     """What does not fit, in a few words."""
 
@@ -198,6 +206,7 @@ class UnexpectedUpdate:
     acknowledgement, or unasked."""
 
     update: Update
+    """The update. It was not delivered in any other way."""
 
 
 Event = (

@@ -48,11 +48,13 @@ DEFAULT_MARKETS: Final[Mapping[str, Market]] = {
     "BTC/USDT": Market(Decimal("9150.50"), Decimal("0.01"), Decimal("0.0001")),
     "ETH/USDT": Market(Decimal("744.10"), Decimal("0.01"), Decimal("0.001")),
 }
+"""What is traded unless told otherwise, by name."""
 DEFAULT_BALANCES: Final[Mapping[str, Decimal]] = {
     "BTC": Decimal("12.5"),
     "ETH": Decimal(180),
     "USDT": Decimal(95000),
 }
+"""What is available at first unless told otherwise, by asset."""
 
 
 @value

@@ -61,11 +61,11 @@ class Ticket:
     __slots__ = ("_error", "is_settled", "method", "topic", "wanted")
 
     def __init__(self, topic: Topic, *, wanted: bool) -> None:
-        self.topic = topic
-        self.wanted = wanted
+        self.topic: Topic = topic
+        self.wanted: bool = wanted
         """True for subscribe, False for unsubscribe."""
-        self.method = topic.subscribe_method if wanted else topic.unsubscribe_method
-        self.is_settled = False
+        self.method: str = topic.subscribe_method if wanted else topic.unsubscribe_method
+        self.is_settled: bool = False
         """True once ``result`` may be called."""
         self._error: TopOneError | None = None
 
@@ -137,7 +137,7 @@ class FeedCore(Generic[_Source]):
             from topone_proto.capture import RecordedSession  # noqa: PLC0415
 
             make_session = partial(RecordedSession, write=record, wall=wall or float)
-        self.session = make_session(
+        self.session: Session = make_session(
             topics,
             endpoint=Endpoint(url, origin, insecure),
             token=fixed,
@@ -150,10 +150,10 @@ class FeedCore(Generic[_Source]):
         self._max_unsent = config.max_unsent
         self._buffer = DeliveryBuffer(config.capacity, config.delivery)
         self._put_update = self._buffer.put_update
-        self.get = self._buffer.get
+        self.get: Callable[[], Event | None] = self._buffer.get
         """The next event for the application; None if there is none now."""
         self._tickets: list[Ticket] = []
-        self.is_closed = False
+        self.is_closed: bool = False
         """True once the session has ended. Events may still wait to be taken by ``get``."""
         self._failure: Failure | None = None
         self._wall = wall

@@ -151,6 +151,7 @@ class Accept:
     """Answer the handshake with 101; from now on the connection is called ``peer``."""
 
     peer: int
+    """The number that the connection has from now on."""
 
 
 @value
@@ -158,6 +159,7 @@ class Reject:
     """Answer the handshake with an HTTP status other than 101 and end the connection."""
 
     status: int
+    """The HTTP status, such as 403."""
     reason: str
     """A few words on the cause, for the response's body."""
     headers: tuple[tuple[str, str], ...] = ()
@@ -169,6 +171,7 @@ class SendGarbage:
     """Answer the handshake with these bytes, which are no HTTP, and end the connection."""
 
     data: bytes
+    """The bytes, as they go on the wire."""
 
 
 @value
@@ -181,7 +184,9 @@ class SendFrame:
     """Send a text frame."""
 
     peer: int
+    """To whom."""
     text: str
+    """The frame, as it goes on the wire."""
 
 
 @value
@@ -189,7 +194,9 @@ class SendPing:
     """Send a WebSocket ping; call ``Gateway.pong_received`` when its pong comes."""
 
     peer: int
+    """To whom."""
     payload: bytes
+    """What the pong has to repeat, up to 125 bytes."""
 
 
 @value
@@ -197,7 +204,9 @@ class SendPong:
     """Send a WebSocket pong: the answer to ``Gateway.ping_received``."""
 
     peer: int
+    """To whom."""
     payload: bytes
+    """What the ping had."""
 
 
 @value
@@ -205,8 +214,11 @@ class ClosePeer:
     """End the connection with a close frame. Nothing of this peer need be fed in any more."""
 
     peer: int
+    """Whose connection."""
     code: int
+    """The close code (RFC 6455 section 7.4)."""
     reason: str
+    """The close reason."""
 
 
 @value
@@ -215,6 +227,7 @@ class ResetPeer:
     more."""
 
     peer: int
+    """Whose connection."""
 
 
 @value
@@ -223,6 +236,7 @@ class MutePeer:
     sends by itself."""
 
     peer: int
+    """Whose connection."""
 
 
 HandshakeAction = Accept | Reject | SendGarbage | Stall
@@ -238,10 +252,13 @@ class Publication:
     it."""
 
     peer: int
+    """To whom."""
     topic: Topic
+    """On which topic."""
     ts: int
     """The update's server time in milliseconds."""
     update: Balance | Order
+    """What was published."""
 
 
 @value
@@ -268,9 +285,11 @@ class RefuseHandshake:
     """The next dials are answered with an HTTP status: 403, 401, 429, 503, 500, or even 200."""
 
     status: int
+    """The HTTP status, such as 503."""
     retry_after: int | str | None = None
     """The ``Retry-After`` header, in seconds or as an HTTP date; None leaves it out."""
     times: int | None = 1
+    """How many dials are answered so; None for all from now on."""
 
 
 @value
@@ -278,7 +297,9 @@ class AnswerGarbage:
     """The next dials are answered with bytes that are no HTTP."""
 
     data: bytes = b"\x15\x03\x01\x00\x02\x02\x28 this is no HTTP\r\n\r\n"
+    """The bytes that are sent instead of an answer."""
     times: int | None = 1
+    """How many dials are answered so; None for all from now on."""
 
 
 @value
@@ -286,6 +307,7 @@ class IgnoreHandshake:
     """The next dials are never answered."""
 
     times: int | None = 1
+    """How many dials are treated so; None for all from now on."""
 
 
 @value
@@ -295,7 +317,9 @@ class AcceptThenClose:
     code: int | None = 1001
     """The close code; None drops the connection without a close frame."""
     reason: str = ""
+    """The close reason."""
     times: int | None = 1
+    """How many dials are treated so; None for all from now on."""
 
 
 @value
@@ -303,7 +327,9 @@ class DelayAck:
     """The next requests are carried out at once and acknowledged later."""
 
     seconds: float
+    """How late the response is."""
     times: int | None = 1
+    """How many requests are answered so; None for all from now on."""
     method: str | None = None
     """Only requests of this method; None for any."""
 
@@ -313,7 +339,9 @@ class LoseAck:
     """The next requests are carried out and never acknowledged."""
 
     times: int | None = 1
+    """How many requests are not answered; None for all from now on."""
     method: str | None = None
+    """Only requests with this method, such as ``sub_orders``; None for any."""
 
 
 @value
@@ -321,7 +349,9 @@ class DuplicateAck:
     """The next requests are acknowledged twice."""
 
     times: int | None = 1
+    """How many requests are answered so; None for all from now on."""
     method: str | None = None
+    """Only requests with this method, such as ``sub_orders``; None for any."""
 
 
 @value
@@ -329,9 +359,13 @@ class RejectRequest:
     """The next requests are refused with a code, and change nothing."""
 
     code: int
+    """The code of the response, not 0."""
     msg: str = ""
+    """The words of the response."""
     times: int | None = 1
+    """How many requests are answered so; None for all from now on."""
     method: str | None = None
+    """Only requests with this method, such as ``sub_orders``; None for any."""
 
 
 @value
@@ -339,8 +373,11 @@ class WrongId:
     """The next requests are carried out and acknowledged under another id."""
 
     id: str = "no-such-request"
+    """The id that the response has instead."""
     times: int | None = 1
+    """How many requests are answered so; None for all from now on."""
     method: str | None = None
+    """Only requests with this method, such as ``sub_orders``; None for any."""
 
 
 @value
@@ -349,7 +386,9 @@ class SendRaw:
     ``UNKNOWN_METHOD_FRAME``."""
 
     text: str
+    """The frame, as it goes on the wire."""
     peer: int | None = None
+    """To whom; None for every client."""
 
 
 MALFORMED_FRAME: Final = SendRaw('{"method":"sub_orders","ts":1561948335075,"data":{"id":132991,')
@@ -369,6 +408,7 @@ class SendStrangeUpdate:
     """
 
     peer: int | None = None
+    """To whom; None for every client."""
 
 
 @value
@@ -381,7 +421,9 @@ class Burst:
     """
 
     count: int
+    """How many updates."""
     peer: int | None = None
+    """To whom; None for every client."""
 
 
 @value
@@ -390,6 +432,7 @@ class GoSilent:
     any more."""
 
     peer: int | None = None
+    """Whose connection; None for every one."""
 
 
 @value
@@ -397,8 +440,11 @@ class CloseConnections:
     """The connections are closed with a close frame."""
 
     code: int = 1001
+    """The close code (RFC 6455 section 7.4)."""
     reason: str = ""
+    """The close reason."""
     peer: int | None = None
+    """Whose connection; None for every one."""
 
 
 @value
@@ -406,6 +452,7 @@ class DropConnections:
     """The connections are reset, without a close frame."""
 
     peer: int | None = None
+    """Whose connection; None for every one."""
 
 
 @value
@@ -414,8 +461,11 @@ class ExpireToken:
     with 401."""
 
     token: str = field(repr=False)
+    """The token that opens nothing any more."""
     code: int = _POLICY_VIOLATION
+    """The close code for those who are connected with it (RFC 6455 section 7.4)."""
     reason: str = "token expired"
+    """The close reason."""
 
 
 _DialFault = RefuseHandshake | AnswerGarbage | IgnoreHandshake | AcceptThenClose

@@ -69,6 +69,7 @@ class BalanceUpdate:
     """The whole balance of one asset, published because it changed."""
 
     topic: ClassVar[Topic] = BALANCE
+    """The topic of every update of this kind."""
 
     balance: Balance
     """The balance as it is now."""
@@ -81,6 +82,7 @@ class OrderUpdate:
     """The whole state of one order, published because it changed."""
 
     topic: ClassVar[Topic] = ORDERS
+    """The topic of every update of this kind."""
 
     order: Order
     """The order as it is now."""

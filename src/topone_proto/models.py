@@ -44,14 +44,18 @@ class Side(_WireEnum):
     """Which way an order trades."""
 
     SELL = 1
+    """Gives stock for money."""
     BUY = 2
+    """Gives money for stock."""
 
 
 class OrderType(_WireEnum):
     """How an order is priced."""
 
     LIMIT = 1
+    """At ``Order.price`` or better."""
     MARKET = 2
+    """At whatever price there is."""
 
 
 class OrderStatus(_WireEnum):

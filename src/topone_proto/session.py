@@ -59,19 +59,33 @@ class SessionInput(Enum):
     """Everything that can be told to a session, by the name of its method."""
 
     START = "start"
+    """The feed begins."""
     TOKEN_OBTAINED = "token_obtained"  # noqa: S105 - an input's name
+    """The application's callable supplied a token."""
     TOKEN_FAILED = "token_failed"  # noqa: S105
+    """The application's callable did not."""
     CONNECTION_MADE = "connection_made"
+    """The WebSocket is open."""
     CONNECTION_FAILED = "connection_failed"
+    """The dial failed."""
     MESSAGE_RECEIVED = "message_received"
+    """A text frame came."""
     PONG_RECEIVED = "pong_received"
+    """A pong came."""
     READING_PAUSED = "reading_paused"
+    """The transport stopped reading, since the application is behind."""
     READING_RESUMED = "reading_resumed"
+    """The transport reads again."""
     CONNECTION_LOST = "connection_lost"
+    """The open WebSocket ended."""
     DEADLINE_REACHED = "deadline_reached"
+    """It is as late as the latest step's deadline."""
     SUBSCRIBE = "subscribe"
+    """The application wants a topic."""
     UNSUBSCRIBE = "unsubscribe"
+    """The application wants it no more."""
     CLOSE = "close"
+    """The application wants the feed to end."""
 
 
 _A = TypeVar("_A", Malformed, Unrecognised, SubscriptionRejected, Response)

@@ -87,9 +87,10 @@ class _Life:
 
 # --- who calls whom ------------------------------------------------------------------------------
 
-_CORE: Final = 70.0
-_LOOP: Final = 340.0
-_EXCHANGE: Final = 590.0
+_CORE: Final = 62.0
+_LOOP: Final = 272.0
+_EXCHANGE: Final = 450.0
+_WIDTH: Final = 512.0
 
 
 @frozen
@@ -166,7 +167,7 @@ class StepSequence(DrawingDirective):
         rows = list(_conversation())
         height = 56 + sum(_height(row) for row in rows) + 14
         drawing = Drawing(
-            660,
+            _WIDTH,
             height,
             "One connection, call by call",
             "; ".join(
@@ -276,7 +277,7 @@ class ReconnectTimeline(DrawingDirective):
     def draw(self) -> Drawing:
         story = _reconnect()
         left, right, top = 96.0, 650.0, 20.0
-        height = top + 150 + LINE * len(story.told) + 16
+        height = top + 130 + LINE * len(story.told)
         drawing = Drawing(
             660,
             height,
@@ -310,11 +311,12 @@ class ReconnectTimeline(DrawingDirective):
                 drawing.bar(at(since), at(until), y, 14, "gap")
         y = top + 132
         drawing.text((0, y), ["you are told"], "", "start")
+        for row, (now, _) in enumerate(story.told):
+            drawing.line([(at(now), top + 112), (at(now), y + row * LINE)], "quiet")
         for now, event in story.told:
             words, x = _words(event), at(now)
             anchor = "start" if x + 8 + CHARACTER * len(words) < right else "end"
             kind = "alarm" if isinstance(event, (Gap, Disconnected)) else ""
-            drawing.line([(x, top + 112), (x, y)], "quiet")
             drawing.text(
                 (x + (5 if anchor == "start" else -5), y), [words], kind, anchor, halo=True
             )

@@ -30,14 +30,33 @@ from topone_proto import (
     SessionConfig,
     Token,
     TopOneError,
+    account,
+    actions,
+    async_feed,
+    capture,
+    codec,
+    config,
+    connection,
+    delivery,
+    endpoint,
     errors,
     events,
+    exchange,
+    failures,
+    feed,
+    gateway,
+    messages,
+    metrics,
+    models,
+    plain,
+    session,
+    step,
+    topics,
 )
 from topone_proto.capture import CaptureError
+from topone_proto.testing import simulation, strategies
 
 __all__ = ["DIRECTIVES"]
-
-_PACKAGES: Final = (topone_proto, topone_trio, topone_asyncio, topone_threads, topone_simulator)
 
 
 def field_docs(cls: type) -> dict[str, str]:
@@ -106,8 +125,10 @@ def _default(field: "attrs.Attribute[Any]") -> str:
     if isinstance(value, Enum):
         return f"`{value.value}`"
     if "float" in kind:
-        return f"{value:g} s"
-    return f"`{value!r}`" if isinstance(value, str) else f"{value:,}".replace(",", " ")
+        return f"{value:g}\N{NO-BREAK SPACE}s"
+    return (
+        f"`{value}`" if isinstance(value, str) else f"{value:,}".replace(",", "\N{NO-BREAK SPACE}")
+    )
 
 
 class EventTable(TableDirective):
@@ -166,51 +187,82 @@ class Failures(TableDirective):
         )
 
 
-class ApiTable(TableDirective):
-    """Every name that ``topone_proto`` and the adapters export, with its summary."""
+_HOMES: Final = {
+    "Adapters": (topone_trio, topone_asyncio, topone_threads),
+    "Events and what is in them": (events, messages, models, topics, plain),
+    "Settings": (config, endpoint),
+    "When something goes wrong": (errors, failures),
+    "Accounts, recordings, metrics": (account, capture, metrics),
+    "Machines": (session, connection, step, actions, feed, delivery, async_feed, codec),
+    "A simulated exchange": (topone_simulator, gateway, exchange),
+    "For tests": (strategies, simulation),
+}
+
+
+class ApiTables(TableDirective):
+    """Every public name with its summary, by what it is for."""
+
+    def run(self) -> list[nodes.Node]:
+        return self.parse_text_to_nodes(self.text(), allow_section_headings=True)
 
     def text(self) -> str:
-        return _table(
-            ("name", "from", "what it is"),
-            (
-                (_reference(package, name), f"`{package.__name__}`", _about(package, name))
-                for package in _PACKAGES
-                for name in sorted(package.__all__, key=str.lower)
-            ),
-        )
+        shown: set[str] = set()
+        lines: list[str] = []
+        for title, modules in _HOMES.items():
+            lines += [f"## {title}", ""]
+            rows: list[tuple[str, str]] = []
+            for module in modules:
+                # An event is also a message: shown once, where it comes first.
+                fresh = [
+                    n for n in module.__all__ if n not in shown or n not in topone_proto.__all__
+                ]
+                rows += [(_link(module, name), _about(module, name)) for name in fresh]
+                shown.update(fresh)
+            lines += [_table(("name", "what it is"), rows), ""]
+        missing = set(topone_proto.__all__) - shown
+        if missing:
+            raise self.error(f"no section in docs/_ext/from_code/tables.py for {missing}")
+        return "\n".join(lines)
 
 
-def _reference(package: ModuleType, name: str) -> str:
-    role = "class" if isinstance(getattr(package, name), type) else "obj"
-    return f"{{{role}}}`{name} <{_home(package, name)}.{name}>`"
+def _link(module: ModuleType, name: str) -> str:
+    shown = f"topone_proto.{name}" if name in topone_proto.__all__ else f"{module.__name__}.{name}"
+    role = "class" if isinstance(getattr(module, name), type) else "obj"
+    return f"{{{role}}}`{shown} <{_home(module, name)}.{name}>`"
 
 
-def _home(package: ModuleType, name: str) -> str:
-    """The module that a name is documented in: one that exports it, best a public one."""
-    modules = [found for found in sorted(sys.modules) if found.startswith("topone_")]
-    homes = [
-        module
-        for module in modules
-        if module != "topone_proto" and name in getattr(sys.modules[module], "__all__", ())
-        if getattr(sys.modules[module], name) is getattr(package, name)
+def _has_docstring(thing: object) -> bool:
+    """True for classes and functions, wrapped ones included. Others have theirs below them."""
+    return isinstance(thing, type) or inspect.isfunction(inspect.unwrap(thing))  # type: ignore[arg-type]
+
+
+def _home(module: ModuleType, name: str) -> str:
+    """The module that documents a name: the one that exports it, or the one that defines it."""
+    thing = getattr(module, name)
+    if _has_docstring(thing):
+        home = thing.__module__
+        return module.__name__ if "._" in home else home
+    if ("", name) in _attr_docs(module.__name__):
+        return module.__name__
+    [home] = [
+        found
+        for found in sorted(sys.modules)
+        if found.startswith(f"{module.__name__}.")
+        and name in getattr(sys.modules[found], "__all__", ())
+        and ("", name) in _attr_docs(found)
     ]
-    thing = getattr(package, name)
-    if not (isinstance(thing, type) or inspect.isfunction(thing)):
-        homes = [home for home in homes if ("", name) in _attr_docs(home)]
-    return min(
-        homes, key=lambda home: ("._" in home, home != getattr(thing, "__module__", home), home)
-    )
+    return home
 
 
 def _attr_docs(module: str) -> dict[tuple[str, str], list[str]]:
     return ModuleAnalyzer.for_module(module).find_attr_docs()
 
 
-def _about(package: ModuleType, name: str) -> str:
-    thing = getattr(package, name)
-    if isinstance(thing, type) or inspect.isfunction(thing):
+def _about(module: ModuleType, name: str) -> str:
+    thing = getattr(module, name)
+    if _has_docstring(thing):
         return summary(thing)
-    text = " ".join(_attr_docs(_home(package, name))["", name])
+    text = " ".join(_attr_docs(_home(module, name))["", name])
     return text.partition(". ")[0].strip().removesuffix(".") + "."
 
 
@@ -247,7 +299,7 @@ def _retry(failure: Failure, chance: float) -> float | None:
 
 
 DIRECTIVES: Final = {
-    "api-table": ApiTable,
+    "api-tables": ApiTables,
     "action-table": ActionTable,
     "event-table": EventTable,
     "exception-table": Exceptions,

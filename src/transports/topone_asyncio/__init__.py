@@ -3,11 +3,11 @@
 try:
     from topone_asyncio._feed import Feed, open_feed
     from topone_asyncio._websocket import open_websocket
-except ModuleNotFoundError as error:
-    if error.name not in {"aiohttp", "yarl"}:
+except ModuleNotFoundError as _error:
+    if _error.name not in {"aiohttp", "yarl"}:
         raise
     raise ImportError(
-        f'topone_asyncio needs {error.name}: pip install "topone-proto[asyncio]"', name=error.name
+        f'topone_asyncio needs {_error.name}: pip install "topone-proto[asyncio]"', name=_error.name
     ) from None
 
 __all__ = ["Feed", "open_feed", "open_websocket"]

@@ -6,11 +6,11 @@ WebSocket server.
 
 try:
     from topone_simulator._server import Handshake, Simulator, run_in_thread, serve
-except ModuleNotFoundError as error:
-    if (error.name or "").partition(".")[0] != "websockets":
+except ModuleNotFoundError as _error:
+    if (_error.name or "").partition(".")[0] != "websockets":
         raise
     raise ImportError(
-        'topone_simulator needs websockets: pip install "topone-proto[simulator]"', name=error.name
+        'topone_simulator needs websockets: pip install "topone-proto[simulator]"', name=_error.name
     ) from None
 
 __all__ = ["Handshake", "Simulator", "run_in_thread", "serve"]

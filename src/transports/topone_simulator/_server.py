@@ -93,7 +93,7 @@ class _Core:
         self.gateway = gateway
         self.account = account
         self.account_name = account_name
-        self.loop = asyncio.get_running_loop()
+        self.loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()
         self.handshakes: deque[Handshake] = deque(maxlen=_KEPT)
         self.requests: deque[str | bytes] = deque(maxlen=_KEPT)
         self.publications: deque[Publication] = deque(maxlen=_KEPT)
@@ -462,44 +462,53 @@ async def serve(
         await server.wait_closed()
 
 
-def _in_thread(
-    opener: Callable[_P, contextlib.AbstractAsyncContextManager[Simulator]],
-) -> Callable[_P, contextlib.AbstractContextManager[Simulator]]:
-    @contextlib.contextmanager
-    def run_in_thread(*args: _P.args, **kwargs: _P.kwargs) -> Generator[Simulator, None, None]:
-        """``serve`` in an event loop and a thread of its own while the ``with`` block runs, for any
-        other program.
+@contextlib.contextmanager
+def run_in_thread(
+    host: str = "127.0.0.1",
+    port: int = 0,
+    *,
+    tokens: Mapping[str, str] | None = None,
+    config: GatewayConfig | None = None,
+    rate: float = 0.0,
+    seed: int = 0,
+    ssl_context: ssl.SSLContext | None = None,
+) -> Generator[Simulator, None, None]:
+    """``serve`` in an event loop and a thread of its own while the ``with`` block runs, for any
+    other program.
 
-        Arguments and errors are those of ``serve``. The thread has ended when the block is left.
-        """
-        started: Future[tuple[Simulator, Callable[[], object]]] = Future()
-        ended: Future[None] = Future()
+    Arguments and errors are those of ``serve``. The thread has ended when the block is left.
+    """
+    started: Future[tuple[Simulator, Callable[[], object]]] = Future()
+    ended: Future[None] = Future()
 
-        async def main() -> None:
-            stop = asyncio.Event()
-            loop = asyncio.get_running_loop()
-            async with opener(*args, **kwargs) as simulator:
-                started.set_result((simulator, lambda: loop.call_soon_threadsafe(stop.set)))
-                await stop.wait()
+    async def main() -> None:
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        async with serve(
+            host,
+            port,
+            tokens=tokens,
+            config=config,
+            rate=rate,
+            seed=seed,
+            ssl_context=ssl_context,
+        ) as simulator:
+            started.set_result((simulator, lambda: loop.call_soon_threadsafe(stop.set)))
+            await stop.wait()
 
-        def run() -> None:
-            try:
-                asyncio.run(main())
-                ended.set_result(None)
-            except BaseException as error:  # noqa: BLE001 - it is raised in the thread that waits
-                (ended if started.done() else started).set_exception(error)
-
-        thread = threading.Thread(target=run, name="topone-simulator", daemon=True)
-        thread.start()
-        simulator, stop = started.result()
+    def run() -> None:
         try:
-            yield simulator
-        finally:
-            stop()
-            thread.join()
-            ended.result()
+            asyncio.run(main())
+            ended.set_result(None)
+        except BaseException as error:  # noqa: BLE001 - it is raised in the thread that waits
+            (ended if started.done() else started).set_exception(error)
 
-    return run_in_thread
-
-
-run_in_thread = _in_thread(serve)
+    thread = threading.Thread(target=run, name="topone-simulator", daemon=True)
+    thread.start()
+    simulator, stop = started.result()
+    try:
+        yield simulator
+    finally:
+        stop()
+        thread.join()
+        ended.result()

@@ -3,8 +3,8 @@
 try:
     from topone_threads._feed import Feed, open_feed
     from topone_threads._websocket import OpenWebSocket, WebSocket, open_websocket
-except ModuleNotFoundError as error:
-    if error.name is None or error.name.partition(".")[0] != "websockets":
+except ModuleNotFoundError as _error:
+    if _error.name is None or _error.name.partition(".")[0] != "websockets":
         raise
     raise ImportError(
         'topone_threads needs websockets: pip install "topone-proto[threads]"', name="websockets"

@@ -61,7 +61,7 @@ class BlockingFeed(AsyncFeed):
         open_websocket: OpenWebSocket,
         close_timeout: float,
     ) -> None:
-        self.monitor = Monitor()
+        self.monitor: Monitor = Monitor()
         super().__init__(core, self._dialled, make_bell=self.monitor.bell, clock=time.monotonic)
         self._open_blocking = open_websocket
         self._close_timeout = close_timeout

@@ -26,14 +26,15 @@ class Scope:
     """What one or several threads do and can be made to give up, each when it next waits or has
     waited."""
 
-    is_cancelled = False
+    is_cancelled: bool = False
+    """True once it was given up."""
 
 
 class _Here(threading.local):
     """What is particular to the thread that asks."""
 
     scope: Scope | None = None
-    until = math.inf
+    until: float = math.inf
 
     def check(self) -> None:
         if self.scope is not None and self.scope.is_cancelled:
@@ -80,12 +81,12 @@ class Monitor:
     """The lock, and what is done with it held or without it."""
 
     def __init__(self) -> None:
-        self.lock = threading.RLock()
+        self.lock: threading.RLock = threading.RLock()
         """Taken by itself, never by way of a condition, whose ``__enter__`` a Ctrl-C could
         interrupt half-way. Nothing takes it twice; it is reentrant because such a lock knows its
         thread."""
         self._here = _Here()
-        self.outside = _Outside(self.lock, self._here)
+        self.outside: _Outside = _Outside(self.lock, self._here)
         """``with`` it, do what may block: others have their turn meanwhile."""
 
     def bell(self) -> _Bell:

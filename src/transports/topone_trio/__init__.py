@@ -4,11 +4,11 @@ opens."""
 try:
     from topone_trio._feed import Feed, open_feed
     from topone_trio._websocket import open_websocket
-except ModuleNotFoundError as error:
-    if error.name not in {"trio", "trio_websocket", "wsproto"}:
+except ModuleNotFoundError as _error:
+    if _error.name not in {"trio", "trio_websocket", "wsproto"}:
         raise
     raise ImportError(
-        f'topone_trio needs {error.name}: pip install "topone-proto[trio]"', name=error.name
+        f'topone_trio needs {_error.name}: pip install "topone-proto[trio]"', name=_error.name
     ) from None
 
 __all__ = ["Feed", "open_feed", "open_websocket"]

@@ -30,13 +30,13 @@ try:
     from websockets.protocol import Event
     from websockets.trio.client import ClientConnection
     from websockets.trio.client import connect as connect_websocket
-except ModuleNotFoundError as error:
-    if error.name is None or error.name.partition(".")[0] != "websockets":
+except ModuleNotFoundError as _error:
+    if _error.name is None or _error.name.partition(".")[0] != "websockets":
         raise
     raise ImportError(
         "topone_trio.over_websockets needs websockets with its trio client: "
         'pip install "topone-proto[trio-websockets]"',
-        name=error.name,
+        name=_error.name,
     ) from None
 
 __all__ = ["open_websocket"]

@@ -86,9 +86,9 @@ class Auditor:
         self._streams = Streams(self._fail)
         self.seen: set[str] = set()
         """The names of what was seen: classes of events, kinds of failures, HTTP statuses."""
-        self.desired = set(plan.topics)
+        self.desired: set[Topic] = set(plan.topics)
         """What the application wants, after everything that it was told."""
-        self.is_closed = False
+        self.is_closed: bool = False
         self._is_up = False
         self._epoch = 0
         # This connection: what was asked and not answered, and what was acknowledged.
@@ -100,7 +100,7 @@ class Auditor:
         self._settled_since: float | None = None
         self._content_since: float | None = None
         # Back-off.
-        self.jitter = 0.0
+        self.jitter: float = 0.0
         """The last random number that the feed asked for."""
         self._attempts = 0
         self._next_dial_at: float | None = 0.0

@@ -46,18 +46,18 @@ class Client:
 
     def __init__(self, world: World, plan: ClientPlan, server: Server, rng: Random) -> None:
         self.plan = plan
-        self.auditor = Auditor(world, plan)
+        self.auditor: Auditor = Auditor(world, plan)
         self.link: Link | None = None
         """The present dial or connection."""
-        self.token = server.issue(plan.name)
+        self.token: str = server.issue(plan.name)
         """The latest token."""
-        self.is_finished = False
+        self.is_finished: bool = False
         """True once the feed has ended and the transport is gone."""
         self.unreachable: tuple[float, FailureKind | None] = (0.0, None)
         """Until when dials fail, and how."""
-        self.frozen_until = 0.0
+        self.frozen_until: float = 0.0
         """Until when the network holds everything back."""
-        self.hurries_at = _NEVER
+        self.hurries_at: float = _NEVER
         """From when on the application takes everything at once."""
         self.links: list[Link] = []
         """Every dial and connection so far."""

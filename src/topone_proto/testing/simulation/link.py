@@ -19,6 +19,7 @@ class Frame(NamedTuple):
     kind: str
     """``text``, ``ping``, ``pong``, ``close``, ``answer`` or ``end``."""
     data: Any = None
+    """What it says: a text, a payload, an answer."""
     number: int = 0
     """The number of the step of the exchange that sent it."""
 
@@ -84,15 +85,15 @@ class Link:
         """The gateway's number for it; 0 until it is accepted."""
         self.token = ""
         """What it was dialled with."""
-        self.is_open = False
+        self.is_open: bool = False
         """True once the client knows that it was accepted."""
-        self.is_left = False
+        self.is_left: bool = False
         """True once the client has dropped it."""
         self.faults: list[str] = []
         """What went wrong on it: without such a reason, no connection ends."""
         self.dead_since: float | None = None
         """Since when nothing new gets through to the client; None if it does."""
-        self.heard_at = 0.0
+        self.heard_at: float = 0.0
         """When the client last read something."""
         self.asked_at: float | None = None
         """When the first of the server's own pings was read as a message."""

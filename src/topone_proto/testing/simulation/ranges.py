@@ -20,8 +20,11 @@ class Failed:
     """A seed whose scenario breaks an invariant."""
 
     seed: int
+    """What the scenario was drawn from."""
     rule: str
+    """The invariant, such as ``I1``."""
     what: str
+    """What happened, in words."""
 
 
 @value
@@ -33,6 +36,7 @@ class RangeResult:
     sums: dict[str, float]
     """What happened in those that broke nothing, added up."""
     failures: list[Failed]
+    """Those that broke an invariant."""
 
 
 def sums_of(report: Report) -> dict[str, float]:

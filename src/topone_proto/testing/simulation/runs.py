@@ -43,6 +43,7 @@ class Report:
     seconds: float
     """Virtual time."""
     dials: int
+    """Dials of all clients."""
     updates: int
     """Updates that were sent to a client."""
     closed: int

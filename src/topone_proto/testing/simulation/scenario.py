@@ -63,6 +63,7 @@ class Outage:
     over TCP."""
 
     seconds: float
+    """How long."""
 
 
 @value
@@ -76,6 +77,7 @@ class Unreachable:
     """Dials do not get through for a while."""
 
     seconds: float
+    """How long."""
     kind: FailureKind | None
     """How they fail; None for never an answer."""
 
@@ -86,6 +88,7 @@ class ExpireToken:
 
 
 Network = Outage | BlackHole | Unreachable
+"""What can go wrong on the way."""
 GatewayFault = (
     AcceptThenClose
     | AnswerGarbage
@@ -101,6 +104,7 @@ GatewayFault = (
     | SendRaw
     | WrongId
 )
+"""What the exchange can do wrong."""
 
 
 # --- the parts of a scenario --------------------------------------------------------------------
@@ -115,9 +119,11 @@ class Trouble:
     """
 
     at: float
+    """When, in seconds since the beginning."""
     client: str
     """Whom it hits. A fault of a dial or of a request waits for the next one, whosever it is."""
     what: Network | ExpireToken | GatewayFault
+    """What goes wrong."""
 
 
 @value
@@ -125,10 +131,13 @@ class Publish:
     """Updates of one order or one asset, all at once. Each is different from every other."""
 
     at: float
+    """When, in seconds since the beginning."""
     topic: Topic
+    """Orders or balances."""
     key: int
     """Which order or asset, from 0."""
     count: int = 1
+    """How many updates."""
     closes: bool = False
     """True if the last of them is the last state of an order."""
 
@@ -138,9 +147,11 @@ class Call:
     """What the application asks its feed for."""
 
     at: float
+    """When, in seconds since the beginning."""
     verb: str
     """``subscribe``, ``unsubscribe`` or ``close``."""
     topic: Topic = ORDERS
+    """Of which topic; ``close`` has none."""
 
 
 @value
@@ -158,12 +169,16 @@ class ClientPlan:
     """One feed: its application, its settings, and the network between it and the exchange."""
 
     name: str
+    """What the timeline and the troubles call it."""
     topics: tuple[Topic, ...] = (BALANCE, ORDERS)
+    """What it subscribes to from the start."""
     config: SessionConfig = field(factory=SessionConfig)
+    """Its settings."""
     supplies: tuple[Supply, ...] | None = None
     """What the token callable does, call by call; afterwards what it did last. None for a token
     that is always the same."""
     starts: float = 0.0
+    """When, in seconds since the beginning."""
     latency: float = 0.05
     """Seconds from one end to the other, at least."""
     spread: float = 0.0
@@ -180,6 +195,7 @@ class ClientPlan:
     stalls: tuple[tuple[float, float], ...] = ()
     """When the application takes no events at all: from, until."""
     calls: tuple[Call, ...] = ()
+    """What its application asks for meanwhile."""
 
 
 @value
@@ -189,10 +205,15 @@ class Scenario:
     seed: int
     """What it was drawn from; also the source of back-off's jitter and of the network's."""
     calm_at: float
+    """When all faults stop, in seconds since the beginning."""
     gateway: GatewayConfig
+    """What kind of server the exchange is."""
     clients: tuple[ClientPlan, ...]
+    """The feeds."""
     traffic: tuple[Publish, ...] = ()
+    """What is published."""
     troubles: tuple[Trouble, ...] = ()
+    """What goes wrong."""
 
 
 # --- drawing one --------------------------------------------------------------------------------

@@ -32,6 +32,7 @@ from topone_proto.topics import ORDERS
 __all__ = ["ACCOUNT", "Server"]
 
 ACCOUNT = "account"
+"""The one account of a simulated exchange."""
 _ZERO = Decimal(0)
 
 

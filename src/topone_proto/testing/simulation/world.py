@@ -42,6 +42,7 @@ class Entry:
     who: str
     """A client's name, or ``exchange``."""
     what: str
+    """What happened, in words."""
 
 
 class World:
@@ -53,7 +54,7 @@ class World:
     """
 
     def __init__(self, timeline: list[Entry] | None = None) -> None:
-        self.now = 0.0
+        self.now: float = 0.0
         """Seconds since the beginning."""
         self.timeline = timeline
         self._due: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []

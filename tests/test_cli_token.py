@@ -18,7 +18,7 @@ SECRET = "topapi:5ecret"
 class Memory(KeyringBackend):
     """A keyring that is a dict."""
 
-    priority = 1.0
+    priority = 1.0  # pyright: ignore[reportAssignmentType]  # keyring's own back ends do so, too
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # keyring has no types there

@@ -333,7 +333,11 @@ def test_what_timed_out_is_told_of_also_when_a_topic_ends_with_the_connection() 
     driver.wait()
     while driver.session.state is S.CONNECTED:
         driver.wait()
-    told = [(type(event), event.topic) for event in driver.events if hasattr(event, "topic")]
+    told = [
+        (type(event), event.topic)
+        for event in driver.events
+        if isinstance(event, RequestTimedOut | Unsubscribed)
+    ]
     for topic in (ORDERS, BALANCE):
         assert (RequestTimedOut, topic) in told
         assert (Unsubscribed, topic) in told

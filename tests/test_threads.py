@@ -725,6 +725,22 @@ def test_a_fault_of_a_websocket_ends_the_feed_and_is_raised() -> None:
         feed.subscribe(ORDERS)
 
 
+def test_a_recording_that_fails_ends_the_feed_and_is_raised() -> None:
+    exchange = Exchange()
+    written: list[str] = []
+
+    def write(line: str) -> None:
+        written.append(line)
+        if len(written) > 5:
+            raise OSError(28, "No space left on device")
+
+    feed = open_feed(token=TOKEN, topics=[BALANCE], open_websocket=exchange, record=write)
+    with pytest.raises(OSError, match="No space left"), feed as opened:
+        until(opened, Closed)
+    # It is closed in the usual way, without a word about it.
+    assert len(written) == 6
+
+
 # What a signal does to the thread that it arrives in.
 
 

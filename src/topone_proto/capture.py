@@ -216,7 +216,10 @@ class _Recorder:
         return step
 
     def _put(self, plain: Json) -> None:
-        self._write(json.dumps(plain, separators=(",", ":")) + "\n")
+        # A recording that has failed once does not go on: the feed has still to be closed.
+        write, self._write = self._write, len
+        write(json.dumps(plain, separators=(",", ":")) + "\n")
+        self._write = write
 
 
 class RecordedSession(Session):

@@ -209,6 +209,8 @@ update's way step by step.
   session shows what that takes. The rest is the hand-over: one more turn of the event loop, or of
   the threads.
 
+What is within a few hundredths of its bar may be on the other side of it in the next run.
+
 Reading in the application's own task would save the hand-over, and break the promises about
 liveness.
 """

@@ -16,5 +16,6 @@ def setup(app: Sphinx) -> ExtensionMetadata:
             app.add_directive(name, directive)
     app.setup_extension("sphinx.ext.autodoc")
     app.connect("autodoc-process-docstring", docstrings.process)
+    app.connect("autodoc-process-signature", docstrings.process_signature)
     app.add_css_file("diagrams.css")
     return {"parallel_read_safe": True}

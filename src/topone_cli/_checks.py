@@ -45,9 +45,9 @@ def verdict(checks: Iterable[Check]) -> Check:
 def show_checks(checks: Iterable[Check], console: Console, *, json: bool) -> bool:
     """Print each check as it comes, then the verdict. Returns whether that is good."""
     done: list[Check] = []
-    waiting = Console(stderr=True)
-    shows_progress = not json and waiting.is_terminal and not waiting.is_dumb_terminal
-    with waiting.status("looking") if shows_progress else nullcontext():
+    # On the same console, which takes it away before every line.
+    shows_progress = not json and console.is_terminal and not console.is_dumb_terminal
+    with console.status("looking") if shows_progress else nullcontext():
         for check in checks:
             done.append(check)
             _show(check, console, json=json)

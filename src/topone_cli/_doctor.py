@@ -40,7 +40,8 @@ from topone_threads import WebSocket, open_websocket
 __all__ = ["examine"]
 
 _TOPICS: Final = (BALANCE, ORDERS)
-_SHOWN: Final = 80
+# Characters of what the server says.
+_SHOWN: Final = 320
 
 
 def examine(
@@ -324,7 +325,7 @@ class _Talk:
 
     def _shown(self, text: str) -> str:
         clean = printable(self._dials.token.redact(text))
-        return clean if len(clean) <= 4 * _SHOWN else f"{clean[: 4 * _SHOWN]}..."
+        return clean if len(clean) <= _SHOWN else f"{clean[:_SHOWN]}..."
 
     @staticmethod
     def _obey(websocket: WebSocket, step: Step) -> None:

@@ -226,10 +226,7 @@ class FeedCore(Generic[_Source]):
             return step.actions
         if events:
             self._buffer.put(events)
-            self._count(events)
-            last = events[-1]
-            if isinstance(last, Closed):
-                self.is_closed, self._failure = True, last.failure
+            self._note(events)
         if self._tickets:
             self._settle(step.events)
         return step.actions
@@ -303,9 +300,12 @@ class FeedCore(Generic[_Source]):
         self._tickets.append(ticket)
         return ticket, ask(topic, now)
 
-    def _count(self, events: tuple[Event, ...]) -> None:
+    def _note(self, events: tuple[Event, ...]) -> None:
+        """What the events say of the feed itself: what is counted, and its end."""
         for event in events:
             match event:
+                case Closed(failure=failure):
+                    self.is_closed, self._failure = True, failure
                 case OrderUpdate() | BalanceUpdate():
                     self._updates += 1
                 case Disconnected(reason=reason):

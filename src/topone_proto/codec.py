@@ -35,12 +35,15 @@ _KEEP_REASON: Final = 200
 # whoever rounds it.
 _DECIMAL: Final = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,2})?")
 _DECIMAL_LENGTH: Final = 128
+_DIGITS: Final = b"0123456789."
 
 # Not Decimal(): whether that raises for "1.2.3" or returns NaN depends on the caller's context.
 _to_decimal: Final = Context(prec=256, traps=[InvalidOperation]).create_decimal
 
 # The last second of the year 9999: a later time is none that datetime can show.
 _Time = Annotated[float, msgspec.Meta(ge=0, lt=253402300800)]
+
+_new: Final = object.__new__
 
 
 # The shapes of the wire. Texts stay texts here: msgspec's own Decimal takes "NaN", "1_000" and " 1"
@@ -141,36 +144,34 @@ def decode(frame: str | bytes, *, keep: int = _KEEP) -> Message:
     try:
         update = _decode_update(frame)
         if update.code is None:
-            # Joined and checked at once: all digits and points, so each is digits, and short enough
+            # Joined and checked at once: all digits and points, so each is that, and short enough
             # in sum to be short enough each. "1.2.3" and "" are left for the decimal itself to
-            # refuse.
+            # refuse. As bytes, since str.isdigit looks every character up among Unicode's.
             if type(update) is _OrderFrame:
-                order = update.data
-                price, left = order.price, order.left
-                amount, deal_stock, deal_money = order.amount, order.deal_stock, order.deal_money
-                digits = f"{price}{amount}{left}{deal_stock}{deal_money}".replace(".", "")
-                if digits.isdigit() and digits.isascii() and len(digits) <= _DECIMAL_LENGTH:
-                    return OrderUpdate(
-                        Order(
-                            order.id,
-                            order.market,
-                            order.type,
-                            order.side,
-                            order.status,
-                            _to_decimal(price),  # type: ignore[arg-type]  # None is not made of digits
-                            _to_decimal(amount),
-                            _to_decimal(left),  # type: ignore[arg-type]
-                            _to_decimal(deal_stock),
-                            _to_decimal(deal_money),
-                            order.create_time,
-                            order.update_time,
-                        ),
-                        update.ts,
-                    )
+                data = update.data
+                price, left = data.price, data.left
+                amount, deal_stock, deal_money = data.amount, data.deal_stock, data.deal_money
+                digits = f"{price}{amount}{left}{deal_stock}{deal_money}".encode()
+                if len(digits) <= _DECIMAL_LENGTH and not digits.translate(None, _DIGITS):
+                    # Filled in by hand: calling a class of so many fields packs them all first.
+                    order: Any = _new(Order)
+                    order.id = data.id
+                    order.market = data.market
+                    order.type = data.type
+                    order.side = data.side
+                    order.status = data.status
+                    order.price = _to_decimal(price)  # type: ignore[arg-type]  # None is no digits
+                    order.amount = _to_decimal(amount)
+                    order.left = _to_decimal(left)  # type: ignore[arg-type]
+                    order.deal_stock = _to_decimal(deal_stock)
+                    order.deal_money = _to_decimal(deal_money)
+                    order.create_time = data.create_time
+                    order.update_time = data.update_time
+                    return OrderUpdate(order, update.ts)
             elif type(update) is _BalanceFrame:  # pragma: no branch - there is no other
                 balance = update.data
-                digits = f"{balance.available}{balance.freeze}".replace(".", "")
-                if digits.isdigit() and digits.isascii() and len(digits) <= _DECIMAL_LENGTH:
+                digits = f"{balance.available}{balance.freeze}".encode()
+                if len(digits) <= _DECIMAL_LENGTH and not digits.translate(None, _DIGITS):
                     return BalanceUpdate(
                         Balance(
                             balance.asset,

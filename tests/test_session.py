@@ -500,6 +500,39 @@ def test_a_dial_that_takes_too_long_is_given_up() -> None:
     assert driver.session.state is S.WAITING
 
 
+def test_a_dial_may_end_as_if_a_connection_were_lost() -> None:
+    driver = started()
+    step = driver.take(driver.session.connection_lost(None, "who knows", driver.now))
+    assert step == Step(
+        (Disconnected(Failure(FailureKind.LOST, "who knows"), 0.25, 0, 1),), (), driver.now + 0.25
+    )
+    driver.redial()
+    driver.up()
+    assert driver.session.epoch == 1
+
+
+def test_a_connection_may_end_with_a_failure_and_is_a_gap_like_any_other() -> None:
+    driver = connected()
+    reset = Failure(FailureKind.NETWORK, "Connection reset by peer")
+    assert driver.fail(reset).events == (Disconnected(reset, 0.25, 1, 1),)
+    driver.redial()
+    driver.up(ts=9000)
+    assert Gap(ORDERS, 1000, 9000, 2) in driver.events
+
+
+def test_a_refusal_that_is_reported_of_an_open_connection_ends_only_that() -> None:
+    driver = connected()
+    driver.fail(HTTP_403)
+    assert driver.session.state is S.WAITING
+
+
+def test_code_1006_stands_for_no_close_frame() -> None:
+    driver = connected()
+    [event] = driver.take(driver.session.connection_lost(1006, "", driver.now)).events
+    assert isinstance(event, Disconnected)
+    assert event.reason == Failure(FailureKind.LOST)
+
+
 def test_an_unanswered_request_ends_the_connection_and_is_made_again() -> None:
     driver = started()
     driver.connect()

@@ -67,7 +67,7 @@ class SessionInput(Enum):
     CONNECTION_MADE = "connection_made"
     """The WebSocket is open."""
     CONNECTION_FAILED = "connection_failed"
-    """The dial failed."""
+    """The dial failed, or the connection did, and it is known how."""
     MESSAGE_RECEIVED = "message_received"
     """A text frame came."""
     PONG_RECEIVED = "pong_received"
@@ -77,7 +77,7 @@ class SessionInput(Enum):
     READING_RESUMED = "reading_resumed"
     """The transport reads again."""
     CONNECTION_LOST = "connection_lost"
-    """The open WebSocket ended."""
+    """The open WebSocket ended, or the dial did, with a close code or without."""
     DEADLINE_REACHED = "deadline_reached"
     """It is as late as the latest step's deadline."""
     SUBSCRIBE = "subscribe"
@@ -93,6 +93,10 @@ _A = TypeVar("_A", Malformed, Unrecognised, SubscriptionRejected, Response)
 _S = SessionState
 _I = SessionInput
 
+# Two ways to say that a dial or a connection has come to nothing: many a transport has one callback
+# for both, and knows less in one case than in the other.
+_ENDS: Final = (_I.CONNECTION_FAILED, _I.CONNECTION_LOST)
+
 # What comes from a dial, a token call or a connection. Between a Close and the next dial it is the
 # tail of something that was given up already: it is ignored, and a connection that is made too late
 # is told to close.
@@ -100,10 +104,9 @@ _TAIL: Final = (
     _I.TOKEN_OBTAINED,
     _I.TOKEN_FAILED,
     _I.CONNECTION_MADE,
-    _I.CONNECTION_FAILED,
     _I.MESSAGE_RECEIVED,
     _I.PONG_RECEIVED,
-    _I.CONNECTION_LOST,
+    *_ENDS,
 )
 
 
@@ -135,14 +138,14 @@ TRANSITIONS: Final[Mapping[SessionState, Mapping[SessionInput, tuple[SessionStat
             _S.CONNECTING: {
                 **_always(_S.CONNECTING),
                 _I.CONNECTION_MADE: (_S.CONNECTED,),
-                _I.CONNECTION_FAILED: (_S.WAITING, _S.CLOSED),
+                **dict.fromkeys(_ENDS, (_S.WAITING, _S.CLOSED)),
                 _I.DEADLINE_REACHED: (_S.CONNECTING, _S.WAITING, _S.CLOSED),
             },
             _S.CONNECTED: {
                 **_always(_S.CONNECTED),
                 _I.MESSAGE_RECEIVED: (_S.CONNECTED,),
                 _I.PONG_RECEIVED: (_S.CONNECTED,),
-                _I.CONNECTION_LOST: (_S.WAITING, _S.CLOSED),
+                **dict.fromkeys(_ENDS, (_S.WAITING, _S.CLOSED)),
                 _I.DEADLINE_REACHED: (_S.CONNECTED, _S.WAITING, _S.CLOSED),
             },
             _S.WAITING: {
@@ -163,11 +166,15 @@ TRANSITIONS: Final[Mapping[SessionState, Mapping[SessionInput, tuple[SessionStat
 """The life of a feed: for every state the inputs it takes and the states that each can lead to.
 What is not in the table is a ``LocalProtocolError``."""
 
+# What is not sent, and stands for the end of a connection without a close frame (RFC 6455 section
+# 7.4.1).
+_NO_CLOSE_FRAME: Final = 1006
+
 _REMEDY: Final = {
     _S.NEW: "call start first",
     _S.FETCHING_TOKEN: "answer FetchToken with token_obtained or token_failed",
     _S.CONNECTING: "answer Connect with connection_made or connection_failed",
-    _S.CONNECTED: "there is an open connection: feed it, or report connection_lost",
+    _S.CONNECTED: "there is an open connection: feed it, or report its end",
     _S.WAITING: "wait for the deadline",
     _S.CLOSED: "make a new session",
 }
@@ -343,15 +350,9 @@ class Session:
         return self._step((Connected(self._epoch),), self._ask(now))
 
     def connection_failed(self, failure: Failure, now: float) -> Step:
-        """The dial failed."""
+        """The dial failed, or the connection did, in a way that ``failure`` describes."""
         self._require(_I.CONNECTION_FAILED)
-        if self._state is not _S.CONNECTING:
-            return self._step()
-        if failure.refuses_token:
-            if self._is_fixed or self._refusal is not None or self._token is None:
-                return self._give_up(failure)
-            self._refusal = (failure, self._token)
-        return self._retry(failure, now)
+        return self._fail(failure, now)
 
     def message_received(self, frame: str | bytes, now: float) -> Step:
         """Take a text frame in, as text or as its UTF-8 bytes. Never raises for anything that a
@@ -387,18 +388,19 @@ class Session:
         return self._step() if connection is None else connection.reading_resumed(now)
 
     def connection_lost(self, code: int | None, reason: str, now: float) -> Step:
-        """The open WebSocket has ended without a ``Close`` of ours.
+        """The open WebSocket has ended without a ``Close`` of ours. A dial that ended, and nobody
+        knows how, may be reported like this, too.
 
         Args:
-            code: the peer's close code, None if there was no close frame.
+            code: the peer's close code, None if there was no close frame. So is 1006, which stands
+                for that in many libraries and is never sent.
             reason: the peer's close reason, or a few words on what happened instead.
             now: the time.
         """
         self._require(_I.CONNECTION_LOST)
-        if self._state is not _S.CONNECTED:
-            return self._step()
+        code = None if code == _NO_CLOSE_FRAME else code
         kind = FailureKind.LOST if code is None else FailureKind.CLOSED
-        return self._lose(Failure(kind, self._redact(reason)[:128], code=code), now)
+        return self._fail(Failure(kind, self._redact(reason)[:128], code=code), now)
 
     def deadline_reached(self, now: float) -> Step:
         """Do what is due. Harmless when called early: the returned deadline is simply the old
@@ -516,6 +518,18 @@ class Session:
     def _forsake(self, topic: Topic) -> tuple[Event, ...]:
         """The end of a topic without an acknowledgement. What was missed of it stays missed."""
         return (*self._mend(topic, None), Unsubscribed(topic, None, self._epoch))
+
+    def _fail(self, failure: Failure, now: float) -> Step:
+        """The dial or the connection has come to nothing, if there still is one."""
+        if self._state is _S.CONNECTED:
+            return self._lose(failure, now)
+        if self._state is not _S.CONNECTING:
+            return self._step()
+        if failure.refuses_token:
+            if self._is_fixed or self._refusal is not None or self._token is None:
+                return self._give_up(failure)
+            self._refusal = (failure, self._token)
+        return self._retry(failure, now)
 
     def _lose(
         self,

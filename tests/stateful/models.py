@@ -417,6 +417,8 @@ class SessionModel:
         return Expected([Connected(self.epoch)], self._ask(now, seen.actions))
 
     def connection_failed(self, failure: Failure, now: float) -> Expected:
+        if self.connection is not None:
+            return self._lose(failure, now)
         if self.state is not Life.CONNECTING:
             return Expected()
         if failure.status in {401, 403}:
@@ -427,10 +429,10 @@ class SessionModel:
         return self._retry(failure, now)
 
     def connection_lost(self, code: int | None, reason: str, now: float) -> Expected:
-        if self.connection is None:
-            return Expected()
+        if code == 1006:  # says that there was none
+            code = None
         kind = FailureKind.LOST if code is None else FailureKind.CLOSED
-        return self._lose(Failure(kind, self.clean(reason)[:128], code=code), now)
+        return self.connection_failed(Failure(kind, self.clean(reason)[:128], code=code), now)
 
     # What is desired.
 

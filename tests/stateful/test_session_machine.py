@@ -79,20 +79,19 @@ PADDING = st.integers(0, 40)
 
 # What may be told to a session in each state, written down once more.
 FROM_THE_APPLICATION = {"subscribe", "unsubscribe", "reading_paused", "reading_resumed", "close"}
-TAIL = {
+ENDS = {"connection_failed", "connection_lost"}
+TAIL = ENDS | {
     "token_obtained",
     "token_failed",
     "connection_made",
-    "connection_failed",
     "message_received",
     "pong_received",
-    "connection_lost",
 }
 ALLOWED = {
     S.NEW: FROM_THE_APPLICATION | {"start"},
     S.FETCHING_TOKEN: FROM_THE_APPLICATION | {"token_obtained", "token_failed"},
-    S.CONNECTING: FROM_THE_APPLICATION | {"connection_made", "connection_failed"},
-    S.CONNECTED: FROM_THE_APPLICATION | {"message_received", "pong_received", "connection_lost"},
+    S.CONNECTING: FROM_THE_APPLICATION | {"connection_made"} | ENDS,
+    S.CONNECTED: FROM_THE_APPLICATION | {"message_received", "pong_received"} | ENDS,
     S.WAITING: FROM_THE_APPLICATION | TAIL,
     S.CLOSED: (FROM_THE_APPLICATION | TAIL) - {"subscribe", "unsubscribe"},
 }
@@ -330,9 +329,13 @@ class SessionMachine(Machine):
                 if is_connected(self):
                     self.come_to_deadline(0.0)
 
-    @counted(is_connected, code=st.sampled_from([None, 1000, 1008]))
+    @counted(is_in(S.CONNECTING, S.CONNECTED), code=st.sampled_from([None, 1000, 1006, 1008]))
     def connection_lost(self, code: int | None) -> None:
         self.lose(code)
+
+    @counted(is_connected, failure=st.sampled_from(FAILURES))
+    def connection_failed(self, failure: Failure) -> None:
+        self.tell("connection_failed", failure)
 
     @counted(lambda machine: machine.model.settled_at is not None, by=moments())
     def connection_lost_after_a_stable_while(self, by: float) -> None:
@@ -347,7 +350,8 @@ class SessionMachine(Machine):
         reason = self.hostile(reason) + "." * 200
         settled = self.model.settled_at
         stable = settled is not None and self.now >= settled + self.model.config.stable_after
-        self.count(f"lost {'stable' if stable else 'unstable'} after {int(self.model.retries > 0)}")
+        how = "stable" if stable else "unstable" if is_connected(self) else "while dialling"
+        self.count(f"lost {how} after {int(self.model.retries > 0)}")
         self.tell("connection_lost", code, reason)
 
     def go_to_connection(self) -> None:

@@ -12,7 +12,6 @@ import inspect
 import pkgutil
 import re
 import ssl
-import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from decimal import Decimal
@@ -36,21 +35,16 @@ from topone_proto import (
     ORDERS,
     Balance,
     BalanceUpdate,
-    Closed,
-    Connected,
     Disconnected,
     Event,
-    FailureKind,
     Gap,
     Order,
     OrderUpdate,
     SessionConfig,
     Side,
-    Step,
-    Subscribed,
 )
 from topone_proto.account import Change, Knowledge, OrderChanged, Reading, Resynced
-from topone_proto.gateway import DropConnections, GoSilent
+from topone_proto.gateway import DropConnections
 from topone_simulator import Simulator, run_in_thread, serve
 
 ROOT = Path(__file__).parent.parent
@@ -405,57 +399,8 @@ def test_a_mistake_of_a_strategy_ends_its_bot(
         assert caught.value.subgroup(ZeroDivisionError) is not None
 
 
-def test_the_embedded_core_lives_through_a_silence() -> None:
-    config = SessionConfig(retry_first=0.01, ping_interval=0.1, pong_timeout=0.05)
-    with run_in_thread(rate=20.0) as simulator:
-        feed = program("embedded").EmbeddedFeed("demo", simulator.url, config)
-        told: list[Event] = []
-        for event in feed:
-            told.append(event)
-            match event:
-                case Subscribed(topic=topic, epoch=1) if topic == BALANCE:
-                    simulator.inject(GoSilent())
-                case OrderUpdate() if told.count(Connected(2)):
-                    break
-                case _:
-                    pass
-        assert feed.close()[-1] == Closed()
-    [silence] = [event for event in told if isinstance(event, Disconnected)]
-    assert silence.reason.kind is FailureKind.PONG_TIMEOUT
-    assert any(isinstance(event, Gap) for event in told)
-
-
-def test_the_embedded_core_hears_of_pongs(monkeypatch: pytest.MonkeyPatch) -> None:
-    config = SessionConfig(ping_interval=0.05, pong_timeout=20)
-    pongs: list[bytes] = []
-    with run_in_thread() as simulator:
-        feed = program("embedded").EmbeddedFeed("demo", simulator.url, config)
-        pong_received = feed.session.pong_received
-
-        def watched(payload: bytes, now: float) -> Step:
-            pongs.append(payload)
-            step: Step = pong_received(payload, now)
-            return step
-
-        monkeypatch.setattr(feed.session, "pong_received", watched)
-        told = list(feed.take(feed.session.start(time.monotonic())))
-        while len(pongs) < 3:
-            told += feed.take(feed.wait())
-        feed.close()
-    assert [type(event) for event in told] == [Connected, Subscribed, Subscribed]
-    assert pongs == [b"1", b"2", b"3"]
-
-
-def test_the_embedded_core_ends_when_its_token_is_refused() -> None:
-    with run_in_thread() as simulator:
-        *_, last = program("embedded").EmbeddedFeed("wrong", simulator.url)
-    assert isinstance(last, Closed)
-    assert last.failure is not None
-    assert last.failure.status == 401
-
-
 def test_the_embedding_page_shows_the_whole_program() -> None:
-    source = (DOCS / "programs" / "embedded.py").read_text("utf-8")
+    source = (ROOT / "examples" / "blocking_wsproto.py").read_text("utf-8")
     steps = re.findall(r"# (step \d: .*)", source)
     page = (DOCS / "embedding.md").read_text("utf-8")
     assert steps

@@ -1,0 +1,160 @@
+"""The examples: every one lives the same life, whatever framework it is made of.
+
+Each runs in a process of its own, as frameworks that own their process want it.
+"""
+
+import json
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from commands import BOUND, PLAIN, SECRET, interrupt, read_until
+from feedlog import ETH, ORDER
+from topone_proto.gateway import (
+    DropConnections,
+    GoSilent,
+    IgnoreHandshake,
+    RefuseHandshake,
+    SendRaw,
+)
+from topone_simulator import Simulator, run_in_thread
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+NAMES = sorted(path.stem for path in EXAMPLES.glob("*.py"))
+# As a program runs it, but with settings of a test's, and telling of pongs.
+PROGRAM = f"""
+import importlib, json, sys
+from topone_proto import Session, SessionConfig
+
+heard = Session.pong_received
+
+def pong_received(self, payload, now):
+    print("Pong")
+    return heard(self, payload, now)
+
+Session.pong_received = pong_received
+sys.path.insert(0, {str(EXAMPLES)!r})
+name, url, config = sys.argv[1:]
+sys.exit(importlib.import_module(name).main(url, SessionConfig(**json.loads(config))))
+"""
+QUICK = {"retry_first": 0.01, "retry_base": 0.01}
+
+
+@pytest.fixture
+def simulator() -> Iterator[Simulator]:
+    with run_in_thread(tokens={SECRET: "someone"}) as simulator:
+        yield simulator
+
+
+@contextmanager
+def running(name: str, url: str, **config: Any) -> Iterator["subprocess.Popen[str]"]:
+    process = subprocess.Popen(
+        [sys.executable, "-uW", "error", "-c", PROGRAM, name, url, json.dumps(QUICK | config)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=PLAIN | {"TOPONE_TOKEN": SECRET, "QT_QPA_PLATFORM": "offscreen"},
+    )
+    hung = threading.Timer(BOUND, process.kill)
+    hung.start()
+    try:
+        yield process
+    finally:
+        hung.cancel()
+        process.kill()
+        process.communicate()
+
+
+def told(lines: list[str]) -> list[str]:
+    """The lines in short: which event, and of which topic if of any."""
+    short = []
+    for line in lines:
+        event, topic = re.match(r"\w*", line), re.search(r"Topic\(name='(\w+)'\)", line)
+        short.append(" ".join(found[index] for index, found in enumerate((event, topic)) if found))
+    return short
+
+
+def is_told(wanted: str | tuple[str, ...], text: str = "", times: int = 1) -> Callable[[str], bool]:
+    """True at the given time that an event that is wanted comes, and its line has the text."""
+    left = times
+
+    def look(line: str) -> bool:
+        nonlocal left
+        left -= line.startswith(wanted) and text in line
+        return left == 0
+
+    return look
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_example_lives_the_life_of_a_feed(name: str, simulator: Simulator) -> None:
+    with running(name, simulator.url) as process:
+        lines = read_until(process, is_told("Subscribed", times=2))
+        simulator.publish(ORDER)
+        lines += read_until(process, is_told("OrderUpdate"))
+        simulator.inject(DropConnections())
+        lines += read_until(process, is_told("Gap", times=2))
+        simulator.publish(ETH)
+        lines += read_until(process, is_told("BalanceUpdate"))
+        code, out, err = interrupt(process)
+    assert told(lines + out.splitlines()) == [
+        "Connected",
+        "Subscribed orders",
+        "Subscribed balance",
+        "OrderUpdate",
+        "Disconnected",
+        "Connected",
+        "Subscribed orders",
+        "Gap orders",
+        "Subscribed balance",
+        "Gap balance",
+        "BalanceUpdate",
+        "Closed",
+    ]
+    assert (code, err) == (0, "")
+    assert SECRET not in "".join(lines) + out
+    assert all(handshake.header("Origin") is None for handshake in simulator.handshakes)
+    assert len(simulator.handshakes) == 2
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_example_gives_up_what_does_not_answer(name: str, simulator: Simulator) -> None:
+    simulator.inject(IgnoreHandshake())
+    config = {"open_timeout": 0.3, "ping_interval": 0.1, "pong_timeout": 0.3, "max_frame_size": 999}
+    with running(name, simulator.url, **config) as process:
+        read_until(process, is_told("Disconnected", "timeout"))
+        read_until(process, is_told("Connected"))
+        read_until(process, is_told("Pong", times=2))
+        simulator.inject(SendRaw("x" * 1000))
+        [*_, end] = read_until(process, is_told(("Disconnected", "Malformed")))
+        assert "Malformed" not in end
+        read_until(process, is_told("Connected"))
+        simulator.inject(GoSilent())
+        read_until(process, is_told("Disconnected", "pong_timeout"))
+        read_until(process, is_told("Connected"))
+        code, out, err = interrupt(process)
+    assert told(out.splitlines())[-1] == "Closed"
+    assert (code, err) == (0, "")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_example_whose_token_is_refused_says_what_to_check(
+    name: str, simulator: Simulator
+) -> None:
+    simulator.inject(RefuseHandshake(403))
+    with running(name, simulator.url) as process:
+        out, err = process.communicate()
+    assert told(out.splitlines()) == ["Disconnected", "Closed"]
+    assert process.returncode == 1
+    assert "HTTP 403" in err
+    assert "get a new one" in err
+    assert SECRET not in out + err
+    assert "not-to-be-shown" not in out + err

@@ -572,6 +572,7 @@ def test_a_refused_fixed_token_ends_the_feed(failure: Failure) -> None:
     step = driver.fail(failure)
     assert step == Step((Disconnected(failure, None, 0, 0), Closed(failure)), (), None)
     assert driver.session.state is S.CLOSED
+    assert driver.session.failure == failure
 
 
 def test_a_token_callable_is_asked_before_every_dial() -> None:
@@ -704,6 +705,7 @@ def test_close_ends_everything_from_any_state_and_is_idempotent(state: S) -> Non
     open_ended = state in {S.FETCHING_TOKEN, S.CONNECTING, S.CONNECTED}
     assert step.actions == ((Close(1000, "", 5.0),) if open_ended else ())
     assert step.events == (() if state is S.CLOSED else (Closed(None),))
+    assert driver.session.failure is None
     assert driver.session.close(driver.now) == Step()
 
 

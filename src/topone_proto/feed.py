@@ -42,7 +42,7 @@ from topone_proto.step import Step
 from topone_proto.topics import Topic
 
 if TYPE_CHECKING:
-    from topone_proto.failures import Failure, FailureKind
+    from topone_proto.failures import FailureKind
 
 __all__ = ["FeedCore", "Ticket"]
 
@@ -155,7 +155,6 @@ class FeedCore(Generic[_Source]):
         self._tickets: list[Ticket] = []
         self.is_closed: bool = False
         """True once the session has ended. Events may still wait to be taken by ``get``."""
-        self._failure: Failure | None = None
         self._wall = wall
         # For the metrics.
         self._updates = 0
@@ -277,8 +276,9 @@ class FeedCore(Generic[_Source]):
         Raises:
             FeedFailed: it ended by itself.
         """
-        if self._failure is not None:
-            raise FeedFailed(self._failure)
+        failure = self.session.failure
+        if failure is not None:
+            raise FeedFailed(failure)
 
     def subscribe(self, topic: Topic, now: float) -> tuple[Ticket, Step]:
         """Desire a topic. The step goes through ``take``; the ticket tells when it is
@@ -304,8 +304,8 @@ class FeedCore(Generic[_Source]):
         """What the events say of the feed itself: what is counted, and its end."""
         for event in events:
             match event:
-                case Closed(failure=failure):
-                    self.is_closed, self._failure = True, failure
+                case Closed():
+                    self.is_closed = True
                 case OrderUpdate() | BalanceUpdate():
                     self._updates += 1
                 case Disconnected(reason=reason):

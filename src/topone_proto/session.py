@@ -227,6 +227,7 @@ class Session:
         self._config = config if config is not None else SessionConfig()
         self._jitter = jitter
         self._state = _S.NEW
+        self._failure: Failure | None = None
         self._deadline: float | None = None
         self._epoch = 0
         self._retries = 0
@@ -249,6 +250,11 @@ class Session:
     def state(self) -> SessionState:
         """Where the feed is in its life."""
         return self._state
+
+    @property
+    def failure(self) -> Failure | None:
+        """Why the feed has ended by itself; None if it has not."""
+        return self._failure
 
     @property
     def epoch(self) -> int:
@@ -592,6 +598,7 @@ class Session:
         actions: tuple[Action, ...] = (),
     ) -> Step:
         self._end()
+        self._failure = failure
         disconnected = Disconnected(failure, None, self._epoch, self._retries)
         return self._step((*events, disconnected, Closed(failure)), actions)
 

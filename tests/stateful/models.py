@@ -354,6 +354,7 @@ class SessionModel:
         self.token = token
         self.spread = spread
         self.state = Life.NEW
+        self.failure: Failure | None = None
         self.desired = list(topics)
         self.connection: ConnectionModel | None = None
         self.epoch = 0
@@ -597,6 +598,7 @@ class SessionModel:
 
     def _end(self, failure: Failure) -> Expected:
         self._finish()
+        self.failure = failure
         return Expected([Disconnected(failure, None, self.epoch, self.retries), Closed(failure)])
 
     def _finish(self) -> None:

@@ -559,13 +559,20 @@ class SessionMachine(Machine):
 
     def inside(self) -> list[object]:
         session = self.session
-        return [session.state, session.epoch, session.desired, dict(session.subscriptions)]
+        return [
+            session.state,
+            session.failure,
+            session.epoch,
+            session.desired,
+            dict(session.subscriptions),
+        ]
 
     @invariant()
     def says_what_the_model_says(self) -> None:
         model = self.model
         assert self.inside() == [
             model.state,
+            model.failure,
             model.epoch,
             tuple(model.desired),
             model.subscriptions,

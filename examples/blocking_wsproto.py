@@ -34,7 +34,6 @@ from topone_proto import (
     BALANCE,
     ORDERS,
     Close,
-    Closed,
     Connect,
     Endpoint,
     Event,
@@ -170,8 +169,8 @@ class BlockingFeed:
 
 
 # step 8: run it
-def main(url: str, config: SessionConfig | None = None) -> str | None:
-    """Print events until Ctrl-C. Returns what went wrong."""
+def main(url: str, config: SessionConfig | None = None) -> None:
+    """Print events until Ctrl-C."""
     session = Session(
         [ORDERS, BALANCE],
         endpoint=Endpoint(url),
@@ -180,20 +179,21 @@ def main(url: str, config: SessionConfig | None = None) -> str | None:
         jitter=random.random,
     )
     feed = BlockingFeed(session)
-    event: Event | None = None
     try:
         for event in feed:
             print(event)
     except KeyboardInterrupt:
         for event in feed.close():
             print(event)
-    return str(event.failure) if isinstance(event, Closed) and event.failure else None
+    if session.failure is not None:
+        sys.exit(str(session.failure))
 
 
 if __name__ == "__main__":
     if sys.argv[1:]:
-        sys.exit(main(sys.argv[1]))
-    with topone_simulator.run_in_thread(rate=5) as simulator:
-        signal.signal(signal.SIGALRM, signal.default_int_handler)
-        signal.alarm(5)
-        main(simulator.url)
+        main(sys.argv[1])
+    else:
+        with topone_simulator.run_in_thread(rate=5) as simulator:
+            signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(signal.SIGINT))
+            signal.alarm(5)
+            main(simulator.url)

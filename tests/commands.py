@@ -61,8 +61,12 @@ def read_until(process: "subprocess.Popen[str]", last: Callable[[str], bool]) ->
 
 
 def interrupt(process: "subprocess.Popen[str]") -> tuple[int, str, str]:
-    assert process.stdout is not None
     process.send_signal(signal.SIGINT)
+    return ended(process)
+
+
+def ended(process: "subprocess.Popen[str]") -> tuple[int, str, str]:
+    assert process.stdout is not None
     hung = threading.Timer(BOUND, process.kill)
     hung.start()
     # `communicate` would not know of what `read_until` has read ahead.

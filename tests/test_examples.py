@@ -61,7 +61,7 @@ def running(name: str, url: str, **config: Any) -> Iterator["subprocess.Popen[st
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env=PLAIN | {"TOPONE_TOKEN": SECRET, "QT_QPA_PLATFORM": "offscreen"},
+        env=PLAIN | {"TOPONE_TOKEN": SECRET, "QT_QPA_PLATFORM": "offscreen", "PORT": "0"},
     )
     hung = threading.Timer(BOUND, process.kill)
     hung.start()
@@ -74,11 +74,12 @@ def running(name: str, url: str, **config: Any) -> Iterator["subprocess.Popen[st
 
 
 def told(lines: list[str]) -> list[str]:
-    """The lines in short: which event, and of which topic if of any."""
+    """The events among the lines: which, and of which topic if of any."""
     short = []
     for line in lines:
-        event, topic = re.match(r"\w*", line), re.search(r"Topic\(name='(\w+)'\)", line)
-        short.append(" ".join(found[index] for index, found in enumerate((event, topic)) if found))
+        topic = re.search(r"Topic\(name='(\w+)'\)", line)
+        if event := re.match(r"([A-Z]\w+)\(", line):
+            short.append(f"{event[1]} {topic[1]}" if topic else event[1])
     return short
 
 

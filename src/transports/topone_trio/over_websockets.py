@@ -154,11 +154,15 @@ async def open_websocket(
             try:
                 yield _WebsocketsWebSocket(connection)
             finally:
-                await trio.aclose_forcefully(stream)
-                if connection.recv_flow_control is not None:
-                    # Nobody took its messages, so it has stopped reading and would not notice.
-                    connection.resume_reading()
-                await dial.__aexit__(None, None, None)
+                # A cancellation may come with every wait, and a nursery that was opened has to be
+                # left all the same.
+                try:
+                    await trio.aclose_forcefully(stream)
+                finally:
+                    if connection.recv_flow_control is not None:
+                        # Nobody took its messages, so it has stopped reading and would not notice.
+                        connection.resume_reading()
+                    await dial.__aexit__(None, None, None)
     finally:
         await trio.aclose_forcefully(stream)
     if failure is not None:

@@ -1,0 +1,62 @@
+"""The command line: ``python -m topone_proto.testing.conformance module:adapter``. Reads arguments,
+prints; the rest is elsewhere."""
+
+# ruff: noqa: T201 - a command prints
+import argparse
+import sys
+import traceback
+from collections.abc import Sequence
+from pkgutil import resolve_name
+from typing import Final
+
+from topone_proto.testing.conformance import SCENARIOS, Adapter, Outcome, check_all
+from topone_proto.testing.conformance.kit import Unmet
+from topone_proto.testing.conformance.scenario import PATIENCE
+
+_COMMAND: Final = "python -m topone_proto.testing.conformance"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run what the arguments say. Returns 1 if a scenario is not passed, else 0."""
+    parser = argparse.ArgumentParser(prog=_COMMAND, description="Check a feed's adapter.")
+    parser.add_argument("adapter", help="where the Adapter is, such as my_package.testing:adapter")
+    parser.add_argument("--only", default="", metavar="WORDS", help="scenarios with these words")
+    parser.add_argument(
+        "--patience", type=float, default=PATIENCE, metavar="SECONDS", help="for each scenario"
+    )
+    parser.add_argument(
+        "--simulate",
+        default="topone_simulator:run_in_thread",
+        metavar="NAME",
+        help="what runs the exchange; by default %(default)s",
+    )
+    chosen = parser.parse_args(arguments)
+    adapter = resolve_name(chosen.adapter)
+    if not isinstance(adapter, Adapter):
+        parser.error(f"{chosen.adapter} is no Adapter, but a {type(adapter).__name__}")
+    scenarios = [scenario for scenario in SCENARIOS if chosen.only in scenario.name]
+    outcomes = check_all(
+        adapter,
+        resolve_name(chosen.simulate),
+        scenarios=scenarios,
+        patience=chosen.patience,
+        show=_show,
+    )
+    failed = [outcome for outcome in outcomes if outcome.failed]
+    print(f"{adapter.name}: {len(outcomes) - len(failed)} of {len(outcomes)} scenarios passed")
+    return 1 if failed or not outcomes else 0
+
+
+def _show(outcome: Outcome) -> None:
+    scenario = outcome.scenario
+    word = "FAILED" if outcome.failed else "passed"
+    print(f"{word}  {outcome.seconds:5.2f} s  {scenario.group}: {scenario}", flush=True)
+    if outcome.failed:
+        cause = outcome.failed.__cause__
+        if cause is not None and not isinstance(cause, Unmet):
+            traceback.print_exception(cause, file=sys.stdout)
+        print(f"\n{outcome.failed}\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

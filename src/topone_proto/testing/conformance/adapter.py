@@ -1,0 +1,245 @@
+"""The door of the kit: what it is given to check, and what it is given to check it with. Types, and
+what makes a blocking feed look like any other."""
+
+import ssl
+import threading
+import time
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Iterable,
+    Iterator,
+    Mapping,
+)
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager
+from typing import Any, Protocol, Self, TypeVar
+
+from attrs import frozen
+
+from topone_proto.config import SessionConfig
+from topone_proto.endpoint import Token
+from topone_proto.events import Event
+from topone_proto.gateway import Fault, GatewayConfig
+from topone_proto.models import Balance, Order
+from topone_proto.topics import Topic
+
+__all__ = [
+    "Adapter",
+    "BlockingFeed",
+    "Feed",
+    "Handshake",
+    "Main",
+    "OpenFeed",
+    "Simulate",
+    "Simulator",
+]
+
+_T_co = TypeVar("_T_co", covariant=True)
+
+Main = Callable[[], Coroutine[Any, Any, None]]
+"""An async function without arguments: one scenario."""
+
+
+class Feed(Protocol):
+    """A feed of an async framework."""
+
+    def __aiter__(self) -> AsyncIterator[Event]:
+        """The events."""
+        ...
+
+    async def subscribe(self, topic: Topic) -> None:
+        """Return after the acknowledgement."""
+        ...
+
+    async def unsubscribe(self, topic: Topic) -> None:
+        """Return after the acknowledgement."""
+        ...
+
+    async def close(self) -> None:
+        """End the feed. Idempotent."""
+        ...
+
+
+class BlockingFeed(Protocol):
+    """A feed whose calls block. ``close`` may be called while another thread is in any of them."""
+
+    def __iter__(self) -> Iterator[Event]:
+        """The events."""
+        ...
+
+    def subscribe(self, topic: Topic) -> None:
+        """Return after the acknowledgement."""
+        ...
+
+    def unsubscribe(self, topic: Topic) -> None:
+        """Return after the acknowledgement."""
+        ...
+
+    def close(self) -> None:
+        """End the feed. Idempotent."""
+        ...
+
+
+class OpenFeed(Protocol[_T_co]):
+    """An adapter's ``open_feed``. The kit passes every argument, each by its name."""
+
+    def __call__(
+        self,
+        *,
+        token: str | Token | Callable[[], str | Token],
+        url: str,
+        topics: Iterable[Topic],
+        config: SessionConfig | None,
+        origin: str | None,
+        insecure: bool,
+        ssl_context: ssl.SSLContext | None,
+    ) -> _T_co:
+        """A context manager that opens a feed and closes it on leaving."""
+        ...
+
+
+@frozen
+class Adapter:
+    """What the kit has to know of an adapter, and of its framework."""
+
+    name: str
+    """What reports call it."""
+    open_feed: OpenFeed[AbstractAsyncContextManager[Feed]]
+    """What opens a feed for the length of an ``async with`` block."""
+    run: Callable[[Main, float], object]
+    """``run(main, timeout)`` runs ``main`` to its end in the framework, or cancels it after so many
+    seconds. Whether it raises or returns then is all the same. It is called in a thread of the
+    kit's."""
+    sleep: Callable[[float], Awaitable[object]]
+    """What sleeps for so many seconds in the framework."""
+
+    @classmethod
+    def blocking(cls, name: str, open_feed: OpenFeed[AbstractContextManager[BlockingFeed]]) -> Self:
+        """The adapter of a feed whose calls block.
+
+        Its calls become coroutines that never suspend. In place of a cancellation the feed is
+        closed by another thread.
+        """
+        runner = _Runner(open_feed)
+        return cls(name, runner.open_feed, runner.run, runner.sleep)
+
+
+class _Unsuspended:
+    """A blocking feed as an async one."""
+
+    def __init__(self, feed: BlockingFeed) -> None:
+        self._feed = feed
+        self._events = iter(feed)
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Event:
+        for event in self._events:
+            return event
+        raise StopAsyncIteration
+
+    async def subscribe(self, topic: Topic) -> None:
+        self._feed.subscribe(topic)
+
+    async def unsubscribe(self, topic: Topic) -> None:
+        self._feed.unsubscribe(topic)
+
+    async def close(self) -> None:
+        self._feed.close()
+
+
+class _Runner:
+    """What runs coroutines that never suspend."""
+
+    def __init__(self, open_feed: OpenFeed[AbstractContextManager[BlockingFeed]]) -> None:
+        self._open_feed = open_feed
+        self._open: list[BlockingFeed] = []
+
+    @asynccontextmanager
+    async def open_feed(self, **arguments: Any) -> AsyncGenerator[Feed, None]:
+        with self._open_feed(**arguments) as feed:
+            self._open.append(feed)
+            try:
+                yield _Unsuspended(feed)
+            finally:
+                self._open.remove(feed)
+
+    async def sleep(self, seconds: float) -> None:
+        time.sleep(seconds)  # noqa: ASYNC251 - nothing else runs in this thread
+
+    def run(self, main: Main, timeout: float) -> None:
+        timer = threading.Timer(timeout, self._close)
+        # A feed may hang in its `close`, and must not keep Python from exiting.
+        timer.daemon = True
+        timer.start()
+        try:
+            main().send(None)
+        except StopIteration:
+            return
+        finally:
+            timer.cancel()
+            timer.join()
+        raise RuntimeError("a scenario of a blocking feed awaited something else")
+
+    def _close(self) -> None:
+        for feed in tuple(self._open):
+            feed.close()
+
+
+class Handshake(Protocol):
+    """One dial as the server saw it."""
+
+    def header(self, name: str) -> str | None:
+        """The value of a header; None if it was not sent."""
+        ...
+
+
+class Simulator(Protocol):
+    """A running exchange, which can be told to misbehave from any thread: that of
+    ``topone_simulator``."""
+
+    @property
+    def url(self) -> str:
+        """Where to dial, without the token."""
+        ...
+
+    @property
+    def handshakes(self) -> tuple[Handshake, ...]:
+        """The dials that came, the oldest first."""
+        ...
+
+    @property
+    def requests(self) -> tuple[str | bytes, ...]:
+        """The frames that clients sent, the oldest first."""
+        ...
+
+    @property
+    def connections(self) -> int:
+        """How many clients are connected."""
+        ...
+
+    def inject(self, fault: Fault) -> None:
+        """Make something go wrong."""
+        ...
+
+    def publish(self, *updates: Balance | Order) -> None:
+        """Publish updates, in order."""
+        ...
+
+
+class Simulate(Protocol):
+    """``topone_simulator.run_in_thread``, passed in: this package has no sockets."""
+
+    def __call__(
+        self,
+        *,
+        tokens: Mapping[str, str],
+        config: GatewayConfig,
+        ssl_context: ssl.SSLContext | None,
+    ) -> AbstractContextManager[Simulator]:
+        """A context manager that runs an exchange in a thread."""
+        ...

@@ -1,0 +1,70 @@
+"""Scenarios in which somebody leaves in the middle."""
+
+from topone_proto.config import SessionConfig
+from topone_proto.errors import FeedClosed
+from topone_proto.events import Closed, Connected, Disconnected, Subscribed
+from topone_proto.gateway import Fault, IgnoreHandshake, LoseAck, RefuseHandshake
+from topone_proto.testing.conformance.kit import UP, Kit
+from topone_proto.testing.conformance.scenario import Collection, Group
+from topone_proto.topics import ORDERS
+
+__all__ = ["SCENARIOS"]
+
+_cancellation = Collection(Group.CANCELLATION)
+SCENARIOS = _cancellation.scenarios
+"""Of this group."""
+
+# A retry that nobody lives to see.
+_PATIENT = SessionConfig(close_timeout=0.5, retry_first=60.0)
+
+
+@_cancellation.add_each(
+    {
+        "before anything was taken": None,
+        "while it dials": IgnoreHandshake(None),
+        "while it backs off": RefuseHandshake(500, times=None),
+        "while it waits for an acknowledgement": LoseAck(None),
+    }
+)
+async def leaving_ends_it(kit: Kit, fault: Fault | None) -> None:
+    """Leaving the block closes the feed, whatever it is about, and leaves no connection behind."""
+    if fault is not None:
+        kit.simulator.inject(fault)
+    async with kit.open(config=_PATIENT) as feed:
+        if isinstance(fault, RefuseHandshake):
+            await feed.until(Disconnected)
+        elif isinstance(fault, LoseAck):
+            await feed.until(Connected)
+        elif fault is not None:
+            await kit.eventually(lambda: kit.simulator.handshakes, "the feed dials")
+    await kit.eventually(lambda: not kit.simulator.connections, "the connection is gone")
+
+
+@_cancellation.add(UP)
+async def an_error_of_the_application_comes_out_as_it_is(kit: Kit) -> None:
+    """What is raised in the block leaves it, in no group of exceptions and in place of nothing, and
+    the feed is closed."""
+    with kit.raises(KeyError):
+        async with kit.open(config=_PATIENT) as feed:
+            await feed.until(Subscribed, 2)
+            raise KeyError
+    await kit.eventually(lambda: not kit.simulator.connections, "the connection is gone")
+
+
+@_cancellation.add(cancelled_after=0.3)
+async def whoever_waits_for_an_event_can_be_cancelled(kit: Kit) -> None:
+    """The wait ends with the framework's cancellation, and takes the connection along. A blocking
+    feed is closed by another thread instead, and the wait ends with ``Closed``."""
+    async with kit.open(config=_PATIENT) as feed:
+        while not isinstance(await feed.next(), Closed):
+            pass
+        kit.same(await feed.next(), None, "behind the end")
+
+
+@_cancellation.add(cancelled_after=0.3)
+async def whoever_waits_for_an_acknowledgement_can_be_cancelled(kit: Kit) -> None:
+    """The same for a call of ``subscribe``; a blocking one ends with ``FeedClosed``."""
+    kit.simulator.inject(LoseAck(None))
+    async with kit.open(topics=[], config=_PATIENT) as feed:
+        with kit.raises(FeedClosed):
+            await feed.subscribe(ORDERS)

@@ -1,0 +1,34 @@
+"""A certificate authority of the kit's own, which nobody trusts unless asked to."""
+
+import ssl
+from functools import cache
+
+__all__ = ["client_context", "server_context"]
+
+try:
+    import trustme
+except ModuleNotFoundError as _error:
+    raise ImportError(
+        'the conformance kit needs trustme: pip install "topone-proto[testing]"', name="trustme"
+    ) from _error
+
+
+@cache
+def _authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@cache
+def server_context() -> ssl.SSLContext:
+    """What a server of this authority needs; its names are ``localhost`` and ``127.0.0.1``."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    _authority().issue_cert("localhost", "127.0.0.1").configure_cert(context)
+    return context
+
+
+@cache
+def client_context() -> ssl.SSLContext:
+    """What trusts this authority."""
+    context = ssl.create_default_context()
+    _authority().configure_trust(context)
+    return context

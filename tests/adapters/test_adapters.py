@@ -1,0 +1,13 @@
+"""The adapters of this project pass the conformance kit, by the same door as anybody's."""
+
+import pytest
+
+from doors import ADAPTERS
+from topone_proto.testing.conformance import SCENARIOS, Adapter, Scenario
+from topone_simulator import run_in_thread
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=str)
+@pytest.mark.parametrize("adapter", ADAPTERS, ids=lambda adapter: adapter.name)
+def test_an_adapter_passes(adapter: Adapter, scenario: Scenario) -> None:
+    scenario.check(adapter, run_in_thread)

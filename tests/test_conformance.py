@@ -1,0 +1,446 @@
+"""The conformance kit itself: an adapter that is broken fails, and is told why.
+
+Those that are broken here are the project's own, behind a wrapper that spoils one thing.
+"""
+
+import logging
+import threading
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
+from typing import Any
+
+import attrs
+import pytest
+import trio
+
+import topone_threads
+import topone_trio
+from doors import run_trio
+from topone_proto import (
+    Disconnected,
+    Event,
+    FailureKind,
+    FeedFailed,
+    Gap,
+    OrderUpdate,
+    Topic,
+    TopOneError,
+)
+from topone_proto.testing.conformance import (
+    SCENARIOS,
+    Adapter,
+    ConformanceFailed,
+    Group,
+    Main,
+    Outcome,
+    check_all,
+)
+from topone_proto.testing.conformance.__main__ import main
+from topone_proto.testing.conformance.leaks import TOKEN
+from topone_proto.testing.conformance.scenario import PATIENCE
+from topone_simulator import run_in_thread
+
+BY_NAME = {scenario.name: scenario for scenario in SCENARIOS}
+# For what hangs, which then takes as long.
+IMPATIENT = 0.4
+
+
+class Wrapped:
+    """A feed of trio that is not spoilt yet."""
+
+    def __init__(self, feed: topone_trio.Feed) -> None:
+        self.feed = feed
+
+    def __aiter__(self) -> "Wrapped":
+        return self
+
+    async def __anext__(self) -> Event:
+        return await self.feed.__anext__()
+
+    async def subscribe(self, topic: Topic) -> None:
+        await self.feed.subscribe(topic)
+
+    async def unsubscribe(self, topic: Topic) -> None:
+        await self.feed.unsubscribe(topic)
+
+    async def close(self) -> None:
+        await self.feed.close()
+
+
+def of_trio(open_feed: Callable[..., AbstractAsyncContextManager[Any]]) -> Adapter:
+    return Adapter("broken", open_feed, run_trio, trio.sleep)
+
+
+def wrapped(cls: Callable[[topone_trio.Feed], Wrapped]) -> Adapter:
+    @asynccontextmanager
+    async def open_feed(**arguments: Any) -> AsyncGenerator[Wrapped, None]:
+        async with topone_trio.open_feed(**arguments) as feed:
+            yield cls(feed)
+
+    return of_trio(open_feed)
+
+
+def given(change: Callable[[dict[str, Any]], dict[str, Any]]) -> Adapter:
+    return of_trio(lambda **arguments: topone_trio.open_feed(**{**arguments, **change(arguments)}))
+
+
+class WithoutGaps(Wrapped):
+    async def __anext__(self) -> Event:
+        while isinstance(event := await super().__anext__(), Gap):
+            pass
+        return event
+
+
+class Swapped(Wrapped):
+    behind: Event | None = None
+
+    async def __anext__(self) -> Event:
+        if self.behind is not None:
+            event, self.behind = self.behind, None
+            return event
+        event = await super().__anext__()
+        if isinstance(event, OrderUpdate):
+            self.behind, event = event, await super().__anext__()
+        return event
+
+
+class Telling(Wrapped):
+    async def __anext__(self) -> Event:
+        event = await super().__anext__()
+        if isinstance(event, Disconnected):
+            reason = attrs.evolve(event.reason, detail=f"GET /?token={TOKEN}")
+            return attrs.evolve(event, reason=reason)
+        return event
+
+
+class Chaining(Wrapped):
+    async def __anext__(self) -> Event:
+        try:
+            return await super().__anext__()
+        except FeedFailed as error:
+            raise error from OSError(f"GET /?token={TOKEN}")
+
+
+class Ending(Wrapped):
+    """It ends without saying why."""
+
+    async def __anext__(self) -> Event:
+        try:
+            return await super().__anext__()
+        except FeedFailed:
+            raise StopAsyncIteration from None
+
+
+class Logging(Wrapped):
+    async def close(self) -> None:
+        logging.getLogger("library").debug("goodbye, %s", TOKEN)
+        await super().close()
+
+
+class Dropping(Wrapped):
+    async def __anext__(self) -> Event:
+        while self.feed.metrics().waiting > 4:
+            await super().__anext__()
+        return await super().__anext__()
+
+
+class Hasty(Wrapped):
+    """It does not wait with the next dial."""
+
+    async def __anext__(self) -> Event:
+        event = await super().__anext__()
+        if isinstance(event, Disconnected):
+            later = trio.current_time() + (event.retry_in or 0.0)
+            self.feed._now = lambda: later
+            self.feed._deadline_reached()
+        return event
+
+
+class Optimistic(Wrapped):
+    async def subscribe(self, topic: Topic) -> None:
+        with suppress(TopOneError):
+            await super().subscribe(topic)
+
+
+class Hanging(Wrapped):
+    async def close(self) -> None:
+        await trio.sleep_forever()
+
+
+class Stubborn(Wrapped):
+    async def __anext__(self) -> Event:
+        try:
+            return await super().__anext__()
+        except trio.Cancelled:
+            with trio.CancelScope(shield=True):
+                return await super().__anext__()
+        raise AssertionError
+
+
+@asynccontextmanager
+async def open_in_a_nursery(**arguments: Any) -> AsyncGenerator[topone_trio.Feed, None]:
+    async with trio.open_nursery(), topone_trio.open_feed(**arguments) as feed:
+        yield feed
+
+
+def open_unconcealed(
+    *, token: Any, **arguments: Any
+) -> AbstractAsyncContextManager[topone_trio.Feed]:
+    return topone_trio.open_feed(token=token, **arguments)
+
+
+BROKEN = {
+    "drops an event": (
+        wrapped(WithoutGaps),
+        "a dropped connection comes back with a gap for every topic",
+        "'subscribed orders 2' was told in place of 'gap balance 2'",
+    ),
+    "tells events in the wrong order": (
+        wrapped(Swapped),
+        "one update of each kind and every call",
+        "'balance ETH' was told in place of 'order 132991'",
+    ),
+    "swallows pongs": (
+        given(
+            lambda _: {
+                "open_websocket": lambda connect, _: topone_trio.open_websocket(connect, bool)
+            }
+        ),
+        "an answered ping keeps an idle connection",
+        "'gap orders 1' was told in place of 'unsubscribed orders 1'",
+    ),
+    "tells the token in an event": (
+        wrapped(Telling),
+        "a close frame is told with its code",
+        "the token is in an event: 'disconnected closed, retry'",
+    ),
+    "chains an error that shows the token": (
+        wrapped(Chaining),
+        "the chain of an error",
+        f"the token is in FeedFailed: OSError: GET /?token={TOKEN}",
+    ),
+    "has the token in a local variable": (
+        of_trio(open_unconcealed),
+        "a setting that cannot be used: an origin of two lines",
+        f"the token is in ConfigurationError:     token = '{TOKEN}'",
+    ),
+    "logs the token": (
+        wrapped(Logging),
+        "close ends it: connected",
+        f"the token is in a log: library at level DEBUG: goodbye, {TOKEN}",
+    ),
+    "asks for a token once": (
+        given(
+            lambda arguments: (
+                {"token": arguments["token"]()} if callable(arguments["token"]) else {}
+            )
+        ),
+        "a token callable is asked before every dial",
+        "'disconnected handshake' was told in place of 'disconnected handshake, retry'",
+    ),
+    "dials without waiting": (
+        wrapped(Hasty),
+        "retry after is honoured: 503",
+        "the number of dials: 2 in place of 1",
+    ),
+    "answers back-pressure by dropping": (
+        wrapped(Dropping),
+        "a slow application loses nothing",
+        "the next balance: Balance(asset='A",
+    ),
+    "ends without an error": (
+        wrapped(Ending),
+        "a port where nobody listens",
+        "FeedFailed was to be raised, and nothing was",
+    ),
+    "does not raise a refusal": (
+        wrapped(Optimistic),
+        "subscribe raises what the exchange says",
+        "SubscriptionRejected was to be raised, and nothing was",
+    ),
+    "sends an Origin": (
+        given(lambda _: {"origin": "null"}),
+        "an origin header is sent only if asked for: left out",
+        "'disconnected handshake' was told in place of 'connected 1'",
+    ),
+    "groups exceptions": (
+        of_trio(open_in_a_nursery),
+        "an error of the application comes out as it is",
+        "it raised ExceptionGroup",
+    ),
+    "hangs in close": (
+        wrapped(Hanging),
+        "close ends it: connected",
+        "'closed' did not come in 0.4 seconds",
+    ),
+    "cannot be cancelled": (
+        wrapped(Stubborn),
+        "whoever waits for an event can be cancelled",
+        "it hangs, and cannot be cancelled",
+    ),
+}
+
+
+@pytest.mark.parametrize(("adapter", "name", "problem"), BROKEN.values(), ids=BROKEN)
+def test_a_broken_adapter_fails(adapter: Adapter, name: str, problem: str) -> None:
+    patience = IMPATIENT if "hang" in problem or "did not come" in problem else PATIENCE
+    with pytest.raises(ConformanceFailed) as caught:
+        BY_NAME[name].check(adapter, run_in_thread, patience=patience)
+    assert problem in caught.value.problem
+
+
+def test_a_connection_that_stays_is_noticed() -> None:
+    left: list[Any] = []
+
+    @contextmanager
+    def open_feed(**arguments: Any) -> Generator[topone_threads.Feed, None, None]:
+        left.append(topone_threads.open_feed(**arguments))
+        yield left[-1].__enter__()
+
+    try:
+        with pytest.raises(ConformanceFailed) as caught:
+            BY_NAME["closing says goodbye"].check(
+                Adapter.blocking("staying", open_feed), run_in_thread, patience=IMPATIENT
+            )
+    finally:
+        for feed in left:
+            feed.close()
+    assert caught.value.problem == "it never came to pass that the connection is gone"
+
+
+def test_a_connection_that_outlives_its_cancellation_is_noticed() -> None:
+    cancels: list[Callable[[], object]] = []
+    threads: list[threading.Thread] = []
+
+    async def bounded(main: Main) -> None:
+        token = trio.lowlevel.current_trio_token()
+        with trio.CancelScope() as scope:
+            cancels.append(lambda: token.run_sync_soon(scope.cancel))
+            await main()
+
+    def run(main: Main, timeout: float) -> None:
+        threads.append(threading.Thread(target=trio.run, args=(bounded, main)))
+        threads[-1].start()
+        threads[-1].join(timeout)
+
+    adapter = Adapter("staying", topone_trio.open_feed, run, trio.sleep)
+    with pytest.raises(ConformanceFailed) as caught:
+        BY_NAME["whoever waits for an event can be cancelled"].check(
+            adapter, run_in_thread, patience=IMPATIENT
+        )
+    for end in (*cancels, *(thread.join for thread in threads)):
+        end()
+    assert caught.value.problem == "it was cancelled, and its connection is still there"
+
+
+def test_a_blocking_feed_that_hangs_keeps_nobody_waiting() -> None:
+    wake_up = threading.Event()
+
+    class Feed:
+        def __init__(self, feed: topone_threads.Feed) -> None:
+            self.feed = feed
+
+        def __iter__(self) -> Iterator[Event]:
+            return self.feed
+
+        def subscribe(self, topic: Topic) -> None:
+            self.feed.subscribe(topic)
+
+        def unsubscribe(self, topic: Topic) -> None:
+            self.feed.unsubscribe(topic)
+
+        def close(self) -> None:
+            wake_up.wait()
+
+    @contextmanager
+    def open_feed(**arguments: Any) -> Generator[Feed, None, None]:
+        with topone_threads.open_feed(**arguments) as feed:
+            yield Feed(feed)
+
+    before = set(threading.enumerate())
+    with pytest.raises(ConformanceFailed, match="it hangs, and cannot be cancelled; 'closed'"):
+        BY_NAME["close ends it: connected"].check(
+            Adapter.blocking("hanging", open_feed), run_in_thread, patience=IMPATIENT
+        )
+    wake_up.set()
+    for thread in set(threading.enumerate()) - before:
+        thread.join()
+
+
+# --- what is said
+
+
+def test_a_failure_shows_both_logs_side_by_side() -> None:
+    adapter, name, _ = BROKEN["drops an event"]
+    with pytest.raises(ConformanceFailed) as caught:
+        BY_NAME[name].check(adapter, run_in_thread)
+    assert str(caught.value) == (
+        "broken does not pass 'a dropped connection comes back with a gap for every topic': "
+        "'subscribed orders 2' was told in place of 'gap balance 2'\n"
+        "\n"
+        "The feed dials again by itself, subscribes to what was subscribed to, and says which "
+        "updates may be missing.\n"
+        "\n"
+        "  expected                  seen\n"
+        "  connected 1               connected 1\n"
+        "  subscribed balance 1      subscribed balance 1\n"
+        "  subscribed orders 1       subscribed orders 1\n"
+        "  disconnected lost, retry  disconnected lost, retry\n"
+        "  connected 2               connected 2\n"
+        "  subscribed balance 2      subscribed balance 2\n"
+        "> gap balance 2             subscribed orders 2\n"
+        "> subscribed orders 2\n"
+        "> gap orders 2\n"
+        "> balance ETH"
+    )
+    assert isinstance(caught.value, AssertionError)
+    assert caught.value.scenario is BY_NAME[name]
+
+
+def test_every_scenario_says_what_it_is_about() -> None:
+    assert len(BY_NAME) == len(SCENARIOS)
+    assert {scenario.group for scenario in SCENARIOS} == set(Group)
+    assert all(scenario.doc.endswith(".") for scenario in SCENARIOS)
+
+
+def test_every_kind_of_failure_has_its_scenario() -> None:
+    lines = {line.partition(",")[0] for scenario in SCENARIOS for line in scenario.log or ()}
+    assert {f"disconnected {kind}" for kind in FailureKind} <= lines
+
+
+def test_all_are_checked_whatever_comes_of_them() -> None:
+    adapter, name, _ = BROKEN["drops an event"]
+    chosen = [BY_NAME[name], BY_NAME["closing says goodbye"]]
+    shown: list[Outcome] = []
+    outcomes = check_all(adapter, run_in_thread, scenarios=chosen, show=shown.append)
+    assert [outcome.failed is None for outcome in outcomes] == [False, True]
+    assert shown == list(outcomes)
+
+
+# --- the command
+
+
+def test_the_command_tells_of_every_scenario(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doors:ASYNCIO", "--only", "strange frame"]) == 0
+    told = capsys.readouterr().out
+    assert told.count("passed  ") == 3
+    assert told.endswith("asyncio: 3 of 3 scenarios passed\n")
+
+
+def test_the_command_shows_what_failed(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("doors.ASYNCIO", BROKEN["groups exceptions"][0])
+    assert main(["doors:ASYNCIO", "--only", "comes out as it is"]) == 1
+    told = capsys.readouterr().out
+    assert "FAILED" in told
+    # What a feed has raised is shown whole.
+    assert "KeyError" in told
+    assert told.endswith("broken: 0 of 1 scenarios passed\n")
+
+
+def test_the_command_wants_an_adapter_and_a_scenario(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["doors:run_trio"])
+    assert "doors:run_trio is no Adapter, but a function" in capsys.readouterr().err
+    assert main(["doors:THREADS", "--only", "no such thing"]) == 1

@@ -247,28 +247,64 @@ def test_an_order_that_closed_meanwhile_stays_closed() -> None:
     assert account.order(1).value == ended
 
 
-def test_an_order_that_closed_meanwhile_and_is_forgotten_is_asked_for_by_id() -> None:
+# Clocks play no part: the one that closes orders may be behind the one that fills them.
+@pytest.mark.parametrize("closed_at", [101.0, 99.0])
+def test_an_order_that_closed_meanwhile_and_is_forgotten_is_asked_for_by_id(
+    closed_at: float,
+) -> None:
     account = followed(ORDERS, max_closed=1)
     query = asked_for_orders(account)
-    for number in (1, 2):
-        account.apply(told(order(number, at=100.0 + number, status=OrderStatus.CANCELED)))
-    account.answer(query, [order(1, at=100.0), order(1, at=100.0), order(3, at=200.0)])
-    assert set(account.open_orders().value) == {3}
+    ended = order(1, at=closed_at, status=OrderStatus.CANCELED)
+    account.apply(told(ended))
+    account.apply(told(order(2, at=102.0, status=OrderStatus.CANCELED)))
+    account.answer(query, [order(1), order(1), order(3)])
+    assert account.open_orders().value == {}
     again = asked_for_orders(account)
-    assert again.ids == (1,)
-    account.answer(again, [order(1, at=101.0, status=OrderStatus.CANCELED)])
-    assert set(account.open_orders().value) == {3}
+    assert again.ids == (1, 3)
+    account.answer(again, [ended, order(3)])
+    assert account.open_orders().value == {3: order(3)}
     assert account.knowledge(ORDERS) is Knowledge.WHOLE
 
 
-def test_an_order_that_may_be_forgotten_is_believed_when_it_is_found_by_id() -> None:
+def test_an_order_that_closes_while_it_is_asked_for_by_id_stays_closed_though_forgotten() -> None:
+    account = followed(ORDERS, told(order(1)), told(order(2)), max_closed=1)
+    account.answer(asked_for_orders(account), [])
+    by_id = asked_for_orders(account)
+    ended = order(1, at=101.0, status=OrderStatus.CANCELED)
+    account.apply(told(ended))
+    account.apply(told(order(3, at=101.0, status=OrderStatus.CANCELED)))
+    account.answer(by_id, [order(1), order(2)])
+    assert account.open_orders().value == {2: order(2)}
+    again = asked_for_orders(account)
+    assert again.ids == (1,)
+    account.answer(again, [ended])
+    assert account.open_orders().value == {2: order(2)}
+    assert account.knowledge(ORDERS) is Knowledge.WHOLE
+
+
+def test_no_outdated_list_brings_a_forgotten_order_back() -> None:
+    account = followed(ORDERS, max_closed=1)
+    first = asked_for_orders(account)
+    account.retry()
+    second = asked_for_orders(account)
+    ended = order(1, at=101.0, status=OrderStatus.CANCELED)
+    account.apply(told(ended))
+    account.apply(told(order(2, at=101.0, status=OrderStatus.CANCELED)))
+    account.answer(second, [order(1)])
+    by_id = asked_for_orders(account)
+    account.answer(first, [order(1)])
+    assert account.open_orders().value == {}
+    assert asked_for_orders(account).ids == (1,)
+    account.answer(by_id, [ended])
+    assert account.open_orders().value == {}
+    assert account.knowledge(ORDERS) is Knowledge.WHOLE
+
+
+def test_what_was_forgotten_before_the_question_is_no_reason_to_doubt_the_answer() -> None:
     account = followed(ORDERS, max_closed=1)
     for number in (1, 2):
         account.apply(told(order(number, at=200.0, status=OrderStatus.CANCELED)))
     account.answer(asked_for_orders(account), [order(3, at=100.0)])
-    again = asked_for_orders(account)
-    assert again.ids == (3,)
-    account.answer(again, [order(3, at=100.0)])
     assert account.open_orders().value == {3: order(3, at=100.0)}
     assert account.knowledge(ORDERS) is Knowledge.WHOLE
 
@@ -716,7 +752,9 @@ class Reconciling(RuleBasedStateMachine):
                 if (known.is_open if ids is None else known.id in ids)
             ]
             if flaw == "slips" and ids is None:
-                found = found[1:]
+                # Of two that slip, the one that is not known here would be missed for ever.
+                slips = next((o for o in found if o.id in self.account.open_orders().value), None)
+                found = [known for known in found if known is not slips]
         else:
             assets = query.assets
             found = [

@@ -453,8 +453,8 @@ class _Orders(_Ledger[int]):
         self._open: dict[int, _KnownOrder] = {}
         # Those of an unknown status as well: they may be closed, so their number needs a limit.
         self._rest: dict[int, _KnownOrder] = {}
-        self._forgotten_until = 0.0
-        """The latest ``update_time`` of what was forgotten."""
+        self._forgotten_at = _NOT_HEARD
+        """When the stream last told of an order that was forgotten since."""
 
     @property
     def open_orders(self) -> dict[int, Order]:
@@ -491,12 +491,13 @@ class _Orders(_Ledger[int]):
         """An answer told of orders."""
         changes: list[Change] = []
         names: set[int] = set()
-        asked = set(self.absent)
         for order in found:
             names.add(order.id)
             known = self.find(order.id)
-            if known is None and self._may_be_forgotten(order) and order.id not in asked:
+            if known is None and not order.is_closed and query.position < self._forgotten_at:
+                # It may have closed since the exchange read its books, and been forgotten since.
                 self.absent.add(order.id)
+                self._asked.discard(order.id)
                 continue
             if known is None or _rank(order) > _rank(known.order):
                 reason = None if known is None else _objection(order, known.order)
@@ -506,11 +507,6 @@ class _Orders(_Ledger[int]):
                     changes.append(MovedBackwards(known.order, order, None, reason))
             self._resolve(order.id)
         return self.answered(query, query.ids, names, tuple(changes), answered_ts)
-
-    def _may_be_forgotten(self, order: Order) -> bool:
-        """True if the order may be one that has closed since the exchange listed it as open, and
-        was forgotten since."""
-        return not order.is_closed and order.update_time <= self._forgotten_until
 
     def _put(self, order: Order, ts: int | None) -> tuple[Change, ...]:
         known = self._open.pop(order.id, None) or self._rest.pop(order.id, None)
@@ -523,8 +519,8 @@ class _Orders(_Ledger[int]):
         else:
             self._rest[order.id] = known
             if len(self._rest) > self._max_closed:
-                forgotten = self._rest.pop(next(iter(self._rest))).order
-                self._forgotten_until = max(self._forgotten_until, forgotten.update_time)
+                forgotten = self._rest.pop(next(iter(self._rest)))
+                self._forgotten_at = max(self._forgotten_at, forgotten.position)
         if before == order:
             return ()
         return (OrderChanged(before, order, ts), *_fill(before, order))

@@ -83,7 +83,7 @@ class Auditor:
         self._world = world
         self._plan = plan
         self._config: SessionConfig = plan.config
-        self._streams = Streams(self._fail)
+        self._streams = Streams(self.fail)
         self.seen: set[str] = set()
         """The names of what was seen: classes of events, kinds of failures, HTTP statuses."""
         self.desired: set[Topic] = set(plan.topics)
@@ -138,7 +138,7 @@ class Auditor:
         # control frames are its library's.)
         can_answer = can_know and self._config.ping_interval is not None
         if not link.faults and not link.is_left and (is_reading or can_answer):
-            self._fail("ping", "the exchange dropped a healthy connection for an unanswered ping")
+            self.fail("ping", "the exchange dropped a healthy connection for an unanswered ping")
 
     def wants(self, topic: Topic, *, wanted: bool) -> None:
         """The application calls ``subscribe`` or ``unsubscribe``."""
@@ -156,7 +156,7 @@ class Auditor:
         if called_at is not None:
             took = self._world.now - called_at
             if took > self._config.close_timeout + _HAIR:
-                self._fail("I7", f"close took {took} s")
+                self.fail("I7", f"close took {took} s")
 
     def told(self, step: Step, link: Link | None, frame: Frame | None) -> None:
         """A step of the session, before anything is done about it; ``frame`` is what it answers, if
@@ -177,7 +177,7 @@ class Auditor:
                 case _:
                     self._look_for_secret(action)
         if self.is_closed and step.deadline is not None:
-            self._fail("I5", f"a deadline is left after Closed: {step.deadline}")
+            self.fail("I5", f"a deadline is left after Closed: {step.deadline}")
         if self._is_up and self._settled_since is None and self.desired <= self._active:
             if self._content_since is None:
                 self._content_since = self._world.now
@@ -191,7 +191,7 @@ class Auditor:
         """The application takes an event out of the feed."""
         if isinstance(event, Conflated):
             if self._config.delivery is not DeliveryPolicy.CONFLATE or event.count < 1:
-                self._fail("I1", f"unasked: {event}")
+                self.fail("I1", f"unasked: {event}")
             self._announced += event.count
             return
         while self._waiting:
@@ -200,10 +200,10 @@ class Auditor:
                 break
             self._skip(put)
         else:
-            self._fail("I1", f"the buffer delivers what was not put into it, or twice: {event}")
+            self.fail("I1", f"the buffer delivers what was not put into it, or twice: {event}")
         self._was_disconnected = isinstance(event, Disconnected)
         if self._skipped > self._announced:
-            self._fail("I1", f"the buffer has dropped {self._skipped - self._announced} in silence")
+            self.fail("I1", f"the buffer has dropped {self._skipped - self._announced} in silence")
 
     def waiting(self, count: int, *, has_tickets: bool) -> None:
         """How many events wait for the application, after a step."""
@@ -216,7 +216,7 @@ class Auditor:
         # connection, and the beginning of the next one.
         limit += _UNREAD + 2 * self._calls
         if count > limit:
-            self._fail("I4", f"{count} events wait, with room for {capacity}")
+            self.fail("I4", f"{count} events wait, with room for {capacity}")
 
     # --- what must have happened ----------------------------------------------------------------
 
@@ -238,20 +238,20 @@ class Auditor:
 
     def half_open(self) -> None:
         """It was not."""
-        self._fail("alive", "a half-open connection was not noticed in time")
+        self.fail("alive", "a half-open connection was not noticed in time")
 
     def nowhere_to_send(self) -> None:
         """There is no connection, and something is to be sent on it."""
-        self._fail("I5", "something is to be sent without a connection")
+        self.fail("I5", "something is to be sent without a connection")
 
     def unsettled(self) -> None:
         """The time in which everything desired must be acknowledged is over."""
-        self._fail("I2", f"desired: {sorted(map(str, self.desired))}, acknowledged: "
+        self.fail("I2", f"desired: {sorted(map(str, self.desired))}, acknowledged: "
                    f"{sorted(map(str, self._active))} on connection {self._epoch}")  # fmt: skip
 
     def unanswered_call(self, method: str) -> None:
         """A call of ``subscribe`` or ``unsubscribe`` still waits when all is calm."""
-        self._fail("I2", f"a call still waits: {method}")
+        self.fail("I2", f"a call still waits: {method}")
 
     def all_is_calm(self) -> None:
         """Everything sent has arrived and everything that arrived was taken, or the feed has
@@ -261,14 +261,14 @@ class Auditor:
         while self._waiting:
             self._skip(self._waiting.popleft())
         if self._skipped != self._announced:
-            self._fail("I1", f"{self._skipped} updates left out, and {self._announced} announced")
+            self.fail("I1", f"{self._skipped} updates left out, and {self._announced} announced")
 
     def must_be_closed(self, deadline: float | None, *, is_finished: bool) -> None:
         """The application has closed the feed, and its time is over."""
         if not (self.is_closed and is_finished):
-            self._fail("I7", "close has not ended")
+            self.fail("I7", "close has not ended")
         if deadline is not None:
-            self._fail("I5", f"a deadline is left after Closed: {deadline}")
+            self.fail("I5", f"a deadline is left after Closed: {deadline}")
 
     # --- events ---------------------------------------------------------------------------------
 
@@ -276,7 +276,7 @@ class Auditor:
         self, events: tuple[Event, ...], link: Link | None, frame: Frame | None
     ) -> None:
         if self.is_closed:
-            self._fail("I5", f"after Closed: {events[0]}")
+            self.fail("I5", f"after Closed: {events[0]}")
         self._waiting.extend(events)
         if self._is_up and any(isinstance(event, Disconnected) for event in events):
             # What stands before the Disconnected belongs to the loss already.
@@ -304,7 +304,7 @@ class Auditor:
         match event:
             case Connected(epoch=epoch):
                 if self._is_up or epoch != self._epoch + 1:
-                    self._fail("I5", f"out of order: {event} after {self._epoch}")
+                    self.fail("I5", f"out of order: {event} after {self._epoch}")
                 self._begin(epoch)
             case Disconnected():
                 self._see_disconnected(event, after, link)
@@ -317,7 +317,7 @@ class Auditor:
             case RequestTimedOut():
                 self._need_connection(event)
             case Conflated():
-                self._fail("I5", "the session conflates nothing")
+                self.fail("I5", "the session conflates nothing")
             case _:
                 self._need_connection(event)
                 self._see_anomaly(event)
@@ -345,7 +345,7 @@ class Auditor:
                     self._need_answer(event, topic, frame, wanted=False, ok=True)
                     self._active.discard(topic)
                 if topic in self.desired and ts is None:
-                    self._fail("I2", f"still desired: {event}")
+                    self.fail("I2", f"still desired: {event}")
                 # Without an acknowledgement the gap comes first: nothing is told of the topic
                 # afterwards.
                 gap = _gap_of(topic, before[-1:] if ts is None else after[:1])
@@ -390,7 +390,7 @@ class Auditor:
                     return
             case _:
                 pass
-        self._fail("I1", f"in the wrong place: {gap}")
+        self.fail("I1", f"in the wrong place: {gap}")
 
     def _see_anomaly(self, event: Event) -> None:
         keep = self._config.max_kept
@@ -404,17 +404,17 @@ class Auditor:
                 kept = [response.id or "", response.method or "", response.msg]
             case UnexpectedUpdate(update=update):
                 if update.topic in self._active:
-                    self._fail("I1", f"an update of an active topic is called unexpected: {update}")
+                    self.fail("I1", f"an update of an active topic is called unexpected: {update}")
             case _:
                 pass
         if any(len(text) > keep for text in kept):
-            self._fail("I4", f"it keeps more than {keep} characters: {event!r:.200}")
+            self.fail("I4", f"it keeps more than {keep} characters: {event!r:.200}")
 
     def _see_disconnected(
         self, event: Disconnected, after: tuple[Event, ...], link: Link | None
     ) -> None:
         if event.epoch != self._epoch:
-            self._fail("I5", f"not the present connection, {self._epoch}: {event}")
+            self.fail("I5", f"not the present connection, {self._epoch}: {event}")
         config = self._config
         now = self._world.now
         self.seen.add(str(event.reason.kind))
@@ -422,7 +422,7 @@ class Auditor:
         if self._is_up:
             assert link is not None
             if not link.faults:
-                self._fail("alive", f"nothing was wrong with the connection: {event.reason}")
+                self.fail("alive", f"nothing was wrong with the connection: {event.reason}")
             settled, content = self._settled_since, self._content_since
             if settled is not None and now - settled >= config.stable_after:
                 self._attempts = 0
@@ -441,10 +441,10 @@ class Auditor:
         if event.retry_in is None:
             same_again = self._refusals > 0 and self._plan.supplies is not None
             if not (ends or same_again) or not after:
-                self._fail("I3", f"the feed ends for no reason: {event}")
+                self.fail("I3", f"the feed ends for no reason: {event}")
             return
         if ends:
-            self._fail("I3", f"there must be no further try: {event}")
+            self.fail("I3", f"there must be no further try: {event}")
         self._attempts += 1
         self._check_wait(event)
         self._next_dial_at = now + event.retry_in
@@ -459,19 +459,19 @@ class Auditor:
             least = max(least, config.rate_limit_wait)
         assert event.retry_in is not None
         if event.attempt != self._attempts:
-            self._fail("I3", f"this is attempt {self._attempts}: {event}")
+            self.fail("I3", f"this is attempt {self._attempts}: {event}")
         if abs(event.retry_in - (least + span * self.jitter)) > _HAIR:
-            self._fail("I3", f"{least} s and {self.jitter} of {span} s are due: {event}")
+            self.fail("I3", f"{least} s and {self.jitter} of {span} s are due: {event}")
 
     def _see_closed(
         self, event: Closed, before: tuple[Event, ...], after: tuple[Event, ...]
     ) -> None:
         if after:
-            self._fail("I5", f"after Closed: {after[0]}")
+            self.fail("I5", f"after Closed: {after[0]}")
         if (event.failure is None) is (self._close_called_at is None):
-            self._fail("I7", f"not what was asked for: {event}")
+            self.fail("I7", f"not what was asked for: {event}")
         if event.failure is not None and not (before and isinstance(before[-1], Disconnected)):
-            self._fail("I5", f"no Disconnected before {event}")
+            self.fail("I5", f"no Disconnected before {event}")
         self.is_closed = True
         self._is_up = False
 
@@ -481,33 +481,33 @@ class Auditor:
         if self._plan.supplies is None:
             self._see_attempt()
         if token == self._refused_token:
-            self._fail("I3", "the token that was refused is tried again")
+            self.fail("I3", "the token that was refused is tried again")
         self._last_token = token
 
     def _see_attempt(self) -> None:
         if self._next_dial_at is None or self._world.now < self._next_dial_at - _HAIR:
-            self._fail("I3", f"a dial that is not due before {self._next_dial_at}")
+            self.fail("I3", f"a dial that is not due before {self._next_dial_at}")
         self._next_dial_at = None
 
     def _see_text(self, text: str) -> None:
         if SECRET in text:
-            self._fail("I6", f"the token is sent: {text}")
+            self.fail("I6", f"the token is sent: {text}")
         if '"params"' not in text:
             return
         request: dict[str, Any] = json.loads(text)
         wanted = request["method"].startswith("sub_")
         topic = Topic(request["method"].partition("_")[2])
         if not self._is_up:
-            self._fail("I5", f"a request without a connection: {text}")
+            self.fail("I5", f"a request without a connection: {text}")
         if request["id"] in self._ids:
-            self._fail("I5", f"an id is used again: {text}")
+            self.fail("I5", f"an id is used again: {text}")
         if wanted is not (topic in self.desired) or wanted is (topic in self._active):
-            self._fail("I2", f"nobody wants this: {text}")
+            self.fail("I2", f"nobody wants this: {text}")
         self._ids.add(request["id"])
         self._requests[request["id"]] = (wanted, topic)
         self._active.discard(topic)
         if len(self._requests) > self._config.max_pending:
-            self._fail("I4", f"{len(self._requests)} requests wait")
+            self.fail("I4", f"{len(self._requests)} requests wait")
 
     def _see_ping(self, text: str, step: Step) -> None:
         """A ping of the server is answered in the very step that reads it, in kind."""
@@ -518,18 +518,18 @@ class Auditor:
         elif text.startswith('{"ping":'):
             answer = text.replace("ping", "pong")
         else:
-            self._fail("I1", f"nothing comes of this frame: {text}")
+            self.fail("I1", f"nothing comes of this frame: {text}")
             return
         if step.actions != (SendText(answer),):
-            self._fail("ping", f"{text} is answered with {step.actions}")
+            self.fail("ping", f"{text} is answered with {step.actions}")
 
     # --- small things ---------------------------------------------------------------------------
 
     def _need_connection(self, event: Event) -> None:
         if not self._is_up:
-            self._fail("I5", f"there is no connection: {event}")
+            self.fail("I5", f"there is no connection: {event}")
         if getattr(event, "epoch", self._epoch) != self._epoch:
-            self._fail("I5", f"not of the present connection, {self._epoch}: {event}")
+            self.fail("I5", f"not of the present connection, {self._epoch}: {event}")
 
     def _need_answer(
         self, event: Event, topic: Topic, frame: Frame | None, *, wanted: bool, ok: bool
@@ -540,7 +540,7 @@ class Auditor:
                 response["code"] == 0
             ):
                 return
-        self._fail("I2", f"no answer to a request of this connection says this: {event}")
+        self.fail("I2", f"no answer to a request of this connection says this: {event}")
 
     def _skip(self, event: Event) -> None:
         """An event that was left out: there must be a newer one to come that says more."""
@@ -548,18 +548,19 @@ class Auditor:
             # Of failed dials in a row the first and the newest are enough.
             if self._was_disconnected and isinstance(self._waiting[0], Disconnected):
                 return
-            self._fail("I1", f"the buffer has lost {event}")
+            self.fail("I1", f"the buffer has lost {event}")
         key = _key(event)
         self._skipped += 1
         if key is None or not any(_key(later) == key for later in self._waiting):
-            self._fail("I1", f"the buffer has lost {event}")
+            self.fail("I1", f"the buffer has lost {event}")
         if isinstance(event, OrderUpdate) and event.order.is_closed:
-            self._fail("I1", f"the last state of an order is left out: {event}")
+            self.fail("I1", f"the last state of an order is left out: {event}")
 
     def _look_for_secret(self, thing: object) -> None:
         # An exception's text differs from its repr.
         if SECRET in repr(thing) or (isinstance(thing, Exception) and SECRET in str(thing)):
-            self._fail("I6", f"the token is in a {type(thing).__name__}")
+            self.fail("I6", f"the token is in a {type(thing).__name__}")
 
-    def _fail(self, rule: str, what: str) -> None:
+    def fail(self, rule: str, what: str) -> None:
+        """An invariant is broken."""
         raise Violation(rule, self._plan.name, what.replace(SECRET, "***"), self._world.now)

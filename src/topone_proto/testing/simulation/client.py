@@ -15,6 +15,7 @@ from topone_proto.feed import FeedCore, Ticket
 from topone_proto.gateway import Accept, Reject
 from topone_proto.session import SessionState
 from topone_proto.step import Step
+from topone_proto.testing.simulation.accountant import Accountant
 from topone_proto.testing.simulation.auditor import Auditor
 from topone_proto.testing.simulation.link import Frame, Link
 from topone_proto.testing.simulation.scenario import Call, ClientPlan, Supply
@@ -42,11 +43,17 @@ class Client:
         plan: everything that it does.
         server: where it dials.
         rng: the source of its network's and its back-off's chance.
+        http: the source of its HTTP's.
     """
 
-    def __init__(self, world: World, plan: ClientPlan, server: Server, rng: Random) -> None:
+    def __init__(
+        self, world: World, plan: ClientPlan, server: Server, rng: Random, http: Random
+    ) -> None:
         self.plan = plan
         self.auditor: Auditor = Auditor(world, plan)
+        self.accountant: Accountant = Accountant(
+            world, plan.account, server, http, note=self._note, fail=self.auditor.fail
+        )
         self.link: Link | None = None
         """The present dial or connection."""
         self.token: str = server.issue(plan.name)
@@ -57,8 +64,7 @@ class Client:
         """Until when dials fail, and how."""
         self.frozen_until: float = 0.0
         """Until when the network holds everything back."""
-        self.hurries_at: float = _NEVER
-        """From when on the application takes everything at once."""
+        self._hurries_at = _NEVER
         self.links: list[Link] = []
         """Every dial and connection so far."""
         self._world = world
@@ -102,12 +108,23 @@ class Client:
             self.auditor.close_called()
             self._take(self._session.close(self._world.now))
 
+    def hurry(self) -> None:
+        """From now on the application takes everything at once, and HTTP does not fail."""
+        self._hurries_at = self._world.now
+        self.accountant.is_reliable = True
+
+    def check_account(self) -> None:
+        """What the account calls whole must be true, if nothing is on its way to it."""
+        if self.is_settled and not self._is_stream_busy:
+            self.accountant.check()
+
     def check_calm(self) -> None:
         """All is calm: nothing may be missing any more."""
         for ticket in self._tickets:
             if not ticket.is_settled:
                 self.auditor.unanswered_call(ticket.method)
         self.auditor.all_is_calm()
+        self.accountant.check_calm(set() if self._is_closed else self.auditor.desired)
 
     def check_closed(self) -> None:
         """The time to close is over."""
@@ -129,6 +146,10 @@ class Client:
     @property
     def is_busy(self) -> bool:
         """True if something is still on its way to the application."""
+        return self._is_stream_busy or self.accountant.is_busy
+
+    @property
+    def _is_stream_busy(self) -> bool:
         return self._core.has_events or (self.link is not None and self.link.is_busy)
 
     def _call(self, call: Call) -> None:
@@ -164,6 +185,7 @@ class Client:
             if self._world.timeline is not None:
                 self._note("  the application takes", event)
             self.auditor.taken(event)
+            self.accountant.told(event)
             self._next_take_at = self._world.now + self._pace
             if self._is_paused and self._core.may_resume:
                 self._go_on_reading()
@@ -177,7 +199,7 @@ class Client:
 
     @property
     def _pace(self) -> float:
-        return self.plan.pace if self._world.now < self.hurries_at else 0.0
+        return self.plan.pace if self._world.now < self._hurries_at else 0.0
 
     def _supply(self, job: int, supply: Supply) -> None:
         """The token callable returns."""

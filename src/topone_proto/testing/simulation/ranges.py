@@ -45,6 +45,7 @@ def sums_of(report: Report) -> dict[str, float]:
         "seconds": round(report.seconds, 3),
         "dials": report.dials,
         "updates": report.updates,
+        "resynced": report.resynced,
         "closed": report.closed,
     }
 

@@ -46,6 +46,8 @@ class Report:
     """Dials of all clients."""
     updates: int
     """Updates that were sent to a client."""
+    resynced: int
+    """How often an account knew everything about a topic, again or for the first time."""
     closed: int
     """Feeds that ended before the end."""
     seen: frozenset[str]
@@ -99,15 +101,18 @@ class _Run:
         )
         for plan in scenario.clients:
             # Of its own, so that leaving out another client changes nothing for this one.
-            rng = Random(f"{scenario.seed} {plan.name}")  # noqa: S311 - to be repeated
-            self.clients[plan.name] = Client(self.world, plan, self.server, rng)
+            rng, http = (
+                Random(f"{scenario.seed} {plan.name}{use}")  # noqa: S311 - to be repeated
+                for use in ("", " HTTP")
+            )
+            self.clients[plan.name] = Client(self.world, plan, self.server, rng, http)
 
     def __call__(self) -> Report:
         world, scenario = self.world, self.scenario
         for plan in scenario.clients:
             world.at(plan.starts, self.clients[plan.name].start)
         for publish in scenario.traffic:
-            world.at(publish.at, self.server.publish, publish)
+            world.at(publish.at, self._publish, publish)
         for trouble in scenario.troubles:
             world.at(trouble.at, self._strike, trouble)
         world.run(scenario.calm_at)
@@ -119,6 +124,7 @@ class _Run:
             seconds=world.now,
             dials=sum(len(client.links) for client in clients),
             updates=self.updates,
+            resynced=sum(client.accountant.resynced for client in clients),
             closed=closed,
             seen=frozenset[str]().union(*(client.auditor.seen for client in clients)),
         )
@@ -128,7 +134,7 @@ class _Run:
         world.note("exchange", "no faults any more")
         self.server.calm_down()
         for client in self.clients.values():
-            client.hurries_at = world.now
+            client.hurry()
         bound = world.now + recovery_bound(self.scenario)
         while waiting := [c for c in self.clients.values() if not c.is_settled]:
             if world.now >= bound:
@@ -153,6 +159,11 @@ class _Run:
             client.check_closed()
         # Whatever else comes of it now comes after Closed.
         world.run(world.now + 1.0)
+
+    def _publish(self, publish: Publish) -> None:
+        for client in self.clients.values():
+            client.check_account()
+        self.server.publish(publish)
 
     def _published(self, link: Link, publication: Publication, number: int) -> None:
         self.updates += 1

@@ -35,6 +35,7 @@ from topone_proto.topics import BALANCE, ORDERS, Topic
 
 __all__ = [
     "SECRET",
+    "AccountPlan",
     "BlackHole",
     "Call",
     "ClientPlan",
@@ -165,6 +166,24 @@ class Supply:
 
 
 @value
+class AccountPlan:
+    """How an application keeps its account, and how the exchange answers it over HTTP."""
+
+    max_closed: int = 1000
+    """How many orders that are not open are remembered."""
+    latency: float = 0.05
+    """Seconds from one end to the other, at least."""
+    spread: float = 0.0
+    """At most so many seconds more, at random. Here everything overtakes."""
+    page: int = 100
+    """How many orders or balances there are on a page; each is read in its own moment."""
+    is_timed: bool = True
+    """True if an answer says the exchange's time."""
+    failing: float = 0.0
+    """How many of the requests come to nothing, from 0 to 1."""
+
+
+@value
 class ClientPlan:
     """One feed: its application, its settings, and the network between it and the exchange."""
 
@@ -196,6 +215,8 @@ class ClientPlan:
     """When the application takes no events at all: from, until."""
     calls: tuple[Call, ...] = ()
     """What its application asks for meanwhile."""
+    account: AccountPlan = field(factory=AccountPlan)
+    """How it keeps its account."""
 
 
 @value
@@ -222,8 +243,23 @@ class Scenario:
 def draw(seed: int) -> Scenario:
     """The scenario of a seed."""
     rng = Random(seed)  # noqa: S311 - to be repeated, not to be secret
-    if rng.random() < 0.1:
-        return _draw_stall(rng, seed)
+    scenario = _draw_stall(rng, seed) if rng.random() < 0.1 else _draw_storm(rng, seed)
+    clients = tuple(evolve(client, account=_account(rng)) for client in scenario.clients)
+    return evolve(scenario, clients=clients)
+
+
+def _account(rng: Random) -> AccountPlan:
+    return AccountPlan(
+        max_closed=rng.choice((1, 2, 1000)),
+        latency=rng.choice((0.001, 0.05, 1.0)),
+        spread=rng.choice((0.0, 0.1, 10.0)),
+        page=rng.choice((1, 2, 100)),
+        is_timed=rng.random() < 0.5,
+        failing=rng.choice((0.0, 0.0, 0.2, 0.6)),
+    )
+
+
+def _draw_storm(rng: Random, seed: int) -> Scenario:
     calm_at = rng.uniform(15.0, 90.0)
     pings = rng.random() >= 0.05
     clients = tuple(

@@ -5,6 +5,8 @@ import json
 from collections.abc import Callable, Iterable
 from decimal import Decimal
 
+from attrs import evolve
+
 from topone_proto.gateway import (
     Accept,
     ClosePeer,
@@ -34,6 +36,22 @@ __all__ = ["ACCOUNT", "Server"]
 ACCOUNT = "account"
 """The one account of a simulated exchange."""
 _ZERO = Decimal(0)
+# Seconds. A coarse clock: several updates of an order have the same time.
+_TICK = 10.0
+_NEW_ORDER = Order(
+    id=0,
+    market="ETH/BTC",
+    type=OrderType.LIMIT,
+    side=Side.BUY,
+    status=OrderStatus.PENDING,
+    price=Decimal("0.08"),
+    amount=Decimal(10**6),
+    left=Decimal(10**6),
+    deal_stock=_ZERO,
+    deal_money=_ZERO,
+    create_time=1522235513.740678,
+    update_time=1522235513.740678,
+)
 
 
 class Server:
@@ -62,6 +80,24 @@ class Server:
         self._serial = 0
         self._tokens = 0
         self._armed = float("inf")
+
+        self.orders: dict[int, Order] = {}
+        """The truth: every order there ever was, as it is now."""
+        self.ends: dict[int, list[Order]] = {}
+        """The truth: every last state of a closed order; some are told again with corrections."""
+        self.balances: dict[str, Balance] = {}
+        """The truth: every balance there is."""
+        self._current: dict[int, Order] = {}
+
+    @property
+    def open_orders(self) -> dict[int, Order]:
+        """The truth: every order that is open now."""
+        return {number: order for number, order in self.orders.items() if order.is_open}
+
+    @property
+    def ts(self) -> int:
+        """The exchange's time in milliseconds."""
+        return self._gateway.server_ts(self._world.now)
 
     @property
     def number(self) -> int:
@@ -125,15 +161,43 @@ class Server:
         self._gateway.clear_faults()
 
     def publish(self, plan: Publish) -> None:
-        """Publish updates, each with a number of its own that never comes again."""
+        """Change the books and publish it: updates each with a number of its own that never comes
+        again."""
         for left in range(plan.count - 1, -1, -1):
             self._serial += 1
-            closes = plan.closes and not left
-            self._take(
-                self._gateway.publish(
-                    ACCOUNT, _update(plan, self._serial, closes=closes), self._world.now
-                )
-            )
+            update: Order | Balance
+            if plan.topic == ORDERS:
+                update = self._next_order(plan.key, closes=plan.closes and not left)
+                self._current[plan.key] = self.orders[update.id] = update
+                if update.is_closed:
+                    self.ends.setdefault(update.id, []).append(update)
+            else:
+                update = Balance(f"COIN{plan.key}", Decimal(self._serial), _ZERO)
+                self.balances[update.asset] = update
+            self._take(self._gateway.publish(ACCOUNT, update, self._world.now))
+
+    def _next_order(self, key: int, *, closes: bool) -> Order:
+        """The next state of the key's order. If that is closed: its end again, or a new order."""
+        before = self._current.get(key)
+        is_new = before is None or (before.is_closed and not closes)
+        if before is None or is_new:
+            before = evolve(_NEW_ORDER, id=1000 + self._serial)
+        status = before.status
+        if closes and not before.is_closed:
+            status = OrderStatus.CANCELED if is_new else OrderStatus.PARTIAL_CANCELED
+        filled = before.deal_stock + (not is_new and not before.is_closed)
+        # The clock of what closes orders is behind that of what fills them.
+        tick = self._world.now // _TICK - closes
+        return evolve(
+            before,
+            # Numbers of tomorrow's server among them.
+            type=OrderType(7) if self._serial % 11 == 0 else before.type,
+            status=status,
+            left=before.amount - filled,
+            deal_stock=filled,
+            deal_money=Decimal(self._serial),
+            update_time=_NEW_ORDER.create_time + tick * _TICK,
+        )
 
     def _forget(self, link: Link) -> None:
         self._links.pop(link.peer, None)
@@ -186,23 +250,3 @@ class Server:
             if isinstance(action, SendFrame) and json.loads(action.text).get("id") == identity:
                 return
         link.blame("acknowledgement")
-
-
-def _update(plan: Publish, serial: int, *, closes: bool) -> Order | Balance:
-    if plan.topic != ORDERS:
-        return Balance(f"COIN{plan.key}", Decimal(serial), _ZERO)
-    return Order(
-        id=1000 + plan.key,
-        market="ETH/BTC",
-        # Numbers of tomorrow's server among them.
-        type=OrderType(7) if serial % 11 == 0 else OrderType.LIMIT,
-        side=Side.BUY,
-        status=OrderStatus.COMPLETED if closes else OrderStatus.PENDING,
-        price=Decimal("0.08"),
-        amount=Decimal(1),
-        left=_ZERO,
-        deal_stock=_ZERO,
-        deal_money=Decimal(serial),
-        create_time=1522235513.740678,
-        update_time=1522235513.740684,
-    )

@@ -84,6 +84,7 @@ def _simpler(plan: ClientPlan) -> Iterator[ClientPlan]:
         yield evolve(plan, calls=calls)
     plain = ClientPlan(name=plan.name)
     for name in (
+        "account",
         "stalls",
         "supplies",
         "pace",

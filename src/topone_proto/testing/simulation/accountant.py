@@ -1,0 +1,187 @@
+"""An application's account: what it is told, what it asks the exchange over a simulated HTTP, and
+whether it holds what the exchange has in its books."""
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal
+from random import Random
+from typing import Any, Final
+
+from topone_proto.account import (
+    Account,
+    AggregatedFill,
+    BalancesQuery,
+    Change,
+    Knowledge,
+    MovedBackwards,
+    OrdersQuery,
+    Query,
+    Resynced,
+)
+from topone_proto.events import Event
+from topone_proto.models import Balance, Order
+from topone_proto.testing.simulation.scenario import AccountPlan
+from topone_proto.testing.simulation.server import Server
+from topone_proto.testing.simulation.world import World
+from topone_proto.topics import BALANCE, ORDERS, Topic
+
+__all__ = ["Accountant"]
+
+_RULE: Final = "I8"
+_TIMEOUT: Final = 30.0
+_PAUSE: Final = 1.0
+
+
+class Accountant:
+    """Keeps the account of one client.
+
+    Args:
+        world: the time.
+        plan: how it does.
+        server: whom it asks, and what is true.
+        rng: the source of all chance on the way there.
+        note: records a line.
+        fail: raises a ``Violation`` of the rule that is its first argument.
+    """
+
+    def __init__(
+        self,
+        world: World,
+        plan: AccountPlan,
+        server: Server,
+        rng: Random,
+        *,
+        note: Callable[..., None],
+        fail: Callable[[str, str], object],
+    ) -> None:
+        self.is_reliable: bool = False
+        """True once no request comes to nothing any more."""
+        self.resynced: int = 0
+        """How often a topic became whole."""
+        self._world = world
+        self._plan = plan
+        self._server = server
+        self._rng = rng
+        self._note = note
+        self._fail = fail
+        self._account = Account(max_closed=plan.max_closed)
+        self._under_way = 0
+        self._filled: defaultdict[int, Decimal] = defaultdict(Decimal)
+
+    @property
+    def is_busy(self) -> bool:
+        """True if an answer is still to come."""
+        return self._under_way > 0
+
+    def told(self, event: Event) -> None:
+        """The application has taken an event out of its feed."""
+        self._see(self._account.apply(event))
+        self._ask()
+
+    # --- what must hold -------------------------------------------------------------------------
+
+    def check(self) -> None:
+        """Nothing is on its way on the stream: what is said to be whole must be true."""
+        account, server = self._account, self._server
+        others = account.other_orders().value
+        if len(others) > self._plan.max_closed:
+            self._fail(_RULE, f"{len(others)} orders are kept that are not open")
+        if account.knowledge(ORDERS) is Knowledge.WHOLE:
+            self._compare("open orders", account.open_orders().value, server.open_orders)
+            for number, order in others.items():
+                if order not in server.ends[number]:
+                    self._fail(_RULE, f"not how order {number} has ended: {order}")
+        if account.knowledge(BALANCE) is Knowledge.WHOLE:
+            self._compare("balances", account.balances().value, server.balances)
+
+    def check_calm(self, followed: set[Topic]) -> None:
+        """Nothing is on its way at all: what is followed must be whole, and nothing else."""
+        for topic in (ORDERS, BALANCE):
+            knowledge = self._account.knowledge(topic)
+            if (knowledge is Knowledge.WHOLE) is not (topic in followed):
+                self._fail(_RULE, f"{topic} is {knowledge.value} in the end")
+        if self._account.unresolved:
+            self._fail(_RULE, f"unresolved in the end: {self._account.unresolved}")
+        self.check()
+
+    def _compare(self, what: str, held: object, truth: object) -> None:
+        if held != truth:
+            self._fail(_RULE, f"{what} should be {truth} and are {held}")
+
+    def _see(self, changes: Sequence[Change]) -> None:
+        for change in changes:
+            if self._world.timeline is not None:
+                self._note("    the account:", change)
+            match change:
+                case MovedBackwards(kept=Order(is_closed=True), refused=Order(is_closed=True)):
+                    pass  # the end of an order told again
+                case MovedBackwards():
+                    self._fail(_RULE, f"the exchange never goes back: {change}")
+                case AggregatedFill(order=order, since=since, deal_stock=stock):
+                    # A closed order that was forgotten is new when it comes again.
+                    before = Decimal(0) if since is None else self._filled[order.id]
+                    self._filled[order.id] = total = before + stock
+                    if total != order.deal_stock:
+                        self._fail(_RULE, f"fills of {total} in all do not add up: {change}")
+                case Resynced():
+                    self.resynced += 1
+                case _:
+                    pass
+
+    # --- HTTP -----------------------------------------------------------------------------------
+
+    def _ask(self) -> None:
+        for query in self._account.ask():
+            self._under_way += 1
+            if not self.is_reliable and self._rng.random() < self._plan.failing:
+                self._world.at(self._world.now + self._rng.random() * _TIMEOUT, self._failed)
+            else:
+                self._later(self._serve, query, 0, ())
+
+    def _later(self, call: Callable[..., None], *args: object) -> None:
+        delay = self._plan.latency + self._plan.spread * self._rng.random()
+        self._world.at(self._world.now + delay, call, *args)
+
+    def _failed(self) -> None:
+        self._world.at(self._world.now + _PAUSE, self._ask_again)
+
+    def _ask_again(self) -> None:
+        self._under_way -= 1
+        self._account.retry()
+        self._ask()
+
+    def _serve(self, query: Query, start: int, found: tuple[Order | Balance, ...]) -> None:
+        """The exchange reads its books as they are now, one page of them from ``start`` on."""
+        server = self._server
+        books: Mapping[Any, Order | Balance] = (
+            server.orders if isinstance(query, OrdersQuery) else server.balances
+        )
+        page: list[Order | Balance] = []
+        for row in tuple(books.values())[start:]:
+            if len(page) == self._plan.page:
+                break
+            start += 1
+            if _is_asked_for(query, row):
+                page.append(row)
+        found = (*found, *page)
+        if start < len(books):
+            self._later(self._later, self._serve, query, start, found)
+        else:
+            self._later(self._answered, query, found, server.ts)
+
+    def _answered(self, query: Any, found: tuple[Any, ...], ts: int) -> None:
+        self._under_way -= 1
+        self._note("  hears over HTTP of", *found)
+        answered_ts = ts if self._plan.is_timed else None
+        self._see(self._account.answer(query, found, answered_ts=answered_ts))
+        self._ask()
+
+
+def _is_asked_for(query: Query, row: Order | Balance) -> bool:
+    match row:
+        case Order(id=number):
+            assert isinstance(query, OrdersQuery)
+            return row.is_open if query.ids is None else number in query.ids
+        case Balance(asset=asset):
+            assert isinstance(query, BalancesQuery)
+            return query.assets is None or asset in query.assets

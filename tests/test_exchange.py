@@ -114,6 +114,14 @@ def test_without_a_rate_nothing_happens() -> None:
     assert (step.changes, step.deadline) == ((), None)
 
 
+def test_what_was_due_before_an_order_by_hand_is_not_dated_before_it() -> None:
+    account = LivingAccount(5, rate=10.0)
+    [placed, *_] = account.place("ETH/BTC", Side.SELL, Decimal(1), 10.0).changes
+    assert isinstance(placed, Order)
+    orders = [c for c in account.deadline_reached(10.0).changes if isinstance(c, Order)]
+    assert min(order.update_time for order in orders) >= placed.update_time
+
+
 @pytest.mark.parametrize("rate", [-1.0, float("inf"), float("nan")])
 def test_no_rate(rate: float) -> None:
     with pytest.raises(ConfigurationError, match="rate"):

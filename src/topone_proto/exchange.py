@@ -120,6 +120,7 @@ class LivingAccount:
         self._rate = rate
         self._start = now
         self._start_time = start_time
+        self._latest_time = start_time
         self._markets = dict(DEFAULT_MARKETS if markets is None else markets)
         self._prices = {name: market.price for name, market in self._markets.items()}
         self._funds = {
@@ -360,7 +361,9 @@ class LivingAccount:
         return moment + self._random.expovariate(self._rate) if self._rate else None
 
     def _time(self, now: float) -> float:
-        return self._start_time + (now - self._start)
+        # What was due happens when it is called for: an order placed by hand may have come first.
+        self._latest_time = max(self._latest_time, self._start_time + (now - self._start))
+        return self._latest_time
 
     def _opened(self, order_id: int) -> Order:
         order = self._open.get(order_id)

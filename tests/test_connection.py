@@ -370,11 +370,37 @@ def test_nothing_times_out_while_reading_is_paused() -> None:
         assert step.deadline is not None
         step = connection.deadline_reached(step.deadline)
     assert connection.failure is None
+    # There was one second left when it stopped.
     connection.reading_resumed(1000.0)
-    assert connection.deadline_reached(1004.9).events == ()
-    assert connection.deadline_reached(1005.0).events == (
+    assert connection.deadline_reached(1000.9).events == ()
+    assert connection.deadline_reached(1001.0).events == (
         RequestTimedOut(topic=ORDERS, method="sub_orders", timeout=5.0, epoch=1),
     )
+
+
+def test_a_lost_acknowledgement_is_noticed_though_reading_pauses_again_and_again() -> None:
+    connection = Connection(SessionConfig(ack_timeout=5.0, ping_interval=None))
+    connection.subscribe(ORDERS, 0.0)
+    now = 0.0
+    while connection.failure is None:
+        connection.message_received("nonsense", now)
+        connection.reading_paused(now + 0.125)
+        now += 1.0
+        connection.reading_resumed(now)
+        connection.deadline_reached(now)
+        assert now <= 40.0
+    # An eighth of the time was spent reading.
+    assert now == 40.0
+
+
+def test_a_request_made_while_reading_is_paused_waits_from_when_it_goes_on() -> None:
+    connection = Connection(SessionConfig(ack_timeout=5.0))
+    connection.reading_paused(0.0)
+    connection.subscribe(ORDERS, 3.0)
+    assert connection.reading_resumed(10.0).deadline == 15.0
+    connection.reading_paused(11.0)
+    connection.reading_paused(12.0)
+    assert connection.reading_resumed(13.0).deadline == 17.0
 
 
 def test_the_servers_ping_is_answered_unasked_while_reading_is_paused() -> None:
@@ -396,7 +422,7 @@ def test_a_server_that_never_asked_is_told_nothing_while_reading_is_paused() -> 
     assert isinstance(ping, SendPing)
 
 
-def test_liveness_starts_anew_when_reading_goes_on() -> None:
+def test_pings_sent_while_reading_is_paused_are_not_waited_for() -> None:
     connection = Connection(SessionConfig(ping_interval=20.0, pong_timeout=10.0))
     connection.reading_paused(0.0)
     for now in (20.0, 40.0, 60.0):
@@ -407,6 +433,39 @@ def test_liveness_starts_anew_when_reading_goes_on() -> None:
     assert isinstance(ping, SendPing)
     connection.deadline_reached(90.0)
     assert connection.failure is not None
+
+
+def test_a_pause_does_not_count_for_a_pong() -> None:
+    connection = Connection(SessionConfig(ping_interval=20.0, pong_timeout=10.0))
+    connection.deadline_reached(0.0)
+    connection.deadline_reached(20.0)
+    connection.reading_paused(27.0)
+    assert connection.reading_resumed(31.0).deadline == 34.0
+    connection.deadline_reached(33.9)
+    assert connection.failure is None
+    connection.deadline_reached(34.0)
+    assert connection.failure is not None
+
+
+def test_what_is_read_during_a_pause_answers_a_ping() -> None:
+    connection = Connection(SessionConfig(ping_interval=20.0, pong_timeout=10.0))
+    connection.deadline_reached(0.0)
+    connection.deadline_reached(20.0)
+    connection.reading_paused(21.0)
+    connection.message_received("nonsense", 22.0)
+    assert connection.reading_resumed(23.0).deadline == 40.0
+
+
+def test_a_pause_does_not_count_for_silence() -> None:
+    config = SessionConfig(ping_interval=None, silence_timeout=60.0)
+    connection = Connection(config)
+    connection.message_received("nonsense", 0.0)
+    connection.reading_paused(10.0)
+    assert connection.reading_resumed(30.0).deadline == 80.0
+    assert connection.last_received == 20.0
+    connection.reading_paused(40.0)
+    connection.message_received("nonsense", 45.0)
+    assert connection.reading_resumed(50.0).deadline == 110.0
 
 
 @given(st.lists(st.binary(max_size=40) | st.text(max_size=40), max_size=10))

@@ -37,6 +37,7 @@ from topone_proto import (
     Side,
     Step,
     Subscribed,
+    SubscriptionState,
     Token,
     Topic,
 )
@@ -643,9 +644,9 @@ class Reconciling(RuleBasedStateMachine):
     def what_is_whole_is_true_when_nothing_is_on_its_way(self) -> None:
         if self.to_client or self.events or self.is_dead:
             return
-        if self.account.knowledge(ORDERS) is Knowledge.WHOLE:
+        if self.account.knowledge(ORDERS) is Knowledge.WHOLE and not self.is_given_up(ORDERS):
             assert self.account.open_orders().value == self.living.open_orders
-        if self.account.knowledge(BALANCE) is Knowledge.WHOLE:
+        if self.account.knowledge(BALANCE) is Knowledge.WHOLE and not self.is_given_up(BALANCE):
             assert self.account.balances().value == self.living.balances
 
     def teardown(self) -> None:
@@ -673,7 +674,8 @@ class Reconciling(RuleBasedStateMachine):
             self.account.retry()
             self.make_whole()
             # What the exchange still owed from before: an acknowledgement that comes too late.
-            if self.deadline is not None and not self.is_known:
+            is_given_up = self.is_given_up(ORDERS) or self.is_given_up(BALANCE)
+            if self.deadline is not None and (is_given_up or not self.is_known):
                 self.now = max(self.now, self.deadline)
                 self.take(self.session.deadline_reached(self.now))
         assert self.is_known
@@ -695,6 +697,14 @@ class Reconciling(RuleBasedStateMachine):
     @property
     def is_known(self) -> bool:
         return all(self.account.knowledge(topic) is Knowledge.WHOLE for topic in (ORDERS, BALANCE))
+
+    def is_given_up(self, topic: Topic) -> bool:
+        """True if the application does not want a topic, and has not been told yet from when on the
+        server sent no more of it."""
+        connection = self.session.connection
+        return (
+            connection is not None and connection.state_of(topic) is SubscriptionState.UNSUBSCRIBING
+        )
 
     def publish(self, changes: tuple[Order | Balance, ...]) -> None:
         for change in changes:

@@ -164,7 +164,7 @@ class Connection:
         self._pending: dict[str, _Pending] = {}
         self._failure: Failure | None = None
         self._started = False
-        self._paused = False
+        self._paused_at: float | None = None
         self._opened = 0.0
         self._last_received = 0.0
         self._ack_latency: float | None = None
@@ -202,7 +202,8 @@ class Connection:
 
     @property
     def last_received(self) -> float | None:
-        """When the latest frame or pong was received, or the first input came; None before it."""
+        """When the latest frame or pong was received, or the first input came; None before it. A
+        pause of reading since then does not count: it moves on by as much."""
         return self._last_received if self._started else None
 
     @property
@@ -301,27 +302,30 @@ class Connection:
     def reading_paused(self, now: float) -> Step:
         """The caller stops reading because its application is slow.
 
-        Silence proves nothing from now on, so no timeout runs. Pings are still sent, and at the
+        Silence proves nothing from now on, so no timeout runs on. Pings are still sent, and at the
         same interval the answer to the server's own application ping, unasked, in the form in which
         it was last given: a ping that waits unread in the socket must not cost the connection.
         """
         if not self._started:
             self._start(now)
-        if self._failure is None:
-            self._paused = True
+        if self._failure is None and self._paused_at is None:
+            self._paused_at = now
             self._set_deadline()
         return self._step()
 
     def reading_resumed(self, now: float) -> Step:
-        """The caller reads again. Every timeout starts anew."""
-        if self._paused:
-            self._paused = False
-            self._last_received = now
-            self._ping_sent_at = None
+        """The caller reads again. The pause does not count: every timeout goes on where it was."""
+        if self._paused_at is not None:
+            # Not anew: then an application that is always behind, and pauses again and again, would
+            # never be told of an acknowledgement that was lost.
+            paused_at, self._paused_at = self._paused_at, None
+            if self._ping_sent_at is not None:
+                is_answered = self._last_received > self._ping_sent_at
+                self._ping_sent_at = None if is_answered else self._ping_sent_at + now - paused_at
+            self._last_received += now - max(paused_at, self._last_received)
             for entry_id, entry in self._pending.items():
-                self._pending[entry_id] = attrs.evolve(
-                    entry, deadline=now + self._config.ack_timeout
-                )
+                deadline = entry.deadline + now - max(paused_at, entry.sent)
+                self._pending[entry_id] = attrs.evolve(entry, deadline=deadline)
             self._set_deadline()
         return self._step()
 
@@ -332,7 +336,7 @@ class Connection:
             self._start(now)
         if self._failure is not None:
             return Step()
-        if not self._paused:
+        if self._paused_at is None:
             overdue = [entry for entry in self._pending.values() if entry.deadline <= now]
             if overdue:
                 return self._time_out(overdue)
@@ -371,7 +375,7 @@ class Connection:
         """The earliest of all that may be due. Receiving only moves things later, which
         ``deadline_reached`` finds out by itself: so the hot path leaves the deadline alone."""
         due = [] if self._ping_at is None else [self._ping_at]
-        if not self._paused:
+        if self._paused_at is None:
             if self._ping_sent_at is not None:
                 due.append(self._ping_sent_at + self._config.pong_timeout)
             if self._config.silence_timeout is not None:
@@ -386,7 +390,7 @@ class Connection:
         self._ping_payload = str(self._pings).encode()
         self._ping_at = now + self._config.ping_interval
         ping = SendPing(self._ping_payload)
-        if self._paused:
+        if self._paused_at is not None:
             return (ping,) if self._last_answer is None else (SendText(self._last_answer), ping)
         # A ping that was followed by anything is as good as answered: from now on this one is
         # waited for.

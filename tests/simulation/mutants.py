@@ -335,9 +335,21 @@ def liveness_is_judged_while_reading_is_paused() -> AbstractContextManager[Any]:
 
 
 @mutant("alive", seeds=500)
-def nothing_starts_anew_when_reading_goes_on() -> AbstractContextManager[Any]:
+def a_pause_counts() -> AbstractContextManager[Any]:
     def resumed(_: Any, self: Connection, __: float) -> Any:
-        self._paused = False
+        self._paused_at = None
+        self._set_deadline()
+        return self._step()
+
+    return _around(Connection, "reading_resumed", resumed)
+
+
+@mutant("alive", seeds=1000)
+def a_request_is_awaited_anew_when_reading_goes_on() -> AbstractContextManager[Any]:
+    def resumed(original: Any, self: Connection, now: float) -> Any:
+        original(self, now)
+        for number, entry in self._pending.items():
+            self._pending[number] = attrs.evolve(entry, deadline=now + self._config.ack_timeout)
         self._set_deadline()
         return self._step()
 

@@ -126,6 +126,7 @@ class Pending:
     id: str
     topic: Topic
     method: str
+    asked_at: float
     due: float
 
     @property
@@ -147,7 +148,7 @@ class ConnectionModel:
         self.answered: list[Pending] = []
         self.failure: FailureKind | None = None
         self.has_begun = False
-        self.is_paused = False
+        self.paused_at: float | None = None
         self.heard_at = 0.0
         self.next_ping: float | None = None
         # The times of the pings that nothing was heard after, and of those that something was heard
@@ -156,6 +157,10 @@ class ConnectionModel:
         self.doubtful: list[float] = []
         self.payloads: list[bytes] = []
         self.answer: object = None
+
+    @property
+    def is_paused(self) -> bool:
+        return self.paused_at is not None
 
     def state_of(self, topic: Topic) -> S:
         return self.states.get(topic, S.IDLE)
@@ -197,7 +202,8 @@ class ConnectionModel:
         self.begin(now)
         identity = str(self.next_id)
         self.next_id += 1
-        self.pending.append(Pending(identity, topic, method, now + self.config.ack_timeout))
+        due = now + self.config.ack_timeout
+        self.pending.append(Pending(identity, topic, method, now, due))
         lang = self.config.lang
         return Expected([], [{"id": identity, "method": method, "params": {}, "lang": lang}])
 
@@ -261,17 +267,19 @@ class ConnectionModel:
 
     def pause(self, now: float) -> Expected:
         self.begin(now)
-        if self.failure is None:
-            self.is_paused = True
+        if self.failure is None and self.paused_at is None:
+            self.paused_at = now
         return Expected()
 
     def resume(self, now: float) -> Expected:
-        if self.is_paused and self.failure is None:
-            self.is_paused = False
-            self.heard_at = now
-            self.unanswered = self.doubtful = []
+        if self.paused_at is not None and self.failure is None:
+            # Time in which nothing could be heard does not count for anything that waits.
+            paused_at, self.paused_at = self.paused_at, None
+            self.heard_at += now - max(paused_at, self.heard_at)
+            self.unanswered = [sent + now - paused_at for sent in self.unanswered]
+            self.doubtful = [sent + now - paused_at for sent in self.doubtful]
             for entry in self.pending:
-                entry.due = now + self.config.ack_timeout
+                entry.due += now - max(paused_at, entry.asked_at)
         return Expected()
 
     # Time.

@@ -248,7 +248,7 @@ class PairMachine(Machine):
         """Only once it has answered a ping: before, it cannot know how."""
         if self.is_paused:
             self.is_paused = False
-            # Every timeout starts anew.
+            # It could not notice before.
             self.silent_since = self.now
             self.obey(self.connection.reading_resumed(self.now))
         elif self.form is not PingForm.CONTROL and not self.is_silent:

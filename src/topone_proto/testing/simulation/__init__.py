@@ -51,7 +51,8 @@ I8: the account
     allowed.
 alive
     A half-open connection is noticed within ``ping_interval + pong_timeout`` of the last frame that
-    was read, or within ``silence_timeout`` if there are no pings; not while reading is paused. No
+    was read, or within ``silence_timeout`` if there are no pings; not while reading is paused. An
+    acknowledgement that does not come is given up after ``ack_timeout`` of reading. No
     connection ends without a reason, so an idle account is left in peace.
 ping
     A ping of the server is answered in the very step that reads it, and a client that does not read

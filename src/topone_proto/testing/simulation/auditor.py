@@ -93,6 +93,10 @@ class Auditor:
         self._epoch = 0
         # This connection: what was asked and not answered, and what was acknowledged.
         self._requests: dict[str, tuple[bool, Topic]] = {}
+        # When each of them was made, on a clock that stands while reading is paused.
+        self._asked_at: dict[str, float] = {}
+        self._paused_at: float | None = None
+        self._paused_for = 0.0
         self._active: set[Topic] = set()
         self._ids: set[str] = set()
         # Since when everything desired is acknowledged: at the latest since the answer that made it
@@ -145,6 +149,16 @@ class Auditor:
         self._calls += 1
         (self.desired.add if wanted else self.desired.discard)(topic)
 
+    def paused(self) -> None:
+        """The client stops reading."""
+        self._paused_at = self._world.now
+
+    def resumed(self) -> None:
+        """The client reads again."""
+        if self._paused_at is not None:
+            self._paused_for += self._world.now - self._paused_at
+            self._paused_at = None
+
     def close_called(self) -> None:
         """The application calls ``close``."""
         if self._close_called_at is None:
@@ -178,6 +192,7 @@ class Auditor:
                     self._look_for_secret(action)
         if self.is_closed and step.deadline is not None:
             self.fail("I5", f"a deadline is left after Closed: {step.deadline}")
+        self._see_patience()
         if self._is_up and self._settled_since is None and self.desired <= self._active:
             if self._content_since is None:
                 self._content_since = self._world.now
@@ -367,6 +382,7 @@ class Auditor:
         self._epoch = epoch
         self._is_up = True
         self._requests.clear()
+        self._asked_at.clear()
         self._active.clear()
         self._settled_since = self._content_since = None
         self._refusals = 0
@@ -505,9 +521,17 @@ class Auditor:
             self.fail("I2", f"nobody wants this: {text}")
         self._ids.add(request["id"])
         self._requests[request["id"]] = (wanted, topic)
+        self._asked_at[request["id"]] = self._reading_clock
         self._active.discard(topic)
         if len(self._requests) > self._config.max_pending:
             self.fail("I4", f"{len(self._requests)} requests wait")
+
+    def _see_patience(self) -> None:
+        """A request that is not answered in time is given up."""
+        if self._is_up and self._requests:
+            waits = self._reading_clock - min(self._asked_at[number] for number in self._requests)
+            if waits > self._config.ack_timeout + _HAIR:
+                self.fail("alive", f"an acknowledgement is awaited for {waits} s of reading")
 
     def _see_ping(self, text: str, step: Step) -> None:
         """A ping of the server is answered in the very step that reads it, in kind."""
@@ -524,6 +548,11 @@ class Auditor:
             self.fail("ping", f"{text} is answered with {step.actions}")
 
     # --- small things ---------------------------------------------------------------------------
+
+    @property
+    def _reading_clock(self) -> float:
+        now = self._world.now if self._paused_at is None else self._paused_at
+        return now - self._paused_for
 
     def _need_connection(self, event: Event) -> None:
         if not self._is_up:

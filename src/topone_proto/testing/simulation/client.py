@@ -358,6 +358,7 @@ class Client:
             elif self._core.must_pause:
                 self._is_paused = True
                 self._note("stops reading")
+                self.auditor.paused()
                 self._take(self._session.reading_paused(self._world.now))
             elif link.inbox:
                 self._message(link, link.inbox.popleft())
@@ -400,6 +401,7 @@ class Client:
         self._is_paused = False
         self._resumed_at = self._world.now
         self._note("reads again")
+        self.auditor.resumed()
         self._take(self._session.reading_resumed(self._world.now))
 
     def _go_on_reading(self) -> None:
@@ -427,6 +429,7 @@ class Client:
     def _stop_waiting(self) -> None:
         if self._is_paused and self.link is None:
             self._is_paused = False
+            self.auditor.resumed()
             self._take(self._session.reading_resumed(self._world.now))
 
     def _parted(self, link: Link, is_over: bool = False) -> None:  # noqa: FBT001, FBT002 - a timer's argument

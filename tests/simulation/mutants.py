@@ -257,7 +257,7 @@ def answered_request_stays_pending() -> AbstractContextManager[Any]:
     return _around(Connection, "_answered", answered)
 
 
-@mutant("I2")
+@mutant("alive", "I2")
 def acknowledgement_is_awaited_for_ever() -> AbstractContextManager[Any]:
     def request(original: Any, self: Connection, *args: Any) -> Any:
         step: Step = original(self, *args)

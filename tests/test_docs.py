@@ -177,16 +177,12 @@ def names_of(simulator: Simulator) -> dict[str, Any]:
     """What a reader has in mind: nothing that the package would have to supply."""
     return {
         "__name__": "page",
-        "BALANCE": BALANCE,
         "HttpError": HttpError,
-        "ORDERS": ORDERS,
         "http": Http(simulator),
         "renew": renew,
         "show": print,
         "token": "demo",
         "tokens": {"one": "demo", "two": "demo"},
-        "topone_trio": topone_trio,
-        "trio": trio,
     }
 
 

@@ -16,7 +16,17 @@ from aiohttp import web
 
 import topone_asyncio
 import topone_simulator
-from topone_proto import BALANCE, ORDERS, Connected, Disconnected, FeedFailed, Gap, SessionConfig
+from topone_proto import (
+    BALANCE,
+    ORDERS,
+    Connected,
+    Disconnected,
+    FeedFailed,
+    Gap,
+    Order,
+    OrderType,
+    SessionConfig,
+)
 from topone_proto.account import Account
 
 PAGE = """<!doctype html>
@@ -103,15 +113,19 @@ class Board:
     def state(self) -> str:
         balances = self.account.balances().value.values()
         orders = self.account.open_orders().value.values()
-        state = {
-            "feed": self.feed + (f"; updates may be missing, {self.gaps} gaps" * bool(self.gaps)),
-            "balances": sorted((b.asset, str(b.available), str(b.freeze)) for b in balances),
-            "orders": [
-                (o.market, o.side.name.lower(), str(o.price), str(o.left), str(o.amount))
-                for o in orders
-            ],
-        }
-        return json.dumps(state)
+        missed = f"; updates may be missing: {self.gaps} gaps" if self.gaps else ""
+        return json.dumps(
+            {
+                "feed": self.feed + missed,
+                "balances": sorted(
+                    (b.asset, f"{b.available:f}", f"{b.freeze:f}") for b in balances
+                ),
+                "orders": [
+                    (o.market, o.side.name.lower(), price_of(o), f"{o.left:f}", f"{o.amount:f}")
+                    for o in orders
+                ],
+            }
+        )
 
     async def stream(self, request: web.Request) -> web.StreamResponse:
         """The newest state, whenever it changes: a slow browser sees fewer of them."""
@@ -125,6 +139,10 @@ class Board:
                 with suppress(TimeoutError):
                     await asyncio.wait_for(changed.wait(), 15)  # then see who is still there
         return response
+
+
+def price_of(order: Order) -> str:
+    return "market" if order.type is OrderType.MARKET else f"{order.price:f}"
 
 
 FOLLOWER = web.AppKey("follower", asyncio.Task[None])

@@ -9,10 +9,11 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 
 from commands import BOUND, PLAIN, SECRET, ended, interrupt, read_until
@@ -24,9 +25,11 @@ from topone_proto.gateway import (
     RefuseHandshake,
     SendRaw,
 )
+from topone_proto.models import OrderStatus
 from topone_simulator import Simulator, run_in_thread
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
+BROWSER = Path(__file__).parent / "browser.py"
 NAMES = sorted(path.stem for path in EXAMPLES.glob("*.py"))
 # As a program runs it, but with settings of a test's, and telling of pongs.
 PROGRAM = f"""
@@ -53,10 +56,14 @@ def simulator() -> Iterator[Simulator]:
         yield simulator
 
 
+def running(name: str, url: str, **config: Any) -> AbstractContextManager["subprocess.Popen[str]"]:
+    return started("-c", PROGRAM, name, url, json.dumps(QUICK | config))
+
+
 @contextmanager
-def running(name: str, url: str, **config: Any) -> Iterator["subprocess.Popen[str]"]:
+def started(*arguments: str) -> Iterator["subprocess.Popen[str]"]:
     process = subprocess.Popen(
-        [sys.executable, "-uW", "error", "-c", PROGRAM, name, url, json.dumps(QUICK | config)],
+        [sys.executable, "-uW", "error", *arguments],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -152,3 +159,27 @@ def test_an_example_gives_up_what_does_not_answer(name: str, simulator: Simulato
         code, out, err = interrupt(process)
     assert told(out.splitlines())[-1] == "Closed"
     assert (code, err) == (0, "")
+
+
+def test_a_page_in_a_browser_shows_the_account_as_it_changes(simulator: Simulator) -> None:
+    with running("aiohttp_sse", simulator.url) as server:
+        [*_, line] = read_until(server, is_told("open"))
+        read_until(server, is_told("Subscribed", times=2))
+        look = (
+            'document.querySelector("#feed").textContent == "connected, connection 1"',
+            'document.querySelectorAll("tbody tr").length == 2 && document.body.innerText',
+            'document.querySelector("#feed").textContent.includes("2 gaps")',
+            "document.documentElement.scrollWidth",
+        )
+        with started(str(BROWSER), line.split()[1], "360", *look) as browser:
+            read_until(browser, lambda found: found == "true\n")
+            simulator.publish(ETH, attrs.evolve(ORDER, status=OrderStatus.PENDING))
+            [found] = read_until(browser, lambda _: True)
+            simulator.inject(DropConnections())
+            code, out, err = ended(browser)
+        interrupt(server)
+    rows = json.loads(found).splitlines()
+    assert "ETH\t99999980.24173\t23.596" in rows
+    assert "ETH/BTC\tbuy\t0.08132\t0" in rows
+    # It fits a phone.
+    assert (code, out) == (0, "true\n360\n"), err

@@ -167,26 +167,26 @@ def add_account(app: web.Application, **settings: Any) -> None:
     app.add_routes([web.get("/", page), web.get("/events", board.stream)])
 
 
-async def serve(url: str, config: SessionConfig | None) -> None:
-    app = web.Application()
-    token = os.environ.get("TOPONE_TOKEN", "demo")
-    add_account(app, url=url, token=token, topics=[ORDERS, BALANCE], config=config)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, "127.0.0.1", int(os.environ.get("PORT", "8080"))).start()
-        host, port = runner.addresses[0]
-        print(f"open http://{host}:{port}/ in a browser")
-        await asyncio.wait([app[FOLLOWER]])
-    finally:
-        await runner.cleanup()
-    await app[FOLLOWER]
-
-
 def main(url: str, config: SessionConfig | None = None) -> None:
     """Serve the page, and print events, until Ctrl-C."""
+
+    async def serve() -> None:
+        app = web.Application()
+        token = os.environ.get("TOPONE_TOKEN", "demo")
+        add_account(app, url=url, token=token, topics=[ORDERS, BALANCE], config=config)
+        runner = web.AppRunner(app)
+        await runner.setup()
+        try:
+            await web.TCPSite(runner, "127.0.0.1", int(os.environ.get("PORT", "8080"))).start()
+            host, port = runner.addresses[0]
+            print(f"open http://{host}:{port}/ in a browser")
+            await asyncio.wait([app[FOLLOWER]])
+        finally:
+            await runner.cleanup()
+        await app[FOLLOWER]
+
     try:
-        asyncio.run(serve(url, config))
+        asyncio.run(serve())
     except FeedFailed as error:
         sys.exit(str(error))
     except KeyboardInterrupt:

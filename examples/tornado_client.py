@@ -68,7 +68,6 @@ class TornadoFeed:
                         self.hang_up(action)
         if self.timer is not None:
             self.loop.remove_timeout(self.timer)
-            self.timer = None
         if step.deadline is not None:
             self.timer = self.loop.call_later(max(0.0, step.deadline - monotonic()), self.wake)
         for event in step.events:
@@ -128,7 +127,18 @@ def failure_of(error: Exception) -> Failure:
     return failure_from_exception(error)
 
 
-async def run(url: str, config: SessionConfig | None) -> None:
+def main(url: str, config: SessionConfig | None = None) -> None:
+    """Print events until Ctrl-C."""
+
+    async def run() -> None:
+        feed = TornadoFeed(session, print)
+        feed.take(session.start(monotonic()))
+        try:
+            await feed.is_over.wait()
+        except asyncio.CancelledError:
+            feed.take(session.close(monotonic()))
+            await feed.is_over.wait()
+
     session = Session(
         [ORDERS, BALANCE],
         endpoint=Endpoint(url),
@@ -136,20 +146,9 @@ async def run(url: str, config: SessionConfig | None) -> None:
         config=config,
         jitter=random.random,
     )
-    feed = TornadoFeed(session, print)
-    feed.take(session.start(monotonic()))
-    try:
-        await feed.is_over.wait()
-    except asyncio.CancelledError:
-        feed.take(session.close(monotonic()))
-        await feed.is_over.wait()
+    asyncio.run(run())
     if session.failure is not None:
         sys.exit(str(session.failure))
-
-
-def main(url: str, config: SessionConfig | None = None) -> None:
-    """Print events until Ctrl-C."""
-    asyncio.run(run(url, config))
 
 
 if __name__ == "__main__":

@@ -56,7 +56,7 @@ from topone_proto import (
 from topone_proto.capture import CaptureError
 from topone_proto.testing import simulation, strategies
 
-__all__ = ["DIRECTIVES"]
+__all__ = ["DIRECTIVES", "TableDirective", "table"]
 
 
 def field_docs(cls: type) -> dict[str, str]:
@@ -84,7 +84,7 @@ def _row(*cells: str) -> str:
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
-def _table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+def table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     heads = list(heads)
     return "\n".join([_row(*heads), "|---" * len(heads) + "|", *(_row(*row) for row in rows)])
 
@@ -104,7 +104,7 @@ class Settings(TableDirective):
 
     def text(self) -> str:
         docs = field_docs(SessionConfig)
-        return _table(
+        return table(
             ("setting", "default", "meaning"),
             (
                 (
@@ -146,7 +146,7 @@ class ActionTable(TableDirective):
 
 
 def _of_classes(classes: Iterable[type], word: str) -> str:
-    return _table(
+    return table(
         (word, "fields", "meaning"),
         (
             (
@@ -166,7 +166,7 @@ class Exceptions(TableDirective):
         gathered = [getattr(errors, name) for name in errors.__all__]
         gathered += [getattr(events, name) for name in events.__all__]
         classes = [c for c in [*gathered, CaptureError] if issubclass_of_ours(c)]
-        return _table(
+        return table(
             ("exception", "what it means, what to do"),
             ((f"{{class}}`~{cls.__module__}.{cls.__qualname__}`", _prose(cls)) for cls in classes),
         )
@@ -181,7 +181,7 @@ class Failures(TableDirective):
 
     def text(self) -> str:
         docs = field_docs(FailureKind)
-        return _table(
+        return table(
             ("kind", "what happened", "what to check"),
             ((f"`{kind.value}`", docs[kind.name], Failure(kind).advice) for kind in FailureKind),
         )
@@ -218,7 +218,7 @@ class ApiTables(TableDirective):
                 ]
                 rows += [(_link(module, name), _about(module, name)) for name in fresh]
                 shown.update(fresh)
-            lines += [_table(("name", "what it is"), rows), ""]
+            lines += [table(("name", "what it is"), rows), ""]
         missing = set(topone_proto.__all__) - shown
         if missing:
             raise self.error(f"no section in docs/_ext/from_code/tables.py for {missing}")
@@ -277,7 +277,7 @@ class Statuses(TableDirective):
         for status in _STATUSES:
             failure = Failure(FailureKind.HANDSHAKE, status=status)
             rows.append((str(status), _reaction(failure), failure.advice))
-        return _table(("HTTP status", "the feed", "what to check"), rows)
+        return table(("HTTP status", "the feed", "what to check"), rows)
 
 
 def _reaction(failure: Failure) -> str:

@@ -1,4 +1,4 @@
-"""gevent: one greenlet for each connection, another for the time.
+"""gevent: a greenlet for each connection talks, another one drives the session.
 
 The framework: greenlets, queues, patched sockets and TLS; websockets: handshakes, messages.
 The core: when to dial, ping, wait and give up, what to send, what was missed.

@@ -20,17 +20,21 @@ def glue_lines(source: str) -> int:
     comments and blank lines."""
     lines: set[int] = set()
     for statement in ast.parse(source).body:
-        is_code = isinstance(statement, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
-        if is_code and statement.name != "main":
-            lines.update(range(statement.lineno, (statement.end_lineno or 0) + 1))
-            for part in ast.walk(statement):
-                match part:
-                    case ast.Expr(value=ast.Constant(value=str())):
-                        lines.difference_update(range(part.lineno, (part.end_lineno or 0) + 1))
-                    case _:
-                        pass
+        if (
+            not isinstance(statement, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+            or statement.name == "main"
+        ):
+            continue
+        lines.update(_lines(statement))
+        for part in ast.walk(statement):
+            if isinstance(part, ast.Expr) and isinstance(part.value, ast.Constant):
+                lines.difference_update(_lines(part))
     tokens = tokenize.generate_tokens(io.StringIO(source).readline)
     return len(lines & {token.start[0] for token in tokens if token.type not in _NO_CODE})
+
+
+def _lines(part: ast.stmt) -> range:
+    return range(part.lineno, (part.end_lineno or part.lineno) + 1)
 
 
 class Examples(TableDirective):

@@ -33,6 +33,7 @@ from topone_proto import (
     Connect,
     Endpoint,
     Event,
+    Failure,
     SendPing,
     SendText,
     Session,
@@ -91,7 +92,7 @@ class GeventFeed:
         try:
             with connect(
                 job.url(),
-                sock=socket.create_connection(address, job.timeout),  # and so it never redirects
+                sock=socket.create_connection(address, job.timeout),  # so it follows nothing
                 additional_headers=job.endpoint.headers,
                 max_size=job.max_frame_size,
                 open_timeout=None,
@@ -100,15 +101,11 @@ class GeventFeed:
                 inbox.put((session.connection_made,))
                 while True:
                     inbox.put((session.message_received, self.websocket.recv(decode=False)))
-        except InvalidStatus as no:
-            answer = no.response
-            failure = failure_from_response(answer.status_code, answer.headers.raw_items())
-            inbox.put((session.connection_failed, failure))
         except ConnectionClosed as end:
             code, reason = (end.rcvd.code, end.rcvd.reason) if end.rcvd else (None, "")
             inbox.put((session.connection_lost, code, reason))
         except Exception as error:  # noqa: BLE001 - a dial can fail in any way
-            inbox.put((session.connection_failed, failure_from_exception(error)))
+            inbox.put((session.connection_failed, failure_of(error)))
 
     def listen(self, pong: Flag, payload: bytes, inbox: "Queue[Input]") -> None:
         if pong.wait(60):
@@ -127,6 +124,15 @@ class GeventFeed:
 
     def close(self) -> None:
         self.inbox.put((self.session.close,))
+
+
+def failure_of(error: Exception) -> Failure:
+    # A redirect comes as the context of the refusal to follow it.
+    for cause in (error, error.__context__):
+        if isinstance(cause, InvalidStatus):
+            answer = cause.response
+            return failure_from_response(answer.status_code, answer.headers.raw_items())
+    return failure_from_exception(error)
 
 
 def main(url: str, config: SessionConfig | None = None) -> None:

@@ -13,6 +13,7 @@ from time import monotonic
 from typing import Any
 
 from autobahn.twisted.websocket import WebSocketClientFactory, WebSocketClientProtocol
+from twisted.internet import error
 from twisted.internet import reactor as the_reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
@@ -27,17 +28,23 @@ from topone_proto import (
     Connect,
     Endpoint,
     Event,
+    Failure,
+    FailureKind,
     SendPing,
     SendText,
     Session,
     SessionConfig,
     Step,
     Token,
-    failure_from_exception,
     failure_from_response,
 )
 
 reactor: Any = the_reactor
+KINDS = {
+    error.ConnectionRefusedError: FailureKind.REFUSED,
+    error.DNSLookupError: FailureKind.DNS,
+    error.TimeoutError: FailureKind.TIMEOUT,
+}
 
 
 class TwistedFeed:
@@ -110,10 +117,9 @@ class Link(WebSocketClientProtocol):
         if self.feed.link is self:
             self.feed.take(by(*what, monotonic()))
 
-    def dial_failed(self, error: Any) -> None:
-        number = getattr(error.value, "osError", None)
-        cause = OSError(number, os.strerror(number)) if isinstance(number, int) else error.value
-        self.tell(self.session.connection_failed, failure_from_exception(cause))
+    def dial_failed(self, reason: Any) -> None:
+        kind = KINDS.get(type(reason.value), FailureKind.NETWORK)
+        self.tell(self.session.connection_failed, Failure(kind))
 
     def onOpen(self) -> None:
         self.tell(self.session.connection_made)

@@ -5,6 +5,8 @@ Each runs in a process of its own, as frameworks that own their process want it.
 
 import json
 import re
+import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -15,6 +17,7 @@ from typing import Any
 
 import attrs
 import pytest
+import trustme
 
 from commands import BOUND, PLAIN, SECRET, ended, interrupt, read_until
 from feedlog import ETH, ORDER
@@ -53,6 +56,17 @@ QUICK = {"retry_first": 0.01, "retry_base": 0.01}
 @pytest.fixture
 def simulator() -> Iterator[Simulator]:
     with run_in_thread(tokens={SECRET: "someone"}) as simulator:
+        yield simulator
+
+
+@pytest.fixture
+def secure_simulator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Simulator]:
+    """One that speaks TLS, with a certificate that examples find to be good."""
+    authority, context = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    authority.cert_pem.write_to_path(str(tmp_path / "authority.pem"))
+    monkeypatch.setitem(PLAIN, "SSL_CERT_FILE", str(tmp_path / "authority.pem"))
+    with run_in_thread(tokens={SECRET: "someone"}, ssl_context=context) as simulator:
         yield simulator
 
 
@@ -103,7 +117,11 @@ def is_told(wanted: str | tuple[str, ...], text: str = "", times: int = 1) -> Ca
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_an_example_lives_the_life_of_a_feed(name: str, simulator: Simulator) -> None:
+def test_an_example_lives_the_life_of_a_feed(
+    name: str, simulator: Simulator, secure_simulator: Simulator
+) -> None:
+    if name != "qt_client":  # which looks for certificates elsewhere
+        simulator = secure_simulator
     with running(name, simulator.url) as process:
         lines = read_until(process, is_told("Subscribed", times=2))
         simulator.publish(ORDER)
@@ -159,6 +177,26 @@ def test_an_example_gives_up_what_does_not_answer(name: str, simulator: Simulato
         code, out, err = interrupt(process)
     assert told(out.splitlines())[-1] == "Closed"
     assert (code, err) == (0, "")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_example_follows_no_redirect_and_dials_as_often_as_it_is_told(name: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"ws://127.0.0.1:{server.getsockname()[1]}/"
+        found = f"HTTP/1.1 302 Found\r\nLocation: {url}elsewhere\r\nContent-Length: 0\r\n\r\n"
+        with running(name, url, max_attempts=1) as process:
+            for answer in (found.encode(), b""):
+                connection, _ = server.accept()
+                with connection:
+                    assert connection.recv(65536).startswith(b"GET /?token=")
+                    connection.sendall(answer)
+            code, out, err = ended(process)
+        server.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            server.accept()
+    assert told(out.splitlines()) == ["Disconnected", "Disconnected", "Closed"]
+    assert "status=302" in out
+    assert (code, len(err.splitlines())) == (1, 1)
 
 
 def test_a_page_in_a_browser_shows_the_account_as_it_changes(simulator: Simulator) -> None:

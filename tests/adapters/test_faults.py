@@ -68,7 +68,7 @@ def test_a_black_hole_is_noticed_within_interval_and_timeout(
         assert event.reason.kind is FailureKind.TIMEOUT
         proxy.heal()
         log = until(feed, Gap, count=2)
-        assert log[-5:] == UP_AGAIN
+        assert log[-5:] == [*UP_AGAIN]
 
 
 def test_a_server_that_goes_away_and_comes_back(
@@ -81,7 +81,7 @@ def test_a_server_that_goes_away_and_comes_back(
         assert log[0] == "disconnected lost, retry"
         assert log[1:] == ["disconnected refused, retry"] * 2
         proxy.revive()
-        assert until(feed, Gap, count=2)[-5:] == UP_AGAIN
+        assert until(feed, Gap, count=2)[-5:] == [*UP_AGAIN]
 
 
 def test_frames_in_single_bytes_are_whole_frames(

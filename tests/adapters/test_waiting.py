@@ -15,4 +15,4 @@ def test_a_receiver_that_waits_is_woken_by_the_end(open_feed: Open, simulator: S
         receiver.start()
         feed.close()
         receiver.join(20.0)
-        assert logs == [["closed None"]]
+        assert logs == [["closed"]]

@@ -266,7 +266,7 @@ BROKEN = {
     "groups exceptions": (
         of_trio(open_in_a_nursery),
         "an error of the application comes out as it is",
-        "it raised ExceptionGroup",
+        "it raised ExceptionGroup of KeyError: ",
     ),
     "hangs in close": (
         wrapped(Hanging),

@@ -102,8 +102,8 @@ async def a_ping_is_answered(kit: Kit, form: PingForm) -> None:
     with kit.serve(config=config) as simulator:
         async with kit.open(url=simulator.url, config=QUICK) as feed:
             await feed.until(Subscribed, 2)
-            # Fifty pings fall into the time that this takes.
-            simulator.inject(DelayAck(seconds=1.0))
+            # Thirty pings fall into the time that this takes; one alone would have been too old.
+            simulator.inject(DelayAck(seconds=0.6))
             await feed.unsubscribe(ORDERS)
             simulator.publish(ETH)
             await feed.until(BalanceUpdate)
@@ -116,7 +116,7 @@ async def an_answered_ping_keeps_an_idle_connection(kit: Kit) -> None:
     config = evolve(QUICK, ping_interval=0.02, pong_timeout=0.5, silence_timeout=0.6)
     async with kit.open(config=config) as feed:
         await feed.until(Subscribed, 2)
-        kit.simulator.inject(DelayAck(seconds=1.0))
+        kit.simulator.inject(DelayAck(seconds=0.75))
         await feed.unsubscribe(ORDERS)
         kit.simulator.publish(ETH)
         await feed.until(BalanceUpdate)

@@ -5,7 +5,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from enum import StrEnum
 from inspect import getdoc
-from typing import Final, TypeVar
+from typing import Final, TypeVar, cast
 
 from attrs import frozen
 
@@ -135,7 +135,7 @@ class Scenario:
 
     def _problem(self, kit: Kit, error: BaseException | None) -> str | None:
         if error is not None:
-            return f"it raised {type(error).__name__}: {error}"
+            return f"it raised {_in_words(error)}"
         if self.cancelled_after is None:
             return None
         # Whoever leaves, leaves nothing behind.
@@ -145,6 +145,14 @@ class Scenario:
                 return "it was cancelled, and its connection is still there"
             time.sleep(0.001)
         return None
+
+
+def _in_words(error: BaseException) -> str:
+    """An exception in a line, and the members of a group, which does not say what they are."""
+    if isinstance(error, BaseExceptionGroup):
+        members = cast("BaseExceptionGroup[BaseException]", error).exceptions
+        return f"{type(error).__name__} of {', '.join(map(_in_words, members))}"
+    return f"{type(error).__name__}: {error}"
 
 
 def _run(scenario: Scenario, kit: Kit) -> BaseException | None:

@@ -1,0 +1,12 @@
+"""An adapter for AnyIO, with wsproto: the same feed on asyncio and on trio.
+
+The framework: connections, tasks, cancel scopes.
+The core: `AsyncFeed`, which brings all of a feed that is not a socket, a clock or a task.
+
+`python -m topone_proto.testing.conformance topone_anyio.conformance:on_trio`, in this directory,
+checks it.
+"""
+
+from topone_anyio.feed import Feed, open_feed
+
+__all__ = ["Feed", "open_feed"]

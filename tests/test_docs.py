@@ -50,7 +50,11 @@ from topone_simulator import Simulator, run_in_thread, serve
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 # These have tests of their own, which look at what the examples do.
-ELSEWHERE = {"metrics.md": "test_metrics.py", "testing.md": "test_strategies.py"}
+ELSEWHERE = {
+    "conformance.md": "test_conformance.py",
+    "metrics.md": "test_metrics.py",
+    "testing.md": "test_strategies.py",
+}
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PAGES = sorted(
     path.relative_to(ROOT).as_posix()

@@ -54,7 +54,8 @@ from topone_proto import (
     topics,
 )
 from topone_proto.capture import CaptureError
-from topone_proto.testing import simulation, strategies
+from topone_proto.testing import conformance, simulation, strategies
+from topone_proto.testing.conformance import SCENARIOS, Group
 
 __all__ = ["DIRECTIVES", "TableDirective", "table"]
 
@@ -195,7 +196,7 @@ _HOMES: Final = {
     "Accounts, recordings, metrics": (account, capture, metrics),
     "Machines": (session, connection, step, actions, feed, delivery, async_feed, codec),
     "A simulated exchange": (topone_simulator, gateway, exchange),
-    "For tests": (strategies, simulation),
+    "For tests": (strategies, simulation, conformance),
 }
 
 
@@ -298,12 +299,36 @@ def _retry(failure: Failure, chance: float) -> float | None:
     return disconnected.retry_in
 
 
+class Scenarios(TableDirective):
+    """The scenarios of the conformance kit, by group, the cases of one in one row."""
+
+    def run(self) -> list[nodes.Node]:
+        return self.parse_text_to_nodes(self.text(), allow_section_headings=True)
+
+    def text(self) -> str:
+        docs = field_docs(Group)
+        lines: list[str] = []
+        for group in Group:
+            rows: dict[str, tuple[str, list[str]]] = {}
+            for scenario in SCENARIOS:
+                if scenario.group is group:
+                    name, _, case = scenario.name.partition(": ")
+                    rows.setdefault(name, (scenario.doc, []))[1].append(case)
+            rows_of_group = table(
+                ("scenario", "cases", "what has to hold"),
+                ((name, ", ".join(cases), doc) for name, (doc, cases) in rows.items()),
+            )
+            lines += [f"### {group.capitalize()}", "", docs[group.name], "", rows_of_group, ""]
+        return "\n".join(lines)
+
+
 DIRECTIVES: Final = {
     "api-tables": ApiTables,
     "action-table": ActionTable,
     "event-table": EventTable,
     "exception-table": Exceptions,
     "failure-table": Failures,
+    "scenario-table": Scenarios,
     "settings-table": Settings,
     "status-table": Statuses,
 }

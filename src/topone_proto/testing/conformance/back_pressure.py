@@ -1,6 +1,7 @@
 """Scenarios in which the application is slower than the exchange."""
 
 from decimal import Decimal
+from typing import Final
 
 from topone_proto.config import SessionConfig
 from topone_proto.events import BalanceUpdate, Connected, Subscribed
@@ -10,14 +11,13 @@ from topone_proto.testing.conformance.kit import ETH, Kit
 from topone_proto.testing.conformance.scenario import Collection, Group
 from topone_proto.topics import BALANCE, ORDERS
 
-__all__ = ["SCENARIOS"]
+__all__ = ["BACK_PRESSURE"]
 
-_back_pressure = Collection(Group.BACK_PRESSURE)
-SCENARIOS = _back_pressure.scenarios
-"""Of this group."""
+BACK_PRESSURE: Final = Collection(Group.BACK_PRESSURE)
+"""These scenarios."""
 
 
-@_back_pressure.add()
+@BACK_PRESSURE.add()
 async def a_slow_application_loses_nothing(kit: Kit) -> None:
     """A feed that is full stops reading, so that the exchange has to wait; no update is dropped,
     and none is told out of order."""
@@ -30,7 +30,7 @@ async def a_slow_application_loses_nothing(kit: Kit) -> None:
             kit.same((await feed.take(BalanceUpdate)).balance, expected, "the next balance")
 
 
-@_back_pressure.add()
+@BACK_PRESSURE.add()
 async def a_slow_application_can_have_updates_conflated(kit: Kit) -> None:
     """Only if asked for: an update may then give way to a newer one, and the last one always
     comes."""
@@ -47,7 +47,7 @@ async def a_slow_application_can_have_updates_conflated(kit: Kit) -> None:
     )
 
 
-@_back_pressure.add()
+@BACK_PRESSURE.add()
 async def a_call_is_answered_while_events_wait(kit: Kit) -> None:
     """The acknowledgement lies behind more updates than the feed may hold, and whoever waits for
     it takes none of them: a feed with a call under way reads on."""
@@ -57,7 +57,7 @@ async def a_call_is_answered_while_events_wait(kit: Kit) -> None:
         await feed.subscribe(ORDERS)
 
 
-@_back_pressure.add()
+@BACK_PRESSURE.add()
 async def leaving_while_events_wait(kit: Kit) -> None:
     """A reader that waits for room ends like any other."""
     for taken in (Connected, Subscribed):

@@ -1,5 +1,7 @@
 """Scenarios in which somebody leaves in the middle."""
 
+from typing import Final
+
 from topone_proto.config import SessionConfig
 from topone_proto.errors import FeedClosed
 from topone_proto.events import Closed, Connected, Disconnected, Subscribed
@@ -8,17 +10,16 @@ from topone_proto.testing.conformance.kit import UP, Kit
 from topone_proto.testing.conformance.scenario import Collection, Group
 from topone_proto.topics import ORDERS
 
-__all__ = ["SCENARIOS"]
+__all__ = ["CANCELLATION"]
 
-_cancellation = Collection(Group.CANCELLATION)
-SCENARIOS = _cancellation.scenarios
-"""Of this group."""
+CANCELLATION: Final = Collection(Group.CANCELLATION)
+"""These scenarios."""
 
 # A retry that nobody lives to see.
 _PATIENT = SessionConfig(close_timeout=0.5, retry_first=60.0)
 
 
-@_cancellation.add_each(
+@CANCELLATION.add_each(
     {
         "before anything was taken": None,
         "while it dials": IgnoreHandshake(None),
@@ -40,7 +41,7 @@ async def leaving_ends_it(kit: Kit, fault: Fault | None) -> None:
     await kit.eventually(lambda: not kit.simulator.connections, "the connection is gone")
 
 
-@_cancellation.add(UP)
+@CANCELLATION.add(UP)
 async def an_error_of_the_application_comes_out_as_it_is(kit: Kit) -> None:
     """What is raised in the block leaves it, in no group of exceptions and in place of nothing, and
     the feed is closed."""
@@ -51,7 +52,7 @@ async def an_error_of_the_application_comes_out_as_it_is(kit: Kit) -> None:
     await kit.eventually(lambda: not kit.simulator.connections, "the connection is gone")
 
 
-@_cancellation.add(cancelled_after=0.3)
+@CANCELLATION.add(cancelled_after=0.3)
 async def whoever_waits_for_an_event_can_be_cancelled(kit: Kit) -> None:
     """The wait ends with the framework's cancellation, and takes the connection along. A blocking
     feed is closed by another thread instead, and the wait ends with ``Closed``."""
@@ -61,7 +62,7 @@ async def whoever_waits_for_an_event_can_be_cancelled(kit: Kit) -> None:
         kit.same(await feed.next(), None, "behind the end")
 
 
-@_cancellation.add(cancelled_after=0.3)
+@CANCELLATION.add(cancelled_after=0.3)
 async def whoever_waits_for_an_acknowledgement_can_be_cancelled(kit: Kit) -> None:
     """The same for a call of ``subscribe``; a blocking one ends with ``FeedClosed``."""
     kit.simulator.inject(LoseAck(None))

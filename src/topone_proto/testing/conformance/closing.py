@@ -1,5 +1,7 @@
 """Scenarios of ``close``."""
 
+from typing import Final
+
 from topone_proto.config import SessionConfig
 from topone_proto.errors import FeedFailed
 from topone_proto.events import Connected, Disconnected, Event, Subscribed
@@ -8,14 +10,13 @@ from topone_proto.testing.conformance.kit import ETH, ONCE, UP, Kit
 from topone_proto.testing.conformance.scenario import Collection, Group
 from topone_proto.topics import ORDERS
 
-__all__ = ["SCENARIOS"]
+__all__ = ["CLOSING"]
 
-_closing = Collection(Group.CLOSING)
-SCENARIOS = _closing.scenarios
-"""Of this group."""
+CLOSING: Final = Collection(Group.CLOSING)
+"""These scenarios."""
 
 
-@_closing.add_each(
+@CLOSING.add_each(
     {
         "connected": (None, Subscribed, 2),
         "dialling": (IgnoreHandshake(None), None, 0),
@@ -44,7 +45,7 @@ async def close_ends_it(kit: Kit, case: tuple[Fault | None, type[Event] | None, 
         await feed.rest()
 
 
-@_closing.add([*UP, "closed"])
+@CLOSING.add([*UP, "closed"])
 async def close_ends_a_half_open_connection(kit: Kit) -> None:
     """The peer does not answer the closing handshake, and does not read either: ``close_timeout``
     bounds it."""
@@ -55,7 +56,7 @@ async def close_ends_a_half_open_connection(kit: Kit) -> None:
         await feed.rest()
 
 
-@_closing.add([*UP, "closed"])
+@CLOSING.add([*UP, "closed"])
 async def closing_says_goodbye(kit: Kit) -> None:
     """Leaving the block is closing. The exchange sees the connection end, and ``Closed`` can still
     be taken."""
@@ -65,7 +66,7 @@ async def closing_says_goodbye(kit: Kit) -> None:
     await feed.rest()
 
 
-@_closing.add([*UP, "balance ETH", "balance ETH", "unsubscribed orders 1", "closed"])
+@CLOSING.add([*UP, "balance ETH", "balance ETH", "unsubscribed orders 1", "closed"])
 async def events_that_wait_can_be_taken_after_close(kit: Kit) -> None:
     """What was received before is not lost by closing."""
     async with kit.open() as feed:
@@ -77,7 +78,7 @@ async def events_that_wait_can_be_taken_after_close(kit: Kit) -> None:
         await feed.rest()
 
 
-@_closing.add(["disconnected refused, retry", "disconnected refused", "closed refused"])
+@CLOSING.add(["disconnected refused, retry", "disconnected refused", "closed refused"])
 async def a_feed_that_has_failed_can_be_closed(kit: Kit) -> None:
     """``close`` is possible at any time; here it has nothing to do, and the failure stays."""
     async with kit.open(url="ws://127.0.0.1:1/", config=ONCE) as feed:

@@ -43,16 +43,15 @@ from topone_proto.testing.conformance.leaks import TOKEN
 from topone_proto.testing.conformance.scenario import Collection, Group
 from topone_proto.topics import ORDERS
 
-__all__ = ["SCENARIOS"]
+__all__ = ["FAILURES"]
 
-_failures = Collection(Group.FAILURES)
-SCENARIOS = _failures.scenarios
-"""Of this group."""
+FAILURES: Final = Collection(Group.FAILURES)
+"""These scenarios."""
 
 # --- the dial ------------------------------------------------------------------------------------
 
 
-@_failures.add(
+@FAILURES.add(
     [
         "disconnected refused, retry",
         "disconnected refused, retry",
@@ -69,14 +68,14 @@ async def a_port_where_nobody_listens(kit: Kit) -> None:
         await feed.fail()
 
 
-@_failures.add(["disconnected dns, retry", "disconnected dns", "closed dns"])
+@FAILURES.add(["disconnected dns, retry", "disconnected dns", "closed dns"])
 async def a_name_that_does_not_resolve(kit: Kit) -> None:
     """``DNS``. The library's exception is handed to ``failure_from_exception``."""
     async with kit.open(url="wss://no-such-host.invalid/", config=ONCE) as feed:
         await feed.fail()
 
 
-@_failures.add(["disconnected network, retry", "disconnected network", "closed network"])
+@FAILURES.add(["disconnected network, retry", "disconnected network", "closed network"])
 async def a_network_that_cannot_be_reached(kit: Kit) -> None:
     """``NETWORK``: an ``OSError`` that has no kind of its own. Here, nobody can connect to a
     broadcast address."""
@@ -84,7 +83,7 @@ async def a_network_that_cannot_be_reached(kit: Kit) -> None:
         await feed.fail()
 
 
-@_failures.add(["disconnected tls, retry", "disconnected tls", "closed tls"])
+@FAILURES.add(["disconnected tls, retry", "disconnected tls", "closed tls"])
 async def a_certificate_that_is_not_trusted(kit: Kit) -> None:
     """``TLS``. Nothing is sent to a server that cannot show who it is, least of all a token."""
     with kit.serve(ssl_context=server_context()) as simulator:
@@ -94,7 +93,7 @@ async def a_certificate_that_is_not_trusted(kit: Kit) -> None:
         kit.same(simulator.handshakes, (), "the dials that the server read")
 
 
-@_failures.add(["disconnected timeout, retry", *UP])
+@FAILURES.add(["disconnected timeout, retry", *UP])
 async def a_handshake_without_an_answer_times_out(kit: Kit) -> None:
     """``TIMEOUT``. The core says so, and has the dial cancelled by a ``Close``."""
     kit.simulator.inject(IgnoreHandshake())
@@ -102,7 +101,7 @@ async def a_handshake_without_an_answer_times_out(kit: Kit) -> None:
         await feed.until(Subscribed, 2)
 
 
-@_failures.add(["disconnected not_websocket, retry", *UP])
+@FAILURES.add(["disconnected not_websocket, retry", *UP])
 async def garbage_is_no_websocket(kit: Kit) -> None:
     """``NOT_WEBSOCKET``: an answer that is no HTTP. Whatever a library makes of it is caught."""
     kit.simulator.inject(AnswerGarbage())
@@ -110,7 +109,7 @@ async def garbage_is_no_websocket(kit: Kit) -> None:
         await feed.until(Subscribed, 2)
 
 
-@_failures.add()
+@FAILURES.add()
 async def a_server_that_hangs_up_in_the_handshake(kit: Kit) -> None:
     """``NOT_WEBSOCKET`` or ``NETWORK``, as the library tells it: either is tried again."""
     with _hanging_up() as url:
@@ -143,7 +142,7 @@ def _hanging_up() -> Generator[str, None, None]:
             thread.join()
 
 
-@_failures.add_each(
+@FAILURES.add_each(
     {str(status): status for status in (200, 301, 404, 500, 503)},
     lambda _: ["disconnected handshake, retry", *UP],
 )
@@ -158,7 +157,7 @@ async def an_answer_that_is_tried_again(kit: Kit, status: int) -> None:
     kit.same(len(kit.simulator.handshakes), 2, "the number of dials")
 
 
-@_failures.add_each(
+@FAILURES.add_each(
     {"403": (403, "Origin.*token"), "401": (401, "token")},
     lambda _: ["disconnected handshake", "closed handshake"],
 )
@@ -173,7 +172,7 @@ async def an_answer_that_ends_the_feed(kit: Kit, case: tuple[int, str]) -> None:
     kit.same(len(kit.simulator.handshakes), 1, "the number of dials")
 
 
-@_failures.add_each({"429": 429, "503": 503}, lambda _: ["disconnected handshake, retry", "closed"])
+@FAILURES.add_each({"429": 429, "503": 503}, lambda _: ["disconnected handshake, retry", "closed"])
 async def retry_after_is_honoured(kit: Kit, status: int) -> None:
     """No dial comes before the deadline of the step says so. ``failure_from_response`` reads
     ``Retry-After`` if it is given the answer's headers."""
@@ -191,7 +190,7 @@ async def retry_after_is_honoured(kit: Kit, status: int) -> None:
 # --- the token callable --------------------------------------------------------------------------
 
 
-@_failures.add(
+@FAILURES.add(
     [
         "disconnected handshake, retry",
         "connected 1",
@@ -214,7 +213,7 @@ async def a_token_callable_is_asked_before_every_dial(kit: Kit) -> None:
     kit.same(next(answers, None), None, "what it was not asked for")
 
 
-@_failures.add(["disconnected token, retry", "disconnected token, retry", "connected 1"])
+@FAILURES.add(["disconnected token, retry", "disconnected token, retry", "connected 1"])
 async def a_token_callable_that_fails_is_asked_again(kit: Kit) -> None:
     """``TOKEN``: it raised, or supplied something that is no token. Its own words are never told,
     since they may be a secret's."""
@@ -233,7 +232,7 @@ async def a_token_callable_that_fails_is_asked_again(kit: Kit) -> None:
 # --- the connection ------------------------------------------------------------------------------
 
 
-@_failures.add([*UP, "disconnected closed, retry", *UP_AGAIN])
+@FAILURES.add([*UP, "disconnected closed, retry", *UP_AGAIN])
 async def a_close_frame_is_told_with_its_code(kit: Kit) -> None:
     """``CLOSED``, with the peer's code and reason, which are not the library's own."""
     async with kit.open(config=QUICK) as feed:
@@ -245,7 +244,7 @@ async def a_close_frame_is_told_with_its_code(kit: Kit) -> None:
         await feed.next()
 
 
-@_failures.add(
+@FAILURES.add(
     [
         "connected 1",
         "disconnected closed, retry",
@@ -261,7 +260,7 @@ async def a_server_that_accepts_and_closes_is_tried_again(kit: Kit) -> None:
         await feed.until(Subscribed, 2)
 
 
-@_failures.add([*UP, "disconnected pong_timeout, retry", *UP_AGAIN])
+@FAILURES.add([*UP, "disconnected pong_timeout, retry", *UP_AGAIN])
 async def a_half_open_connection_is_noticed_by_its_pings(kit: Kit) -> None:
     """``PONG_TIMEOUT``: nothing comes, and nothing says that nothing will. Only the deadline
     helps. The peer does not answer a closing handshake either."""
@@ -272,7 +271,7 @@ async def a_half_open_connection_is_noticed_by_its_pings(kit: Kit) -> None:
         await feed.next()
 
 
-@_failures.add([*UP, "disconnected silence, retry", "connected 2"])
+@FAILURES.add([*UP, "disconnected silence, retry", "connected 2"])
 async def a_half_open_connection_is_noticed_by_its_silence(kit: Kit) -> None:
     """``SILENCE``: a feed that sends no pings gives up a connection on which nothing has come for
     ``silence_timeout``."""
@@ -288,7 +287,7 @@ _UNANSWERED: Final[dict[str, Fault]] = {
 }
 
 
-@_failures.add_each(
+@FAILURES.add_each(
     _UNANSWERED,
     lambda fault: [
         "connected 1",
@@ -306,7 +305,7 @@ async def a_request_is_made_again(kit: Kit, fault: Fault) -> None:
         await feed.until(Subscribed)
 
 
-@_failures.add()
+@FAILURES.add()
 async def a_frame_over_the_limit_does_not_end_the_feed(kit: Kit) -> None:
     """The library enforces ``Connect.max_frame_size``, and the connection is made anew."""
     async with kit.open(config=evolve(QUICK, max_frame_size=5000)) as feed:
@@ -322,7 +321,7 @@ async def a_frame_over_the_limit_does_not_end_the_feed(kit: Kit) -> None:
 # --- what the exchange says ----------------------------------------------------------------------
 
 
-@_failures.add(["connected 1", "rejected sub_orders 9", "subscribed orders 1"])
+@FAILURES.add(["connected 1", "rejected sub_orders 9", "subscribed orders 1"])
 async def subscribe_raises_what_the_exchange_says(kit: Kit) -> None:
     """A refusal is raised where it was asked for, and is an event as well. Asking again may do."""
     async with kit.open(topics=[]) as feed:
@@ -335,7 +334,7 @@ async def subscribe_raises_what_the_exchange_says(kit: Kit) -> None:
         await feed.until(Subscribed)
 
 
-@_failures.add(
+@FAILURES.add(
     [
         "connected 1",
         "timed out sub_orders",
@@ -360,7 +359,7 @@ _STRANGE_FRAMES: Final[dict[str, tuple[Fault, list[str]]]] = {
 }
 
 
-@_failures.add_each(
+@FAILURES.add_each(
     _STRANGE_FRAMES,
     lambda case: [*UP, *case[1], "balance ETH"],
 )
@@ -382,7 +381,7 @@ _STRANGE_RESPONSES: Final[dict[str, tuple[Fault, list[str]]]] = {
 }
 
 
-@_failures.add_each(
+@FAILURES.add_each(
     _STRANGE_RESPONSES,
     lambda case: case[1],
 )

@@ -1,5 +1,7 @@
 """Scenarios in which all goes well."""
 
+from typing import Final
+
 from attrs import evolve
 
 from topone_proto.config import SessionConfig
@@ -18,14 +20,13 @@ from topone_proto.testing.conformance.kit import ETH, ORDER, QUICK, UP, UP_AGAIN
 from topone_proto.testing.conformance.scenario import Collection, Group
 from topone_proto.topics import ORDERS
 
-__all__ = ["SCENARIOS"]
+__all__ = ["LIFE"]
 
-_life = Collection(Group.LIFE)
-SCENARIOS = _life.scenarios
-"""Of this group."""
+LIFE: Final = Collection(Group.LIFE)
+"""These scenarios."""
 
 
-@_life.add(
+@LIFE.add(
     [
         *UP,
         "order 132991",
@@ -62,7 +63,7 @@ async def one_update_of_each_kind_and_every_call(kit: Kit) -> None:
         kit.same(await feed.next(), None, "behind the end")
 
 
-@_life.add([*UP, "disconnected lost, retry", *UP_AGAIN, "balance ETH"])
+@LIFE.add([*UP, "disconnected lost, retry", *UP_AGAIN, "balance ETH"])
 async def a_dropped_connection_comes_back_with_a_gap_for_every_topic(kit: Kit) -> None:
     """The feed dials again by itself, subscribes to what was subscribed to, and says which updates
     may be missing."""
@@ -74,7 +75,7 @@ async def a_dropped_connection_comes_back_with_a_gap_for_every_topic(kit: Kit) -
         await feed.until(BalanceUpdate)
 
 
-@_life.add(["connected 1", "order 132991", "subscribed orders 1", "unsubscribed orders 1",
+@LIFE.add(["connected 1", "order 132991", "subscribed orders 1", "unsubscribed orders 1",
             "UnexpectedUpdate"])  # fmt: skip
 async def an_update_may_overtake_its_acknowledgement(kit: Kit) -> None:
     """An update that comes before the acknowledgement is delivered; one that nobody asked for is an
@@ -91,7 +92,7 @@ async def an_update_may_overtake_its_acknowledgement(kit: Kit) -> None:
         await feed.until(UnexpectedUpdate)
 
 
-@_life.add_each(
+@LIFE.add_each(
     {form.value: form for form in PingForm},
     lambda _: [*UP, "unsubscribed orders 1", "balance ETH"],
 )
@@ -109,7 +110,7 @@ async def a_ping_is_answered(kit: Kit, form: PingForm) -> None:
             await feed.until(BalanceUpdate)
 
 
-@_life.add([*UP, "unsubscribed orders 1", "balance ETH"])
+@LIFE.add([*UP, "unsubscribed orders 1", "balance ETH"])
 async def an_answered_ping_keeps_an_idle_connection(kit: Kit) -> None:
     """Every pong has to be reported, with its payload: without one the core takes the connection
     for dead. Look at what becomes of ``SendPing`` and of the library's pongs."""
@@ -122,7 +123,7 @@ async def an_answered_ping_keeps_an_idle_connection(kit: Kit) -> None:
         await feed.until(BalanceUpdate)
 
 
-@_life.add_each(
+@LIFE.add_each(
     {"left out": None, "empty": "", "of a page": "https://example.org"},
     lambda origin: ["disconnected handshake", "closed handshake"] if origin else UP,
 )
@@ -137,7 +138,7 @@ async def an_origin_header_is_sent_only_if_asked_for(kit: Kit, origin: str | Non
     kit.same([dial.header("Origin") for dial in kit.simulator.handshakes], [origin], "Origin")
 
 
-@_life.add([*UP, "balance ETH"])
+@LIFE.add([*UP, "balance ETH"])
 async def a_private_authority_is_trusted_if_asked_for(kit: Kit) -> None:
     """``ssl_context`` is what certificates are checked with."""
     with kit.serve(ssl_context=server_context()) as simulator:

@@ -62,7 +62,7 @@ class ConformanceFailed(TopOneError, AssertionError):  # noqa: N818 - named for 
         """What it does not pass."""
         self.problem = problem
         """What was not so."""
-        self.seen = tuple(seen)
+        self.seen: tuple[str, ...] = tuple(seen)
         """The event log that was seen."""
 
 
@@ -150,8 +150,8 @@ class Scenario:
 def _in_words(error: BaseException) -> str:
     """An exception in a line, and the members of a group, which does not say what they are."""
     if isinstance(error, BaseExceptionGroup):
-        members = cast("BaseExceptionGroup[BaseException]", error).exceptions
-        return f"{type(error).__name__} of {', '.join(map(_in_words, members))}"
+        group = cast("BaseExceptionGroup[BaseException]", error)
+        return f"{type(group).__name__} of {', '.join(map(_in_words, group.exceptions))}"
     return f"{type(error).__name__}: {error}"
 
 

@@ -2,24 +2,19 @@
 
 from typing import Final
 
-from topone_proto.testing.conformance import (
-    back_pressure,
-    cancellation,
-    closing,
-    failures,
-    life,
-    secrecy,
-)
+from topone_proto.testing.conformance.back_pressure import BACK_PRESSURE
+from topone_proto.testing.conformance.cancellation import CANCELLATION
+from topone_proto.testing.conformance.closing import CLOSING
+from topone_proto.testing.conformance.failures import FAILURES
+from topone_proto.testing.conformance.life import LIFE
 from topone_proto.testing.conformance.scenario import Scenario
+from topone_proto.testing.conformance.secrecy import SECRECY
 
 __all__ = ["SCENARIOS"]
 
-SCENARIOS: Final[tuple[Scenario, ...]] = (
-    *life.SCENARIOS,
-    *failures.SCENARIOS,
-    *back_pressure.SCENARIOS,
-    *cancellation.SCENARIOS,
-    *secrecy.SCENARIOS,
-    *closing.SCENARIOS,
+SCENARIOS: Final[tuple[Scenario, ...]] = tuple(
+    scenario
+    for group in (LIFE, FAILURES, BACK_PRESSURE, CANCELLATION, SECRECY, CLOSING)
+    for scenario in group.scenarios
 )
 """All scenarios, by group."""

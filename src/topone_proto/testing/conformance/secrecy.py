@@ -4,6 +4,8 @@ Every scenario looks for it in every event, in every exception that it catches a
 every log: these are here for what no other does.
 """
 
+from typing import Final
+
 from topone_proto.config import SessionConfig
 from topone_proto.endpoint import Token
 from topone_proto.errors import ConfigurationError, FeedFailed
@@ -13,14 +15,13 @@ from topone_proto.testing.conformance.kit import ONCE, QUICK, UP, UP_AGAIN, Kit
 from topone_proto.testing.conformance.leaks import TOKEN
 from topone_proto.testing.conformance.scenario import Collection, Group
 
-__all__ = ["SCENARIOS"]
+__all__ = ["SECRECY"]
 
-_secrecy = Collection(Group.SECRETS)
-SCENARIOS = _secrecy.scenarios
-"""Of this group."""
+SECRECY: Final = Collection(Group.SECRETS)
+"""These scenarios."""
 
 
-@_secrecy.add(
+@SECRECY.add(
     [
         *UP,
         "disconnected lost, retry",
@@ -40,7 +41,7 @@ async def a_token_that_is_wrapped_already(kit: Kit) -> None:
             await feed.next()
 
 
-@_secrecy.add(["disconnected token, retry", "disconnected token", "closed token"])
+@SECRECY.add(["disconnected token, retry", "disconnected token", "closed token"])
 async def a_callable_that_talks_while_it_fails(kit: Kit) -> None:
     """What it raises is neither told nor chained to the error that ends the feed."""
 
@@ -53,7 +54,7 @@ async def a_callable_that_talks_while_it_fails(kit: Kit) -> None:
             await feed.next()
 
 
-@_secrecy.add()
+@SECRECY.add()
 async def the_chain_of_an_error(kit: Kit) -> None:
     """A library's exception, with the URL in its text or its frames, is not what an error of the
     feed came of."""
@@ -65,7 +66,7 @@ async def the_chain_of_an_error(kit: Kit) -> None:
     kit.same(caught.error.__cause__, None, "the cause of the error")
 
 
-@_secrecy.add_each(
+@SECRECY.add_each(
     {
         "a token of two lines": (f"{TOKEN}\n", "ws://127.0.0.1:1/", None),
         "no WebSocket URL": (TOKEN, "http://127.0.0.1:1/", None),

@@ -83,12 +83,12 @@ class BlockingFeed:
     # step 4: dial
     def dial(self, job: Connect) -> None:
         self.job, self.text, self.limit = None, "", job.max_frame_size
+        self.websocket = wsproto.WSConnection(wsproto.ConnectionType.CLIENT)
         address = job.endpoint.host, job.endpoint.port
         self.sock = socket.create_connection(address, job.timeout)
         if job.endpoint.is_tls:
             context = ssl.create_default_context()
             self.sock = context.wrap_socket(self.sock, server_hostname=job.endpoint.host)
-        self.websocket = wsproto.WSConnection(wsproto.ConnectionType.CLIENT)
         headers = [(name.encode(), text.encode()) for name, text in job.endpoint.headers]
         self.send(Request(job.endpoint.authority, job.target(), extra_headers=headers))
 

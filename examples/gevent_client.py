@@ -46,7 +46,7 @@ from topone_proto import (
 )
 
 Input = tuple[Any, ...]
-"""A method of the session, and what it takes but for the time."""
+"""Of which dial or connection, or None; a method of the session; what it takes but for the time."""
 
 
 class GeventFeed:
@@ -57,18 +57,20 @@ class GeventFeed:
         self.deadline: float | None = None
         self.talker: Greenlet[..., None] = Greenlet()
         self.websocket: ClientConnection | None = None
-        # A new one for each connection: what comes late of an older one is read by nobody.
-        self.inbox: Queue[Input] = Queue()
+        # The dial or connection that counts. What comes late of another is not told.
+        self.job: Connect | None = None
+        self.inbox: Queue[Input] = Queue(64)
 
     def __iter__(self) -> Iterator[Event]:
         yield from self.take(self.session.start(monotonic()))
         while self.session.state is not SessionState.CLOSED:
             patience = None if self.deadline is None else max(0.0, self.deadline - monotonic())
-            heard: Input = (self.session.deadline_reached,)
+            heard: Input = (None, self.session.deadline_reached)
             with suppress(Empty):
                 heard = self.inbox.get(timeout=patience)
-            by, *what = heard
-            yield from self.take(by(*what, monotonic()))
+            job, by, *what = heard
+            if job is None or job is self.job:
+                yield from self.take(by(*what, monotonic()))
 
     def take(self, step: Step) -> Iterator[Event]:
         self.deadline = step.deadline
@@ -76,19 +78,20 @@ class GeventFeed:
             with suppress(ConnectionClosed):  # `talk` finds the same, and reports it
                 match action:
                     case Connect():
-                        self.inbox, self.websocket = Queue(), None
-                        self.talker = gevent.spawn(self.talk, action, self.inbox)
+                        self.job, self.websocket = action, None
+                        self.talker = gevent.spawn(self.talk, action)
                     case SendText(text=text) if self.websocket is not None:
                         self.websocket.send(text)
                     case SendPing(payload=payload) if self.websocket is not None:
                         pong = self.websocket.ping(payload)
-                        gevent.spawn(self.listen, pong, payload, self.inbox)
+                        gevent.spawn(self.listen, self.job, pong, payload)
                     case Close():
                         self.hang_up(action)
         yield from step.events
 
-    def talk(self, job: Connect, inbox: "Queue[Input]") -> None:
-        session, address = self.session, (job.endpoint.host, job.endpoint.port)
+    def talk(self, job: Connect) -> None:
+        session, put = self.session, self.inbox.put
+        address = job.endpoint.host, job.endpoint.port
         try:
             with connect(
                 job.url(),
@@ -98,21 +101,26 @@ class GeventFeed:
                 open_timeout=None,
                 ping_interval=None,
             ) as self.websocket:
-                inbox.put((session.connection_made,))
+                put(
+                    (
+                        job,
+                        session.connection_made,
+                    )
+                )
                 while True:
-                    inbox.put((session.message_received, self.websocket.recv(decode=False)))
+                    put((job, session.message_received, self.websocket.recv(decode=False)))
         except ConnectionClosed as end:
             code, reason = (end.rcvd.code, end.rcvd.reason) if end.rcvd else (None, "")
-            inbox.put((session.connection_lost, code, reason))
+            put((job, session.connection_lost, code, reason))
         except Exception as error:  # noqa: BLE001 - a dial can fail in any way
-            inbox.put((session.connection_failed, failure_of(error)))
+            put((job, session.connection_failed, failure_of(error)))
 
-    def listen(self, pong: Flag, payload: bytes, inbox: "Queue[Input]") -> None:
+    def listen(self, job: Connect | None, pong: Flag, payload: bytes) -> None:
         if pong.wait(60):
-            inbox.put((self.session.pong_received, payload))
+            self.inbox.put((job, self.session.pong_received, payload))
 
     def hang_up(self, close: Close) -> None:
-        self.inbox = Queue()
+        self.job = None
         if self.websocket is not None:
             self.websocket.close_timeout = close.timeout
             if close.timeout:
@@ -123,7 +131,7 @@ class GeventFeed:
         self.talker.kill()
 
     def close(self) -> None:
-        self.inbox.put((self.session.close,))
+        self.inbox.put((None, self.session.close))
 
 
 def failure_of(error: Exception) -> Failure:

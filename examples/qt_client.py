@@ -55,7 +55,7 @@ class QtFeed(QObject):
         self.timer = QTimer(self)
         self.timer.setSingleShot(True)
         self.timer.timeout.connect(lambda: self.take(session.deadline_reached(monotonic())))
-        # The one that counts, from its dial on.
+        # The one that counts, from its dial to its end.
         self.websocket: QWebSocket | None = None
 
     def take(self, step: Step) -> None:
@@ -85,14 +85,19 @@ class QtFeed(QObject):
             if self.websocket is websocket:
                 self.take(by(*what, monotonic()))
 
+        def end(by: Callable[..., Step], *what: object) -> None:
+            tell(by, *what)
+            if self.websocket is websocket:
+                self.websocket = None
+            websocket.deleteLater()
+
         def failed(error: QAbstractSocket.SocketError) -> None:
-            tell(session.connection_failed, failure_of(error, websocket.errorString()))
+            end(session.connection_failed, failure_of(error, websocket.errorString()))
 
         def disconnected() -> None:
             # While dialling there is an error as well, which says more.
-            if session.state is SessionState.CONNECTED:
-                tell(session.connection_lost, websocket.closeCode().value, websocket.closeReason())
-            websocket.deleteLater()
+            if self.websocket is not websocket or session.state is not SessionState.CONNECTING:
+                end(session.connection_lost, websocket.closeCode().value, websocket.closeReason())
 
         websocket.connected.connect(lambda: tell(session.connection_made))
         websocket.textMessageReceived.connect(lambda text: tell(session.message_received, text))

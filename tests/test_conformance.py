@@ -285,7 +285,7 @@ BROKEN = {
     "hangs in close": (
         wrapped(Hanging),
         "close ends it: connected",
-        "'closed' did not come in 1 seconds",
+        "'closed' did not come within 1 s",
     ),
     "cannot be cancelled": (
         wrapped(Stubborn),
@@ -455,4 +455,7 @@ def test_the_command_wants_an_adapter_and_a_scenario(capsys: pytest.CaptureFixtu
     with pytest.raises(SystemExit):
         main(["doors:run_trio"])
     assert "doors:run_trio is no Adapter, but a function" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["doors:QT"])
+    assert "module 'doors' has no attribute 'QT'" in capsys.readouterr().err
     assert main(["doors:THREADS", "--only", "no such thing"]) == 1

@@ -16,13 +16,11 @@ from rich.traceback import Traceback
 import topone_asyncio
 import topone_threads
 import topone_trio
-from feedlog import hanging_up, rest, until
+from feedlog import hanging_up, until
 from portals import Open
-from topone_proto import ConfigurationError, FeedFailed, Gap, SessionConfig, Subscribed, Token
+from topone_proto import ConfigurationError, FeedFailed, SessionConfig, Subscribed
 from topone_proto.gateway import (
     AnswerGarbage,
-    CloseConnections,
-    DropConnections,
     Fault,
     IgnoreHandshake,
     RefuseHandshake,
@@ -82,20 +80,6 @@ def secretive() -> Iterator[Simulator]:
 
 
 ONCE = SessionConfig(max_attempts=1, retry_first=1e-6, open_timeout=0.3)
-
-
-def test_a_life_without_trouble(open_feed: Open, secretive: Simulator, logged: io.StringIO) -> None:
-    config = SessionConfig(retry_first=1e-6)
-    with open_feed(url=secretive.url, token=SECRET, config=config) as feed:
-        events = [feed.next() for _ in range(3)]
-        for fault in (DropConnections(), CloseConnections(reason="bye")):
-            secretive.inject(fault)
-            until(feed, Gap, count=2)
-        feed.close()
-        rest(feed)
-    assert len(secretive.handshakes) == 3
-    assert is_clean(repr(events))
-    assert is_clean(logged.getvalue())
 
 
 @pytest.mark.parametrize(
@@ -224,8 +208,3 @@ def refused(function: Callable[..., object], hidden: Hidden) -> BaseException:
         assert frames is not None
         return error.with_traceback(frames.tb_next)
     raise AssertionError
-
-
-def test_the_wrapper_is_enough(open_feed: Open, secretive: Simulator) -> None:
-    with open_feed(url=secretive.url, token=Token(SECRET)) as feed:
-        until(feed, Subscribed)

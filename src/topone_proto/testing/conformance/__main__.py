@@ -31,13 +31,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="what runs the exchange; by default %(default)s",
     )
     chosen = parser.parse_args(arguments)
-    adapter = resolve_name(chosen.adapter)
+    try:
+        adapter, simulate = map(resolve_name, (chosen.adapter, chosen.simulate))
+    except (ImportError, AttributeError, ValueError) as error:
+        parser.error(str(error))
     if not isinstance(adapter, Adapter):
         parser.error(f"{chosen.adapter} is no Adapter, but a {type(adapter).__name__}")
     scenarios = [scenario for scenario in SCENARIOS if chosen.only in scenario.name]
     outcomes = check_all(
         adapter,
-        resolve_name(chosen.simulate),
+        simulate,
         scenarios=scenarios,
         patience=chosen.patience,
         show=_show,

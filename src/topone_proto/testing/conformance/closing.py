@@ -82,7 +82,7 @@ async def events_that_wait_can_be_taken_after_close(kit: Kit) -> None:
 async def a_feed_that_has_failed_can_be_closed(kit: Kit) -> None:
     """``close`` is possible at any time; here it has nothing to do, and the failure stays."""
     async with kit.open(url="ws://127.0.0.1:1/", config=ONCE) as feed:
-        await feed.fail()
+        await feed.failure()
         await feed.close()
         with kit.raises(FeedFailed):
             await feed.next()

@@ -65,14 +65,14 @@ async def a_port_where_nobody_listens(kit: Kit) -> None:
         port = server.getsockname()[1]
     config = evolve(QUICK, max_attempts=2)
     async with kit.open(url=f"ws://127.0.0.1:{port}/", config=config) as feed:
-        await feed.fail()
+        await feed.failure()
 
 
 @FAILURES.add(["disconnected dns, retry", "disconnected dns", "closed dns"])
 async def a_name_that_does_not_resolve(kit: Kit) -> None:
     """``DNS``. The library's exception is handed to ``failure_from_exception``."""
     async with kit.open(url="wss://no-such-host.invalid/", config=ONCE) as feed:
-        await feed.fail()
+        await feed.failure()
 
 
 @FAILURES.add(["disconnected network, retry", "disconnected network", "closed network"])
@@ -80,7 +80,7 @@ async def a_network_that_cannot_be_reached(kit: Kit) -> None:
     """``NETWORK``: an ``OSError`` that has no kind of its own. Here, nobody can connect to a
     broadcast address."""
     async with kit.open(url="ws://255.255.255.255/", insecure=True, config=ONCE) as feed:
-        await feed.fail()
+        await feed.failure()
 
 
 @FAILURES.add(["disconnected tls, retry", "disconnected tls", "closed tls"])
@@ -88,7 +88,7 @@ async def a_certificate_that_is_not_trusted(kit: Kit) -> None:
     """``TLS``. Nothing is sent to a server that cannot show who it is, least of all a token."""
     with kit.serve(ssl_context=server_context()) as simulator:
         async with kit.open(url=simulator.url, config=ONCE) as feed:
-            failure = await feed.fail()
+            failure = await feed.failure()
         kit.check("certificate" in str(failure), f"'certificate' is not in {str(failure)!r}")
         kit.same(simulator.handshakes, (), "the dials that the server read")
 
@@ -114,7 +114,7 @@ async def a_server_that_hangs_up_in_the_handshake(kit: Kit) -> None:
     """``NOT_WEBSOCKET`` or ``NETWORK``, as the library tells it: either is tried again."""
     with _hanging_up() as url:
         async with kit.open(url=url, config=ONCE) as feed:
-            failure = await feed.fail()
+            failure = await feed.failure()
     kinds = {FailureKind.NOT_WEBSOCKET, FailureKind.NETWORK}
     kit.check(failure.kind in kinds, f"the failure is {failure.kind}")
 
@@ -166,7 +166,7 @@ async def an_answer_that_ends_the_feed(kit: Kit, case: tuple[int, str]) -> None:
     status, advice = case
     kit.simulator.inject(RefuseHandshake(status, times=None))
     async with kit.open() as feed:
-        failure = await feed.fail()
+        failure = await feed.failure()
     kit.same(failure.status, status, "the status")
     kit.check(re.search(advice, str(failure)), f"the advice is {str(failure)!r}")
     kit.same(len(kit.simulator.handshakes), 1, "the number of dials")

@@ -305,7 +305,7 @@ class Listener:
         while await self.next() is not None:
             pass
 
-    async def fail(self) -> Failure:
+    async def failure(self) -> Failure:
         """Take events up to the end of a feed that fails; every call then says why."""
         await self.until(Closed)
         with self._kit.raises(FeedFailed) as caught:

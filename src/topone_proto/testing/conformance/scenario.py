@@ -181,7 +181,7 @@ def _run(scenario: Scenario, kit: Kit) -> BaseException | None:
             is_early = time.monotonic() - started < timeout
             error = error or (raised if is_early else None)
         if not (is_over or error or cancelled_after):
-            kit.note(f"{kit.awaited()} did not come in {timeout:g} seconds")
+            kit.note(f"{kit.awaited()} did not come within {timeout:g} s")
 
     thread = threading.Thread(target=run, name="topone-conformance", daemon=True)
     thread.start()

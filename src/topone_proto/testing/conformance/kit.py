@@ -57,7 +57,7 @@ _Event = TypeVar("_Event", bound=Event)
 
 QUICK: Final = SessionConfig(retry_first=1e-6, retry_base=1e-6, retry_cap=1e-6, close_timeout=2.0)
 """Retries at once, so that no scenario waits for a back-off."""
-ONCE: Final = SessionConfig(max_attempts=1, retry_first=1e-6, open_timeout=0.3)
+ONCE: Final = SessionConfig(max_attempts=1, retry_first=1e-6)
 """Retries once and at once, and then the feed ends."""
 
 DEFAULT: Final = GatewayConfig(start_ts=1_000_000)

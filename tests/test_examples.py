@@ -162,7 +162,7 @@ def test_an_example_lives_the_life_of_a_feed(
 @pytest.mark.parametrize("name", NAMES)
 def test_an_example_gives_up_what_does_not_answer(name: str, simulator: Simulator) -> None:
     simulator.inject(IgnoreHandshake())
-    config = {"open_timeout": 0.3, "ping_interval": 0.1, "pong_timeout": 0.3, "max_frame_size": 999}
+    config = {"open_timeout": 0.3, "ping_interval": 0.1, "pong_timeout": 0.5, "max_frame_size": 999}
     with running(name, simulator.url, **config) as process:
         read_until(process, is_told("Disconnected", "timeout"))
         read_until(process, is_told("Connected"))

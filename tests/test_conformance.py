@@ -3,6 +3,7 @@
 Those that are broken here are the project's own, behind a wrapper that spoils one thing.
 """
 
+import asyncio
 import logging
 import re
 import threading
@@ -17,7 +18,7 @@ import trio
 
 import topone_threads
 import topone_trio
-from doors import run_trio
+from doors import THREADS, run_trio
 from topone_proto import (
     BalanceUpdate,
     Disconnected,
@@ -34,8 +35,10 @@ from topone_proto.testing.conformance import (
     Adapter,
     ConformanceFailed,
     Group,
+    Kit,
     Main,
     Outcome,
+    Scenario,
     check_all,
 )
 from topone_proto.testing.conformance.__main__ import main
@@ -93,6 +96,12 @@ class WithoutGaps(Wrapped):
         while isinstance(event := await super().__anext__(), Gap):
             pass
         return event
+
+
+class WithoutBeginnings(Wrapped):
+    async def __anext__(self) -> Event:
+        event = await super().__anext__()
+        return attrs.evolve(event, since_ts=None) if isinstance(event, Gap) else event
 
 
 class Swapped(Wrapped):
@@ -208,6 +217,11 @@ BROKEN = {
         wrapped(WithoutGaps),
         "a dropped connection comes back with a gap for every topic",
         "'subscribed orders 2' was told in place of 'gap balance 2'",
+    ),
+    "does not say since when": (
+        wrapped(WithoutBeginnings),
+        "a dropped connection comes back with a gap for every topic",
+        "'gap balance 2' lasts from None until",
     ),
     "tells events in the wrong order": (
         wrapped(Swapped),
@@ -386,6 +400,15 @@ def test_a_blocking_feed_that_hangs_keeps_nobody_waiting() -> None:
     wake_up.set()
     for thread in set(threading.enumerate()) - before:
         thread.join()
+
+
+def test_a_scenario_of_a_blocking_feed_never_suspends() -> None:
+    async def script(_: Kit) -> None:
+        await asyncio.sleep(0)
+
+    scenario = Scenario("suspending", "It awaits what is no feed's.", Group.LIFE, script)
+    with pytest.raises(ConformanceFailed, match="a blocking feed awaited something else"):
+        scenario.check(THREADS, run_in_thread)
 
 
 # --- what is said

@@ -167,9 +167,10 @@ __import__(sys.argv[1])
         ("topone_asyncio", "aiohttp", "asyncio"),
         ("topone_threads", "websockets", "threads"),
         ("topone_simulator", "websockets", "simulator"),
+        ("topone_proto.testing.conformance", "trustme", "testing"),
     ],
 )
-def test_an_adapter_without_its_library_names_the_extra(
+def test_a_package_without_its_library_names_the_extra(
     package: str, missing: str, extra: str
 ) -> None:
     fresh = run_python(IMPORT_WITHOUT, package, missing)

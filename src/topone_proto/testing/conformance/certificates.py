@@ -8,9 +8,11 @@ __all__ = ["client_context", "server_context"]
 try:
     import trustme
 except ModuleNotFoundError as _error:
+    if _error.name != "trustme":
+        raise
     raise ImportError(
         'the conformance kit needs trustme: pip install "topone-proto[testing]"', name="trustme"
-    ) from _error
+    ) from None
 
 
 @cache

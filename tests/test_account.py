@@ -385,6 +385,16 @@ def test_all_that_is_known_of_a_whole_topic_is_current() -> None:
     assert not account.is_current(2)
 
 
+def test_a_balance_of_a_whole_topic_is_current_though_only_an_answer_told_it() -> None:
+    account = Account()
+    account.apply(Subscribed(BALANCE, 500, 1))
+    (query,) = account.ask()
+    assert isinstance(query, BalancesQuery)
+    account.answer(query, [Balance("ETH", Decimal(1), Decimal(0))])
+    assert account.is_current("ETH")
+    assert not account.is_current("BTC")
+
+
 def test_the_latest_server_time_is_that_of_any_event() -> None:
     account = Account()
     assert account.latest_ts is None

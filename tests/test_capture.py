@@ -275,6 +275,20 @@ def test_two_tokens_have_two_stand_ins_and_one_has_one() -> None:
     assert {len(stand_in) for stand_in in stand_ins} == {len("topapi:aaaa")}
 
 
+def test_of_ever_new_tokens_the_latest_are_remembered() -> None:
+    session, lines = recorded(token=None)
+    session.start(0.0)
+    now = 1.0
+    for number in (*range(40), 39, 0):
+        session.token_obtained(Token(f"topapi:{number:04}"), now)
+        session.connection_failed(Failure(FailureKind.NETWORK), now)
+        session.deadline_reached(now := now + 60.0)
+    stand_ins = [line.data["token"] for line in Capture(lines) if line.kind == "token_obtained"]
+    *first, latest_again, oldest_again = stand_ins
+    assert latest_again == first[39]
+    assert oldest_again not in first
+
+
 @pytest.mark.parametrize("secret", ["1", "xxxx1", "x1", "topapi:xxx1", "x", ""])
 def test_a_stand_in_is_never_the_token(secret: str) -> None:
     _, lines = recorded(token=secret)

@@ -318,6 +318,16 @@ def test_an_answer_that_contradicts_is_an_anomaly() -> None:
     assert account.order(1).value == known
 
 
+def test_the_end_of_an_order_told_again_in_other_words_changes_nothing() -> None:
+    account = followed(ORDERS)
+    query = asked_for_orders(account)
+    ended = order(at=101.0, status=OrderStatus.CANCELED)
+    account.apply(told(ended))
+    changes = account.answer(query, [order(at=102.0, status=OrderStatus.COMPLETED)])
+    assert changes == (NOW_WHOLE[ORDERS], Resynced(ORDERS, (), 500, None))
+    assert account.order(1).value == ended
+
+
 # --- balances ------------------------------------------------------------------------------------
 
 
@@ -408,6 +418,15 @@ def test_an_answer_to_a_question_from_before_a_loss_changes_nothing(meanwhile: E
     assert account.open_orders().value == {}
     account.answer(asked_for_orders(account), [order()])
     assert account.open_orders().value == {1: order()}
+
+
+def test_balances_from_before_a_loss_change_nothing() -> None:
+    account = followed(BALANCE)
+    outdated = asked_for_balances(account)
+    account.apply(LOST)
+    account.apply(Subscribed(BALANCE, 700, 2))
+    assert account.answer(outdated, [eth("1")]) == ()
+    assert account.balances().value == {}
 
 
 def test_an_answer_while_there_is_no_subscription_changes_nothing() -> None:

@@ -480,8 +480,8 @@ class _Orders(_Ledger[int]):
         else:
             return (MovedBackwards(known.order, order, update.ts, reason),)
         known = self.find(order.id)
-        if known is not None:
-            known.heard, known.position = order, position
+        assert known is not None  # at least one that is not open is remembered: this one
+        known.heard, known.position = order, position
         self.absent.discard(order.id)
         return changes + self.settled()
 

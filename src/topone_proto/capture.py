@@ -431,7 +431,7 @@ class Capture:
     def _read(self, lines: Iterable[str | bytes]) -> Iterator[tuple[int, Json]]:
         broken: CaptureError | None = None
         rows = iter(lines)
-        for number in count(1):
+        for number in count(1):  # pragma: no branch - it has no end of its own
             try:
                 text = next(rows)
             except StopIteration:

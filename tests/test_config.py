@@ -68,6 +68,13 @@ def test_an_unknown_policy_is_refused() -> None:
     assert "block, conflate" in error.remedy
 
 
+def test_a_language_is_text() -> None:
+    error = refusal(lang=7)
+    assert error.setting == "SessionConfig.lang"
+    assert error.problem == "7 is no text"
+    assert "zh-CN" in error.remedy
+
+
 def test_the_documented_defaults() -> None:
     config = SessionConfig()
     assert config.lang == "zh-CN"

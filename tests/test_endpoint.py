@@ -186,6 +186,9 @@ def test_concealing_keeps_what_is_no_text() -> None:
     assert conceal(source, DEFAULT_URL) == (source, DEFAULT_URL)
     assert conceal(async_source, DEFAULT_URL) == (async_source, DEFAULT_URL)
     assert conceal(TOKEN, DEFAULT_URL)[0] is TOKEN
+    # Not every caller has a type checker; what is wrong with a URL is said where it is read.
+    no_url: Any = None
+    assert conceal(TOKEN, no_url) == (TOKEN, None)
 
 
 # --- The endpoint
@@ -262,6 +265,7 @@ def test_plain_ws_stays_on_this_machine(url: str) -> None:
         "wss://user:password@h/",
         "wss://:password@h/",
         "wss://h/#fragment",
+        "wss://bücher.example/",
     ],
 )
 def test_what_is_no_address_is_refused(url: Any) -> None:

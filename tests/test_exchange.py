@@ -122,6 +122,24 @@ def test_what_was_due_before_an_order_by_hand_is_not_dated_before_it() -> None:
     assert min(order.update_time for order in orders) >= placed.update_time
 
 
+def test_an_account_without_money_lives_without_trading() -> None:
+    account = LivingAccount(1, rate=10.0, balances={})
+    step = account.deadline_reached(10.0)
+    assert step.changes == ()
+    assert step.deadline is not None
+    assert step.deadline > 10.0
+
+
+def test_an_account_whose_money_is_frozen_goes_on_with_the_orders_it_has() -> None:
+    account = LivingAccount(1, rate=10.0, balances={"ETH": Decimal(1)})
+    [placed, _] = account.place("ETH/BTC", Side.SELL, Decimal(1), 0.0, price=Decimal(1)).changes
+    assert isinstance(placed, Order)
+    assert account.deadline is not None
+    # Its first event, whatever it is, happens to the order that there is.
+    orders = [c for c in account.deadline_reached(account.deadline).changes if isinstance(c, Order)]
+    assert [order.id for order in orders] == [placed.id]
+
+
 @pytest.mark.parametrize("rate", [-1.0, float("inf"), float("nan")])
 def test_no_rate(rate: float) -> None:
     with pytest.raises(ConfigurationError, match="rate"):

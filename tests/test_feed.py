@@ -213,11 +213,12 @@ def test_a_callable_is_asked_and_what_it_supplies_is_checked() -> None:
     )
     assert core.token_source is supply
     assert core.take(core.session.start(0.0)) == (FetchToken(),)
-    failed = core.token_obtained("two words", 1.0)
-    assert "two words" not in repr(failed)
-    assert core.take(failed) == ()
-    assert core.deadline is not None
-    core.take(core.session.deadline_reached(core.deadline))
+    for supplied in (7, "two words"):
+        failed = core.token_obtained(supplied, 1.0)
+        assert "two words" not in repr(failed)
+        assert core.take(failed) == ()
+        assert core.deadline is not None
+        core.take(core.session.deadline_reached(core.deadline))
     [connect] = core.take(core.token_obtained(TOKEN, 2.0))
     assert isinstance(connect, Connect)
     assert connect.token == Token(TOKEN)

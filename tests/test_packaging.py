@@ -168,6 +168,7 @@ __import__(sys.argv[1])
         ("topone_threads", "websockets", "threads"),
         ("topone_simulator", "websockets", "simulator"),
         ("topone_proto.testing.conformance", "trustme", "testing"),
+        ("topone_trio.over_websockets", "websockets", "trio-websockets"),
     ],
 )
 def test_a_package_without_its_library_names_the_extra(
@@ -178,6 +179,23 @@ def test_a_package_without_its_library_names_the_extra(
     last_line = fresh.stderr.splitlines()[-1]
     assert last_line.startswith(("ImportError", "ModuleNotFoundError"))
     assert f"topone-proto[{extra}]" in last_line
+
+
+@pytest.mark.parametrize(
+    "package",
+    [
+        "topone_trio",
+        "topone_trio.over_websockets",
+        "topone_asyncio",
+        "topone_threads",
+        "topone_simulator",
+    ],
+)
+def test_a_package_that_is_broken_otherwise_blames_no_extra(package: str) -> None:
+    fresh = run_python(IMPORT_WITHOUT, package, "topone_proto.endpoint")
+    assert fresh.returncode != 0
+    assert "topone_proto.endpoint" in fresh.stderr.splitlines()[-1]
+    assert "pip install" not in fresh.stderr
 
 
 def test_the_command_without_its_libraries_names_the_extra() -> None:

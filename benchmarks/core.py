@@ -56,7 +56,7 @@ def _fed(receiver: Connection | Session, now: float = 1.0) -> Callable[[int], fl
 
 def _through_feed(times: int) -> float:
     core, orders = active_feed(), frames.orders()
-    received, take, get = core.session.message_received, core.take, core.get
+    received, take, get = core.session.message_received, core.take_update, core.get
     started = perf_counter()
     for _ in repeat(None, times):
         for frame in orders:
@@ -81,7 +81,7 @@ def _updates(effort: Effort) -> Table:
         ),
         Subject(SESSION, _fed(active_session()), "and the session's say", frames.COUNT),
         Subject(
-            "Session, FeedCore.take and get",
+            "Session, FeedCore.take_update and get",
             _through_feed,
             "and through the bounded buffer: all that an adapter has to call",
             frames.COUNT,

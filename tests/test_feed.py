@@ -174,6 +174,24 @@ def test_a_failure_is_raised_with_what_to_check() -> None:
     assert caught.value.failure == failure
 
 
+def test_the_hot_path_takes_an_update_and_nothing_else() -> None:
+    rig = Rig(ORDERS)
+    received, deadline_reached = rig.session.message_received, rig.session.deadline_reached
+    update = received(order(), 1.0)
+    assert rig.core.take_update(update)
+    assert [rig.core.get()] == list(update.events)
+    assert rig.core.metrics(1.0).updates == 1
+    for step in (received("{}", 1.0), received("ping", 1.0), Step(update.events, (), 7.0)):
+        assert not rig.core.take_update(step)
+        assert rig.core.get() is None
+    assert rig.core.deadline is not None
+    rig.core.take(deadline_reached(rig.core.deadline))
+    assert rig.core.take_update(received(order(), 1.0))
+    rig.want(BALANCE)
+    assert not rig.core.take_update(received(order(), 1.0))
+    assert rig.core.metrics(1.0).updates == 2
+
+
 def test_reading_stops_at_the_capacity_and_goes_on_at_half() -> None:
     rig = Rig(ORDERS, capacity=4)
     for _ in range(4):

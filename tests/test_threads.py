@@ -213,17 +213,17 @@ def test_many_threads_share_a_feed(simulator: Simulator) -> None:
 def pausing(feed: Feed) -> threading.Event:
     """Set when the reader has stopped because nobody takes events."""
     paused = threading.Event()
-    news: threading.Condition = feed._blocking._room_came._news  # type: ignore[attr-defined]  # of _Bell
+    bell: Any = feed._blocking._room_came
+    news: threading.Condition = bell._news
     wait = news.wait
 
     def spied(timeout: float | None = None) -> bool:
-        if feed._blocking._is_paused:
-            paused.set()
+        paused.set()
         return wait(timeout)
 
     with feed._blocking.monitor.lock:
         news.wait = spied  # type: ignore[method-assign]  # nothing else shows it
-        if feed._blocking._is_paused:
+        if bell._is_awaited:
             paused.set()
     return paused
 

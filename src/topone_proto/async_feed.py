@@ -90,7 +90,8 @@ class AsyncFeed(ABC):
     ) -> None:
         self._core = core
         self._session = core.session
-        self._get = core.get
+        # The next event for the application; None if there is none now.
+        self._next = core.get
         self._open_websocket = open_websocket
         self._now = clock
         # The token call or the dial to do next, what to send on the open connection, how to end it.
@@ -99,7 +100,6 @@ class AsyncFeed(ABC):
         self._closing: Close | None = None
         # When the adapter is going to call `_deadline_reached`.
         self._armed = math.inf
-        self._is_paused = False
         # How the open connection ended, once sending has found out.
         self._end: ConnectionEnded | None = None
         self._work_came = make_bell()
@@ -236,12 +236,17 @@ class AsyncFeed(ABC):
 
     async def _read(self, websocket: AsyncWebSocket) -> None:
         core, now, receive = self._core, self._now, websocket.receive
-        message_received = self._session.message_received
+        message_received, take_update = self._session.message_received, core.take_update
+        ring = self._events_came.ring
         try:
             while True:
                 for _ in range(core.room(len(self._outbox))):
                     frame = await receive()
-                    self._take(message_received(frame, now()))
+                    step = message_received(frame, now())
+                    if take_update(step):
+                        ring()
+                    else:
+                        self._take(step)
                 if core.must_pause:
                     await self._wait_for_room()
                 else:
@@ -263,13 +268,6 @@ class AsyncFeed(ABC):
             # The reader finds the same behind what was received before, and reports it.
             self._end = end
             self._room_came.ring()
-
-    def _next(self) -> Event | None:
-        """The next event for the application; None if there is none now."""
-        event = self._get()
-        if self._is_paused and self._core.may_resume:
-            self._room_came.ring()
-        return event
 
     # The rest is nobody else's business.
 
@@ -329,7 +327,7 @@ class AsyncFeed(ABC):
 
     async def _wait_for_room(self) -> None:
         self._take(self._session.reading_paused(self._now()))
-        self._is_paused = True
+        self._next = self._next_making_room
         try:
             while not self._core.may_resume:
                 if self._end is not None:
@@ -337,5 +335,11 @@ class AsyncFeed(ABC):
                     raise self._end
                 await self._room_came.wait()
         finally:
-            self._is_paused = False
+            self._next = self._core.get
             self._take(self._session.reading_resumed(self._now()))
+
+    def _next_making_room(self) -> Event | None:
+        event = self._core.get()
+        if self._core.may_resume:
+            self._room_came.ring()
+        return event

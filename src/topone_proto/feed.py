@@ -219,16 +219,28 @@ class FeedCore(Generic[_Source]):
         order."""
         self.deadline = step.deadline
         events = step.events
-        if len(events) == 1 and isinstance(events[0], _UPDATES) and not self._tickets:
-            self._put_update(events[0])
-            self._updates += 1
-            return step.actions
         if events:
             self._buffer.put(events)
             self._note(events)
         if self._tickets:
-            self._settle(step.events)
+            self._settle(events)
         return step.actions
+
+    def take_update(self, step: Step) -> bool:
+        """The hot path: take a step in if all there is to it is an update, as with nearly all
+        frames. False: nothing was done, and it has to go through ``take``."""
+        events = step.events
+        if (
+            len(events) != 1
+            or step.actions
+            or self._tickets
+            or step.deadline is not self.deadline
+            or not isinstance(events[0], _UPDATES)
+        ):
+            return False
+        self._put_update(events[0])
+        self._updates += 1
+        return True
 
     def token_obtained(self, supplied: object, now: float) -> Step:
         """What the token callable supplied, in the hope that it is a token or its text. The step

@@ -16,6 +16,7 @@ BARE = "bare loop"
 BARE_SESSION = "bare loop + Session"
 SOCKET = "bare socket, no WebSocket"
 BARE_JSON = "bare loop + json.loads"
+WHOLE = "the whole"
 
 
 @attrs.frozen
@@ -126,7 +127,7 @@ def _burst(adapter: Adapter, port: int, effort: Effort) -> list[Table]:
         adapter.name: "events out of the feed, Decimals and enums",
         SOCKET: "the pace of the server; what comes near it waits for that",
     }
-    return [
+    measured = [
         Table(
             f"adapters/{kind}-{adapter.name}",
             f"{adapter.name}: {effort.burst:,} order updates as fast as they come, {what} of each",
@@ -144,6 +145,41 @@ def _burst(adapter: Adapter, port: int, effort: Effort) -> list[Table]:
         )
         for kind, what in (("wall", "time"), ("cpu", "processor time of the client"))
     ]
+    return [*measured, _shares(adapter, times)]
+
+
+def _shares(adapter: Adapter, times: dict[str, list[Times]]) -> Table:
+    """Where an event's processor time goes: what each row has more than the one before it."""
+    rounds = [
+        (bare.cpu, with_session.cpu, feed.cpu)
+        for bare, with_session, feed in zip(
+            times[BARE], times[BARE_SESSION], times[adapter.name], strict=True
+        )
+    ]
+    return Table(
+        f"adapters/profile-{adapter.name}",
+        f"{adapter.name}: where the processor time of an event goes",
+        "%",
+        WHOLE,
+        (
+            Row(
+                f"library ({adapter.library})",
+                tuple(100 * bare / feed for bare, _, feed in rounds),
+                BARE,
+            ),
+            Row(
+                "core",
+                tuple(100 * (session - bare) / feed for bare, session, feed in rounds),
+                f"{BARE_SESSION}, less {BARE}",
+            ),
+            Row(
+                "adapter",
+                tuple(100 * (feed - session) / feed for _, session, feed in rounds),
+                f"the feed, less {BARE_SESSION}: buffer, hand-over, waking up",
+            ),
+            Row(WHOLE, tuple(100.0 for _ in rounds), "what an event of the feed costs"),
+        ),
+    )
 
 
 def _latency(adapter: Adapter, port: int, effort: Effort) -> Table:

@@ -2,8 +2,10 @@
 
 import argparse
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from time import perf_counter
 from typing import Final
 
 from rich.console import Console
@@ -45,23 +47,41 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not set(chosen.groups) <= set(GROUPS):
         parser.error(f"groups are {', '.join(GROUPS)}")
     console = Console(width=None if sys.stdout.isatty() else 160)
+    failed: list[str] = []
     if chosen.source:
         tables, described = from_json(chosen.source.read_text(encoding="utf-8"))
     else:
         effort = EFFORTS[chosen.effort]
         rounds = f"{max(1, effort.processes)} processes of {effort.rounds} rounds"
         tables, described = [], {"effort": f"{chosen.effort}, {rounds}", **machine.describe()}
-        for group in chosen.groups or GROUPS:
-            print(f"measuring {group}", file=sys.stderr, flush=True)
-            tables += GROUPS[group](effort)
+        groups = chosen.groups or list(GROUPS)
+        for number, group in enumerate(groups, 1):
+            started = perf_counter()
+            _say(f"measuring {group}, {number} of {len(groups)}")
+            try:
+                tables += GROUPS[group](effort)
+            except KeyboardInterrupt:
+                _say(f"interrupted while measuring {group}; nothing is written")
+                return 130
+            except Exception:  # noqa: BLE001 - the other groups can be measured all the same
+                traceback.print_exc()
+                failed.append(group)
+            _say(f"  {perf_counter() - started:.0f} s")
     if chosen.json:
         chosen.json.write_text(to_json(tables, described), encoding="utf-8")
     show(tables, described, console)
     verdicts = judge(tables)
     if verdicts:
         show_bars(verdicts, console)
+    if failed:
+        _say(f"FAILED: {', '.join(failed)}; neither the page nor pictures are written")
+        return 1
     if chosen.pictures:
         draw(tables, chosen.pictures)
     if chosen.docs:
         console.print(f"\nwrote {write_docs(tables, described, DOCS).relative_to(Path.cwd())}")
     return int(chosen.check and any(verdict.holds is False for verdict in verdicts))
+
+
+def _say(progress: str) -> None:
+    print(progress, file=sys.stderr, flush=True)

@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import json
 import multiprocessing
+import signal
 import socket
 import ssl
 import struct
@@ -235,6 +236,7 @@ async def run_server(pipe: Connection, kind: type[LoopbackServer], certificate: 
 
 def server_process(pipe: Connection, kind: type[LoopbackServer], certificate: str | None) -> None:
     """Entry point of the server's process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever started it ends it, without a traceback
     asyncio.run(run_server(pipe, kind, certificate))
 
 

@@ -72,8 +72,12 @@ def columns(table: Table) -> tuple[str, str, str, str]:
 
 
 def status(verdict: Verdict) -> str:
-    """One word on a bar."""
-    return {True: "holds", False: "FALLS SHORT", None: "not measured"}[verdict.holds]
+    """A few words on a bar; on one that is missed, by how much of it."""
+    if verdict.measured is None:
+        return "not measured"
+    if verdict.holds:
+        return "holds"
+    return f"FALLS SHORT by {100 * (verdict.measured / verdict.bar.most - 1):.1f} %"
 
 
 def value(verdict: Verdict) -> str:
@@ -198,7 +202,8 @@ spaces in decimals are refused.
 
 _SHORT = """\
 Where a bar falls short, this is why. The table *An order update through the core* below shows an
-update's way step by step.
+update's way step by step; for every adapter the table *where the processor time of an event goes*
+says how much of it is the library's, the core's and the adapter's own.
 
 - **Bursts.** A feed reads in a task of its own, so that pings are answered and dead connections
   noticed while the application is busy. So every event is handed over from one task to another; a

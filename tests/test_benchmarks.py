@@ -79,7 +79,38 @@ def test_check_compares_within_rounds(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "FALLS SHORT" in done.stdout
     assert "2 (2 to 2)" in done.stdout
+    # By how much of the bar.
+    assert "FALLS SHORT by 11.1 %" in done.stdout
 
 
 def test_without_check_nothing_fails(tmp_path: Path) -> None:
     assert benchmarks("--from", written(tmp_path, [9.0], [1.0])).returncode == 0
+
+
+def failing(error: str) -> "subprocess.CompletedProcess[str]":
+    """A run of three groups of which the second raises ``error``."""
+    program = (
+        "from benchmarks import command\n"
+        "def bad(effort): raise ERROR\n"
+        "command.GROUPS = {'good': lambda e: [], 'bad': bad, 'other': lambda e: []}\n"
+        "raise SystemExit(command.main(['--effort', 'tiny', '--docs']))\n"
+    ).replace("ERROR", error)
+    return subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+
+
+def test_a_group_that_fails_is_named_and_spoils_the_page() -> None:
+    done = failing("OSError")
+    assert done.returncode == 1
+    assert "measuring other, 3 of 3" in done.stderr
+    assert "FAILED: bad" in done.stderr
+    assert "wrote" not in done.stdout
+
+
+def test_an_interruption_ends_the_run_without_a_traceback() -> None:
+    done = failing("KeyboardInterrupt")
+    assert done.returncode == 130
+    assert "interrupted while measuring bad" in done.stderr
+    assert "other" not in done.stderr
+    assert "Traceback" not in done.stderr

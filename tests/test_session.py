@@ -404,6 +404,11 @@ def test_back_off_grows_to_its_cap_with_full_jitter() -> None:
     assert spans == pytest.approx([bound * again.random() for bound in bounds])
 
 
+def test_the_first_wait_is_a_setting_of_its_own() -> None:
+    config = SessionConfig(retry_first=5.0, retry_base=2.0)
+    assert waits(started(config=config, jitter=lambda: 1.0), 3) == [5.0, 2.0, 4.0]
+
+
 def test_back_off_does_not_overflow() -> None:
     driver = started(jitter=lambda: 0.0)
     for _ in range(3000):

@@ -7,7 +7,7 @@ was answered and how often a retry was due, and compares.
 
 import json
 from collections import deque
-from typing import Any
+from typing import Any, Never
 
 from topone_proto.actions import Connect, FetchToken, SendText
 from topone_proto.config import DeliveryPolicy, SessionConfig
@@ -543,7 +543,6 @@ class Auditor:
             answer = text.replace("ping", "pong")
         else:
             self.fail("I1", f"nothing comes of this frame: {text}")
-            return
         if step.actions != (SendText(answer),):
             self.fail("ping", f"{text} is answered with {step.actions}")
 
@@ -590,6 +589,6 @@ class Auditor:
         if SECRET in repr(thing) or (isinstance(thing, Exception) and SECRET in str(thing)):
             self.fail("I6", f"the token is in a {type(thing).__name__}")
 
-    def fail(self, rule: str, what: str) -> None:
+    def fail(self, rule: str, what: str) -> Never:
         """An invariant is broken."""
         raise Violation(rule, self._plan.name, what.replace(SECRET, "***"), self._world.now)

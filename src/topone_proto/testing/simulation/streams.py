@@ -2,6 +2,7 @@
 behind I1."""
 
 from collections.abc import Callable
+from typing import Never
 
 from topone_proto.events import Gap
 from topone_proto.messages import Update
@@ -72,7 +73,7 @@ class Streams:
         fail: raises a ``Violation`` of the rule that is its first argument.
     """
 
-    def __init__(self, fail: Callable[[str, str], None]) -> None:
+    def __init__(self, fail: Callable[[str, str], Never]) -> None:
         self._fail = fail
         self._streams = {BALANCE: _Stream(), ORDERS: _Stream()}
 
@@ -95,7 +96,6 @@ class Streams:
                 "twice or out of order" if serial <= stream.last_serial else "that was not sent"
             )
             self._fail("I1", f"an update of {topic} {problem} is delivered: {serial}")
-            return
         stream.last_serial = serial
         for older in list(stream.sent.values()):
             if older.serial > serial:
@@ -151,7 +151,6 @@ class Streams:
             return
         if gap is None:
             self._fail("I1", f"{topic} was interrupted, and there is no Gap")
-            return
         if gap.until_ts != until_ts:
             self._fail("I1", f"the gap does not end with the acknowledgement at {until_ts}: {gap}")
         if gap.since_ts not in stream.whole_ts:

@@ -43,6 +43,14 @@ from topone_proto import (
 from topone_proto.session import TRANSITIONS, SessionInput
 
 S = SessionState
+REMEDY = {
+    S.NEW: "call start first",
+    S.FETCHING_TOKEN: "answer FetchToken with token_obtained or token_failed",
+    S.CONNECTING: "answer Connect with connection_made or connection_failed",
+    S.CONNECTED: "there is an open connection: feed it, or report its end",
+    S.WAITING: "wait for the deadline",
+    S.CLOSED: "make a new session",
+}
 I = SessionInput  # noqa: E741 - beside S, as in the tables
 REFUSED = Failure(FailureKind.REFUSED)
 HTTP_403 = Failure(FailureKind.HANDSHAKE, status=403)
@@ -683,6 +691,13 @@ def test_what_is_no_topic_is_refused_at_once(topics: list[Topic]) -> None:
         connected().session.subscribe(topics[0], 0.0)
 
 
+def test_what_is_no_topic_is_shown_beside_what_is_one() -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        Driver(["orders"])  # type: ignore[list-item]  # the mistake
+    assert caught.value.problem == "'orders' is no topic"
+    assert "topone_proto.ORDERS" in caught.value.remedy
+
+
 # The end.
 
 
@@ -776,6 +791,7 @@ def test_every_state_takes_the_inputs_of_the_table_and_no_other(state: S, by: I)
             feed(driver, by)
         assert caught.value.input == by.value
         assert state.value in caught.value.state
+        assert caught.value.remedy == REMEDY[state]
         assert driver.session.state is state
 
 

@@ -695,7 +695,10 @@ def test_what_is_no_topic_is_shown_beside_what_is_one() -> None:
     with pytest.raises(ConfigurationError) as caught:
         Driver(["orders"])  # type: ignore[list-item]  # the mistake
     assert caught.value.problem == "'orders' is no topic"
-    assert "topone_proto.ORDERS" in caught.value.remedy
+    assert caught.value.setting == "topics"
+    assert caught.value.remedy == (
+        'use topone_proto.ORDERS, topone_proto.BALANCE or a Topic("...")'
+    )
 
 
 # The end.

@@ -150,6 +150,41 @@ async def test_close_with_a_code_and_drop_without() -> None:
 
 
 @pytest.mark.asyncio
+async def test_what_cannot_be_sent_ends_the_connection() -> None:
+    async with serve(tokens=TOKENS) as simulator, dial(simulator) as websocket:
+        simulator.inject(g.CloseConnections(1006))  # never in a close frame: RFC 6455, 7.4.1
+        with pytest.raises(ConnectionClosedError) as closed:
+            await websocket.recv()
+        assert closed.value.rcvd is None
+
+
+@pytest.mark.asyncio
+async def test_a_connection_that_ends_has_answered_no_ping() -> None:
+    config = g.GatewayConfig(ping_form=g.PingForm.CONTROL, ping_interval=0.01, pong_timeout=60.0)
+    async with serve(tokens=TOKENS, config=config) as simulator:
+        answered: list[int] = []
+        received = simulator._core.gateway.pong_received
+
+        def pong_received(peer: int, now: float) -> g.GatewayStep:
+            answered.append(peer)
+            return received(peer, now)
+
+        simulator._core.gateway.pong_received = pong_received  # type: ignore[method-assign]  # to watch it
+        reader, writer = await asyncio.open_connection("127.0.0.1", simulator.port)
+        writer.write(
+            f"GET /ws/user/?token={TOKEN} HTTP/1.1\r\nHost: localhost\r\n".encode()
+            + b"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+            b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+        )
+        await reader.readuntil(b"\r\n\r\n")
+        assert (await reader.readexactly(1)) == b"\x89"  # a ping
+        writer.close()
+        while simulator.connections:  # noqa: ASYNC110 - there is no event for it
+            await asyncio.sleep(0)
+        assert answered == []
+
+
+@pytest.mark.asyncio
 async def test_accepted_and_closed_at_once() -> None:
     async with serve(tokens=TOKENS) as simulator:
         simulator.inject(g.AcceptThenClose(1013))

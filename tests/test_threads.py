@@ -1038,6 +1038,39 @@ def test_an_address_that_does_not_answer_holds_no_other_up(monkeypatch: pytest.M
     assert {sock.fileno() for sock in made} == {-1}
 
 
+def test_addresses_that_do_not_answer_are_given_up_in_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with (
+        listening(backlog=0) as (_, host, silent),
+        # The one place in its queue is taken.
+        socket.create_connection((host, silent), PATIENCE),
+        monkeypatch.context() as patch,
+    ):
+        address = (socket.AF_INET, socket.SOCK_STREAM, 0, "", (host, silent))
+        patch.setattr(socket, "getaddrinfo", lambda *_, **__: [address, address])
+        # Before the second is tried, and after.
+        for timeout in (1e-9, 0.5):
+            connect = attrs.evolve(connect_to(host, silent), timeout=timeout)
+            with (
+                pytest.raises(ConnectionFailed) as failed,
+                open_websocket(connect, lambda _: None),
+            ):
+                pass
+            assert failed.value.failure.kind is FailureKind.TIMEOUT
+
+
+def test_a_signal_handler_in_a_thread_that_has_the_turn_only_leaves_word(
+    simulator: Simulator,
+) -> None:
+    with open_feed(token=TOKEN, url=simulator.url) as feed:
+        until(feed, Connected)
+        with feed._blocking.monitor.lock:
+            # Would wait for ever for what needs the lock.
+            feed.close()
+        until(feed, Closed)
+
+
 @pytest.mark.parametrize("is_wrapped", [True, False])
 def test_no_frame_of_ours_holds_the_token_that_a_callable_supplied(
     simulator: Simulator, monkeypatch: pytest.MonkeyPatch, *, is_wrapped: bool

@@ -197,6 +197,33 @@ def test_trio() -> None:
     assert not exchange.puts
 
 
+def test_a_plug_in_that_fails_behind_a_connection_is_a_fault_of_the_program() -> None:
+    # Taken for a failed dial, it would be dialled again and nobody would hear of it.
+    exchange = Exchange()
+
+    @asynccontextmanager
+    async def open_websocket(
+        connect: Connect, on_pong: Callable[[bytes], object]
+    ) -> AsyncIterator[TrioPeer]:
+        send, receive = trio.open_memory_channel[str | None](100)
+        peer = TrioPeer(exchange, exchange.dial(connect, send.send_nowait), on_pong)
+        peer.frames = receive
+        with send, receive:
+            yield peer
+        raise OSError("it could not be closed")
+
+    async def main() -> None:
+        async with topone_trio.open_feed(
+            token=TOKEN, url=URL, config=CONFIG, open_websocket=open_websocket
+        ) as feed:
+            async for event in feed:
+                if isinstance(event, Subscribed):
+                    exchange.drop()
+
+    with pytest.raises(OSError, match="could not be closed"):
+        trio.run(main)
+
+
 def test_asyncio() -> None:
     exchange = Exchange()
 

@@ -486,7 +486,7 @@ def wire_fields(message: Request | Response | Update) -> dict[str, Any]:
                 "available": str(balance.available),
                 "freeze": str(balance.freeze),
             }
-        case OrderUpdate(order=order):
+        case OrderUpdate(order=order):  # pragma: no branch - there is no other
             data = {
                 "id": order.id,
                 "market": order.market,

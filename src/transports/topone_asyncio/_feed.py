@@ -139,7 +139,7 @@ class Feed(AsyncFeed):
                 self._task = None
                 task = self._group.create_task(self._do(job))
                 # An eager task may have come as far as its conversation by now.
-                if self._task is None:
+                if self._task is None:  # pragma: no branch - Python 3.11 has no eager tasks
                     self._task = task
                 await asyncio.wait((task,))
         finally:

@@ -178,7 +178,7 @@ class _Core:
             case SendGarbage(data=data):
                 connection.transport.write(data)
                 connection.transport.close()
-            case Stall():
+            case Stall():  # pragma: no branch - there is no other
                 pass
         await connection.wait_closed()
         return None
@@ -215,10 +215,9 @@ class _Core:
                         await connection.close(code, reason)
                     case ResetPeer():
                         connection.reset()
-                    case MutePeer():
+                    # Answers to handshakes are not put here, and websockets answers pings.
+                    case MutePeer():  # pragma: no branch
                         connection.mute()
-                    case _:
-                        pass  # answers to handshakes are not put here; websockets answers pings
         except ConnectionClosed:
             pass
         except Exception:

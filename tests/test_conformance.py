@@ -21,6 +21,7 @@ import topone_trio
 from doors import THREADS, run_trio
 from topone_proto import (
     BalanceUpdate,
+    Closed,
     Disconnected,
     Event,
     FailureKind,
@@ -142,6 +143,19 @@ class Ending(Wrapped):
             return await super().__anext__()
         except FeedFailed:
             raise StopAsyncIteration from None
+
+
+def without_the_rest(kind: type[Event]) -> Adapter:
+    """It ends where an event of this kind would come."""
+
+    class Short(Wrapped):
+        async def __anext__(self) -> Event:
+            event = await super().__anext__()
+            if isinstance(event, kind):
+                raise StopAsyncIteration
+            return event
+
+    return wrapped(Short)
 
 
 class Logging(Wrapped):
@@ -280,6 +294,21 @@ BROKEN = {
         wrapped(Ending),
         "a port where nobody listens",
         "FeedFailed was to be raised, and nothing was",
+    ),
+    "ends in place of an event": (
+        without_the_rest(Disconnected),
+        "a close frame is told with its code",
+        "None was told in place of a Disconnected",
+    ),
+    "ends before an event": (
+        without_the_rest(Gap),
+        "a dropped connection comes back with a gap for every topic",
+        "the feed ended without a Subscribed",
+    ),
+    "leaves out the last event": (
+        without_the_rest(Closed),
+        "close ends it: connected",
+        "'closed' was never told",
     ),
     "does not raise a refusal": (
         wrapped(Optimistic),

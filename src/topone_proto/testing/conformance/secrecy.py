@@ -81,4 +81,4 @@ async def a_setting_that_cannot_be_used(kit: Kit, case: tuple[str, str, str | No
     token, url, origin = case
     with kit.raises(ConfigurationError):
         async with kit.open(token=token, url=url, origin=origin, config=SessionConfig()):
-            pass
+            raise AssertionError

@@ -1,0 +1,95 @@
+"""What the WebSocket of an adapter does by itself, against a server that speaks in bytes."""
+
+import asyncio
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+import trio
+from websockets.utils import accept_key
+
+import topone_asyncio
+import topone_trio
+from portals import PATIENCE
+from topone_proto import Connect, ConnectionEnded, Endpoint, Token
+from topone_trio import over_websockets
+
+
+@contextmanager
+def saying(data: bytes) -> Iterator[Connect]:
+    """A server that accepts one WebSocket, says this, and hangs up when the client does."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(PATIENCE)
+
+        def serve() -> None:
+            peer, _ = server.accept()
+            with peer:
+                peer.settimeout(PATIENCE)
+                request = b""
+                while not request.endswith(b"\r\n\r\n"):
+                    request += peer.recv(4096)
+                [key] = [
+                    line.partition(b": ")[2].decode()
+                    for line in request.split(b"\r\n")
+                    if line.lower().startswith(b"sec-websocket-key")
+                ]
+                peer.sendall(
+                    b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n"
+                    b"Connection: Upgrade\r\nSec-WebSocket-Accept: "
+                    + accept_key(key).encode()
+                    + b"\r\n\r\n"
+                    + data
+                )
+                try:
+                    while peer.recv(4096):
+                        pass
+                except ConnectionError:
+                    pass
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        endpoint = Endpoint(f"ws://127.0.0.1:{server.getsockname()[1]}/")
+        yield Connect(endpoint, Token("demo"), PATIENCE, 2**20)
+        thread.join(PATIENCE)
+        assert not thread.is_alive()
+
+
+def test_asyncio_tells_what_is_wrong_with_a_frame_that_is_none() -> None:
+    async def main(connect: Connect) -> None:
+        async with topone_asyncio.open_websocket(connect, lambda _: None) as websocket:
+            with pytest.raises(ConnectionEnded) as ended:
+                await websocket.receive()
+        assert ended.value.code is None
+        assert "opcode" in ended.value.reason
+
+    with saying(b"\x8f\x00") as connect:
+        asyncio.run(main(connect))
+
+
+def test_trio_tells_of_no_pong_on_a_connection_that_has_ended() -> None:
+    pongs: list[bytes] = []
+
+    async def main(connect: Connect) -> None:
+        with trio.fail_after(PATIENCE):
+            async with topone_trio.open_websocket(connect, pongs.append) as websocket:
+                with pytest.raises(ConnectionEnded):
+                    await websocket.receive()
+                await websocket.send_ping(b"1")
+
+    with saying(b"\x88\x02\x03\xe8") as connect:
+        trio.run(main, connect)
+    assert pongs == []
+
+
+def test_a_connection_can_be_left_while_nobody_takes_its_messages() -> None:
+    async def main(connect: Connect) -> None:
+        with trio.fail_after(PATIENCE):
+            async with over_websockets.open_websocket(connect, lambda _: None) as websocket:
+                assert isinstance(websocket, over_websockets._WebsocketsWebSocket)
+                while websocket._connection.recv_flow_control is None:
+                    await trio.lowlevel.checkpoint()
+
+    with saying(b"\x81\x01a" * 1000) as connect:
+        trio.run(main, connect)

@@ -818,6 +818,18 @@ async def test_tokens_come_from_callables() -> None:
             assert await anext(feed) == Connected(1)
 
 
+@clean(faked=True)
+async def test_closing_while_a_token_is_awaited() -> None:
+    async def supply() -> str:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async with feed_of(Memory(), token=supply) as feed:
+        await asyncio.sleep(1)
+        await feed.close()
+        assert [event async for event in feed] == [Closed()]
+
+
 @pytest.mark.parametrize("error", [OSError(TOKEN), asyncio.CancelledError(TOKEN)], ids=type)
 @clean(faked=True)
 async def test_a_token_callable_that_fails(error: BaseException) -> None:

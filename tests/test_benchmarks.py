@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.thorough
+
 ROOT = Path(__file__).parent.parent
 OURS, LIMIT = "topone_proto.decode", "msgspec, typed Struct"
 

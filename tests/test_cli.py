@@ -36,6 +36,8 @@ from topone_proto.plain import to_plain
 from topone_proto.testing.strategies import events
 from topone_simulator import Simulator, run_in_thread
 
+pytestmark = pytest.mark.thorough
+
 
 @pytest.fixture(scope="module")
 def simulator() -> Iterator[Simulator]:

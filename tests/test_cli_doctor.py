@@ -40,6 +40,8 @@ from topone_proto.gateway import (
 )
 from topone_simulator import Simulator, run_in_thread
 
+pytestmark = pytest.mark.thorough
+
 TOKEN = "topapi:5ecret"
 QUIET = GatewayConfig(ping_interval=None)
 

@@ -44,6 +44,8 @@ from topone_proto.capture import Capture, RecordedSession, replay
 from topone_proto.gateway import RejectRequest
 from topone_simulator import Simulator, run_in_thread
 
+pytestmark = pytest.mark.thorough
+
 WALL = 1_800_000_000.0
 
 

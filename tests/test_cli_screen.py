@@ -38,6 +38,8 @@ from topone_proto import (
 )
 from topone_proto.testing.strategies import events
 
+pytestmark = pytest.mark.thorough
+
 NOON = 1_800_000_000.0
 ORDER = Order(
     id=132991,

@@ -35,6 +35,8 @@ from topone_proto.gateway import (
     WrongId,
 )
 
+pytestmark = pytest.mark.thorough
+
 SPELLED: dict[str, Fault] = {
     "refuse-handshake status=503 retry-after=7 times=3": RefuseHandshake(503, 7, 3),
     "refuse-handshake status=503 retry-after='Wed, 21 Oct'": RefuseHandshake(503, "Wed, 21 Oct"),

@@ -12,6 +12,8 @@ from keyring.errors import KeyringLocked
 from topone_cli._token import KEYRING_ENTRY, find_token
 from topone_proto import ConfigurationError, Token
 
+pytestmark = pytest.mark.thorough
+
 SECRET = "topapi:5ecret"
 
 

@@ -503,6 +503,17 @@ def test_the_command_shows_what_failed(
     assert told.endswith("broken: 0 of 1 scenarios passed\n")
 
 
+def test_the_command_shows_no_error_where_only_a_log_differs(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    adapter, name, problem = BROKEN["drops an event"]
+    monkeypatch.setattr("doors.ASYNCIO", adapter)
+    assert main(["doors:ASYNCIO", "--only", name]) == 1
+    told = capsys.readouterr().out
+    assert problem in told
+    assert "Traceback" not in told
+
+
 def test_the_command_wants_an_adapter_and_a_scenario(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["doors:run_trio"])

@@ -47,6 +47,8 @@ from topone_proto.account import Change, Knowledge, OrderChanged, Reading, Resyn
 from topone_proto.gateway import DropConnections
 from topone_simulator import Simulator, run_in_thread, serve
 
+pytestmark = pytest.mark.thorough
+
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 # These have tests of their own, which look at what the examples do.

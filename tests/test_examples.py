@@ -31,6 +31,8 @@ from topone_proto.gateway import (
 from topone_proto.models import OrderStatus
 from topone_simulator import Simulator, run_in_thread
 
+pytestmark = pytest.mark.thorough
+
 EXAMPLES = Path(__file__).parent.parent / "examples"
 BROWSER = Path(__file__).parent / "browser.py"
 NAMES = sorted(path.stem for path in EXAMPLES.glob("*.py"))

@@ -200,6 +200,7 @@ def test_reading_stops_at_the_capacity_and_goes_on_at_half() -> None:
     assert rig.core.must_pause
     rig.core.get()
     assert not rig.core.may_resume
+    assert rig.core.waiting == 3
     rig.core.get()
     assert rig.core.may_resume
 

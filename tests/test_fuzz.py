@@ -6,6 +6,8 @@ import pytest
 
 from fuzz.targets import TARGETS
 
+pytestmark = pytest.mark.thorough
+
 CORPUS = Path(__file__).parent.parent / "fuzz" / "corpus"
 INPUTS = sorted(CORPUS.glob("*/*"))
 

@@ -14,6 +14,8 @@ import pytest
 
 import topone_proto
 
+pytestmark = pytest.mark.thorough
+
 ROOT = Path(__file__).parents[1]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 PACKAGES = {

@@ -35,7 +35,7 @@ from topone_proto import (
     Update,
     decode,
 )
-from topone_proto.testing import hypothesis_plugin
+from topone_proto.testing import hypothesis_plugin, strategies
 from topone_proto.testing.strategies import (
     Conversation,
     Defect,
@@ -46,6 +46,7 @@ from topone_proto.testing.strategies import (
     decimals,
     frames,
     json_values,
+    messages,
     near_misses,
     pings,
     requests,
@@ -134,6 +135,7 @@ assert not all(side.is_known for side in seen), "an enum's own strategy knows th
 """
 
 
+@pytest.mark.thorough
 def test_a_project_that_installed_the_package_has_the_types(
     installed: Path, tmp_path: Path
 ) -> None:
@@ -187,6 +189,14 @@ def test_a_type_is_made_of_its_own_values(data: st.DataObject, cls: type[Any]) -
     assert type(data.draw(st.from_type(cls))) is cls
 
 
+def test_messages_are_of_every_kind() -> None:
+    check_all_made(messages(), its_type, *get_args(Message))
+
+
+def test_what_stands_for_itself_in_a_frame_is_shown_in_short() -> None:
+    assert len(repr(strategies._Literal("[" * 100_000))) < 100
+
+
 @pytest.mark.parametrize("union", [Update, Message, Event, Action])
 def test_a_union_is_made_of_all_its_members(union: Any) -> None:
     check_all_made(st.from_type(union), its_type, *get_args(union))
@@ -232,6 +242,7 @@ FORMS = [
 ]
 
 
+@pytest.mark.thorough
 def test_updates_are_written_in_every_way() -> None:
     def forms_of(frame: str | bytes) -> list[object]:
         as_bytes = frame.encode() if isinstance(frame, str) else frame
@@ -257,6 +268,7 @@ def test_a_defect_can_be_asked_for(defect: Defect) -> None:
     check_all_made(near_misses([defect]), lambda miss: [miss.defect], defect)
 
 
+@pytest.mark.thorough
 def test_near_misses_have_every_defect() -> None:
     check_all_made(near_misses(), lambda miss: [miss.defect], *Defect)
 
@@ -269,6 +281,7 @@ PATHS = {
 }
 
 
+@pytest.mark.thorough
 def test_every_field_gets_its_defect() -> None:
     check_all_made(near_misses([Defect.WRONG_TYPE]), lambda miss: [miss.path], *PATHS)
 
@@ -317,6 +330,7 @@ def check_answers(conversation: Conversation) -> None:
 
 @given(troubled_conversations())
 @settings(FEWER)
+@pytest.mark.thorough
 def test_a_troubled_conversation_is_understood(conversation: Conversation) -> None:
     check(conversation)
     check_answers(conversation)
@@ -344,6 +358,7 @@ def test_a_trouble_can_be_asked_for(trouble: Trouble) -> None:
     check_all_made(talks, lambda talk: [(*set(talk.troubles),)], (trouble,))
 
 
+@pytest.mark.thorough
 def test_troubled_conversations_have_every_trouble() -> None:
     check_all_made(troubled_conversations(), lambda talk: talk.troubles, *Trouble)
 

@@ -12,7 +12,7 @@ import traceback
 from base64 import b64encode
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from decimal import Decimal
 from hashlib import sha1
 from itertools import count
@@ -778,6 +778,7 @@ def use(feed: Feed) -> None:
         feed.get(PATIENCE)
 
 
+@pytest.mark.thorough
 def test_a_signal_handler_may_close_the_feed_whatever_it_interrupts() -> None:
     def run() -> None:
         for nth in count(1):
@@ -796,6 +797,7 @@ def test_a_signal_handler_may_close_the_feed_whatever_it_interrupts() -> None:
     assert any(place.startswith("Feed.get:") for place in places)
 
 
+@pytest.mark.thorough
 def test_a_feed_can_be_closed_whatever_a_ctrl_c_has_interrupted() -> None:
     def ctrl_c() -> None:
         raise KeyboardInterrupt
@@ -1058,6 +1060,30 @@ def test_addresses_that_do_not_answer_are_given_up_in_time(
             ):
                 pass
             assert failed.value.failure.kind is FailureKind.TIMEOUT
+
+
+def test_a_feed_of_which_a_thread_cannot_be_started_leaves_none_behind(
+    simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = threading.Thread.start
+    started: list[threading.Thread] = []
+
+    def only_one(thread: threading.Thread) -> None:
+        if started:
+            raise RuntimeError("can't start new thread")
+        started.append(thread)
+        start(thread)
+
+    with (
+        monkeypatch.context() as patch,
+        pytest.raises(RuntimeError, match="new thread"),
+        ExitStack() as stack,
+    ):
+        patch.setattr(threading.Thread, "start", only_one)
+        stack.enter_context(open_feed(token=TOKEN, url=simulator.url))
+    [thread] = started
+    thread.join(PATIENCE)
+    assert not thread.is_alive()
 
 
 def test_a_signal_handler_in_a_thread_that_has_the_turn_only_leaves_word(

@@ -166,6 +166,7 @@ def test_a_cancelled_scope_is_noticed_although_events_wait() -> None:
     trio.run(main)
 
 
+@pytest.mark.thorough
 def test_an_idle_day_passes_and_a_dead_connection_is_replaced() -> None:
     sockets = Sockets()
 

@@ -83,6 +83,20 @@ def test_trio_tells_of_no_pong_on_a_connection_that_has_ended() -> None:
     assert pongs == []
 
 
+def test_trio_over_websockets_says_that_a_ping_came_too_late() -> None:
+    async def main(connect: Connect) -> None:
+        with trio.fail_after(PATIENCE):
+            async with over_websockets.open_websocket(connect, lambda _: None) as websocket:
+                with pytest.raises(ConnectionEnded):
+                    await websocket.receive()
+                with pytest.raises(ConnectionEnded) as ended:
+                    await websocket.send_ping(b"1")
+        assert ended.value.code == 1000
+
+    with saying(b"\x88\x02\x03\xe8") as connect:
+        trio.run(main, connect)
+
+
 def test_a_connection_can_be_left_while_nobody_takes_its_messages() -> None:
     async def main(connect: Connect) -> None:
         with trio.fail_after(PATIENCE):

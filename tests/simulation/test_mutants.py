@@ -5,6 +5,8 @@ import pytest
 from simulation.mutants import MUTANTS, Mutant
 from topone_proto.testing.simulation import Violation, draw, run
 
+pytestmark = pytest.mark.thorough
+
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
 def test_every_mutant_is_caught(mutant: Mutant) -> None:

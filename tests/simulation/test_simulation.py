@@ -27,6 +27,8 @@ from topone_proto.testing.simulation import (
 )
 from topone_proto.testing.simulation.__main__ import main
 
+pytestmark = pytest.mark.thorough
+
 SEEDS = 3000
 CHUNK = 500
 

@@ -294,6 +294,7 @@ TestConnection = ConnectionMachine.TestCase
 TestConnection.settings = settings(stateful_step_count=30)
 
 
+@pytest.mark.thorough
 def test_every_rule_is_run_and_every_entry_of_the_table_is_taken() -> None:
     inputs = {I.ACCEPTED: "accepted", I.REFUSED: "refused"}
     moves = {

@@ -4,6 +4,7 @@ about what it leaves out."""
 from collections.abc import Sequence
 
 import attrs
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, invariant
@@ -204,5 +205,6 @@ TestDelivery = DeliveryMachine.TestCase
 TestDelivery.settings = settings(stateful_step_count=30)
 
 
+@pytest.mark.thorough
 def test_every_rule_is_run_and_everything_is_left_out_that_may_be() -> None:
     exercise(DeliveryMachine, {"put while full", "made room", "left a failure out", "conflated"})

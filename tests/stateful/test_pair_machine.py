@@ -354,6 +354,7 @@ TestPair = PairMachine.TestCase
 TestPair.settings = settings(stateful_step_count=30)
 
 
+@pytest.mark.thorough
 def test_every_rule_is_run_and_everything_that_may_be_told_is() -> None:
     exercise(
         PairMachine,

@@ -583,6 +583,7 @@ TestSession = SessionMachine.TestCase
 TestSession.settings = settings(stateful_step_count=30)
 
 
+@pytest.mark.thorough
 def test_every_rule_is_run_and_every_entry_of_the_table_is_taken() -> None:
     moves = {
         f"{state.value} {by.value} {after.value}"

@@ -143,7 +143,7 @@ class Feed(AsyncFeed):
                     self._task = task
                 await asyncio.wait((task,))
         finally:
-            if self._timer is not None:
+            if self._timer is not None:  # pragma: no branch - the first step has a deadline
                 self._timer.cancel()
 
     async def _ended(self) -> None:

@@ -107,6 +107,8 @@ OPEN = order(at=100.0, filled="3")
         # The server's clock went back a little; there is nothing behind the end of an order.
         order(at=99.0, filled="10", status=OrderStatus.COMPLETED),
         order(at=101.0, filled="3", status=OrderStatus(9)),
+        # Of one moment, and as much is filled: the one that came later.
+        attrs.evolve(order(at=100.0, filled="3"), price=Decimal(7)),
     ],
 )
 def test_the_later_state_of_an_order_wins(newer: Order) -> None:
@@ -120,14 +122,14 @@ def test_the_later_state_of_an_order_wins(newer: Order) -> None:
 @pytest.mark.parametrize(
     ("known", "refused", "reason"),
     [
-        (OPEN, order(at=99.0, filled="3"), "older"),
-        (OPEN, order(at=99.0, filled="4"), "older"),
-        (OPEN, order(at=100.0, filled="2"), "less is filled"),
-        (OPEN, order(at=101.0, filled="2"), "less is filled"),
-        (OPEN, order(at=101.0, filled="3", paid="5"), "less is filled"),
-        (OPEN, order(at=101.0, status=OrderStatus.CANCELED), "less is filled"),
+        (OPEN, order(at=99.0, filled="3"), "the update is older"),
+        (OPEN, order(at=99.0, filled="4"), "the update is older"),
+        (OPEN, order(at=100.0, filled="2"), "less is filled than before"),
+        (OPEN, order(at=101.0, filled="2"), "less is filled than before"),
+        (OPEN, order(at=101.0, filled="3", paid="5"), "less is filled than before"),
+        (OPEN, order(at=101.0, status=OrderStatus.CANCELED), "less is filled than before"),
         *(
-            (order(filled="3", status=status), later, "closed")
+            (order(filled="3", status=status), later, "the order was closed already")
             for status in (
                 OrderStatus.COMPLETED,
                 OrderStatus.CANCELED,
@@ -148,7 +150,7 @@ def test_moving_backwards_is_reported_and_not_applied(
     [anomaly] = account.apply(told(refused, 1001))
     assert isinstance(anomaly, MovedBackwards)
     assert (anomaly.kept, anomaly.refused, anomaly.ts) == (known, refused, 1001)
-    assert reason in anomaly.reason
+    assert anomaly.reason == reason
     assert account.order(1).value == known
 
 
@@ -157,6 +159,13 @@ def test_the_same_again_is_no_news() -> None:
     for update in (told(OPEN), balance("1")):
         assert account.apply(update) != ()
         assert account.apply(attrs.evolve(update, ts=2000)) == ()
+
+
+def test_an_order_of_an_unknown_status_is_followed_as_well() -> None:
+    account = Account()
+    before, after = order(status=OrderStatus(9)), order(at=101.0, status=OrderStatus.CANCELED)
+    account.apply(told(before))
+    assert account.apply(told(after, 1001)) == (OrderChanged(before, after, 1001),)
 
 
 def test_an_order_is_open_until_it_closes() -> None:
@@ -181,8 +190,7 @@ def test_the_newer_balance_wins_and_of_one_moment_the_one_that_came_later() -> N
     assert account.apply(later) == (BalanceChanged(first.balance, later.balance, 1001),)
     assert account.apply(at_once) == (BalanceChanged(later.balance, at_once.balance, 1001),)
     [anomaly] = account.apply(first)
-    assert isinstance(anomaly, MovedBackwards)
-    assert (anomaly.kept, anomaly.refused) == (at_once.balance, first.balance)
+    assert anomaly == MovedBackwards(at_once.balance, first.balance, 1000, "the server's time")
     # Each asset by itself.
     other = balance("7", asset="BTC", ts=1000)
     assert account.apply(other) == (BalanceChanged(None, other.balance, 1000),)
@@ -265,8 +273,25 @@ def test_closed_orders_are_kept_up_to_a_limit_and_open_ones_all() -> None:
 
 @pytest.mark.parametrize("limit", [0, -1])
 def test_a_limit_below_one_is_refused(limit: int) -> None:
-    with pytest.raises(ConfigurationError, match="max_closed"):
+    with pytest.raises(ConfigurationError) as caught:
         Account(max_closed=limit)
+    error = caught.value
+    assert (error.setting, error.problem) == ("max_closed", f"{limit} is no such number")
+    assert error.remedy == "use a whole number of at least 1"
+
+
+def test_a_thousand_closed_orders_are_remembered_unless_told_otherwise() -> None:
+    account = Account()
+    for number in range(1001):
+        account.apply(told(order(number, status=OrderStatus.CANCELED)))
+    assert list(account.other_orders().value) == list(range(1, 1001))
+
+
+def test_a_gap_of_a_topic_that_is_not_followed_starts_no_questions() -> None:
+    account = Account()
+    account.apply(Gap(ORDERS, 1, 2, 1))
+    account.apply(Malformed("no", "$", "{", 1))
+    assert account.ask() == ()
 
 
 # --- knowledge -----------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from topone_proto import (
     BalanceUpdate,
     Close,
     Connection,
+    Failure,
     FailureKind,
     LocalProtocolError,
     Malformed,
@@ -356,6 +357,21 @@ def test_a_connection_that_was_given_up_ignores_frames_and_refuses_requests() ->
         assert step == Step()
     with pytest.raises(LocalProtocolError, match="given up"):
         connection.subscribe(BALANCE, 2.0)
+
+
+def test_a_request_without_an_answer_is_named_by_the_failure() -> None:
+    connection = Connection(SessionConfig(ack_timeout=5.0))
+    connection.subscribe(ORDERS, 0.0)
+    connection.deadline_reached(5.0)
+    assert connection.failure == Failure(FailureKind.ACK_TIMEOUT, "sub_orders")
+
+
+def test_the_time_to_the_latest_answer_is_measured() -> None:
+    connection = Connection()
+    assert connection.ack_latency is None
+    [request] = requests(connection.subscribe(ORDERS, 7.0))
+    connection.message_received(ack(request), 7.25)
+    assert connection.ack_latency == 0.25
 
 
 # Reading that has stopped.

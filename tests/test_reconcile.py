@@ -310,6 +310,25 @@ def test_what_was_forgotten_before_the_question_is_no_reason_to_doubt_the_answer
     assert account.knowledge(ORDERS) is Knowledge.WHOLE
 
 
+def test_everything_that_an_answer_changes_is_told_and_told_again_in_the_end() -> None:
+    account = followed(ORDERS, told(order(7)))
+    listed = account.answer(asked_for_orders(account), [order(1), order(2)])
+    assert listed == (OrderChanged(None, order(1), None), OrderChanged(None, order(2), None))
+    ended = order(7, at=120.0, status=OrderStatus.CANCELED)
+    *by_id, _, resynced = account.answer(asked_for_orders(account), [ended], answered_ts=900)
+    assert by_id == [OrderChanged(order(7), ended, None)]
+    assert resynced == Resynced(ORDERS, (*listed, *by_id), 1000, 900)
+
+
+def test_of_two_states_of_one_moment_the_streams_survives() -> None:
+    ours, theirs = order(), attrs.evolve(order(), price=Decimal(7))
+    account = followed(ORDERS)
+    query = asked_for_orders(account)
+    account.apply(told(ours))
+    account.answer(query, [theirs])
+    assert account.order(1).value == ours
+
+
 def test_an_answer_that_contradicts_is_an_anomaly() -> None:
     known, strange = order(at=100.0, filled="5"), order(at=101.0, filled="4")
     account = followed(ORDERS, told(known))
@@ -340,6 +359,48 @@ def test_a_balance_of_an_answer_replaces_one_from_before_the_question() -> None:
         NOW_WHOLE[BALANCE],
         Resynced(BALANCE, (difference,), asked_ts=1000, answered_ts=None),
     )
+
+
+def test_every_balance_of_an_answer_is_told() -> None:
+    account = followed(BALANCE)
+    btc = Balance("BTC", Decimal(7), Decimal(0))
+    *changes, _, resynced = account.answer(
+        asked_for_balances(account), [eth("1"), btc], answered_ts=900
+    )
+    assert changes == [BalanceChanged(None, eth("1"), None), BalanceChanged(None, btc, None)]
+    assert resynced == Resynced(BALANCE, tuple(changes), 500, 900)
+
+
+def test_an_update_of_a_balance_that_was_left_out_answers_for_it() -> None:
+    account = followed(BALANCE, BalanceUpdate(eth("1"), 1000))
+    account.answer(asked_for_balances(account), [])
+    assert account.unresolved == ("ETH",)
+    changes = account.apply(BalanceUpdate(eth("2"), 1100))
+    assert isinstance(changes[-1], Resynced)
+    assert not account.unresolved
+
+
+@pytest.mark.parametrize("says", ["1", "2"])
+def test_a_balance_in_doubt_is_settled_by_an_answer_that_says_the_same_or_is_older(
+    says: str,
+) -> None:
+    account = followed(BALANCE)
+    first = asked_for_balances(account)
+    account.apply(BalanceUpdate(eth("1"), 1000))
+    account.answer(first, [eth("2")])
+    again = asked_for_balances(account)
+    account.apply(BalanceUpdate(eth("1"), 1001))
+    changes = account.answer(again, [eth(says)], answered_ts=1000)
+    assert isinstance(changes[-1], Resynced)
+    assert account.balance("ETH").value == eth("1")
+
+
+def test_a_question_for_one_balance_says_nothing_of_the_others() -> None:
+    account = followed(BALANCE, BalanceUpdate(eth("1"), 1000))
+    account.answer(asked_for_balances(account), [Balance("BTC", Decimal(7), Decimal(0))])
+    changes = account.answer(asked_for_balances(account), [eth("1")])
+    assert isinstance(changes[-1], Resynced)
+    assert not account.unresolved
 
 
 def test_a_balance_that_changed_during_the_question_is_asked_for_again() -> None:

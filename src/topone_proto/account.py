@@ -420,7 +420,6 @@ class _Balances(_Ledger[str]):
         """What the stream told stands, and is asked for again."""
         asks = self.contested.pop(asset, 0) + 1
         self._asked.discard(asset)
-        self.absent.discard(asset)
         if asks < _MAX_ASKS:
             self.contested[asset] = asks
 

@@ -395,6 +395,16 @@ def test_a_balance_in_doubt_is_settled_by_an_answer_that_says_the_same_or_is_old
     assert account.balance("ETH").value == eth("1")
 
 
+def test_a_balance_in_doubt_that_the_answer_leaves_out_is_what_the_stream_told() -> None:
+    account = followed(BALANCE)
+    first = asked_for_balances(account)
+    account.apply(BalanceUpdate(eth("1"), 1000))
+    account.answer(first, [eth("2")])
+    changes = account.answer(asked_for_balances(account), [])
+    assert isinstance(changes[-1], Resynced)
+    assert account.balance("ETH").value == eth("1")
+
+
 def test_a_question_for_one_balance_says_nothing_of_the_others() -> None:
     account = followed(BALANCE, BalanceUpdate(eth("1"), 1000))
     account.answer(asked_for_balances(account), [Balance("BTC", Decimal(7), Decimal(0))])

@@ -316,8 +316,11 @@ def test_everything_that_an_answer_changes_is_told_and_told_again_in_the_end() -
     assert listed == (OrderChanged(None, order(1), None), OrderChanged(None, order(2), None))
     ended = order(7, at=120.0, status=OrderStatus.CANCELED)
     *by_id, _, resynced = account.answer(asked_for_orders(account), [ended], answered_ts=900)
-    assert by_id == [OrderChanged(order(7), ended, None)]
-    assert resynced == Resynced(ORDERS, (*listed, *by_id), 1000, 900)
+    found = OrderChanged(order(7), ended, None)
+    assert by_id == [found]
+    assert isinstance(resynced, Resynced)
+    assert resynced.differences == (*listed, found)
+    assert (resynced.asked_ts, resynced.answered_ts) == (1000, 900)
 
 
 def test_of_two_states_of_one_moment_the_streams_survives() -> None:
@@ -367,8 +370,9 @@ def test_every_balance_of_an_answer_is_told() -> None:
     *changes, _, resynced = account.answer(
         asked_for_balances(account), [eth("1"), btc], answered_ts=900
     )
-    assert changes == [BalanceChanged(None, eth("1"), None), BalanceChanged(None, btc, None)]
-    assert resynced == Resynced(BALANCE, tuple(changes), 500, 900)
+    found = (BalanceChanged(None, eth("1"), None), BalanceChanged(None, btc, None))
+    assert tuple(changes) == found
+    assert resynced == Resynced(BALANCE, found, 500, 900)
 
 
 def test_an_update_of_a_balance_that_was_left_out_answers_for_it() -> None:

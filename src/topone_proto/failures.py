@@ -146,8 +146,10 @@ def failure_from_exception(error: BaseException) -> Failure:
     Looks at the exception, at what a traceback would show as its cause and at the members of
     exception groups, and takes the first that has a meaning here, a plain ``OSError`` only if
     nothing says more: libraries like to wrap what happened in one. What has none is
-    ``NOT_WEBSOCKET``: the transport worked and the answer did not. A ``ConnectionFailed`` says it
-    itself. Of any other exception's text only an ``OSError``'s ``strerror`` and a certificate's
+    ``NOT_WEBSOCKET``: the transport worked and the answer did not. That is so, too, for an
+    exception that stands for an HTTP answer, since each library has its own: take the status and
+    the headers out of it, and use ``failure_from_response``. A ``ConnectionFailed`` says it itself.
+    Of any other exception's text only an ``OSError``'s ``strerror`` and a certificate's
     ``verify_message`` are kept.
     """
     seen: set[int] = set()

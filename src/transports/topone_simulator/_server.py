@@ -215,9 +215,10 @@ class _Core:
                         await connection.close(code, reason)
                     case ResetPeer():
                         connection.reset()
-                    # Answers to handshakes are not put here, and websockets answers pings.
-                    case MutePeer():  # pragma: no branch
+                    case MutePeer():
                         connection.mute()
+                    case _:  # pragma: no cover
+                        pass  # answers to handshakes are not put here; websockets answers pings
         except ConnectionClosed:
             pass
         except Exception:

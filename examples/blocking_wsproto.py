@@ -96,6 +96,8 @@ class BlockingFeed:
         # On a connection that has ended: `wait` finds the same, behind all that was received.
         with suppress(OSError, ProtocolError):
             if self.sock is not None:
+                # Not as little as is left to wait for a frame: half of one must not be sent.
+                self.sock.settimeout(None)
                 self.sock.sendall(self.websocket.send(frame))
 
     # step 5: wait for whatever comes first

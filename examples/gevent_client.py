@@ -71,6 +71,9 @@ class GeventFeed:
             job, by, *what = heard
             if job is None or job is self.job:
                 yield from self.take(by(*what, monotonic()))
+            if self.deadline is not None and self.deadline <= monotonic():
+                # Also while there is always something in the inbox.
+                yield from self.take(self.session.deadline_reached(monotonic()))
 
     def take(self, step: Step) -> Iterator[Event]:
         self.deadline = step.deadline

@@ -4,6 +4,7 @@
 """
 
 import os
+import signal
 
 from hypothesis import settings
 
@@ -15,3 +16,7 @@ settings.register_profile(
 )
 settings.register_profile("deep", deadline=None, max_examples=10_000, print_blob=True)
 settings.load_profile("ci" if os.environ.get("CI") else "default")
+
+# Who was started in the background by a script ignores Ctrl-C, and so do all its children.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -43,7 +43,7 @@ from topone_proto.testing.conformance import (
     check_all,
 )
 from topone_proto.testing.conformance.__main__ import main
-from topone_proto.testing.conformance.leaks import TOKEN
+from topone_proto.testing.conformance.leaks import TOKEN, recorded_logs
 from topone_proto.testing.conformance.scenario import PATIENCE
 from topone_simulator import run_in_thread
 
@@ -522,3 +522,14 @@ def test_the_command_wants_an_adapter_and_a_scenario(capsys: pytest.CaptureFixtu
         main(["doors:QT"])
     assert "module 'doors' has no attribute 'QT'" in capsys.readouterr().err
     assert main(["doors:THREADS", "--only", "no such thing"]) == 1
+
+
+def test_a_logger_with_a_handler_of_its_own_is_heard_as_well() -> None:
+    logger = logging.getLogger("apart")
+    logger.propagate = False
+    try:
+        with recorded_logs() as lines:
+            logger.debug("hello")
+    finally:
+        logger.propagate = True
+    assert [line for line in lines if "hello" in line]

@@ -301,6 +301,22 @@ def test_no_outdated_list_brings_a_forgotten_order_back() -> None:
     assert account.knowledge(ORDERS) is Knowledge.WHOLE
 
 
+def test_no_outdated_list_opens_an_order_again_that_another_answer_closed() -> None:
+    account = followed(ORDERS, told(order(1)), told(order(9)), max_closed=1)
+    first = asked_for_orders(account)
+    account.retry()
+    second = asked_for_orders(account)
+    ended = [order(n, at=101.0, status=OrderStatus.CANCELED) for n in (1, 2)]
+    # The second closes both, and the first of them is forgotten. That of 9 is still open here.
+    account.answer(second, ended)
+    assert account.order(1).value is None
+    account.answer(first, [order(1), order(9)])
+    assert set(account.open_orders().value) == {9}
+    account.answer(asked_for_orders(account), [ended[0], order(9)])
+    assert set(account.open_orders().value) == {9}
+    assert account.knowledge(ORDERS) is Knowledge.WHOLE
+
+
 def test_what_was_forgotten_before_the_question_is_no_reason_to_doubt_the_answer() -> None:
     account = followed(ORDERS, max_closed=1)
     for number in (1, 2):

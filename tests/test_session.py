@@ -539,9 +539,10 @@ def test_a_refusal_that_is_reported_of_an_open_connection_ends_only_that() -> No
     assert driver.session.state is S.WAITING
 
 
-def test_code_1006_stands_for_no_close_frame() -> None:
+@pytest.mark.parametrize("code", [1006, 1015])
+def test_a_code_that_is_never_sent_stands_for_no_close_frame(code: int) -> None:
     driver = connected()
-    [event] = driver.take(driver.session.connection_lost(1006, "", driver.now)).events
+    [event] = driver.take(driver.session.connection_lost(code, "", driver.now)).events
     assert isinstance(event, Disconnected)
     assert event.reason == Failure(FailureKind.LOST)
 

@@ -56,17 +56,27 @@ async def _running(
     core: FeedCore[AsyncTokenSource], ssl_context: ssl.SSLContext | None
 ) -> AsyncGenerator["Feed", None]:
     error: BaseException | None = None
-    async with anyio.create_task_group() as tasks:
-        feed = Feed(core, ssl_context)
-        tasks.start_soon(feed.run)
-        try:
-            yield feed
-        except BaseException as raised:  # noqa: BLE001 - raised below, in no ExceptionGroup
-            error = raised
-        with anyio.CancelScope(shield=True):
-            await feed.close()
-    if error is not None:
-        raise error
+    try:
+        async with anyio.create_task_group() as tasks:
+            feed = Feed(core, ssl_context)
+            tasks.start_soon(feed.run)
+            try:
+                yield feed
+            except BaseException as raised:  # noqa: BLE001 - raised below, in no ExceptionGroup
+                error = raised
+            with anyio.CancelScope(shield=True):
+                await feed.close()
+    except BaseException:
+        # An error of the application goes before one of the feed, which may have followed from it,
+        # and a cancellation behind: it may have followed from the feed's.
+        if error is None or isinstance(error, anyio.get_cancelled_exc_class()):
+            raise
+        raise error from None
+    else:
+        if error is not None:
+            raise error
+    finally:
+        del error  # no cycle of the exception and this frame
 
 
 class Bell:

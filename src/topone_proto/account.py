@@ -441,6 +441,8 @@ class _KnownOrder:
     """The latest state that the stream told of."""
     position: int = _NOT_HEARD
     """When it did."""
+    put_at: int = _NOT_HEARD
+    """When what is known of it was told, by the stream or an answer."""
 
 
 class _Orders(_Ledger[int]):
@@ -453,7 +455,7 @@ class _Orders(_Ledger[int]):
         # Those of an unknown status as well: they may be closed, so their number needs a limit.
         self._rest: dict[int, _KnownOrder] = {}
         self._forgotten_at = _NOT_HEARD
-        """When the stream last told of an order that was forgotten since."""
+        """When an order that was forgotten since was last told of, by the stream or an answer."""
 
     @property
     def open_orders(self) -> dict[int, Order]:
@@ -472,7 +474,7 @@ class _Orders(_Ledger[int]):
         changes: tuple[Change, ...] = ()
         known = self.find(order.id)
         if known is None or (reason := _objection(order, known.order)) is None:
-            changes = self._put(order, update.ts)
+            changes = self._put(order, update.ts, position)
         elif known.heard is None or _objection(order, known.heard) is None:
             # No step back of the stream: an answer was ahead of it.
             pass
@@ -485,7 +487,7 @@ class _Orders(_Ledger[int]):
         return changes + self.settled()
 
     def merge(
-        self, query: OrdersQuery, found: Iterable[Order], answered_ts: int | None
+        self, query: OrdersQuery, found: Iterable[Order], answered_ts: int | None, position: int
     ) -> tuple[Change, ...]:
         """An answer told of orders."""
         changes: list[Change] = []
@@ -501,25 +503,25 @@ class _Orders(_Ledger[int]):
             if known is None or _rank(order) > _rank(known.order):
                 reason = None if known is None else _objection(order, known.order)
                 if reason is None:
-                    changes += self._put(order, None)
+                    changes += self._put(order, None, position)
                 elif known is not None and not known.order.is_closed:
                     changes.append(MovedBackwards(known.order, order, None, reason))
             self._resolve(order.id)
         return self.answered(query, query.ids, names, tuple(changes), answered_ts)
 
-    def _put(self, order: Order, ts: int | None) -> tuple[Change, ...]:
+    def _put(self, order: Order, ts: int | None, position: int) -> tuple[Change, ...]:
         known = self._open.pop(order.id, None) or self._rest.pop(order.id, None)
         before = None if known is None else known.order
         if known is None:
             known = _KnownOrder(order)
-        known.order = order
+        known.order, known.put_at = order, position
         if order.is_open:
             self._open[order.id] = known
         else:
             self._rest[order.id] = known
             if len(self._rest) > self._max_closed:
                 forgotten = self._rest.pop(next(iter(self._rest)))
-                self._forgotten_at = max(self._forgotten_at, forgotten.position)
+                self._forgotten_at = max(self._forgotten_at, forgotten.put_at)
         if before == order:
             return ()
         return (OrderChanged(before, order, ts), *_fill(before, order))
@@ -736,7 +738,11 @@ class Account:
             case OrdersQuery():
                 if not self._orders.is_awaited(query):
                     return ()
-                return self._orders.merge(query, cast("Iterable[Order]", found), answered_ts)
+                # An answer has a place among the events, too: what it closes, no older one opens.
+                self._position += 1
+                return self._orders.merge(
+                    query, cast("Iterable[Order]", found), answered_ts, self._position
+                )
             case BalancesQuery():  # pragma: no branch - there is no other
                 if not self._balances.is_awaited(query):
                     return ()

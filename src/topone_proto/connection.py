@@ -208,8 +208,8 @@ class Connection:
 
     @property
     def ack_latency(self) -> float | None:
-        """Seconds from the request to its response, of the latest that was answered; None if none
-        was."""
+        """Seconds from the request to its response, of the latest that was answered, pauses of
+        reading included; None if none was."""
         return self._ack_latency
 
     @property

@@ -166,9 +166,9 @@ TRANSITIONS: Final[Mapping[SessionState, Mapping[SessionInput, tuple[SessionStat
 """The life of a feed: for every state the inputs it takes and the states that each can lead to.
 What is not in the table is a ``LocalProtocolError``."""
 
-# What is not sent, and stands for the end of a connection without a close frame (RFC 6455 section
+# What is never sent, and stands for the end of a connection without a close frame (RFC 6455 section
 # 7.4.1).
-_NO_CLOSE_FRAME: Final = 1006
+_NO_CLOSE_FRAME: Final = frozenset({1006, 1015})
 
 _REMEDY: Final = {
     _S.NEW: "call start first",
@@ -398,13 +398,13 @@ class Session:
         knows how, may be reported like this, too.
 
         Args:
-            code: the peer's close code, None if there was no close frame. So is 1006, which stands
-                for that in many libraries and is never sent.
+            code: the peer's close code, None if there was no close frame. So are 1006
+                and 1015, which stand for that in many libraries and are never sent.
             reason: the peer's close reason, or a few words on what happened instead.
             now: the time.
         """
         self._require(_I.CONNECTION_LOST)
-        code = None if code == _NO_CLOSE_FRAME else code
+        code = None if code in _NO_CLOSE_FRAME else code
         kind = FailureKind.LOST if code is None else FailureKind.CLOSED
         return self._fail(Failure(kind, self._redact(reason)[:128], code=code), now)
 

@@ -438,7 +438,7 @@ class SessionModel:
         return self._retry(failure, now)
 
     def connection_lost(self, code: int | None, reason: str, now: float) -> Expected:
-        if code == 1006:  # says that there was none
+        if code in {1006, 1015}:  # says that there was none
             code = None
         kind = FailureKind.LOST if code is None else FailureKind.CLOSED
         return self.connection_failed(Failure(kind, self.clean(reason)[:128], code=code), now)

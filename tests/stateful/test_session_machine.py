@@ -329,7 +329,7 @@ class SessionMachine(Machine):
                 if is_connected(self):
                     self.come_to_deadline(0.0)
 
-    @counted(is_in(S.CONNECTING, S.CONNECTED), code=st.sampled_from([None, 1000, 1006, 1008]))
+    @counted(is_in(S.CONNECTING, S.CONNECTED), code=st.sampled_from([None, 1000, 1006, 1008, 1015]))
     def connection_lost(self, code: int | None) -> None:
         self.lose(code)
 

@@ -57,8 +57,9 @@ def recorded_logs() -> Generator[list[str], None, None]:
     """Everything that any logger has to say at any level, also loggers that were made before."""
     recorder = _Recorder()
     root = logging.getLogger()
-    names = tuple(logging.root.manager.loggerDict)
-    loggers = [root, *(logging.getLogger(name) for name in names)]
+    # The others in there only hold a place in the hierarchy.
+    known = tuple(logging.root.manager.loggerDict.values())
+    loggers = [root, *(logger for logger in known if isinstance(logger, logging.Logger))]
     # Few have a level of their own, and setting one makes logging look at all of them.
     before = [
         (logger, logger.level, logger.disabled)
@@ -68,11 +69,15 @@ def recorded_logs() -> Generator[list[str], None, None]:
     for logger, _, _ in before:
         logger.setLevel(logging.DEBUG)
         logger.disabled = False
-    root.addHandler(recorder)
+    # Where the root hears of nothing, too.
+    heard = [logger for logger in loggers if logger is root or not logger.propagate]
+    for logger in heard:
+        logger.addHandler(recorder)
     try:
         yield recorder.lines
     finally:
-        root.removeHandler(recorder)
+        for logger in heard:
+            logger.removeHandler(recorder)
         for logger, level, disabled in before:
             logger.setLevel(level)
             logger.disabled = disabled

@@ -507,7 +507,7 @@ def order_that_is_not_listed_is_taken_for_cancelled() -> AbstractContextManager[
         for number in self._listable() - found if isinstance(self, _Orders) else ():
             known = self.find(number)
             assert known is not None
-            self._put(attrs.evolve(known.order, status=OrderStatus.CANCELED), None)
+            self._put(attrs.evolve(known.order, status=OrderStatus.CANCELED), None, 0)
         return original(self, query, names, found, *args)
 
     return _around(_Ledger, "answered", answered)

@@ -292,14 +292,20 @@ class SessionMachine(Machine):
     )
     def dials_fail(self, failures: list[Failure]) -> None:
         for failure in failures:
-            for _ in range(3):
-                if self.model.state not in {S.CONNECTING, S.CLOSED}:
-                    self.go_on(1)
+            self.go_to_dial()
             if self.model.state is S.CONNECTING:
                 token = "fixed" if self.model.is_fixed else "a callable's"
                 again = " again" if self.model.refused else ""
                 self.count(f"{failure.status}{again} for {token} token")
                 self.tell("connection_failed", failure)
+
+    @counted(lambda self: is_open(self) and not is_connected(self), times=st.integers(1, 4))
+    def dials_are_lost(self, times: int) -> None:
+        """As a transport tells it that knows no other word."""
+        for _ in range(times):
+            self.go_to_dial()
+            if self.model.state is S.CONNECTING:
+                self.lose(None)
 
     @counted(lambda self: self.model.refused and self.model.state is S.WAITING)
     def the_refused_token_is_supplied_again(self) -> None:
@@ -353,6 +359,11 @@ class SessionMachine(Machine):
         how = "stable" if stable else "unstable" if is_connected(self) else "while dialling"
         self.count(f"lost {how} after {int(self.model.retries > 0)}")
         self.tell("connection_lost", code, reason)
+
+    def go_to_dial(self) -> None:
+        for _ in range(3):
+            if self.model.state not in {S.CONNECTING, S.CLOSED}:
+                self.go_on(1)
 
     def go_to_connection(self) -> None:
         """A connection, on which nothing was answered yet if it is new."""

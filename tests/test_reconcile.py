@@ -562,6 +562,37 @@ def test_a_question_that_failed_is_asked_again_and_both_answers_are_good() -> No
     assert isinstance(account.answer(first, [order()])[-1], Resynced)
 
 
+def test_a_question_that_failed_opens_no_other_one_again() -> None:
+    account = followed(ORDERS)
+    account.apply(Subscribed(BALANCE, 500, 1))
+    orders, balances = account.ask()
+    for query in (orders, balances):
+        account.retry(query)
+        assert account.ask() == (query,)
+
+
+def test_an_order_that_is_not_found_is_asked_for_again_by_its_question() -> None:
+    account = followed(ORDERS, told(order(7)), told(order(8)))
+    account.answer(asked_for_orders(account), [])
+    query = asked_for_orders(account)
+    account.answer(query, [order(8)])
+    assert account.ask() == ()
+    account.retry(query)
+    assert asked_for_orders(account).ids == (7,)
+
+
+def test_a_question_from_before_a_loss_is_not_asked_again() -> None:
+    account = followed(BALANCE)
+    outdated = asked_for_balances(account)
+    account.apply(LOST)
+    account.apply(Subscribed(BALANCE, 700, 2))
+    query = asked_for_balances(account)
+    account.retry(outdated)
+    assert account.ask() == ()
+    account.retry(query)
+    assert account.ask() == (query,)
+
+
 # --- the truth -----------------------------------------------------------------------------------
 
 

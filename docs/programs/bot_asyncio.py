@@ -106,7 +106,7 @@ class Bot:
             print("no answer over HTTP")
         if not is_answered:
             await asyncio.sleep(self.patience)
-            self.account.retry()
+            self.account.retry(query)
             self.take((), group)
 
 

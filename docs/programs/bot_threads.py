@@ -129,7 +129,7 @@ class Bot:
             print("no answer over HTTP")
         if not is_answered and not self.stopping.wait(self.patience):
             with self.lock:
-                self.account.retry()
+                self.account.retry(query)
                 self.take(())
 
 

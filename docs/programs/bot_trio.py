@@ -102,7 +102,7 @@ class Bot:
             print("no answer over HTTP")
         if not is_answered:
             await trio.sleep(self.patience)
-            self.account.retry()
+            self.account.retry(query)
             self.take((), nursery)
 
 

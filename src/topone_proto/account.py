@@ -272,6 +272,15 @@ class _Ledger(ABC, Generic[_K]):
         self._is_list_asked = False
         self._asked.clear()
 
+    def retry_one(self, query: Query, names: tuple[_K, ...] | None) -> None:
+        """What this question was for, ask for it again."""
+        if not self.is_awaited(query):
+            return
+        if names is None:
+            self._is_list_asked = False
+        else:
+            self._asked.difference_update(names)
+
     def is_awaited(self, query: Query) -> bool:
         """True if the answer can be used: it was asked for on the present subscription."""
         return (
@@ -697,11 +706,23 @@ class Account:
             ),
         )
 
-    def retry(self) -> None:
-        """Let ``ask`` ask again for everything that is not answered: a request has failed, or what
-        was asked for by name was not found. Wait a little first."""
-        for ledger in self._ledgers:
-            ledger.retry()
+    def retry(self, query: Query | None = None) -> None:
+        """Let ``ask`` ask again: a request has failed, or what was asked for by name was not found.
+        Wait a little first.
+
+        Args:
+            query: the question to ask again; None for all that are not answered. Those that are
+                still under way are then asked a second time, so several requests that fail should
+                each name their own.
+        """
+        match query:
+            case None:
+                for ledger in self._ledgers:
+                    ledger.retry()
+            case OrdersQuery(ids=ids):
+                self._orders.retry_one(query, ids)
+            case BalancesQuery(assets=assets):  # pragma: no branch - there is no other
+                self._balances.retry_one(query, assets)
 
     @overload
     def answer(

@@ -134,7 +134,7 @@ class Accountant:
         for query in self._account.ask():
             self._under_way += 1
             if not self.is_reliable and self._rng.random() < self._plan.failing:
-                self._world.at(self._world.now + self._rng.random() * _TIMEOUT, self._failed)
+                self._world.at(self._world.now + self._rng.random() * _TIMEOUT, self._failed, query)
             else:
                 self._later(self._serve, query, 0, ())
 
@@ -142,12 +142,12 @@ class Accountant:
         delay = self._plan.latency + self._plan.spread * self._rng.random()
         self._world.at(self._world.now + delay, call, *args)
 
-    def _failed(self) -> None:
-        self._world.at(self._world.now + _PAUSE, self._ask_again)
+    def _failed(self, query: Query) -> None:
+        self._world.at(self._world.now + _PAUSE, self._ask_again, query)
 
-    def _ask_again(self) -> None:
+    def _ask_again(self, query: Query) -> None:
         self._under_way -= 1
-        self._account.retry()
+        self._account.retry(query)
         self._ask()
 
     def _serve(self, query: Query, start: int, found: tuple[Order | Balance, ...]) -> None:

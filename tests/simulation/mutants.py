@@ -490,7 +490,7 @@ def answer_from_before_the_loss_is_believed() -> AbstractContextManager[Any]:
 
 @mutant("I8")
 def failed_request_is_not_repeated() -> AbstractContextManager[Any]:
-    return patch.object(Account, "retry", lambda _: None)
+    return patch.object(Account, "retry", lambda *_: None)
 
 
 @mutant("I8")

@@ -1,7 +1,11 @@
 """How docstrings and signatures become text: sections as Google writes them, and prose as it is."""
 
+import ast
+import enum
+import re
 from typing import Any
 
+import attrs
 from sphinx.application import Sphinx
 from sphinx.ext.napoleon import Config
 from sphinx.ext.napoleon.docstring import GoogleDocstring
@@ -22,7 +26,35 @@ def process(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: li
 _MADE_BY_OTHERS = ("AsyncFeed", "Feed", "Simulator", "Ticket")
 
 
-def process_signature(_: Sphinx, what: str, name: str, *__: object) -> tuple[str, str] | None:
-    """No arguments for classes whose instances a user gets from elsewhere."""
-    is_given = what == "class" and name.rpartition(".")[2] in _MADE_BY_OTHERS
-    return ("", "") if is_given else None
+def process_signature(
+    _: Sphinx, what: str, name: str, obj: Any, __: object, signature: str | None, returns: str | None
+) -> tuple[str, str | None] | None:
+    """No arguments for classes whose instances a user gets from elsewhere, and for values the
+    defaults themselves, not the names that attrs has for them in the method it writes."""
+    if what not in {"class", "exception"} or signature is None:
+        return None
+    if name.rpartition(".")[2] in _MADE_BY_OTHERS:
+        return "", ""
+    if not attrs.has(obj):
+        return None
+    for field in attrs.fields(obj):
+        default = re.escape(f"attr_dict['{field.name}'].default")
+        argument = rf"(\b{field.alias}(?:: [^=]*)? ?= ?)(?:{default}|(?:_Nothing\.)?NOTHING)"
+        text = _default(field.default)
+        signature = re.sub(argument, lambda found, text=text: found[1] + text, signature)
+    return signature, returns
+
+
+def _default(value: Any) -> str:
+    match value:
+        case enum.Enum():
+            return f"{type(value).__name__}.{value.name}"
+        case attrs.Factory(factory=factory, takes_self=False):
+            text = f"{factory.__name__}()"
+        case _:
+            text = repr(value)
+    try:
+        ast.parse(text, mode="eval")
+    except SyntaxError:
+        return "..."
+    return text

@@ -23,11 +23,21 @@ def process(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: li
         lines[:] = GoogleDocstring(lines, _SETTINGS, app, kind, name, obj, options).lines()
 
 
+_OF_ATTRS = re.compile(
+    r"(?P<argument>\b(?P<name>\w+)(?:: [^=:]*)? ?= ?)"
+    r"(?:attr_dict\['\w+'\]\.default|(?:_Nothing\.)?NOTHING)"
+)
 _MADE_BY_OTHERS = ("AsyncFeed", "Feed", "Simulator", "Ticket")
 
 
 def process_signature(
-    _: Sphinx, what: str, name: str, obj: Any, __: object, signature: str | None, returns: str | None
+    _: Sphinx,
+    what: str,
+    name: str,
+    obj: Any,
+    __: object,
+    signature: str | None,
+    returns: str | None,
 ) -> tuple[str, str | None] | None:
     """No arguments for classes whose instances a user gets from elsewhere, and for values the
     defaults themselves, not the names that attrs has for them in the method it writes."""
@@ -37,22 +47,18 @@ def process_signature(
         return "", ""
     if not attrs.has(obj):
         return None
-    for field in attrs.fields(obj):
-        default = re.escape(f"attr_dict['{field.name}'].default")
-        argument = rf"(\b{field.alias}(?:: [^=]*)? ?= ?)(?:{default}|(?:_Nothing\.)?NOTHING)"
-        text = _default(field.default)
-        signature = re.sub(argument, lambda found, text=text: found[1] + text, signature)
-    return signature, returns
+    defaults = {field.alias: _default(field.default) for field in attrs.fields(obj)}
+    return _OF_ATTRS.sub(
+        lambda found: found["argument"] + defaults[found["name"]], signature
+    ), returns
 
 
 def _default(value: Any) -> str:
-    match value:
-        case enum.Enum():
-            return f"{type(value).__name__}.{value.name}"
-        case attrs.Factory(factory=factory, takes_self=False):
-            text = f"{factory.__name__}()"
-        case _:
-            text = repr(value)
+    if isinstance(value, enum.Enum):
+        return f"{type(value).__name__}.{value.name}"
+    text = repr(value)
+    if hasattr(value, "factory"):
+        text = "..." if value.takes_self else f"{value.factory.__name__}()"
     try:
         ast.parse(text, mode="eval")
     except SyntaxError:

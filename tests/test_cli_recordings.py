@@ -7,6 +7,7 @@ import json
 import os
 import random
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -32,12 +33,14 @@ from frames import ack, balance, order, requests
 from topone_cli._chart import report
 from topone_cli._files import open_recording, reading_progress
 from topone_cli._replay import Player
-from topone_cli._run import Adapter
+from topone_cli._run import Adapter, Source, run_feed
 from topone_cli._stats import Stats, Timeline
 from topone_proto import (
     BALANCE,
     ORDERS,
+    Closed,
     Event,
+    Subscribed,
     Token,
 )
 from topone_proto.capture import Capture, RecordedSession, replay
@@ -130,6 +133,30 @@ def test_ctrl_c_leaves_a_whole_recording(
     assert invoke("replay", file, "--json") == (0, live, "")
     with gzip.open(file, "rt") as text:
         assert SECRET not in text.read()
+
+
+@pytest.mark.parametrize("adapter", Adapter)
+def test_ctrl_c_never_comes_between_an_event_and_its_handling(
+    simulator: Simulator, adapter: Adapter
+) -> None:
+    taken: list[Event] = []
+    handled: list[Event] = []
+
+    def handle(event: Event) -> None:
+        taken.append(event)
+        if isinstance(event, Subscribed):
+            signal.raise_signal(signal.SIGINT)
+        handled.append(event)
+
+    former = signal.getsignal(signal.SIGINT)
+    source = Source(
+        token=Token(SECRET), url=simulator.url, topics=(ORDERS,), origin=None, insecure=False
+    )
+    with pytest.raises(KeyboardInterrupt):
+        run_feed(adapter, source, handle, None)
+    assert handled == taken
+    assert handled[-1] == Closed()
+    assert signal.getsignal(signal.SIGINT) is former
 
 
 def test_record_tells_the_life_of_the_feed_and_what_there_is_in_the_end(

@@ -2,9 +2,10 @@
 
 import asyncio
 import math
+import signal
 import threading
-from collections.abc import AsyncIterable, Callable, Iterable
-from contextlib import suppress
+from collections.abc import AsyncIterable, Callable, Generator, Iterable
+from contextlib import contextmanager, suppress
 from enum import StrEnum
 from typing import Final, NotRequired, TypedDict
 
@@ -155,7 +156,7 @@ async def _take_rest(feed: AsyncIterable[Event], take: _Take) -> None:
 def _run_threads(source: Source, take: _Take, seconds: float | None) -> None:
     import topone_threads  # noqa: PLC0415 - only the chosen adapter's extra has to be there
 
-    with topone_threads.open_feed(**source) as feed:
+    with topone_threads.open_feed(**source) as feed, _ending_at_ctrl_c(feed.close):
         timer = threading.Timer(seconds or 0, feed.close)
         if seconds is not None:
             timer.start()
@@ -168,6 +169,30 @@ def _run_threads(source: Source, take: _Take, seconds: float | None) -> None:
             feed.close()
             for event in feed:
                 take(event)
+
+
+@contextmanager
+def _ending_at_ctrl_c(close: Callable[[], object]) -> Generator[None, None, None]:
+    """Ctrl-C closes the feed, and is raised when the rest of it was taken. Raised at once, it could
+    come between an event's leaving the feed and its being handled, and that event would be lost.
+
+    A second Ctrl-C is raised at once.
+    """
+    is_interrupted = False
+
+    def interrupt(*_: object) -> None:
+        nonlocal is_interrupted
+        is_interrupted = True
+        signal.signal(signal.SIGINT, former)
+        close()
+
+    former = signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, former)
+    if is_interrupted:
+        raise KeyboardInterrupt
 
 
 _RUNNERS: Final = {

@@ -6,11 +6,14 @@ Those that are broken here are the project's own, behind a wrapper that spoils o
 import asyncio
 import logging
 import re
+import socket
+import struct
 import threading
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import attrs
 import pytest
@@ -43,6 +46,7 @@ from topone_proto.testing.conformance import (
     check_all,
 )
 from topone_proto.testing.conformance.__main__ import main
+from topone_proto.testing.conformance.failures import _hanging_up
 from topone_proto.testing.conformance.leaks import TOKEN, recorded_logs
 from topone_proto.testing.conformance.scenario import PATIENCE
 from topone_simulator import run_in_thread
@@ -290,6 +294,11 @@ BROKEN = {
         "a slow application loses nothing",
         "the next balance: Balance(asset='A",
     ),
+    "never stops reading": (
+        given(lambda arguments: {"config": attrs.evolve(arguments["config"], capacity=10**6)}),
+        "the exchange waits for a slow application",
+        "it read on while nobody took any events, and the exchange never had to wait",
+    ),
     "ends without an error": (
         wrapped(Ending),
         "a port where nobody listens",
@@ -472,6 +481,27 @@ def test_every_kind_of_failure_has_its_scenario() -> None:
     assert {f"disconnected {kind}" for kind in FailureKind} <= lines
 
 
+def test_a_server_that_hangs_up_outlives_clients_that_do_so_first() -> None:
+    """Pytest fails a test in which a thread ended with an exception."""
+    with _hanging_up(PATIENCE) as url:
+        address = urlsplit(url)
+        for _ in range(3):
+            with socket.create_connection((address.hostname, address.port)) as client:
+                # Closing it is a reset now, which whoever reads from it is told by an exception.
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        with socket.create_connection((address.hostname, address.port), PATIENCE) as client:
+            client.sendall(b"GET / HTTP/1.1\r\n")
+            assert client.recv(1) == b""
+
+
+def test_a_server_that_hangs_up_does_not_wait_for_a_client_that_says_nothing() -> None:
+    with _hanging_up(0.01) as url:
+        address = urlsplit(url)
+        silent = socket.create_connection((address.hostname, address.port), PATIENCE)
+    with silent:
+        assert silent.recv(1) == b""
+
+
 def test_all_are_checked_whatever_comes_of_them() -> None:
     adapter, name, _ = BROKEN["drops an event"]
     chosen = [BY_NAME[name], BY_NAME["closing says goodbye"]]
@@ -521,7 +551,35 @@ def test_the_command_wants_an_adapter_and_a_scenario(capsys: pytest.CaptureFixtu
     with pytest.raises(SystemExit):
         main(["doors:QT"])
     assert "module 'doors' has no attribute 'QT'" in capsys.readouterr().err
+    for place in ("doors", "doors:", ":QT", "../doors:QT"):
+        with pytest.raises(SystemExit):
+            main([place])
+        assert f"{place!r} is not written as module:name" in capsys.readouterr().err
+    for place in ("no_such_module:QT", "no_such_module.testing:QT", "doors.testing:QT"):
+        with pytest.raises(SystemExit):
+            main([place])
+        assert "error: No module named" in capsys.readouterr().err
     assert main(["doors:THREADS", "--only", "no such thing"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        ("import no_such_module", ModuleNotFoundError),
+        ("from doors import QT", ImportError),
+        ("import doors\ndoors.QT", AttributeError),
+        ("import broken_adapter.parts", ModuleNotFoundError),
+    ],
+)
+def test_what_the_adapters_module_raises_is_shown_whole(
+    text: str, error: type[Exception], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A short message would not say where in the module it is."""
+    (tmp_path / "broken_adapter.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(error) as caught:
+        main(["broken_adapter:adapter"])
+    assert caught.traceback[-1].path == tmp_path / "broken_adapter.py"
 
 
 def test_a_logger_with_a_handler_of_its_own_is_heard_as_well() -> None:

@@ -227,6 +227,10 @@ class _Core:
             connection.transport.abort()
             raise
 
+    def unsent(self) -> int:
+        """How many actions wait for their turn, of all clients."""
+        return sum(outbox.qsize() for outbox in self._outboxes.values())
+
     def connected(self, connection: "_Connection") -> None:
         """A TCP connection, and TLS if there is any, was made."""
         self._connections.add(connection)
@@ -353,6 +357,11 @@ class Simulator:
     def connections(self) -> int:
         """How many clients are connected."""
         return self._core.call(lambda: len(self._core.gateway.peers))
+
+    @property
+    def unsent(self) -> int:
+        """How many frames wait for clients that do not read, because TCP takes no more of them."""
+        return self._core.call(self._core.unsent)
 
     @property
     def orders(self) -> dict[int, Order]:

@@ -3,17 +3,20 @@ prints; the rest is elsewhere."""
 
 # ruff: noqa: T201 - a command prints
 import argparse
+import re
 import sys
 import traceback
 from collections.abc import Sequence
-from pkgutil import resolve_name
-from typing import Final
+from importlib import import_module
+from operator import attrgetter
+from typing import Any, Final
 
 from topone_proto.testing.conformance import SCENARIOS, Adapter, Outcome, check_all
 from topone_proto.testing.conformance.kit import Unmet
 from topone_proto.testing.conformance.scenario import PATIENCE
 
 _COMMAND: Final = "python -m topone_proto.testing.conformance"
+_PLACE: Final = re.compile(r"(\w+(?:\.\w+)*):(\w+(?:\.\w+)*)")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -32,8 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     chosen = parser.parse_args(arguments)
     try:
-        adapter, simulate = map(resolve_name, (chosen.adapter, chosen.simulate))
-    except (ImportError, AttributeError, ValueError) as error:
+        adapter, simulate = map(_resolve, (chosen.adapter, chosen.simulate))
+    except _NotFoundError as error:
         parser.error(str(error))
     if not isinstance(adapter, Adapter):
         parser.error(f"{chosen.adapter} is no Adapter, but a {type(adapter).__name__}")
@@ -48,6 +51,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     failed = [outcome for outcome in outcomes if outcome.failed]
     print(f"{adapter.name}: {len(outcomes) - len(failed)} of {len(outcomes)} scenarios passed")
     return 1 if failed or not outcomes else 0
+
+
+class _NotFoundError(Exception):
+    """Nothing is where the arguments say."""
+
+
+def _resolve(place: str) -> Any:
+    """What is at ``module:name``. What the module itself raises comes out whole: its author has to
+    see where."""
+    match = _PLACE.fullmatch(place)
+    if match is None:
+        raise _NotFoundError(f"{place!r} is not written as module:name")
+    path, name = match.groups()
+    try:
+        module = import_module(path)
+    except ModuleNotFoundError as error:
+        if not f"{path}.".startswith(f"{error.name}."):
+            raise
+        raise _NotFoundError(str(error)) from None
+    try:
+        return attrgetter(name)(module)
+    except AttributeError as error:
+        raise _NotFoundError(str(error)) from None
 
 
 def _show(outcome: Outcome) -> None:

@@ -222,6 +222,11 @@ class Simulator(Protocol):
         """How many clients are connected."""
         ...
 
+    @property
+    def unsent(self) -> int:
+        """How many frames wait for clients that do not read."""
+        ...
+
     def inject(self, fault: Fault) -> None:
         """Make something go wrong."""
         ...

@@ -1,11 +1,12 @@
 """Scenarios in which the application is slower than the exchange."""
 
+import json
 from decimal import Decimal
 from typing import Final
 
 from topone_proto.config import SessionConfig
 from topone_proto.events import BalanceUpdate, Connected, Subscribed
-from topone_proto.gateway import Burst
+from topone_proto.gateway import Burst, SendRaw
 from topone_proto.models import Balance
 from topone_proto.testing.conformance.kit import ETH, Kit
 from topone_proto.testing.conformance.scenario import Collection, Group
@@ -16,11 +17,28 @@ __all__ = ["BACK_PRESSURE"]
 BACK_PRESSURE: Final = Collection(Group.BACK_PRESSURE)
 """These scenarios."""
 
+_LARGE_FRAMES: Final = 300
+# Of 256 KiB each, most of it a field that nobody knows: 75 MiB, where the buffers of TCP take 37 at
+# most on Linux, and less elsewhere.
+_LARGE: Final = SendRaw(
+    json.dumps(
+        {
+            "method": "sub_balance",
+            "ts": 1_000_000,
+            "data": {
+                "asset": ETH.asset,
+                "available": str(ETH.available),
+                "freeze": str(ETH.freeze),
+            },
+            "padding": "x" * 2**18,
+        }
+    )
+)
+
 
 @BACK_PRESSURE.add()
 async def a_slow_application_loses_nothing(kit: Kit) -> None:
-    """A feed that is full stops reading, so that the exchange has to wait; no update is dropped,
-    and none is told out of order."""
+    """No update is dropped, and none is told out of order, however long they wait."""
     balances = [Balance(f"A{number}", Decimal(number), Decimal(0)) for number in range(3000)]
     async with kit.open(config=SessionConfig(capacity=8)) as feed:
         await feed.until(Subscribed, 2)
@@ -28,6 +46,26 @@ async def a_slow_application_loses_nothing(kit: Kit) -> None:
         await kit.sleep(0.05)  # in which the feed has to stop reading
         for expected in balances:
             kit.same((await feed.take(BalanceUpdate)).balance, expected, "the next balance")
+
+
+@BACK_PRESSURE.add()
+async def the_exchange_waits_for_a_slow_application(kit: Kit) -> None:
+    """A feed that is full stops reading, so that TCP takes no more of the exchange: what the feed
+    and its WebSocket library hold in memory is bounded."""
+    async with kit.open(config=SessionConfig(capacity=8)) as feed:
+        await feed.until(Subscribed, 2)
+        for _ in range(_LARGE_FRAMES):
+            kit.simulator.inject(_LARGE)
+        # Until TCP has taken all that it takes, or all there is.
+        before = None
+        while before != (unsent := kit.simulator.unsent):
+            before = unsent
+            await kit.sleep(0.2)
+        kit.check(
+            unsent, "it read on while nobody took any events, and the exchange never had to wait"
+        )
+        for _ in range(_LARGE_FRAMES):
+            kit.same((await feed.take(BalanceUpdate)).balance, ETH, "the next balance")
 
 
 @BACK_PRESSURE.add()

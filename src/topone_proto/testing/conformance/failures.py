@@ -5,7 +5,7 @@ import re
 import socket
 import threading
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Final
 
 from attrs import evolve
@@ -112,7 +112,7 @@ async def garbage_is_no_websocket(kit: Kit) -> None:
 @FAILURES.add()
 async def a_server_that_hangs_up_in_the_handshake(kit: Kit) -> None:
     """``NOT_WEBSOCKET`` or ``NETWORK``, as the library tells it: either is tried again."""
-    with _hanging_up() as url:
+    with _hanging_up(kit.patience) as url:
         async with kit.open(url=url, config=ONCE) as feed:
             failure = await feed.failure()
     kinds = {FailureKind.NOT_WEBSOCKET, FailureKind.NETWORK}
@@ -120,25 +120,30 @@ async def a_server_that_hangs_up_in_the_handshake(kit: Kit) -> None:
 
 
 @contextmanager
-def _hanging_up() -> Generator[str, None, None]:
-    """A server that reads the handshake and hangs up."""
+def _hanging_up(patience: float) -> Generator[str, None, None]:
+    """A server that reads the handshake, or waits for it so many seconds, and hangs up."""
+    is_over = threading.Event()
     with socket.create_server(("127.0.0.1", 0)) as server:
+        address = server.getsockname()
 
         def serve() -> None:
-            while True:
-                try:
+            while not is_over.is_set():
+                # A client may hang up first, and not gently.
+                with suppress(OSError):
                     connection, _ = server.accept()
-                except OSError:
-                    return
-                with connection:
-                    connection.recv(4096)
+                    with connection:
+                        connection.settimeout(patience)
+                        connection.recv(4096)
 
         thread = threading.Thread(target=serve, daemon=True)
         thread.start()
         try:
-            yield f"ws://127.0.0.1:{server.getsockname()[1]}/"
+            yield f"ws://127.0.0.1:{address[1]}/"
         finally:
-            server.shutdown(socket.SHUT_RDWR)
+            is_over.set()
+            # Nothing else wakes up `accept` everywhere.
+            with suppress(OSError):
+                socket.create_connection(address).close()
             thread.join()
 
 

@@ -146,6 +146,18 @@ def test_no_rate(rate: float) -> None:
         LivingAccount(1, rate=rate)
 
 
+@pytest.mark.parametrize(
+    ("start_time", "first"),
+    [(1000.0, 132991), (1735689600.0, 132991), (1735689601.25, 133003), (1800000000.0, 643236991)],
+)
+def test_an_account_that_is_started_later_has_ids_of_its_own(start_time: float, first: int) -> None:
+    account = LivingAccount(1, start_time=start_time)
+    for number in range(2):
+        order, _ = account.place("ETH/BTC", Side.SELL, Decimal(1), 0.0).changes
+        assert isinstance(order, Order)
+        assert order.id == first + number
+
+
 def test_a_limit_order_by_hand() -> None:
     account = LivingAccount(1, start_time=1000.0)
     order, btc = account.place("ETH/BTC", Side.BUY, Decimal(10), 1.0, price=Decimal("0.08")).changes

@@ -24,6 +24,7 @@ from websockets.exceptions import (
 from websockets.sync.client import connect as connect_sync
 from websockets.typing import Origin
 
+from topone_proto import LocalProtocolError
 from topone_proto import gateway as g
 from topone_proto.models import Balance, Side
 from topone_simulator import Simulator, run_in_thread, serve
@@ -242,9 +243,44 @@ async def test_the_account_lives_and_the_updates_tell_the_truth() -> None:
 async def test_events_by_hand() -> None:
     async with serve(tokens=TOKENS) as simulator, dial(simulator) as websocket:
         await ask(websocket, "sub_balance")
-        simulator.live(lambda account, now: account.place("ETH/BTC", Side.SELL, Decimal(1), now))
+        balances, orders = simulator.balances, simulator.orders
+        order, eth = simulator.live(
+            lambda account, now: account.place("ETH/BTC", Side.SELL, Decimal(1), now)
+        )
         assert json.loads(await websocket.recv())["data"]["freeze"] == "1"
-        assert simulator.balances["ETH"].freeze == 1
+        assert eth == simulator.balances["ETH"]
+        assert [order] == list(simulator.orders.values())
+        # What was read before is as it was then.
+        assert balances["ETH"].freeze == 0
+        assert orders == {}
+        with pytest.raises(LocalProtocolError, match="is available"):
+            simulator.live(
+                lambda account, now: account.place("ETH/BTC", Side.SELL, Decimal(181), now)
+            )
+        assert simulator.balances["ETH"] == eth
+
+
+@pytest.mark.asyncio
+async def test_whoever_starts_later_has_other_orders() -> None:
+    ids: list[int] = []
+    for start_ts in (1_800_000_000_000, 1_800_000_001_000):
+        async with serve(config=g.GatewayConfig(start_ts=start_ts)) as simulator:
+            for _ in range(5):
+                simulator.live(lambda a, now: a.place("ETH/BTC", Side.SELL, Decimal(1), now))
+            ids += simulator.orders
+    assert len(set(ids)) == 10
+
+
+@pytest.mark.asyncio
+async def test_who_is_connected_can_be_told_apart() -> None:
+    async with serve(tokens=TOKENS) as simulator, dial(simulator) as first, dial(simulator):
+        answers = [handshake.answer for handshake in simulator.handshakes]
+        assert list(map(g.Accept, simulator.peers)) == answers
+        [one, other] = simulator.peers
+        simulator.inject(g.CloseConnections(peer=one))
+        with pytest.raises(ConnectionClosed):
+            await first.recv()
+        assert simulator.peers == (other,)
 
 
 @pytest.mark.asyncio

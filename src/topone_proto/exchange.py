@@ -29,6 +29,11 @@ _ZERO: Final = Decimal(0)
 _MARKET_RESERVE: Final = Decimal(2)
 _MAX_OPEN: Final = 12
 _MAX_CLOSED: Final = 1000
+# The id of the first order: the one of the exchange's own example, and ten more for every second
+# since 2025.
+_FIRST_ID: Final = 132991
+_IDS_PER_SECOND: Final = 10
+_IDS_SINCE: Final = 1735689600.0
 
 
 @value
@@ -87,6 +92,8 @@ class LivingAccount:
       twice the market's price at its placing.
     - A fill never costs more than the order holds for it; what it saves becomes available again.
       There are no fees.
+    - Order ids count up, from where ``start_time`` says: an account that is started later has other
+      ids, as long as fewer than ten orders a second are placed.
     """
 
     def __init__(
@@ -134,7 +141,8 @@ class LivingAccount:
         self._closed: dict[int, Order] = {}
         self._unit_hold: dict[int, Decimal] = {}
         """What each open order holds per unit of ``left``."""
-        self._last_id = 132990
+        since = max(0.0, start_time - _IDS_SINCE)
+        self._last_id = _FIRST_ID - 1 + int(since * _IDS_PER_SECOND)
         self._next_event = self._after(now)
 
     # The truth.

@@ -354,9 +354,15 @@ class Simulator:
         return self._core.call(lambda: tuple(self._core.publications))
 
     @property
+    def peers(self) -> tuple[int, ...]:
+        """Who is connected: the ``peer`` that each handshake's ``Accept`` named, and a fault can
+        name."""
+        return self._core.call(lambda: self._core.gateway.peers)
+
+    @property
     def connections(self) -> int:
         """How many clients are connected."""
-        return self._core.call(lambda: len(self._core.gateway.peers))
+        return len(self.peers)
 
     @property
     def unsent(self) -> int:
@@ -365,12 +371,14 @@ class Simulator:
 
     @property
     def orders(self) -> dict[int, Order]:
-        """The living account's orders as they are now, by id."""
+        """The living account's orders as they are now, by id: the open ones and the last thousand
+        closed ones. A copy, which does not live on."""
         return self._core.call(lambda: self._core.account.orders)
 
     @property
     def balances(self) -> dict[str, Balance]:
-        """The living account's balances as they are now, by asset."""
+        """The living account's balances as they are now, by asset. A copy, which does not live
+        on."""
         return self._core.call(lambda: self._core.account.balances)
 
     # What can be done.
@@ -390,16 +398,33 @@ class Simulator:
         account's."""
         self._core.call(self._core.publish, updates, account or self._core.account_name)
 
-    def live(self, event: Callable[[LivingAccount, float], ExchangeStep]) -> None:
-        """Make something happen to the living account and publish it.
+    def live(
+        self, event: Callable[[LivingAccount, float], ExchangeStep]
+    ) -> tuple[Order | Balance, ...]:
+        """Make something happen to the living account, and publish it to whoever is connected.
 
         ``simulator.live(lambda account, now: account.place("ETH/BTC", Side.BUY, Decimal(1), now))``
+
+        Args:
+            event: is called once, in the server's thread, with the account and its present time:
+                ``place``, ``fill`` or ``cancel`` one order.
+
+        Returns:
+            What changed and is on its way to the clients: the order, then the balances that it
+            moved. When a client has it is not known here.
+
+        Raises:
+            LocalProtocolError: the account does not allow it, such as an order that costs more than
+                is available. Nothing has happened then. Whatever else ``event`` raises comes out,
+                too.
         """
-        self._core.call(
-            lambda: self._core.publish(
-                event(self._core.account, self._core.loop.time()).changes, self._core.account_name
-            )
-        )
+
+        def happen() -> tuple[Order | Balance, ...]:
+            changes = event(self._core.account, self._core.loop.time()).changes
+            self._core.publish(changes, self._core.account_name)
+            return changes
+
+        return self._core.call(happen)
 
     def allow(self, token: str, account: str) -> None:
         """Let ``token`` open ``account`` from now on."""

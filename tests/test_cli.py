@@ -4,6 +4,7 @@ import io
 import json
 import re
 import signal
+import socket
 import subprocess
 import sys
 from collections import Counter
@@ -27,11 +28,20 @@ from commands import (
     running,
     unwrapped,
 )
-from topone_cli._describe import describe
+from topone_cli._describe import describe, suggestion
 from topone_cli._output import JsonLines, PlainLines
 from topone_cli._run import Adapter
 from topone_cli._token import find_token
-from topone_proto import Event, Token, __version__
+from topone_proto import (
+    DEFAULT_URL,
+    Closed,
+    Disconnected,
+    Event,
+    Failure,
+    FailureKind,
+    Token,
+    __version__,
+)
 from topone_proto.plain import to_plain
 from topone_proto.testing.strategies import events
 from topone_simulator import Simulator, run_in_thread
@@ -195,6 +205,17 @@ def test_a_refused_token_ends_watch_and_says_what_to_check(
     assert json.loads(out.splitlines()[-1])["failure"]["status"] == 401
 
 
+def test_what_to_check_is_said_once(simulator: Simulator) -> None:
+    arguments = ("watch", "--url", simulator.url, "--plain")
+    code, out, err = invoke(*arguments, env={"TOPONE_TOKEN": "topapi:wrong"})
+    assert code == 1
+    assert [line[9:] for line in out.splitlines()] == [
+        "Disconnected  no retry, HTTP 401",
+        "Closed        HTTP 401",
+    ]
+    assert (out + err).count("get a new one") == 1
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -228,9 +249,14 @@ def test_the_refusal_of_a_token_says_what_to_do_instead() -> None:
         ((), "set the environment variable TOPONE_TOKEN"),
         (("something",), "too many arguments"),
         (("--token-file", "/nowhere/token"), "/nowhere/token cannot be read"),
-        (("--url", "http://127.0.0.1/"), "it is no ws:// or wss:// URL"),
-        (("--url", "ws://exchange.example/"), "--insecure"),
-        (("--topics", "orders,"), "a topic's name"),
+        (
+            ("--url", "http://127.0.0.1/"),
+            "no ws:// or wss:// URL with a host; use one such as wss:",
+        ),
+        (("--url", "ws://exchange.example/"), "use wss://, or ask for it by name with --insecure"),
+        (("--url", "wss://exchange.example/?token=x"), "pass it as TOPONE_TOKEN, --token-file or"),
+        (("--topics", "order"), "no topic 'order'; use balance or orders"),
+        (("--topics", "orders,"), "no topic ''"),
         (("--origin", "\n"), "origin"),
         (("--seconds", "0"), "greater than zero"),
         (("--seconds", "nan"), "greater than zero"),
@@ -275,6 +301,47 @@ def test_a_file_without_a_token_is_refused_and_not_shown(tmp_path: Path, content
     assert "two words" not in err
 
 
+@pytest.mark.parametrize("command", [("watch", "--plain"), ("record", "recording")])
+def test_a_first_dial_that_fails_is_followed_by_what_to_do(
+    command: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with socket.create_server(("127.0.0.1", 0)) as nobody:
+        port = nobody.getsockname()[1]
+    url = f"ws://127.0.0.1:{port}/ws/user/"
+    code, out, _ = invoke(*command, "--url", url, "--seconds", "1", env={"TOPONE_TOKEN": SECRET})
+    assert code == 1
+    [hint] = [line for line in out.splitlines() if " -- " in line]
+    assert "goes on trying until Ctrl-C, or for --seconds N" in hint
+    assert f"topone doctor --url {url};" in hint
+    assert hint.endswith(f"topone simulate --port {port}")
+
+
+REFUSED = Failure(FailureKind.REFUSED)
+
+
+@pytest.mark.parametrize(
+    ("event", "url", "hint"),
+    [
+        (Disconnected(REFUSED, 0.1, 0, 1), DEFAULT_URL, "topone doctor"),
+        (Disconnected(REFUSED, 0.1, 0, 1), "ws://far.example/", "--url ws://far.example/"),
+        (Disconnected(REFUSED, 0.1, 0, 1), "ws://[::1]:7/", "topone simulate --port 7"),
+        (
+            Disconnected(Failure(FailureKind.LOST), 0.1, 0, 1),
+            "ws://[::1]:7/",
+            "--url ws://[::1]:7/",
+        ),
+        (Disconnected(REFUSED, 0.1, 0, 2), "ws://[::1]:7/", None),
+        (Disconnected(REFUSED, 0.1, 1, 1), "ws://[::1]:7/", None),
+        (Disconnected(REFUSED, None, 0, 1), "ws://[::1]:7/", None),
+        (Closed(REFUSED), "ws://[::1]:7/", None),
+    ],
+)
+def test_what_to_do_fits_what_happened(event: Event, url: str, hint: str | None) -> None:
+    said = suggestion(event, url)
+    assert said is None if hint is None else said is not None and said.endswith(hint)
+
+
 # --- simulate -----------------------------------------------------------------------------------
 
 
@@ -289,7 +356,9 @@ def test_simulate_says_how_to_connect_and_who_comes_and_goes() -> None:
         with running(*found[2].split(), "--json", token="sesame") as client:
             read_until(client, of_topic("orders"))
             read_until(process, lambda line: line.endswith(" client 1 connected\n"))
-        read_until(process, lambda line: line.endswith(" 1 disconnected, 0 still connected\n"))
+        read_until(
+            process, lambda line: line.endswith(" client 1 disconnected, 0 still connected\n")
+        )
         code, _, _ = invoke("watch", "--url", found[3], env={"TOPONE_TOKEN": "wrong"})
         assert code == 1
         read_until(process, lambda line: " a client was refused with HTTP 401" in line)
@@ -338,6 +407,13 @@ def test_every_example_is_one_that_the_command_takes() -> None:
     for example in of_page | of_help:
         # Options are parsed before help is given.
         assert invoke(*example.split(), "--help")[0] == 0, example
+
+
+@pytest.mark.parametrize("command", [(), ("watch",), ("simulate",)])
+def test_help_shows_no_value_behind_a_flag(command: tuple[str, ...]) -> None:
+    _, out, _ = invoke(*command, "--help")
+    assert re.search(r"--help +-h +[A-Z]", out)
+    assert "<" not in out.replace("<trio|asyncio|threads>", "").replace("<=", "")
 
 
 def test_help_offers_no_argument_for_a_token() -> None:

@@ -42,6 +42,7 @@ from topone_proto import (
     Event,
     Subscribed,
     Token,
+    failure_from_response,
 )
 from topone_proto.capture import Capture, RecordedSession, replay
 from topone_proto.gateway import RejectRequest
@@ -116,6 +117,20 @@ def test_the_replay_of_a_recorded_demo_is_its_event_log(tmp_path: Path, name: st
     assert (code, err) == (0, "")
     assert {"OrderUpdate", "Gap", "Closed"} <= set(names(live))
     assert invoke("replay", file, "--json") == (0, live, "")
+
+
+def test_a_replay_says_why_the_recorded_feed_has_failed(tmp_path: Path) -> None:
+    lines: list[str] = []
+    session = RecordedSession(
+        token=Token(SECRET), jitter=lambda: 0.5, write=lines.append, wall=lambda: WALL
+    )
+    session.start(0.0)
+    session.connection_failed(failure_from_response(401, ()), 1.0)
+    code, out, err = invoke("replay", str(saved(tmp_path / "refused.jsonl", lines)))
+    assert code == 0
+    assert out.endswith("Closed        HTTP 401\n")
+    assert err.startswith("topone: the recorded feed ended: the server answered")
+    assert "get a new one" in err
 
 
 @pytest.mark.parametrize("adapter", Adapter)

@@ -279,7 +279,7 @@ def test_columns_go_before_numbers_do() -> None:
 
 def test_the_advice_of_a_failure_is_there_in_whole() -> None:
     refused = Failure(FailureKind.HANDSHAKE, status=403)
-    lines = drawn(view_of(Disconnected(refused, retry_in=None, epoch=0, attempt=0)))
+    lines = drawn(view_of(Disconnected(refused, retry_in=1.0, epoch=0, attempt=1)))
     words = " ".join(" ".join(line.strip("│ ") for line in lines).split())
     assert refused.advice in words
     first = next(n for n, line in enumerate(lines) if "Disconnected" in line)
@@ -290,6 +290,28 @@ def test_long_lines_leave_room_for_the_latest() -> None:
     view = view_of(*[Disconnected(Failure(FailureKind.HANDSHAKE, status=429), 60.0, 1, 1)] * 9)
     view.note("the latest", NOON)
     assert any("the latest" in line for line in drawn(view))
+
+
+def test_a_dial_that_fails_again_and_again_is_one_line() -> None:
+    view = view_of(Connected(1))
+    for number in range(1, 13):
+        view.take(Disconnected(LOST, number / 10, 1, number), NOON)
+        if number == 1:
+            view.note("what to do", NOON)
+    lines = [line for line in drawn(view) if "Disconnected" in line]
+    assert len(lines) == 1
+    assert "Disconnected 12 times, retry in 1.2 s, lost" in lines[0]
+    assert [line.name for line in view.log] == ["Connected", "", "Disconnected"]
+
+
+@pytest.mark.parametrize(
+    "between",
+    [Connected(2), Disconnected(Failure(FailureKind.REFUSED), 0.2, 1, 2)],
+)
+def test_what_happens_once_more_is_not_the_same_failure(between: Event) -> None:
+    again = Disconnected(LOST, 0.1, 1, 1)
+    view = view_of(again, between, again)
+    assert [line.times for line in view.log] == [1, 1, 1]
 
 
 def test_what_happened_stands_out_from_its_time() -> None:

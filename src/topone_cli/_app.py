@@ -15,10 +15,11 @@ from rich.console import Console
 from topone_cli._chart import report
 from topone_cli._checks import show_checks
 from topone_cli._demo import run_demo
-from topone_cli._describe import clock, printable
+from topone_cli._describe import clock, printable, suggestion
 from topone_cli._errors import CommandFailed
 from topone_cli._faults import FAULTS, FaultError, describe_fault, parse_fault, read_script
 from topone_cli._files import Recorder, Recording, new_recording, open_recording, reading_progress
+from topone_cli._help import Command, Group
 from topone_cli._options import (
     DEFAULT_TOPICS,
     AdapterOption,
@@ -50,7 +51,7 @@ from topone_cli._run import Adapter, Source, run_feed
 from topone_cli._simulate import simulate_exchange
 from topone_cli._stats import Stats
 from topone_cli._token import VARIABLE, find_token
-from topone_proto import DEFAULT_URL, ConfigurationError, FeedFailed, Token, __version__
+from topone_proto import DEFAULT_URL, ConfigurationError, Event, FeedFailed, Token, __version__
 from topone_proto.capture import CaptureError
 from topone_proto.capture import replay as lives
 from topone_simulator import run_in_thread
@@ -68,6 +69,7 @@ _FAULT_LIST: Final = "\n".join(describe_fault(name).replace("[", r"\[") for name
 
 app = typer.Typer(
     name="topone",
+    cls=Group,
     no_args_is_help=True,
     rich_markup_mode="rich",
     # Plain tracebacks, which never show a local variable.
@@ -102,13 +104,14 @@ def topone(
 
 
 @app.command(
+    cls=Command,
     epilog="""[bold]Examples[/bold]
 
 \b
 topone demo
 topone demo --adapter asyncio --seconds 10
 topone demo --seconds 3 --json
-topone demo --record demo.jsonl.gz"""
+topone demo --record demo.jsonl.gz""",
 )
 def demo(
     *,
@@ -138,6 +141,7 @@ def demo(
 
 
 @app.command(
+    cls=Command,
     # An argument too many may be a token: it is taken, to be refused without being shown.
     context_settings={"allow_extra_args": True},
     epilog=f"""The token comes from --token-file or --keyring, else from {VARIABLE} in
@@ -188,12 +192,11 @@ def watch(  # noqa: PLR0913 - one for each option
                 origin=origin,
                 insecure=insecure,
             )
-            run_feed(
-                adapter, source, lambda event: output.event(event, time.time()), seconds, recorder
-            )
+            run_feed(adapter, source, _shower(output, url), seconds, recorder)
 
 
 @app.command(
+    cls=Command,
     context_settings={"allow_extra_args": True},
     epilog=f"""The token comes from --token-file or --keyring, else from {VARIABLE} in
 the environment, else from a prompt; never from an argument. It is not recorded.
@@ -239,18 +242,17 @@ def record(  # noqa: PLR0913 - one for each option
                 origin=origin,
                 insecure=insecure,
             )
-            run_feed(
-                adapter, source, lambda event: progress.event(event, time.time()), seconds, recorder
-            )
+            run_feed(adapter, source, _shower(progress, url), seconds, recorder)
 
 
 @app.command(
+    cls=Command,
     epilog="""[bold]Examples[/bold]
 
 \b
 topone replay today.jsonl.gz
 topone replay today.jsonl.gz --speed 10
-topone replay today.jsonl.gz --json | grep Gap"""
+topone replay today.jsonl.gz --json | grep Gap""",
 )
 def replay(
     file: RecordingArgument,
@@ -278,17 +280,20 @@ def replay(
             _output(title, player.time, json=json, plain=plain) as output,
             reading_progress(recording, Console(stderr=True)),
         ):
-            player.play(recording.capture, output)
+            failure = player.play(recording.capture, output)
+        if failure is not None:
+            typer.echo(f"topone: the recorded feed ended: {printable(str(failure))}", err=True)
         _warn_of_its_end(recording)
 
 
 @app.command(
+    cls=Command,
     epilog="""[bold]Examples[/bold]
 
 \b
 topone stats today.jsonl.gz
 topone stats today.jsonl.gz --picture today.svg
-topone stats today.jsonl.gz --json"""
+topone stats today.jsonl.gz --json""",
 )
 def stats(
     file: RecordingArgument,
@@ -322,6 +327,7 @@ def stats(
 
 
 @app.command(
+    cls=Command,
     epilog=f"""[bold]Faults[/bold]
 
 \b
@@ -336,14 +342,17 @@ A script has a fault in every line, behind the seconds after which it strikes:
 topone simulate --port 8765
 topone simulate --port 8765 --fault "refuse-handshake status=503 times=3"
 topone simulate --port 8765 --script weather.txt
-{VARIABLE}=demo topone watch --url ws://127.0.0.1:8765/ws/user/"""
+{VARIABLE}=demo topone watch --url ws://127.0.0.1:8765/ws/user/""",
 )
 def simulate(
     *,
     port: Annotated[
-        int, typer.Option(min=0, max=65535, help="The TCP port; 0 for any that is free.")
+        int,
+        typer.Option(min=0, max=65535, metavar="N", help="The TCP port; 0 for any that is free."),
     ],
-    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    host: Annotated[
+        str, typer.Option(metavar="HOST", help="The address to listen on.")
+    ] = "127.0.0.1",
     rate: RateOption = 2.0,
     seed: SeedOption = 0,
     token: Annotated[
@@ -384,6 +393,7 @@ def simulate(
 
 
 @app.command(
+    cls=Command,
     context_settings={"allow_extra_args": True},
     epilog=f"""The token comes from where watch takes it.
 
@@ -448,6 +458,18 @@ def _title(command: str, adapter: Adapter, url: str, record: Path | None) -> Cal
     if record is not None:
         title += f", recording to {record}"
     return lambda: title
+
+
+def _shower(output: Output, url: str) -> Callable[[Event], None]:
+    """What shows events of a feed from ``url``, and says what to do if it does not come about."""
+
+    def show(event: Event) -> None:
+        now = time.time()
+        output.event(event, now)
+        if (hint := suggestion(event, url)) is not None:
+            output.note(hint, now)
+
+    return show
 
 
 def _recorder(path: Path | None, *, overwrite: bool) -> AbstractContextManager[Recorder | None]:

@@ -5,12 +5,16 @@ from decimal import Decimal
 from typing import Final
 
 from topone_proto import (
+    DEFAULT_URL,
     BalanceUpdate,
     Closed,
     Conflated,
     Connected,
     Disconnected,
+    Endpoint,
     Event,
+    Failure,
+    FailureKind,
     Gap,
     Malformed,
     Order,
@@ -35,11 +39,13 @@ __all__ = [
     "price",
     "printable",
     "server_clock",
+    "suggestion",
     "word",
 ]
 
 _LONGEST: Final = 500
 _SMALL: Final = Decimal("0.0001")
+_THIS_MACHINE: Final = ("127.0.0.1", "::1", "localhost")
 
 
 def describe(event: Event) -> str:
@@ -57,7 +63,7 @@ def describe(event: Event) -> str:
         case Subscribed(topic=topic) | Unsubscribed(topic=topic):
             text = f"{topic}"
         case Disconnected(reason=reason, retry_in=None):
-            text = f"{reason}"
+            text = f"no retry, {_cause(reason)}"
         case Disconnected(reason=reason, retry_in=retry_in):
             text = f"retry in {retry_in:.1f} s, {reason}"
         case Gap(topic=topic, since_ts=since, until_ts=until):
@@ -65,9 +71,32 @@ def describe(event: Event) -> str:
                 f"{topic}: updates may be missing, {server_clock(since)} to {server_clock(until)}"
             )
         case Closed(failure=failure):
-            text = "" if failure is None else f"{failure}"
+            text = "" if failure is None else _cause(failure)
         case _:
             text = _oddity(event)
+    return printable(text)
+
+
+def _cause(failure: Failure) -> str:
+    """Of what a feed ends with: how to mend it is said once, behind everything."""
+    return f"{failure.kind}" if failure.status is None else f"HTTP {failure.status}"
+
+
+def suggestion(event: Event, url: str) -> str | None:
+    """What to do when the first dial has failed; None after any other event."""
+    match event:
+        case Disconnected(reason=reason, retry_in=float(), epoch=0, attempt=1):
+            pass
+        case _:
+            return None
+    where = "" if url == DEFAULT_URL else f" --url {url}"
+    text = (
+        "it goes on trying until Ctrl-C, or for --seconds N; to see what is in the way: "
+        f"topone doctor{where}"
+    )
+    endpoint = Endpoint(url, insecure=True)
+    if reason.kind is FailureKind.REFUSED and endpoint.host in _THIS_MACHINE:
+        text += f"; for an exchange to try: topone simulate --port {endpoint.port}"
     return printable(text)
 
 

@@ -13,6 +13,7 @@ from attrs import define
 
 from topone_cli._checks import ODDITIES, Check
 from topone_cli._describe import describe, printable
+from topone_cli._errors import explain
 from topone_proto import (
     BALANCE,
     ORDERS,
@@ -67,7 +68,7 @@ def examine(
         endpoint = Endpoint(url, None, insecure)
         empty = Endpoint(url, "", insecure)
     except ConfigurationError as error:
-        yield Check("URL", ok=False, text=f"{error.problem}; {error.remedy}")
+        yield Check("URL", ok=False, text=explain(error))
         return
     yield Check("URL", ok=True, text=endpoint.url)
     for check in _transport(endpoint, timeout, ssl_context):

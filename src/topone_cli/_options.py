@@ -5,6 +5,7 @@ from typing import Annotated, Final
 
 import typer
 
+from topone_cli._errors import explain
 from topone_cli._run import Adapter
 from topone_cli._token import VARIABLE
 from topone_proto import BALANCE, ORDERS, ConfigurationError, Endpoint, Topic
@@ -115,10 +116,15 @@ DEFAULT_TOPICS: Final = f"{BALANCE},{ORDERS}"
 
 def parse_topics(names: str) -> tuple[Topic, ...]:
     """The topics of ``--topics``."""
-    try:
-        return tuple(dict.fromkeys(Topic(name.strip()) for name in names.split(",")))
-    except ConfigurationError as error:
-        raise typer.BadParameter(f"--topics: {error.problem}") from None
+    known = {topic.name: topic for topic in (BALANCE, ORDERS)}
+    wanted = dict.fromkeys(name.strip() for name in names.split(","))
+    for name in wanted:
+        if name not in known:
+            raise typer.BadParameter(
+                f"--topics: there is no topic {name!r:.80}; use {' or '.join(known)}, or both with "
+                "a comma between"
+            )
+    return tuple(known[name] for name in wanted)
 
 
 def require_endpoint(url: str, origin: str | None, *, insecure: bool) -> None:
@@ -126,10 +132,7 @@ def require_endpoint(url: str, origin: str | None, *, insecure: bool) -> None:
     try:
         Endpoint(url, origin, insecure)
     except ConfigurationError as error:
-        hint = "give a wss:// URL without the token; plain ws:// to other machines needs --insecure"
-        raise typer.BadParameter(
-            f"{error.setting}: {error.problem}" + (f"; {hint}" if error.setting == "url" else "")
-        ) from None
+        raise typer.BadParameter(f"--{error.setting}: {explain(error)}") from None
 
 
 def require_no_more(context: typer.Context) -> None:

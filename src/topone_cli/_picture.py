@@ -274,6 +274,7 @@ def _wrapped(line: Line, console: Console, width: int) -> list[Text]:
     style = _EVENT_STYLES.get(line.name, _OTHER_EVENT)
     text = Text()
     text.append(f"{line.name} " if line.name else "", style)
+    text.append(f"{line.times} times, " if line.times > 1 else "", style)
     text.append(line.text, "" if line.name else style)
     pieces = text.wrap(console, max(1, width - len(time)))
     margins = [Text().append(time, "dim"), *(Text(" " * len(time)) for _ in pieces[1:])]

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 
 from topone_cli._output import Output
+from topone_proto import Closed, Failure
 from topone_proto.capture import Capture, replay
 
 __all__ = ["Player"]
@@ -39,13 +40,17 @@ class Player:
             return self._wall
         return self._wall + (self._clock() - self._due) * self._speed
 
-    def play(self, capture: Capture, output: Output) -> None:
+    def play(self, capture: Capture, output: Output) -> Failure | None:
         """Hand every event to ``output`` when it is due, with its recorded time.
+
+        Returns:
+            Why the recorded feed ended by itself; None if it did not.
 
         Raises:
             CaptureError: a line cannot be read or lived.
         """
         before: float | None = None
+        failure: Failure | None = None
         for line, step in replay(capture):
             if before is None:
                 self._due = self._clock()
@@ -55,6 +60,9 @@ class Player:
             before, self._wall = line.now, line.wall
             for event in step.events:
                 output.event(event, line.wall)
+                if isinstance(event, Closed):
+                    failure = event.failure
+        return failure
 
     def _wait(self) -> None:
         # Whoever is late does not wait, and catches up.

@@ -46,7 +46,7 @@ async def _report(simulator: Simulator, script: deque[tuple[float, Fault]]) -> N
     """Tell what happens, and have happen what the script says."""
     started = time.monotonic()
     latest: Handshake | None = None
-    connected = 0
+    connected: set[int] = set()
     while True:
         while script and script[0][0] <= time.monotonic() - started:
             _, fault = script.popleft()
@@ -56,11 +56,12 @@ async def _report(simulator: Simulator, script: deque[tuple[float, Fault]]) -> N
         await asyncio.sleep(min(due, _LOOK_EVERY))
         for handshake in _after(latest, simulator.handshakes):
             latest = handshake
-            connected += isinstance(handshake.answer, Accept)
+            if isinstance(handshake.answer, Accept):
+                connected.add(handshake.answer.peer)
             _say(_outcome(handshake))
-        if simulator.connections < connected:
-            left, connected = connected - simulator.connections, simulator.connections
-            _say(f"{left} disconnected, {connected} still connected")
+        for peer in sorted(connected.difference(simulator.peers)):
+            connected.remove(peer)
+            _say(f"client {peer} disconnected, {len(connected)} still connected")
 
 
 def _after(latest: Handshake | None, handshakes: Sequence[Handshake]) -> Iterable[Handshake]:

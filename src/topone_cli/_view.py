@@ -3,7 +3,7 @@
 from collections import deque
 from typing import Final
 
-from attrs import Factory, define, frozen
+from attrs import Factory, define, evolve, frozen
 
 from topone_cli._describe import describe, describe_backwards
 from topone_proto import (
@@ -13,6 +13,7 @@ from topone_proto import (
     Connected,
     Disconnected,
     Event,
+    Failure,
     Gap,
     Order,
     OrderUpdate,
@@ -35,6 +36,8 @@ class Line:
     name: str
     """The event's class; empty for a note."""
     text: str
+    times: int = 1
+    """How often it happened in a row, ``at`` being the latest."""
 
 
 @define
@@ -66,6 +69,8 @@ class View:
         lambda: deque[tuple[int, int]](maxlen=_RATE_SPAN + 1)
     )
     """The latest seconds that had events, and how many."""
+    _failing: tuple[Failure, Line] | None = None
+    """Why the latest dial failed, and the line that says so, if nothing else came since."""
 
     def take(self, event: Event, at: float) -> None:
         """``event`` came."""
@@ -87,7 +92,7 @@ class View:
             case _:
                 pass
         if not isinstance(event, BalanceUpdate | OrderUpdate):
-            self.log.append(Line(at, type(event).__name__, describe(event)))
+            self._log(event, at)
         # What is shown in the end is what was known when it was closed.
         if not isinstance(event, Closed):
             for change in self.account.apply(event):
@@ -119,6 +124,18 @@ class View:
         return (
             sum(n for second, n in self._seconds if now - _RATE_SPAN <= second < now) / _RATE_SPAN
         )
+
+    def _log(self, event: Event, at: float) -> None:
+        """Add the line of ``event``. What fails again in the same way takes the place of its line
+        before."""
+        line = Line(at, type(event).__name__, describe(event))
+        before, self._failing = self._failing, None
+        if isinstance(event, Disconnected):
+            if before is not None and before[0] == event.reason and before[1] in self.log:
+                self.log.remove(before[1])
+                line = evolve(line, times=before[1].times + 1)
+            self._failing = event.reason, line
+        self.log.append(line)
 
     def _take_change(self, change: Change, at: float) -> None:
         match change:

@@ -197,7 +197,7 @@ class Endpoint:
         ):
             _refuse(
                 "it contains a token",
-                "pass the token as token=..., where it is kept out of logs and errors",
+                "leave it out and pass it as token=..., which is kept out of logs and errors",
             )
         if parts.scheme == "ws" and not self.insecure and not _is_loopback(parts.hostname):
             _refuse(

@@ -733,6 +733,19 @@ def test_close_ends_everything_from_any_state_and_is_idempotent(state: S) -> Non
     assert driver.session.close(driver.now) == Step()
 
 
+def test_what_a_library_breaks_on_is_no_handshake_on_an_open_connection() -> None:
+    broken = Failure(FailureKind.NOT_WEBSOCKET, "RemoteProtocolError")
+    driver = started()
+    [disconnected] = driver.fail(broken).events
+    assert isinstance(disconnected, Disconnected)
+    assert disconnected.reason == broken
+    driver.redial()
+    driver.up()
+    [disconnected] = driver.fail(broken).events
+    assert isinstance(disconnected, Disconnected)
+    assert disconnected.reason == Failure(FailureKind.LOST, "RemoteProtocolError")
+
+
 def test_nothing_comes_of_what_arrives_after_the_end() -> None:
     driver = connected()
     driver.session.close(driver.now)

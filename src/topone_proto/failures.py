@@ -87,8 +87,8 @@ class Failure:
     kind: FailureKind
     """What went wrong, in one word."""
     detail: str = ""
-    """The same for people, in a few words: an errno's text, a certificate's problem, a close
-    reason."""
+    """More for people, in a few words: an errno's text, a certificate's problem, a close reason.
+    Empty if ``kind``, ``status`` and ``code`` are all that is known, as of an HTTP answer."""
     status: int | None = None
     """The HTTP status of the handshake's answer (kind ``handshake``)."""
     retry_after: float | None = None
@@ -148,7 +148,8 @@ def failure_from_exception(error: BaseException) -> Failure:
     nothing says more: libraries like to wrap what happened in one. What has none is
     ``NOT_WEBSOCKET``: the transport worked and the answer did not. That is so, too, for an
     exception that stands for an HTTP answer, since each library has its own: take the status and
-    the headers out of it, and use ``failure_from_response``. A ``ConnectionFailed`` says it itself.
+    the headers out of it, and use ``failure_from_response``. (A session takes ``NOT_WEBSOCKET`` on
+    an open connection for ``LOST``.) A ``ConnectionFailed`` says it itself.
     Of any other exception's text only an ``OSError``'s ``strerror`` and a certificate's
     ``verify_message`` are kept.
     """

@@ -356,7 +356,12 @@ class Session:
         return self._step((Connected(self._epoch),), self._ask(now))
 
     def connection_failed(self, failure: Failure, now: float) -> Step:
-        """The dial failed, or the connection did, in a way that ``failure`` describes."""
+        """The dial failed, or the connection did, in a way that ``failure`` describes.
+
+        Of the latest ``Connect`` only, never for a dial or a connection that is no longer current:
+        once there is another one, it would be taken for that one's. On an open connection
+        ``NOT_WEBSOCKET``, which is about the answer to a handshake, counts as ``LOST``.
+        """
         self._require(_I.CONNECTION_FAILED)
         return self._fail(failure, now)
 
@@ -396,6 +401,9 @@ class Session:
     def connection_lost(self, code: int | None, reason: str, now: float) -> Step:
         """The open WebSocket has ended without a ``Close`` of ours. A dial that ended, and nobody
         knows how, may be reported like this, too.
+
+        Of the latest ``Connect`` only, never for a dial or a connection that is no longer current:
+        once there is another one, it would be taken for that one's.
 
         Args:
             code: the peer's close code, None if there was no close frame. So are 1006
@@ -528,6 +536,9 @@ class Session:
     def _fail(self, failure: Failure, now: float) -> Step:
         """The dial or the connection has come to nothing, if there still is one."""
         if self._state is _S.CONNECTED:
+            if failure.kind is FailureKind.NOT_WEBSOCKET:
+                # A library's error that says no more: what it broke on was no handshake.
+                failure = attrs.evolve(failure, kind=FailureKind.LOST)
             return self._lose(failure, now)
         if self._state is not _S.CONNECTING:
             return self._step()

@@ -19,6 +19,7 @@ import topone_simulator
 from topone_proto import (
     BALANCE,
     ORDERS,
+    Closed,
     Connected,
     Disconnected,
     FeedFailed,
@@ -98,6 +99,8 @@ class Board:
                     self.feed = f"not connected: {reason.kind}"
                 case Gap():
                     self.gaps += 1
+                case Closed(failure=failure) if failure is not None:
+                    self.feed = f"the feed has ended: {failure}"
                 case _:
                     pass
             self.ring()

@@ -82,7 +82,7 @@ class BlockingFeed:
 
     # step 4: dial
     def dial(self, job: Connect) -> None:
-        self.job, self.text, self.limit = None, "", job.max_frame_size
+        self.job, self.text, self.limit, self.patience = None, "", job.max_frame_size, job.timeout
         self.websocket = wsproto.WSConnection(wsproto.ConnectionType.CLIENT)
         address = job.endpoint.host, job.endpoint.port
         self.sock = socket.create_connection(address, job.timeout)
@@ -96,9 +96,13 @@ class BlockingFeed:
         # On a connection that has ended: `wait` finds the same, behind all that was received.
         with suppress(OSError, ProtocolError):
             if self.sock is not None:
-                # Not as little as is left to wait for a frame: half of one must not be sent.
-                self.sock.settimeout(None)
-                self.sock.sendall(self.websocket.send(frame))
+                try:
+                    # Not as little as is left to wait for a frame: half of one may be sent by then.
+                    self.sock.settimeout(self.patience)
+                    self.sock.sendall(self.websocket.send(frame))
+                except OSError:
+                    # Nothing can be sent behind that half. Below TLS, which is needed to read on.
+                    socket.socket.shutdown(self.sock, socket.SHUT_RDWR)
 
     # step 5: wait for whatever comes first
     def wait(self) -> Iterator[Step]:
@@ -153,6 +157,7 @@ class BlockingFeed:
     def hang_up(self, close: Close) -> None:
         until = time.monotonic() + close.timeout
         if self.sock is not None and close.timeout and self.websocket.state.name == "OPEN":
+            self.patience = close.timeout
             self.send(CloseConnection(close.code, close.reason))
             with suppress(OSError):
                 while (patience := until - time.monotonic()) > 0:

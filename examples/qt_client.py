@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable
 from time import monotonic
 
-from PySide6.QtCore import QByteArray, QObject, QTimer, QUrl
+from PySide6.QtCore import QByteArray, QObject, Qt, QTimer, QUrl
 from PySide6.QtNetwork import QAbstractSocket, QNetworkRequest
 from PySide6.QtWebSockets import QWebSocket, QWebSocketProtocol
 from PySide6.QtWidgets import QApplication, QPlainTextEdit
@@ -59,6 +59,11 @@ class QtFeed(QObject):
         self.websocket: QWebSocket | None = None
 
     def take(self, step: Step) -> None:
+        # First: an action may tell the session something at once, and what it says then is newer.
+        if step.deadline is None:
+            self.timer.stop()
+        else:
+            self.timer.start(max(1, round((step.deadline - monotonic()) * 1000)))
         for action in step.actions:
             match action:
                 case Connect():
@@ -69,10 +74,6 @@ class QtFeed(QObject):
                     self.websocket.ping(QByteArray(payload))
                 case Close() if self.websocket is not None:
                     self.hang_up(action, self.websocket)
-        if step.deadline is None:
-            self.timer.stop()
-        else:
-            self.timer.start(max(1, round((step.deadline - monotonic()) * 1000)))
         for event in step.events:
             self.on_event(event)
 
@@ -102,8 +103,9 @@ class QtFeed(QObject):
         websocket.connected.connect(lambda: tell(session.connection_made))
         websocket.textMessageReceived.connect(lambda text: tell(session.message_received, text))
         websocket.pong.connect(lambda _, payload: tell(session.pong_received, payload.data()))
-        websocket.errorOccurred.connect(failed)
-        websocket.disconnected.connect(disconnected)
+        # Later, as sending may find the end at once: its events come behind those of that step.
+        websocket.errorOccurred.connect(failed, Qt.ConnectionType.QueuedConnection)
+        websocket.disconnected.connect(disconnected, Qt.ConnectionType.QueuedConnection)
         request = QNetworkRequest(QUrl(job.url()))
         for name, text in job.endpoint.headers:
             request.setRawHeader(name.encode(), text.encode())

@@ -53,6 +53,11 @@ class TornadoFeed:
         self.is_over = asyncio.Event()
 
     def take(self, step: Step) -> None:
+        # First: an action may tell the session something at once, and what it says then is newer.
+        if self.timer is not None:
+            self.loop.remove_timeout(self.timer)
+        if step.deadline is not None:
+            self.timer = self.loop.call_later(max(0.0, step.deadline - monotonic()), self.wake)
         for action in step.actions:
             # If it has ended, reading finds the same, behind all that was received.
             with suppress(WebSocketClosedError, StreamClosedError):
@@ -66,10 +71,6 @@ class TornadoFeed:
                         self.websocket.ping(payload)
                     case Close():
                         self.hang_up(action)
-        if self.timer is not None:
-            self.loop.remove_timeout(self.timer)
-        if step.deadline is not None:
-            self.timer = self.loop.call_later(max(0.0, step.deadline - monotonic()), self.wake)
         for event in step.events:
             self.on_event(event)
         self.look()

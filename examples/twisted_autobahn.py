@@ -57,6 +57,11 @@ class TwistedFeed:
         self.link: Link | None = None
 
     def take(self, step: Step) -> None:
+        # First: an action may tell the session something at once, and what it says then is newer.
+        if self.alarm is not None and self.alarm.active():
+            self.alarm.cancel()
+        if step.deadline is not None:
+            self.alarm = reactor.callLater(max(0.0, step.deadline - monotonic()), self.wake)
         for action in step.actions:
             match action:
                 case Connect():
@@ -67,10 +72,6 @@ class TwistedFeed:
                     self.link.sendPing(payload)
                 case Close() if self.link is not None:
                     self.hang_up(action, self.link)
-        if self.alarm is not None and self.alarm.active():
-            self.alarm.cancel()
-        if step.deadline is not None:
-            self.alarm = reactor.callLater(max(0.0, step.deadline - monotonic()), self.wake)
         for event in step.events:
             self.on_event(event)
 

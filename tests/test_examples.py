@@ -3,6 +3,7 @@
 Each runs in a process of its own, as frameworks that own their process want it.
 """
 
+import importlib
 import json
 import re
 import socket
@@ -11,16 +12,20 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import attrs
 import pytest
 import trustme
+from aiohttp.test_utils import TestClient, TestServer
+from aiohttp.web import Application
+from websockets.utils import accept_key
 
 from commands import BOUND, PLAIN, SECRET, ended, interrupt, read_until
 from feedlog import ETH, ORDER
+from topone_proto import FeedFailed
 from topone_proto.gateway import (
     DropConnections,
     GoSilent,
@@ -29,7 +34,7 @@ from topone_proto.gateway import (
     SendRaw,
 )
 from topone_proto.models import OrderStatus
-from topone_simulator import Simulator, run_in_thread
+from topone_simulator import Simulator, run_in_thread, serve
 
 pytestmark = pytest.mark.thorough
 
@@ -203,6 +208,84 @@ def test_an_example_follows_no_redirect_and_dials_only_when_told(name: str) -> N
             server.accept()
     assert told(out.splitlines()) == ["Closed"]
     assert (code, err) == (0, "")
+
+
+def test_blocking_code_gives_up_a_server_that_reads_nothing() -> None:
+    # So that nothing else ends it.
+    config = {"open_timeout": 0.3, "ping_interval": None, "silence_timeout": None}
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        url = f"ws://127.0.0.1:{server.getsockname()[1]}/"
+        with running("blocking_wsproto", url, **config) as process:
+            connection, _ = server.accept()
+            with connection:
+                key = re.search(rb"Sec-WebSocket-Key: (\S+)", connection.recv(65536))
+                assert key is not None
+                connection.sendall(
+                    b"HTTP/1.1 101 Yes\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+                    b"Sec-WebSocket-Accept: %b\r\n\r\n" % accept_key(key[1].decode()).encode()
+                )
+                read_until(process, is_told("Connected"))
+                # Each of these has to be answered.
+                pings = (b"\x89\x7d" + b"x" * 125) * 1000
+                with suppress(OSError):
+                    while True:
+                        connection.sendall(pings)
+                read_until(process, is_told("Disconnected"))
+            code, _, err = interrupt(process)
+    assert (code, err) == (0, "")
+
+
+# Whatever carries the action out, and whether the timer of a deadline runs.
+REENTERED = {
+    "qt_client": ("QtFeed", "websocket", "sendTextMessage", "timer.isActive"),
+    "twisted_autobahn": ("TwistedFeed", "link", "sendMessage", "alarm.active"),
+}
+REENTRY = """
+import sys
+from time import monotonic
+from types import SimpleNamespace
+from topone_proto import SendText, Step
+
+name, kind, sender, method, is_waiting = sys.argv[1:]
+sys.path.insert(0, {examples!r})
+example = __import__(name)
+app = example.QApplication([]) if name == "qt_client" else None
+feed = getattr(example, kind)(None, print)
+
+def send(_):
+    print("newer")
+    feed.take(Step())
+
+setattr(feed, sender, SimpleNamespace(**{{method: send}}))
+feed.take(Step((), (SendText("text"),), monotonic() + 1000))
+timer, question = is_waiting.split(".")
+print(getattr(getattr(feed, timer), question)())
+"""
+
+
+@pytest.mark.parametrize("name", REENTERED)
+def test_the_deadline_that_counts_is_the_newest(name: str) -> None:
+    program = REENTRY.format(examples=str(EXAMPLES))
+    with started("-c", program, name, *REENTERED[name]) as process:
+        code, out, err = ended(process)
+    assert (code, out, err) == (0, "newer\nFalse\n", "")
+
+
+@pytest.mark.asyncio
+async def test_a_page_says_that_its_feed_has_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(EXAMPLES)
+    example = importlib.import_module("aiohttp_sse")
+    app = Application()
+    async with serve() as simulator:
+        example.add_account(app, url=simulator.url, token="wrong")
+        async with TestClient(TestServer(app)) as client, client.get("/events") as page:
+            said = b""
+            while b"the feed has ended" not in said:
+                said = await page.content.readline()
+            assert b"get a new one" in said
+        with pytest.raises(FeedFailed):
+            await app[example.FOLLOWER]
 
 
 def test_a_page_in_a_browser_shows_the_account_as_it_changes(simulator: Simulator) -> None:

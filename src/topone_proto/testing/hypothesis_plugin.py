@@ -1,16 +1,20 @@
 """What Hypothesis loads by itself when it is imported: ``st.from_type(OrderUpdate)`` needs no more.
 
 Only the names of the types may live here. The strategies are imported at their first use, so that a
-program that imports Hypothesis pays for the core and for nothing else.
+program that imports Hypothesis pays for the core, the account and the gateway, and for nothing
+else.
 """
 
 from typing import Any, Final, get_args
 
+from topone_proto.account import AggregatedFill
 from topone_proto.actions import Action
 from topone_proto.config import SessionConfig
 from topone_proto.endpoint import Endpoint, Token
 from topone_proto.events import Event
+from topone_proto.exchange import Market
 from topone_proto.failures import Failure
+from topone_proto.gateway import GatewayConfig
 from topone_proto.messages import Message, Request
 from topone_proto.metrics import FeedMetrics
 from topone_proto.models import Balance, Order, OrderStatus, OrderType, Side
@@ -23,13 +27,15 @@ TYPES: Final[frozenset[type[Any]]] = frozenset(
     {
         *(Topic, Side, OrderType, OrderStatus, Balance, Order, Failure, Request),
         *(Token, Endpoint, SessionConfig, Step, FeedMetrics),
+        *(AggregatedFill, GatewayConfig, Market),
         *get_args(Message),
         *get_args(Event),
         *get_args(Action),
     }
 )
-"""Every type that ``st.from_type`` makes values of with this package's own strategies. The unions
-``Update``, ``Message``, ``Event`` and ``Action`` follow from them."""
+"""Every type that ``st.from_type`` makes values of with this package's own strategies. What is made
+of them follows from them: the unions ``Update``, ``Message``, ``Event`` and ``Action``, and the
+classes of the account and of the gateway that need no strategy of their own."""
 
 
 def register() -> None:

@@ -1,0 +1,321 @@
+"""Whole conversations of a client and a server, legal and troubled."""
+
+import json
+from collections.abc import Callable, Iterable
+from enum import StrEnum
+from typing import Any, Final, TypeVar
+
+from attrs import evolve
+from hypothesis import strategies as st
+
+from topone_proto._values import value
+from topone_proto.codec import decode
+from topone_proto.connection import Connection
+from topone_proto.events import (
+    Event,
+    Subscribed,
+    SubscriptionRejected,
+    UnexpectedResponse,
+    UnexpectedUpdate,
+    Unsubscribed,
+)
+from topone_proto.messages import (
+    BalanceUpdate,
+    Malformed,
+    Message,
+    OrderUpdate,
+    Ping,
+    Request,
+    Response,
+    Update,
+)
+from topone_proto.testing.strategies._defects import Defect, near_misses
+from topone_proto.testing.strategies._frames import frames, wire_fields
+from topone_proto.testing.strategies._values import balance_updates, order_updates, pings
+from topone_proto.topics import BALANCE, ORDERS, Topic
+
+__all__ = ["Conversation", "Received", "Trouble", "conversations", "troubled_conversations"]
+
+_T = TypeVar("_T")
+
+
+class Trouble(StrEnum):
+    """What a frame of a troubled conversation has against it."""
+
+    DUPLICATE_ACK = "an acknowledgement comes a second time"
+    STALE_ACK = "an acknowledgement of a request that was never made on this connection"
+    MISMATCHED_ACK = "the id of one request with the method of another"
+    REORDERED_ACK = "a request is acknowledged before an earlier one"
+    EARLY_UPDATE = "an update overtakes its topic's acknowledgement"
+    UNASKED_UPDATE = "an update of a topic that is not subscribed to, or not any more"
+    DUPLICATE_UPDATE = "an update comes a second time"
+    REORDERED_UPDATE = "an update is older than the topic's frame before it"
+    MALFORMED = "a frame that breaks the protocol"
+
+
+@value
+class Received:
+    """One frame of the server, and what it means."""
+
+    frame: str | bytes
+    """As it is sent, in any of its spellings."""
+    message: Message
+    """What it decodes to."""
+    event: type[Any] | None
+    """The class of the event that the application gets; None for a ping, which the core answers."""
+    trouble: Trouble | None = None
+    """What is wrong with it; None if it is as it should be."""
+
+
+@value
+class Conversation:
+    """What client and server say to each other on one connection, in order."""
+
+    topics: tuple[Topic, ...]
+    """What the client subscribes to."""
+    turns: tuple[Request | Received, ...]
+    """The client's requests, with the ids that a new ``Connection`` gives them, and the server's
+    frames."""
+
+    @property
+    def received(self) -> tuple[Received, ...]:
+        """The server's frames alone."""
+        return tuple(turn for turn in self.turns if isinstance(turn, Received))
+
+    @property
+    def troubles(self) -> tuple[Trouble, ...]:
+        """Everything that is wrong, in order; empty for a legal conversation."""
+        return tuple(turn.trouble for turn in self.received if turn.trouble is not None)
+
+    def events(self) -> tuple[Event, ...]:
+        """What a new ``Connection`` hands to its application in the course of it."""
+        connection = Connection()
+        happened: list[Event] = []
+        for turn in self.turns:
+            if isinstance(turn, Received):
+                step = connection.message_received(turn.frame, 0.0)
+            else:
+                topic = Topic.from_method(turn.method)
+                if topic is not None:
+                    step = connection.subscribe(topic, 0.0)
+                else:
+                    step = connection.unsubscribe(Topic(turn.method.removeprefix("unsub_")), 0.0)
+            happened += step.events
+        return tuple(happened)
+
+
+def conversations(
+    topics: Iterable[Topic] = (ORDERS, BALANCE), *, max_turns: int = 12
+) -> st.SearchStrategy[Conversation]:
+    """Legal conversations about ``topics``: requests, their acknowledgements in order, refusals,
+    updates of what is subscribed to, pings. In the end every request is answered.
+
+    The account behind the updates obeys the protocol only: no bookkeeping connects one update with
+    the next. Their server times never go back.
+
+    Args:
+        topics: what is subscribed to. Updates come for ``ORDERS`` and ``BALANCE``.
+        max_turns: how many turns there are at most before the last requests are answered.
+    """
+    return _conversations(tuple(topics), max_turns)
+
+
+def troubled_conversations(
+    topics: Iterable[Topic] = (ORDERS, BALANCE),
+    troubles: Iterable[Trouble] = Trouble,
+    *,
+    max_turns: int = 12,
+) -> st.SearchStrategy[Conversation]:
+    """Conversations like those of ``conversations`` in which things go wrong: duplicates, stale
+    acknowledgements, frames out of order. Each such frame is labelled, and there is at least one.
+
+    Args:
+        topics: what is subscribed to.
+        troubles: what may go wrong.
+        max_turns: how many turns there are at most before the last requests are answered.
+    """
+    troubled = _conversations(tuple(topics), max_turns, tuple(troubles))
+    return troubled.filter(lambda conversation: bool(conversation.troubles))
+
+
+@st.composite
+def _conversations(
+    draw: st.DrawFn, topics: tuple[Topic, ...], max_turns: int, troubles: tuple[Trouble, ...] = ()
+) -> Conversation:
+    talk = _Talk(draw, topics)
+    for _ in range(draw(st.integers(0, max_turns))):
+        amiss = bool(troubles) and draw(st.booleans())
+        if not amiss or not talk.get_into(draw(st.sampled_from(troubles))):
+            talk.go_on()
+    while talk.pending:
+        talk.acknowledge()
+    return Conversation(topics, tuple(talk.turns))
+
+
+_UPDATES: Final[dict[Topic, Callable[[], st.SearchStrategy[Update]]]] = {
+    ORDERS: order_updates,
+    BALANCE: balance_updates,
+}
+
+
+class _Talk:
+    """A conversation under way, with the little that a server and a client have to remember."""
+
+    def __init__(self, draw: st.DrawFn, topics: tuple[Topic, ...]) -> None:
+        self.draw = draw
+        self.topics = topics
+        # Half of the conversations are plain to read.
+        self.varied = draw(st.booleans())
+        self.turns: list[Request | Received] = []
+        self.pending: list[Request] = []
+        self.subscribed: set[Topic] = set()
+        self.answered: list[Response] = []
+        self.published: dict[Topic, Update] = {}
+        self.last_ts: dict[Topic, int] = {}
+        self.asked = 0
+        self.ts = 1561948335075
+
+    # What is as it should be.
+
+    def go_on(self) -> None:
+        ways: list[Callable[[], None]] = [self.ping]
+        if any(not self.awaits(topic) for topic in self.topics):
+            ways += [self.request] * (2 if not self.subscribed else 1)
+        if self.pending:
+            ways += [self.acknowledge, self.acknowledge, self.refuse]
+        if self.publishable(self.subscribed):
+            ways += [self.publish] * 5
+        self.draw(st.sampled_from(ways))()
+
+    def request(self) -> None:
+        topic = self.pick(topic for topic in self.topics if not self.awaits(topic))
+        self.asked += 1
+        wanted = topic not in self.subscribed
+        method = topic.subscribe_method if wanted else topic.unsubscribe_method
+        request = Request(str(self.asked), method)
+        self.pending.append(request)
+        self.turns.append(request)
+
+    def acknowledge(self, at: int = 0, trouble: Trouble | None = None) -> None:
+        request = self.pending.pop(at)
+        topic, wanted = _asked_for(request)
+        self.answer(request, 0, Subscribed if wanted else Unsubscribed, trouble)
+        (self.subscribed.add if wanted else self.subscribed.discard)(topic)
+        self.last_ts[topic] = self.ts
+
+    def refuse(self) -> None:
+        request = self.pending.pop(0)
+        self.answer(request, self.draw(st.integers(1, 10**6)), SubscriptionRejected)
+        self.last_ts[_asked_for(request)[0]] = self.ts
+
+    def publish(self) -> None:
+        topic = self.pick(self.publishable(self.subscribed))
+        self.update(topic, self.tick(), OrderUpdate if topic == ORDERS else BalanceUpdate)
+
+    def ping(self) -> None:
+        self.receive(self.draw(pings()), None)
+
+    # What is not.
+
+    def get_into(self, trouble: Trouble) -> bool:
+        """Let it happen; False if there is no occasion for it now."""
+        match trouble:
+            case Trouble.DUPLICATE_ACK if self.answered:
+                self.receive(self.pick(self.answered), UnexpectedResponse, trouble)
+            case Trouble.STALE_ACK:
+                number = self.draw(st.none() | st.sampled_from(["0", str(self.asked + 10**6), ""]))
+                method = self.pick(self.topics or (ORDERS,)).subscribe_method
+                stale = Response(number, method, 0, "", self.tick())
+                self.receive(stale, UnexpectedResponse, trouble)
+            case Trouble.MISMATCHED_ACK if self.pending:
+                request = self.pick(self.pending)
+                other = Response(request.id, request.method + "_other", 0, "", self.tick())
+                self.receive(other, UnexpectedResponse, trouble)
+            case Trouble.REORDERED_ACK if len(self.pending) > 1:
+                self.acknowledge(self.draw(st.integers(1, len(self.pending) - 1)), trouble)
+            case Trouble.MALFORMED:
+                # Not the deepest, which would make the text of a whole conversation unreadable.
+                miss = self.draw(near_misses([d for d in Defect if d is not Defect.TOO_DEEP]))
+                self.turns.append(Received(miss.frame, decode(miss.frame), Malformed, trouble))
+            case _:
+                return self.publish_amiss(trouble)
+        return True
+
+    def publish_amiss(self, trouble: Trouble) -> bool:
+        subscribing = {topic for topic, wanted in map(_asked_for, self.pending) if wanted}
+        match trouble:
+            case Trouble.EARLY_UPDATE:
+                occasions = self.publishable(subscribing)
+            case Trouble.UNASKED_UPDATE:
+                occasions = self.publishable(set(_UPDATES) - self.subscribed - subscribing)
+            case Trouble.DUPLICATE_UPDATE:
+                occasions = self.publishable(self.subscribed & self.published.keys())
+            case Trouble.REORDERED_UPDATE:
+                occasions = self.publishable(self.subscribed)
+            case _:
+                return False
+        if not occasions:
+            return False
+        topic = self.pick(occasions)
+        event: type[Any] = OrderUpdate if topic == ORDERS else BalanceUpdate
+        if trouble is Trouble.DUPLICATE_UPDATE:
+            self.receive(self.published[topic], event, trouble)
+        elif trouble is Trouble.REORDERED_UPDATE:
+            before = self.last_ts[topic] - self.draw(st.integers(1, 10**6))
+            self.update(topic, before, event, trouble)
+        else:
+            event = UnexpectedUpdate if trouble is Trouble.UNASKED_UPDATE else event
+            self.update(topic, self.tick(), event, trouble)
+        return True
+
+    # How it is said.
+
+    def awaits(self, topic: Topic) -> bool:
+        return any(_asked_for(request)[0] == topic for request in self.pending)
+
+    def publishable(self, topics: Iterable[Topic]) -> list[Topic]:
+        """Those of ``topics`` of which there are updates, in an order that can be repeated."""
+        return sorted((topic for topic in topics if topic in _UPDATES), key=str)
+
+    def pick(self, choices: Iterable[_T]) -> _T:
+        return self.draw(st.sampled_from(list(choices)))
+
+    def tick(self) -> int:
+        self.ts += self.draw(st.integers(0, 1000))
+        return self.ts
+
+    def answer(
+        self, request: Request, code: int, event: type[Any], trouble: Trouble | None = None
+    ) -> None:
+        msg = self.draw(st.sampled_from(["", "OK"])) if code == 0 else "refused"
+        response = Response(request.id, request.method, code, msg, self.tick())
+        self.answered.append(response)
+        self.receive(response, event, trouble)
+
+    def update(
+        self, topic: Topic, ts: int, event: type[Any], trouble: Trouble | None = None
+    ) -> None:
+        update: Update = evolve(self.draw(_UPDATES[topic]()), ts=ts)
+        self.published[topic] = update
+        self.last_ts[topic] = ts
+        self.receive(update, event, trouble)
+
+    def receive(
+        self,
+        message: Response | Update | Ping,
+        event: type[Any] | None,
+        trouble: Trouble | None = None,
+    ) -> None:
+        if self.varied or isinstance(message, Ping):
+            frame = self.draw(frames(message))
+        else:
+            frame = json.dumps(wire_fields(message))
+        self.turns.append(Received(frame, message, event, trouble))
+
+
+def _asked_for(request: Request) -> tuple[Topic, bool]:
+    """The topic of a request, and whether it subscribes."""
+    topic = Topic.from_method(request.method)
+    if topic is not None:
+        return topic, True
+    return Topic(request.method.removeprefix("unsub_")), False

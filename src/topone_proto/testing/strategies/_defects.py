@@ -1,0 +1,248 @@
+"""Frames that mean nothing: from one defect to any bytes at all."""
+
+import json
+from collections.abc import Iterable
+from enum import StrEnum
+from functools import cache
+from typing import Any, Final
+
+from attrs import evolve
+from hypothesis import strategies as st
+
+from topone_proto._values import value
+from topone_proto.messages import OrderUpdate, Update
+from topone_proto.models import OrderType
+from topone_proto.testing.strategies._frames import (
+    DECIMALS,
+    frames,
+    text_frames,
+    unknown_fields,
+    wire_fields,
+)
+from topone_proto.testing.strategies._json import Verbatim, json_texts, json_values, spellings
+from topone_proto.testing.strategies._values import (
+    methods,
+    order_updates,
+    pings,
+    responses,
+    updates,
+)
+
+__all__ = ["NO_DECIMALS", "Defect", "NearMiss", "any_frames", "damaged_frames", "near_misses"]
+
+
+class Defect(StrEnum):
+    """The one thing that is wrong with a frame."""
+
+    MISSING = "a required field is missing"
+    WRONG_TYPE = "a field is of another type"
+    NO_DECIMAL = "a text is no decimal of the wire"
+    NO_TIME = "a time is none that a datetime can show"
+    NO_JSON_NUMBER = "a number is none of JSON, such as NaN"
+    LONE_SURROGATE = "half of a surrogate pair is escaped"
+    CONTROL_CHARACTER = "a text has a control character in it, not escaped"
+    TRUNCATED = "the frame is cut short"
+    TRAILING = "something follows the frame's object"
+    TRAILING_COMMA = "a comma comes before the end of the object"
+    SINGLE_QUOTES = "texts are in single quotes"
+    BYTE_ORDER_MARK = "the frame begins with a byte order mark"
+    NOT_UTF8 = "the bytes are no UTF-8"
+    NO_OBJECT = "the frame is JSON, but no object"
+    EMPTY = "the frame is empty"
+    TOO_DEEP = "the frame is nested too deeply"
+
+
+@value
+class NearMiss:
+    """A frame with one thing wrong, which decodes to ``Malformed``."""
+
+    frame: str | bytes
+    """The frame."""
+    defect: Defect
+    """What is wrong with it."""
+    path: str
+    """Where: the ``path`` of the ``Malformed``."""
+
+
+@st.composite
+def near_misses(draw: st.DrawFn, defects: Iterable[Defect] = Defect) -> NearMiss:
+    """Frames that are almost right, in any spelling: one thing is wrong, by default any."""
+    defect = draw(st.sampled_from(list(defects)))
+    path = "$"
+    frame: str | bytes
+    match defect:
+        case Defect.MISSING | Defect.WRONG_TYPE | Defect.NO_DECIMAL | Defect.NO_TIME:
+            frame, path = _with_wrong_field(draw, defect)
+        case Defect.NO_JSON_NUMBER:
+            frame = _with_wrong_number(draw)
+        case Defect.LONE_SURROGATE:
+            halves = [r"\ud800", r"\uDC00", r"\ud800\ud800", r"\ud83d\n"]
+            frame = _with_text(draw, draw(st.sampled_from(halves)))
+        case Defect.CONTROL_CHARACTER:
+            frame = _with_text(draw, draw(st.characters(max_codepoint=0x1F)))
+        case Defect.NOT_UTF8:
+            # Overlong, of a surrogate, beyond the last character, and bytes that never occur.
+            wrongs = [b"\xff", b"\xfe", b"\xc0\x80", b"\xed\xa0\x80", b"\xf4\x90\x80\x80", b"\x80"]
+            frame = _with_text(draw, "@@").encode().replace(b"@@", draw(st.sampled_from(wrongs)))
+        case Defect.NO_OBJECT:
+            values = json_values().filter(lambda plain: not isinstance(plain, dict))
+            frame = draw(values.flatmap(spellings))
+        case Defect.EMPTY:
+            frame = draw(st.text("\t\r\n ", max_size=3))
+        case Defect.TOO_DEEP:
+            frame = _with_deep_field(draw)
+        case _:
+            frame = _with_wrong_form(draw, defect)
+    as_bytes = isinstance(frame, str) and draw(st.booleans())
+    return NearMiss(frame.encode() if isinstance(frame, str) and as_bytes else frame, defect, path)
+
+
+_TIMES: Final = ("createTime", "updateTime")
+_TEXTS: Final = ("market", "asset", "method", "msg")
+# A limit order has these; of another type's nobody knows.
+_OF_LIMIT_ORDERS: Final = ("price", "left")
+
+_NO_TEXTS: Final[list[Any]] = [True, False, 0, 1, 1.5, [], {}, ["1"], {"x": "1"}]
+_NO_INTEGERS: Final[list[Any]] = [True, False, 1.5, 1e300, "1", "", [], {}, Verbatim("1.0")]
+_NO_FLOATS: Final[list[Any]] = [True, False, "1.5", "", [], {}]
+_NO_IDS: Final[list[Any]] = [True, False, 1.5, [], {}]
+_NO_ECHOES: Final[list[Any]] = [[], [1], {}, {"x": 1}, "x" * 129, Verbatim("9" * 129)]
+NO_DECIMALS: Final = [
+    *("NaN", "nan", "sNaN", "-NaN", "NaN123", "Infinity", "-inf", "1_000", " 1", "1 ", "1\n"),
+    *("1,5", "1.2.3", "..", ".", "+", "-", "e5", "1e", "--1", "0x10", "1e999999999", "1e100"),
+    *("1e-100", "1" * 129, "١٢٣", "1٢", "²", "\N{FULLWIDTH DIGIT ONE}", "1\x00", "x", "None"),
+]
+"""Texts that are no decimals of the wire, though ``Decimal`` reads many of them."""
+_NO_TIMES: Final = [-1, -1e-9, -1.5, 253402300800, 1e300, 10**30, Verbatim("1e400")]
+
+
+def _with_wrong_field(draw: st.DrawFn, defect: Defect) -> tuple[str, str]:
+    if defect is Defect.NO_TIME:
+        plain = wire_fields(draw(order_updates()))
+        name = draw(st.sampled_from(_TIMES))
+        plain["data"][name] = draw(st.sampled_from(_NO_TIMES))
+    elif defect is Defect.NO_DECIMAL:
+        plain = wire_fields(draw(updates()))
+        name = draw(st.sampled_from([name for name in DECIMALS if name in plain["data"]]))
+        plain["data"][name] = draw(st.sampled_from(NO_DECIMALS))
+    elif draw(st.booleans()):
+        return _with_wrong_envelope(draw, defect)
+    else:
+        update = draw(updates())
+        plain = wire_fields(update)
+        data = plain["data"]
+        optional = () if _is_limit(update) else _OF_LIMIT_ORDERS
+        name = draw(st.sampled_from([name for name in data if name not in optional]))
+        if defect is Defect.MISSING:
+            del data[name]
+        else:
+            data[name] = draw(_wrong(name))
+    plain["data"] |= draw(unknown_fields())
+    return draw(spellings({**draw(unknown_fields()), **plain})), f"$.data.{name}"
+
+
+def _with_wrong_envelope(draw: st.DrawFn, defect: Defect) -> tuple[str, str]:
+    kind = draw(st.sampled_from(["update", "response", "ping"]))
+    if kind == "update":
+        plain = wire_fields(draw(updates()))
+        # A frame without a method is one of tomorrow's.
+        names = ["ts", "data"] if defect is Defect.MISSING else ["ts", "data", "method"]
+        name = draw(st.sampled_from(names))
+    elif defect is Defect.MISSING or kind == "response":
+        # With the id and the method of a request, so that it is an answer even without a code.
+        answer = evolve(draw(responses()), id="1", method=draw(methods()), data=None)
+        plain = wire_fields(evolve(answer, msg="OK", ts=1))
+        names = ["code"] if defect is Defect.MISSING else ["code", "id", "method", "msg", "ts"]
+        name = draw(st.sampled_from(names))
+    else:
+        name = draw(st.sampled_from(["ping", "id"]))
+        plain = {"ping": 1} if name == "ping" else {"method": "ping", "id": 1}
+    if defect is Defect.MISSING:
+        del plain[name]
+    elif kind == "ping" or name == "id":
+        plain[name] = draw(st.sampled_from(_NO_ECHOES if kind == "ping" else _NO_IDS))
+    else:
+        plain[name] = draw(_wrong(name))
+    return draw(spellings({**draw(unknown_fields()), **plain})), f"$.{name}"
+
+
+def _wrong(name: str) -> st.SearchStrategy[Any]:
+    if name in DECIMALS or name in _TEXTS:
+        return st.sampled_from(_NO_TEXTS)
+    if name in _TIMES:
+        return st.sampled_from(_NO_FLOATS)
+    if name == "data":
+        return st.sampled_from([True, 0, 1.5, "", "x", [], [{}]])
+    return st.sampled_from(_NO_INTEGERS)
+
+
+def _is_limit(update: Update) -> bool:
+    return isinstance(update, OrderUpdate) and update.order.type is OrderType.LIMIT
+
+
+def _with_wrong_number(draw: st.DrawFn) -> str:
+    literals = ["NaN", "Infinity", "-Infinity", "nan", "01", "1.", ".5", "+1", "0x1", "1e"]
+    plain = wire_fields(draw(updates()))
+    places = [(plain, "ts"), *((plain["data"], name) for name in ("id", *_TIMES))]
+    where, name = draw(st.sampled_from([place for place in places if place[1] in place[0]]))
+    where[name] = Verbatim(draw(st.sampled_from(literals)))
+    return draw(spellings(plain))
+
+
+def _with_text(draw: st.DrawFn, written: str) -> str:
+    """An update with a text of which a part is written just so."""
+    update = draw(updates())
+    plain = wire_fields(update)
+    name = "market" if isinstance(update, OrderUpdate) else "asset"
+    plain["data"][name] = Verbatim(f'"x{written}"')
+    return draw(spellings(plain))
+
+
+def _with_deep_field(draw: st.DrawFn) -> str:
+    # How deep msgspec goes depends on the version of Python: between one and ten thousand.
+    depth = draw(st.integers(10_500, 12_000))
+    opening, closing = draw(st.sampled_from([("[", "]"), ('{"x":', "}")]))
+    deep = Verbatim(f"{opening * depth}1{closing * depth}")
+    plain = wire_fields(draw(updates() | responses()))
+    return draw(spellings({**plain, draw(st.sampled_from(["x", "data"])): deep}))
+
+
+def _with_wrong_form(draw: st.DrawFn, defect: Defect) -> str:
+    plain = wire_fields(draw(updates() | responses()))
+    text = draw(spellings(plain)).strip()
+    match defect:
+        case Defect.TRUNCATED:
+            return text[: draw(st.integers(1, len(text) - 1))]
+        case Defect.TRAILING:
+            return text + draw(st.sampled_from(["x", "{}", " {}", "]", "}", ",", "\x00", "null"]))
+        case Defect.TRAILING_COMMA:
+            return text[:-1] + ",}"
+        case Defect.SINGLE_QUOTES:
+            return json.dumps(plain).replace('"', "'")
+        case _:
+            return "\ufeff" + text
+
+
+@st.composite
+def damaged_frames(draw: st.DrawFn) -> bytes:
+    """Frames with a few bytes replaced, lost or added. Some mean something all the same."""
+    good = updates() | responses() | pings()
+    whole = draw(good.flatmap(text_frames)).encode()
+    start = draw(st.integers(0, len(whole)))
+    end = draw(st.integers(start, min(start + 4, len(whole))))
+    return whole[:start] + draw(st.binary(max_size=3)) + whole[end:]
+
+
+@cache
+def any_frames() -> st.SearchStrategy[str | bytes]:
+    """Anything that can come out of a socket: good frames, near misses, any JSON, any text, lone
+    surrogates included, and any bytes."""
+    good = updates() | responses() | pings()
+    return st.one_of(
+        st.binary(),
+        st.text(st.characters()),
+        json_texts(),
+        damaged_frames(),
+        near_misses().map(lambda miss: miss.frame),
+        good.flatmap(frames),
+    )

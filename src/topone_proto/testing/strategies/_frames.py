@@ -1,0 +1,176 @@
+"""Frames that mean something: every legal way to write a message."""
+
+from decimal import Decimal
+from functools import cache
+from typing import Any, Final, TypeAlias
+
+from hypothesis import strategies as st
+
+from topone_proto.messages import BalanceUpdate, OrderUpdate, Ping, Request, Response, Update
+from topone_proto.testing.strategies._json import Verbatim, json_values, spellings
+from topone_proto.testing.strategies._values import decimals
+
+__all__ = [
+    "DECIMALS",
+    "Meaningful",
+    "decimal_spellings",
+    "decimal_texts",
+    "frames",
+    "text_frames",
+    "unknown_fields",
+    "wire_fields",
+]
+
+Meaningful: TypeAlias = "Request | Response | Update | Ping"
+"""What has frames that mean just this."""
+
+DECIMALS: Final = ("price", "amount", "left", "dealStock", "dealMoney", "available", "freeze")
+"""The members of an update's data that are decimals."""
+
+# Every name that means something somewhere in a frame of the server.
+_NAMES: Final = frozenset(
+    {
+        *("id", "method", "code", "msg", "ts", "data", "ping", "params", "lang"),
+        *("asset", "available", "freeze", "market", "type", "side", "status", "price", "amount"),
+        *("left", "dealStock", "dealMoney", "createTime", "updateTime"),
+    }
+)
+
+
+def wire_fields(message: Request | Response | Update) -> dict[str, Any]:
+    """``message`` with the names and types of the wire; what may be left out is."""
+    match message:
+        case Request():
+            return {
+                "id": message.id,
+                "method": message.method,
+                "params": dict(message.params),
+                "lang": message.lang,
+            }
+        case Response():
+            plain = {
+                "id": message.id,
+                "method": message.method,
+                "code": message.code,
+                "msg": message.msg or None,
+                "ts": message.ts,
+                "data": message.data,
+            }
+            return {name: inner for name, inner in plain.items() if inner is not None}
+        case BalanceUpdate(balance=balance):
+            data: dict[str, Any] = {
+                "asset": balance.asset,
+                "available": str(balance.available),
+                "freeze": str(balance.freeze),
+            }
+        case OrderUpdate(order=order):  # pragma: no branch - there is no other
+            data = {
+                "id": order.id,
+                "market": order.market,
+                "type": int(order.type),
+                "side": int(order.side),
+                "status": int(order.status),
+                "price": None if order.price is None else str(order.price),
+                "amount": str(order.amount),
+                "left": None if order.left is None else str(order.left),
+                "dealStock": str(order.deal_stock),
+                "dealMoney": str(order.deal_money),
+                "createTime": order.create_time,
+                "updateTime": order.update_time,
+            }
+            data = {name: inner for name, inner in data.items() if inner is not None}
+    return {"method": message.topic.subscribe_method, "ts": message.ts, "data": data}
+
+
+def decimal_texts() -> st.SearchStrategy[str]:
+    """Texts of decimals in every way that the wire may write them."""
+    number = r"[+-]?([0-9]{1,30}(\.[0-9]{0,20})?|\.[0-9]{1,20})([eE][+-]?[0-9]{1,2})?"
+    return st.from_regex(number, fullmatch=True) | decimals().map(str)
+
+
+def decimal_spellings(number: Decimal) -> st.SearchStrategy[str]:
+    """Texts that all mean ``number``, to its last digit: ``1.50``, ``+01.50``, ``150e-2``."""
+    return st.sampled_from(_decimal_forms(number))
+
+
+def _decimal_forms(number: Decimal) -> list[str]:
+    sign, digits, exponent = number.as_tuple()
+    assert isinstance(exponent, int)  # finite
+    figures = "".join(map(str, digits))
+    minus = "-" if sign else ""
+    return [
+        str(number),
+        str(number).lower(),
+        f"{minus or '+'}00{str(number).removeprefix('-')}",
+        f"{minus}{figures}e{exponent}",
+        f"{minus}0{figures}.E{exponent:+03d}",
+    ]
+
+
+@cache
+def unknown_fields() -> st.SearchStrategy[dict[str, Any]]:
+    """Members of an object that no version of today knows; often none."""
+    names = st.text().filter(lambda name: name not in _NAMES)
+    return st.dictionaries(names, json_values(), max_size=2)
+
+
+@st.composite
+def text_frames(draw: st.DrawFn, message: Meaningful) -> str:
+    """Text frames that all mean ``message``.
+
+    They differ as ``spellings`` do, in fields that are not known today, in how decimals are
+    written, and in whether what is absent is left out, null or empty.
+    """
+    if isinstance(message, Ping):
+        return draw(_ping_frames(message))
+    plain = {**draw(unknown_fields()), **wire_fields(message)}
+    if isinstance(message, Response):
+        absent = [name for name in ("id", "method", "msg", "ts", "data") if name not in plain]
+        plain |= {name: None for name in absent if draw(st.booleans())}
+        if message.msg == "" and draw(st.booleans()):
+            plain["msg"] = ""
+        if message.id is not None and _is_number(message.id) and draw(st.booleans()):
+            plain["id"] = int(message.id)
+    elif isinstance(message, (BalanceUpdate, OrderUpdate)):
+        plain["data"] = draw(_data_fields(message, plain["data"]))
+    return draw(spellings(plain))
+
+
+def frames(message: Meaningful) -> st.SearchStrategy[str | bytes]:
+    """``text_frames``, as text and as its UTF-8 bytes."""
+    texts = text_frames(message)
+    return texts | texts.map(str.encode)
+
+
+@st.composite
+def _data_fields(draw: st.DrawFn, update: Update, plain: dict[str, Any]) -> dict[str, Any]:
+    data = {**draw(unknown_fields()), **plain}
+    style = draw(st.integers(0, 4))
+    for at, name in enumerate(DECIMALS):
+        if name in data:
+            forms = _decimal_forms(Decimal(data[name]))
+            data[name] = forms[style * (at + 1) % len(forms)]
+    if isinstance(update, OrderUpdate):
+        absent = [name for name in ("price", "left") if name not in data]
+        data |= {name: draw(st.sampled_from(["", None])) for name in absent if draw(st.booleans())}
+    return data
+
+
+@st.composite
+def _ping_frames(draw: st.DrawFn, ping: Ping) -> str:
+    if ping.answer == "pong":
+        spaces = st.text("\t\r\n ", max_size=2)
+        return draw(spaces) + "ping" + draw(spaces)
+    plain: dict[str, Any] = draw(unknown_fields())
+    echo = Verbatim(ping.answer.partition(":")[2])
+    if ping.answer.startswith('{"pong":'):
+        plain["ping"] = Verbatim(echo.removesuffix("}"))
+    else:
+        plain["method"] = "ping"
+        if ping.answer.startswith('{"id":'):
+            plain["id"] = Verbatim(echo.removesuffix(',"method":"pong"}'))
+    return draw(spellings(plain))
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit() and str(int(text)) == text

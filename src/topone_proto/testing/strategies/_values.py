@@ -1,0 +1,421 @@
+"""Values: all that the codec, the core and the account can produce, and their settings."""
+
+from collections.abc import Callable
+from decimal import Decimal
+from functools import cache
+from typing import Any, Final, TypeVar, cast, get_args
+
+from hypothesis import strategies as st
+
+from topone_proto.account import AggregatedFill
+from topone_proto.actions import Action, Close, Connect, FetchToken, SendPing, SendText
+from topone_proto.codec import encode
+from topone_proto.config import DeliveryPolicy, SessionConfig
+from topone_proto.endpoint import DEFAULT_URL, Endpoint, Token
+from topone_proto.events import (
+    ANOMALIES,
+    Closed,
+    Conflated,
+    Connected,
+    Disconnected,
+    Event,
+    Gap,
+    RequestTimedOut,
+    Subscribed,
+    SubscriptionRejected,
+    UnexpectedResponse,
+    UnexpectedUpdate,
+    Unsubscribed,
+)
+from topone_proto.exchange import Market
+from topone_proto.failures import Failure, FailureKind
+from topone_proto.gateway import GatewayConfig, OriginRule, PingForm
+from topone_proto.messages import (
+    BalanceUpdate,
+    Malformed,
+    Message,
+    OrderUpdate,
+    Ping,
+    Request,
+    Response,
+    Unrecognised,
+    Update,
+)
+from topone_proto.metrics import FeedMetrics
+from topone_proto.models import Balance, Order, OrderStatus, OrderType, Side
+from topone_proto.step import Step
+from topone_proto.testing.strategies._json import INT64, json_values, spellings
+from topone_proto.topics import BALANCE, ORDERS, Topic
+
+__all__ = [
+    "actions",
+    "balance_updates",
+    "balances",
+    "decimals",
+    "endpoints",
+    "events",
+    "failures",
+    "messages",
+    "methods",
+    "order_updates",
+    "orders",
+    "pings",
+    "requests",
+    "responses",
+    "session_configs",
+    "steps",
+    "timestamps",
+    "tokens",
+    "topics",
+    "unknown_members",
+    "updates",
+    "values",
+    "wire_enums",
+]
+
+_T = TypeVar("_T")
+
+_LAST_TIME: Final = 253402300799.0  # the last second of the year 9999
+
+
+# Strategies without arguments are made once: making one costs more than drawing from it.
+
+
+# --- values: numbers, models, topics -------------------------------------------------------------
+
+
+@cache
+def decimals() -> st.SearchStrategy[Decimal]:
+    """Finite decimals of up to 40 digits, with their exponent: ``0E-16`` is not ``0``."""
+    texts = st.builds("{}E{}".format, st.integers(-(10**20), 10**40 - 1), st.integers(-30, 30))
+    return texts.map(Decimal)
+
+
+def timestamps() -> st.SearchStrategy[int]:
+    """Server times in milliseconds."""
+    return st.integers(0, 2**53)
+
+
+@cache
+def topics() -> st.SearchStrategy[Topic]:
+    """The topics of the private WebSocket, and topics of tomorrow."""
+    names = st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E), min_size=1)
+    return st.sampled_from([ORDERS, BALANCE]) | names.map(Topic)
+
+
+def unknown_members(enum: type[Side | OrderType | OrderStatus]) -> st.SearchStrategy[Any]:
+    """Members of ``enum`` that the exchange's page does not list."""
+    numbers = st.integers(-INT64, INT64 - 1)
+    return numbers.filter(lambda number: number not in list(enum)).map(enum)
+
+
+def wire_enums(enum: type[Side | OrderType | OrderStatus]) -> st.SearchStrategy[Any]:
+    """Members of ``enum``, listed by the exchange's page or not."""
+    return st.sampled_from(enum) | unknown_members(enum)
+
+
+def balances() -> st.SearchStrategy[Balance]:
+    """Balances of one asset."""
+    assets = st.sampled_from(["ETH", "BTC", "USDT"]) | st.text()
+    return st.builds(Balance, asset=assets, available=decimals(), freeze=decimals())
+
+
+@st.composite
+def orders(draw: st.DrawFn) -> Order:
+    """Orders in any state. Only a limit order is sure to have a price and a remainder."""
+    kind = draw(wire_enums(OrderType))
+    rest = decimals() if kind is OrderType.LIMIT else st.none() | decimals()
+    times = st.floats(0, _LAST_TIME)
+    return Order(
+        id=draw(st.integers(-INT64, INT64 - 1)),
+        market=draw(st.sampled_from(["ETH/BTC", "BTC/USDT"]) | st.text()),
+        type=kind,
+        side=draw(wire_enums(Side)),
+        status=draw(wire_enums(OrderStatus)),
+        price=draw(rest),
+        amount=draw(decimals()),
+        left=draw(rest),
+        deal_stock=draw(decimals()),
+        deal_money=draw(decimals()),
+        create_time=draw(times),
+        update_time=draw(times),
+    )
+
+
+# --- values: messages ----------------------------------------------------------------------------
+
+
+@cache
+def balance_updates() -> st.SearchStrategy[BalanceUpdate]:
+    """Updates of the topic ``balance``."""
+    return st.builds(BalanceUpdate, balances(), timestamps())
+
+
+@cache
+def order_updates() -> st.SearchStrategy[OrderUpdate]:
+    """Updates of the topic ``orders``."""
+    return st.builds(OrderUpdate, orders(), timestamps())
+
+
+@cache
+def updates() -> st.SearchStrategy[Update]:
+    """Updates of the private WebSocket's topics."""
+    return balance_updates() | order_updates()
+
+
+@cache
+def requests() -> st.SearchStrategy[Request]:
+    """Requests of a client: those of the exchange's page, and any others."""
+    return st.builds(
+        Request,
+        id=st.integers(1, 10**6).map(str) | st.text(),
+        method=methods() | st.text(),
+        params=st.dictionaries(st.text(), json_values(), max_size=3),
+        lang=st.just("zh-CN") | st.text(),
+    )
+
+
+@cache
+def responses() -> st.SearchStrategy[Response]:
+    """Answers of the server, of success and of failure."""
+    return st.builds(
+        Response,
+        id=st.none() | st.integers(1, 10**6).map(str) | st.text(),
+        method=st.none() | methods() | st.text(),
+        code=st.just(0) | st.integers(-INT64, INT64 - 1),
+        msg=st.sampled_from(["", "OK"]) | st.text(),
+        ts=st.none() | timestamps(),
+        data=st.none() | json_values(),
+    )
+
+
+@cache
+def pings() -> st.SearchStrategy[Ping]:
+    """Pings in every form that is known, by the answer that each wants."""
+    # What is asked back may be a number or a short text, and is repeated as it was written.
+    plain = st.integers(-INT64, INT64 - 1) | st.text(max_size=10) | st.floats(0, _LAST_TIME)
+    echoes = plain.flatmap(spellings).map(str.strip).filter(lambda text: len(text) <= 128)
+    return st.one_of(
+        st.sampled_from([Ping("pong"), Ping('{"method":"pong"}')]),
+        echoes.map(lambda text: Ping(f'{{"pong":{text}}}')),
+        echoes.map(lambda text: Ping(f'{{"id":{text},"method":"pong"}}')),
+    )
+
+
+def messages() -> st.SearchStrategy[Message]:
+    """Whatever a frame decodes to."""
+    return st.one_of([values(cls) for cls in get_args(Message)])
+
+
+# --- values: what an application and an adapter see ----------------------------------------------
+
+
+@cache
+def failures() -> st.SearchStrategy[Failure]:
+    """Why there is no connection."""
+    return st.builds(
+        Failure,
+        kind=st.sampled_from(FailureKind),
+        detail=st.text(),
+        status=st.none() | st.integers(100, 599),
+        retry_after=st.none() | st.floats(0, 1e9),
+        code=st.none() | st.integers(1000, 4999),
+    )
+
+
+def events() -> st.SearchStrategy[Event]:
+    """Anything that a feed hands to an application."""
+    return st.one_of([values(cls) for cls in get_args(Event)])
+
+
+def tokens() -> st.SearchStrategy[Token]:
+    """Tokens that can be dialled with. Like every token, they print as ``Token(***)``."""
+    return st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1).map(Token)
+
+
+def endpoints() -> st.SearchStrategy[Endpoint]:
+    """Addresses that a feed accepts: the exchange's own, and those of simulators nearby."""
+    ports = st.integers(1, 65535)
+    urls = st.one_of(
+        st.just(DEFAULT_URL),
+        ports.map("wss://gateway.example.org:{}/ws/user/".format),
+        ports.map("ws://127.0.0.1:{}/ws/user/".format),
+        ports.map("ws://[::1]:{}/ws/user/?v=1".format),
+    )
+    return st.builds(Endpoint, urls, st.sampled_from([None, "", "https://example.org"]))
+
+
+def session_configs() -> st.SearchStrategy[SessionConfig]:
+    """Settings that ``SessionConfig`` accepts, all defaults among them."""
+    seconds = st.floats(0.001, 3600)
+    names = ["open", "token", "ack", "close", "pong"]
+    given: dict[str, st.SearchStrategy[Any]] = {f"{name}_timeout": seconds for name in names}
+    names = ["retry_first", "retry_base", "retry_cap", "stable_after", "rate_limit_wait"]
+    given |= dict.fromkeys([*names, "retry_after_cap"], seconds)
+    given |= dict.fromkeys(["ping_interval", "silence_timeout"], st.none() | seconds)
+    given |= dict.fromkeys(["max_pending", "max_unsent", "capacity"], st.integers(1, 10_000))
+    given |= dict.fromkeys(["max_frame_size", "max_kept"], st.integers(1, 2**20))
+    given |= {
+        "lang": st.sampled_from(["zh-CN", "en-US"]),
+        "max_attempts": st.none() | st.integers(1, 100),
+        "delivery": st.sampled_from(DeliveryPolicy),
+    }
+    return st.fixed_dictionaries({}, optional=given).map(lambda chosen: SessionConfig(**chosen))
+
+
+def actions() -> st.SearchStrategy[Action]:
+    """Anything that the core asks an adapter to do."""
+    return st.one_of([values(cls) for cls in get_args(Action)])
+
+
+def steps() -> st.SearchStrategy[Step]:
+    """What one input of the core may cause: a few events and actions."""
+    return st.builds(
+        Step,
+        st.lists(events(), max_size=3).map(tuple),
+        st.lists(actions(), max_size=3).map(tuple),
+        st.none() | st.floats(0, 1e9),
+    )
+
+
+@cache
+def feed_metrics() -> st.SearchStrategy[FeedMetrics]:
+    """Metrics, one number independent of the other."""
+    age = st.none() | st.floats(0, 1e6)
+    return st.builds(
+        FeedMetrics,
+        epoch=_counts(),
+        failures=st.dictionaries(st.sampled_from(FailureKind), _counts()),
+        updates=_counts(),
+        gaps=_counts(),
+        anomalies=st.dictionaries(st.sampled_from([cls.__name__ for cls in ANOMALIES]), _counts()),
+        conflated=_counts(),
+        waiting=_counts(),
+        capacity=st.integers(1, 2**31),
+        is_connected=st.booleans(),
+        epoch_age=age,
+        last_received_age=age,
+        ack_latency=age,
+        lag=st.dictionaries(topics(), st.floats(-1e6, 1e6)),
+    )
+
+
+def aggregated_fills() -> st.SearchStrategy[AggregatedFill]:
+    """What an account says was filled between two states of an order."""
+    more = st.integers(1, 10**40).map(lambda digits: Decimal(digits).scaleb(-20))
+    since = st.none() | st.floats(0, _LAST_TIME)
+    return st.builds(AggregatedFill, orders(), since, more, more | st.just(Decimal(0)))
+
+
+def markets() -> st.SearchStrategy[Market]:
+    """Markets of a simulated exchange: their price is a multiple of their tick."""
+    powers = st.integers(0, 8).map(lambda digits: Decimal(1).scaleb(-digits))
+    counts = st.integers(1, 10**8)
+    return st.tuples(counts, powers, powers).map(
+        lambda drawn: Market(drawn[0] * drawn[1], drawn[1], drawn[2])
+    )
+
+
+def gateway_configs() -> st.SearchStrategy[GatewayConfig]:
+    """Settings that ``GatewayConfig`` accepts, all defaults among them."""
+    given: dict[str, st.SearchStrategy[Any]] = {
+        "path": st.sampled_from([None, "/", "/ws/user/"]),
+        "origin": st.sampled_from(OriginRule),
+        "ok_form": st.booleans(),
+        "start_ts": timestamps(),
+        "ping_interval": st.none() | st.floats(0.001, 3600),
+        "ping_form": st.sampled_from(PingForm),
+        "pong_timeout": st.none() | st.floats(0.001, 3600),
+    }
+    return st.fixed_dictionaries({}, optional=given).map(lambda chosen: GatewayConfig(**chosen))
+
+
+def values(cls: type[_T]) -> st.SearchStrategy[_T]:
+    """Values of one class of the package, the same as those of ``st.from_type``.
+
+    Raises:
+        KeyError: there is no strategy for this class.
+    """
+    return cast("st.SearchStrategy[_T]", _STRATEGIES[cls]())
+
+
+@cache
+def methods() -> st.SearchStrategy[str]:
+    """Methods of requests: to subscribe to a topic, and to unsubscribe."""
+    return topics().flatmap(
+        lambda topic: st.sampled_from([topic.subscribe_method, topic.unsubscribe_method])
+    )
+
+
+def _counts() -> st.SearchStrategy[int]:
+    return st.integers(0, 2**31)
+
+
+def _times() -> st.SearchStrategy[int | None]:
+    return st.none() | timestamps()
+
+
+_STRATEGIES: Final[dict[type[Any], Callable[[], st.SearchStrategy[Any]]]] = {
+    Topic: topics,
+    Side: lambda: wire_enums(Side),
+    OrderType: lambda: wire_enums(OrderType),
+    OrderStatus: lambda: wire_enums(OrderStatus),
+    Balance: balances,
+    Order: orders,
+    BalanceUpdate: balance_updates,
+    OrderUpdate: order_updates,
+    Request: requests,
+    Response: responses,
+    Ping: pings,
+    Malformed: lambda: st.builds(Malformed, st.text(), st.text(), st.text(), _counts()),
+    Unrecognised: lambda: st.builds(Unrecognised, st.text(), st.none() | st.text(), st.text()),
+    Failure: failures,
+    FeedMetrics: feed_metrics,
+    Connected: lambda: st.builds(Connected, _counts()),
+    Subscribed: lambda: st.builds(Subscribed, topics(), _times(), _counts()),
+    Unsubscribed: lambda: st.builds(Unsubscribed, topics(), _times(), _counts()),
+    SubscriptionRejected: lambda: st.builds(
+        SubscriptionRejected,
+        topic=topics(),
+        method=methods(),
+        code=st.integers(-INT64, INT64 - 1).filter(bool),
+        msg=st.text(),
+        ts=_times(),
+        epoch=_counts(),
+    ),
+    RequestTimedOut: lambda: st.builds(
+        RequestTimedOut,
+        topic=topics(),
+        method=methods(),
+        timeout=st.floats(0.001, 3600),
+        epoch=_counts(),
+    ),
+    Disconnected: lambda: st.builds(
+        Disconnected, failures(), st.none() | st.floats(0, 3600), _counts(), _counts()
+    ),
+    Gap: lambda: st.builds(Gap, topics(), _times(), _times(), _counts()),
+    Closed: lambda: st.builds(Closed, st.none() | failures()),
+    Conflated: lambda: st.builds(Conflated, _counts()),
+    UnexpectedResponse: lambda: st.builds(UnexpectedResponse, responses(), st.text()),
+    UnexpectedUpdate: lambda: st.builds(UnexpectedUpdate, updates()),
+    Token: tokens,
+    Endpoint: endpoints,
+    SessionConfig: session_configs,
+    FetchToken: lambda: st.builds(FetchToken),
+    Connect: lambda: st.builds(
+        Connect, endpoints(), tokens(), st.floats(0.001, 3600), st.integers(1, 2**31)
+    ),
+    SendText: lambda: st.builds(SendText, requests().map(encode) | pings().map(_answer)),
+    SendPing: lambda: st.builds(SendPing, st.binary(max_size=125)),  # RFC 6455 section 5.5
+    Close: lambda: st.builds(
+        Close, st.integers(1000, 4999), st.text(max_size=30), st.floats(0, 3600)
+    ),
+    Step: steps,
+    AggregatedFill: aggregated_fills,
+    GatewayConfig: gateway_configs,
+    Market: markets,
+}
+
+
+def _answer(ping: Ping) -> str:
+    return ping.answer

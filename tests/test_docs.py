@@ -43,8 +43,16 @@ from topone_proto import (
     SessionConfig,
     Side,
 )
-from topone_proto.account import Change, Knowledge, OrderChanged, Reading, Resynced
-from topone_proto.gateway import DropConnections
+from topone_proto.account import (
+    Account,
+    Change,
+    Knowledge,
+    OrderChanged,
+    Query,
+    Reading,
+    Resynced,
+)
+from topone_proto.gateway import DropConnections, RefuseHandshake
 from topone_simulator import Simulator, run_in_thread, serve
 
 pytestmark = pytest.mark.thorough
@@ -292,6 +300,29 @@ class Judge:
         self.is_done = True
 
 
+class WatchedAccount(Account):
+    """Counts the questions that a bot has been given and has not come back with."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.again = self.open = self.most_open = 0
+
+    def ask(self) -> tuple[Query, ...]:
+        queries = super().ask()
+        self.open += len(queries)
+        self.most_open = max(self.open, self.most_open)
+        return queries
+
+    def answer(self, query: Any, *found: Any, **more: Any) -> tuple[Change, ...]:
+        self.open -= 1
+        return super().answer(query, *found, **more)
+
+    def retry(self, query: Query | None = None) -> None:
+        self.again += 1
+        self.open -= 1
+        super().retry(query)
+
+
 def unreliable(module: ModuleType) -> type[Any]:
     """Books of a bot's that refuse the first question about each topic."""
     simulated: type[Any] = module.SimulatedBooks
@@ -328,6 +359,17 @@ def judged(module: ModuleType, judge: Judge, enough: Callable[[], object]) -> An
                 enough()
 
     return Bot(unreliable(module)(judge.simulator))
+
+
+def run_bot(name: str, bot: Any, token: str, url: str) -> None:
+    """Run a bot until its feed ends."""
+    match name:
+        case "bot_trio":
+            trio.run(bot.run, token, url)
+        case "bot_asyncio":
+            asyncio.run(bot.run(token, url))
+        case _:
+            bot.run(token, url)
 
 
 @pytest.fixture
@@ -370,16 +412,78 @@ def test_the_threads_bot_finds_what_it_missed(judge: Judge) -> None:
 
 
 @pytest.mark.parametrize("name", ["bot_trio", "bot_asyncio", "bot_threads"])
+def test_a_bot_asks_once_for_every_wait_while_nobody_answers(name: str, judge: Judge) -> None:
+    module, simulator = program(name), judge.simulator
+    account = WatchedAccount()
+    asked: list[str] = []
+    waits: list[float] = []
+
+    def ask(what: str) -> None:
+        asked.append(what)
+        if len(simulator.handshakes) == 1 and asked.count(what) == 10:
+            simulator.inject(DropConnections())
+        if len(simulator.handshakes) == 1 or asked.count(what) < 40:
+            raise module.BooksError
+
+    class Books(module.SimulatedBooks):  # type: ignore[misc, name-defined]  # of a module that is loaded by its path
+        def orders(self, ids: tuple[int, ...] | None) -> Any:
+            ask("orders")
+            return super().orders(ids)
+
+        def balances(self, assets: tuple[str, ...] | None) -> Any:
+            ask("balances")
+            return super().balances(assets)
+
+    class Bot(module.Bot):  # type: ignore[misc, name-defined]  # as above
+        config = QUICK
+
+        @property
+        def patience(self) -> float:
+            waits.append(0.0)
+            return waits[-1]
+
+        def decide(self, change: Change) -> None:
+            topics = (ORDERS, BALANCE)
+            if {self.account.knowledge(topic) for topic in topics} == {Knowledge.WHOLE}:
+                simulator.inject(RefuseHandshake(403))
+                simulator.inject(DropConnections())
+
+    bot = Bot(Books(simulator))
+    bot.account = account
+    run_bot(name, bot, "demo", simulator.url)
+    assert len(simulator.handshakes) == 3
+    assert min(asked.count("orders"), asked.count("balances")) >= 40
+    assert account.again <= len(waits)
+    # Of each topic the question of the subscription that was lost, and those that it was asked when
+    # it was subscribed to again and when its gap was told.
+    assert account.most_open <= 6
+
+
+def test_the_test_of_a_bot_is_passed_by_the_bot(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(DOCS / "programs")
+    program("test_bot").test_it_finds_what_it_missed()
+
+
+def test_the_test_of_a_bot_is_failed_by_one_that_looks_nothing_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.syspath_prepend(DOCS / "programs")
+    module = program("test_bot")
+    monkeypatch.setattr(module.SimulatedBooks, "orders", nothing)
+    with pytest.raises(AssertionError):
+        module.test_it_finds_what_it_missed()
+
+
+async def nothing(*_: object) -> list[Order]:
+    return []
+
+
+@pytest.mark.parametrize("name", ["bot_trio", "bot_asyncio", "bot_threads"])
 def test_a_bot_whose_token_is_refused_says_what_to_check(
     name: str, judge: Judge, capsys: pytest.CaptureFixture[str]
 ) -> None:
     bot = judged(program(name), judge, lambda: None)
-    if name == "bot_trio":
-        trio.run(bot.run, "wrong", judge.simulator.url)
-    elif name == "bot_asyncio":
-        asyncio.run(bot.run("wrong", judge.simulator.url))
-    else:
-        bot.run("wrong", judge.simulator.url)
+    run_bot(name, bot, "wrong", judge.simulator.url)
     assert "get a new one" in capsys.readouterr().out
     assert bot.spendable("BTC") is None
 
@@ -391,12 +495,7 @@ def test_a_mistake_of_a_strategy_ends_its_bot(
     bot = judged(program(name), judge, lambda: None)
     monkeypatch.setattr(judge, "hears", lambda *_: 1 / 0)
     with pytest.raises((ZeroDivisionError, ExceptionGroup)) as caught:
-        if name == "bot_trio":
-            trio.run(bot.run, "demo", judge.simulator.url)
-        elif name == "bot_asyncio":
-            asyncio.run(bot.run("demo", judge.simulator.url))
-        else:
-            bot.run("demo", judge.simulator.url)
+        run_bot(name, bot, "demo", judge.simulator.url)
     if isinstance(caught.value, ExceptionGroup):
         assert caught.value.subgroup(ZeroDivisionError) is not None
 

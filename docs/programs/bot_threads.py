@@ -12,7 +12,7 @@ from typing import Protocol
 
 import topone_simulator
 import topone_threads
-from topone_proto import DEFAULT_URL, Balance, FeedFailed, Order
+from topone_proto import DEFAULT_URL, Balance, FeedFailed, Order, SessionConfig
 from topone_proto.account import (
     Account,
     AggregatedFill,
@@ -45,6 +45,8 @@ class Bot:
 
     patience = 5.0
     """Seconds before asking again over HTTP."""
+    config = SessionConfig()
+    """How patient and persistent the feed is."""
 
     def __init__(self, books: Books) -> None:
         self.account = Account()
@@ -77,7 +79,9 @@ class Bot:
         """Follow the account until the feed ends or ``stop`` is called."""
         with ThreadPoolExecutor(2) as self.workers:
             try:
-                with topone_threads.open_feed(token=token, url=url) as self.feed:
+                with topone_threads.open_feed(
+                    token=token, url=url, config=self.config
+                ) as self.feed:
                     if self.stopping.is_set():
                         self.feed.close()
                     for event in self.feed:

@@ -12,7 +12,7 @@ import trio
 
 import topone_simulator
 import topone_trio
-from topone_proto import DEFAULT_URL, Balance, FeedFailed, Order
+from topone_proto import DEFAULT_URL, Balance, FeedFailed, Order, SessionConfig
 from topone_proto.account import (
     Account,
     AggregatedFill,
@@ -46,6 +46,8 @@ class Bot:
 
     patience = 5.0
     """Seconds before asking again over HTTP."""
+    config = SessionConfig()
+    """How patient and persistent the feed is."""
 
     def __init__(self, books: Books) -> None:
         self.account = Account()
@@ -72,7 +74,7 @@ class Bot:
         """Follow the account until the feed ends or this is cancelled."""
         async with trio.open_nursery() as nursery:
             try:
-                async with topone_trio.open_feed(token=token, url=url) as feed:
+                async with topone_trio.open_feed(token=token, url=url, config=self.config) as feed:
                     async for event in feed:
                         self.take(self.account.apply(event), nursery)
             except FeedFailed as end:

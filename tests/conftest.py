@@ -6,13 +6,19 @@
 import os
 import signal
 
-from hypothesis import settings
+from hypothesis import Phase, settings
 
 # No deadlines: a test that fails because the machine is busy says nothing about the code.
 settings.register_profile("default", deadline=None)
 settings.register_profile("ci", deadline=None, max_examples=200, derandomize=True, print_blob=True)
+# A failure is all that is asked for here, and not its smallest example, which takes long to find.
 settings.register_profile(
-    "mutation", deadline=None, max_examples=15, derandomize=True, database=None
+    "mutation",
+    deadline=None,
+    max_examples=15,
+    derandomize=True,
+    database=None,
+    phases=[Phase.explicit, Phase.generate],
 )
 settings.register_profile("deep", deadline=None, max_examples=10_000, print_blob=True)
 settings.load_profile("ci" if os.environ.get("CI") else "default")

@@ -408,7 +408,7 @@ def test_the_examples_of_the_guide_run() -> None:
         for block in re.findall(r"^```python\n(.*?)^```", guide, re.MULTILINE | re.DOTALL):
             exec(compile(block, "docs/testing.md", "exec"), names)
         tests = [names[name] for name in names if name.startswith("test_")]
-        assert len(tests) == 6
+        assert len(tests) == 7
         for test in tests:
             test()
     finally:

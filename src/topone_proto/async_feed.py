@@ -76,6 +76,9 @@ class Bell(Protocol):
 class AsyncFeed(ABC):
     """An open feed: iterate over it for events. Made by an adapter's ``open_feed``.
 
+    Every event is given once, in order. Iterating ends behind ``Closed``, and raises ``FeedFailed``
+    there if the feed ended by itself.
+
     A subclass runs ``_work`` in a task for as long as ``_core.is_closed`` is false, and supplies
     the abstract methods.
     """

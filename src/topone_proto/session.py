@@ -201,6 +201,9 @@ class Session:
     connection at a time. After a ``Close`` action nothing of what it closed needs to be reported,
     and what still is gets ignored until the next dial.
 
+    Every input takes ``now``, seconds on any clock that only goes forward. One that is not possible
+    in the present state (see ``TRANSITIONS``) raises ``LocalProtocolError`` and changes nothing.
+
     Args:
         topics: what is desired from the start.
         endpoint: where to dial; the exchange's private WebSocket unless given.
@@ -305,7 +308,8 @@ class Session:
         return self._step(actions=self._ask(now))
 
     def close(self, now: float) -> Step:  # noqa: ARG002 - every input has the same shape
-        """End the feed, whatever it is doing. Idempotent."""
+        """End the feed, whatever it is doing. Idempotent. The step tells ``Closed``, and has
+        what is open closed within ``SessionConfig.close_timeout``."""
         self._require(_I.CLOSE)
         if self._state is _S.CLOSED:
             return self._step()
@@ -336,7 +340,8 @@ class Session:
         return self._retry(Failure(FailureKind.TOKEN, detail), now)
 
     def connection_made(self, now: float) -> Step:
-        """The WebSocket is open."""
+        """The WebSocket is open: all that is desired is asked for. One that comes too late is
+        closed."""
         self._require(_I.CONNECTION_MADE)
         if self._state is not _S.CONNECTING:
             return self._step(actions=(Close(1001, "too late", 0.0),))

@@ -148,6 +148,14 @@ async def open_websocket(
 
     ``wss://`` goes through the ``http://`` proxy that ``HTTPS_PROXY`` names, unless ``NO_PROXY``
     excepts the host. ``ws://``, which would show the proxy the token, never goes through one.
+
+    Args:
+        connect: where to dial, with the token, and the largest message that is taken.
+        on_pong: is called with the payload of every pong.
+        ssl_context: for a private CA; the default checks certificates against the system's.
+
+    Raises:
+        ConnectionFailed: there is no connection; its ``failure`` says why.
     """
     failure: Failure | None = None
     one_request = _OneRequest()

@@ -384,7 +384,12 @@ class Simulator:
     # What can be done.
 
     def inject(self, fault: Fault) -> None:
-        """Make something go wrong; see the faults of ``topone_proto.gateway``."""
+        """Make something go wrong, now or at its next occasion; see the faults of
+        ``topone_proto.gateway``.
+
+        Clients that it disconnects are told of nothing that happens from then on, however late they
+        notice.
+        """
         self._core.call(
             lambda: self._core.carry_out(self._core.gateway.inject(fault, self._core.loop.time()))
         )

@@ -87,6 +87,10 @@ def open_feed(
 class Feed:
     """An open feed: iterate over it for events, in any number of threads. Made by ``open_feed``.
 
+    Every event is given once, in order. Iterating ends behind ``Closed``, which ``close`` or
+    leaving the block brings about. It raises ``FeedFailed`` there if the feed ended by itself,
+    because trying again cannot help.
+
     One thread of its own asks for the token and dials, one keeps the deadlines and, while a
     connection is open, one reads and one sends. They are gone when ``close`` returns, unless one is
     inside the token callable or the lookup of the host's name: nothing can interrupt these. Such a

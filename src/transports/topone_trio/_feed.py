@@ -128,7 +128,12 @@ class _Bell:
 
 
 class Feed(AsyncFeed):
-    """An open feed: iterate over it for events. Made by ``open_feed``."""
+    """An open feed: iterate over it for events. Made by ``open_feed``.
+
+    Every event is given once, in order. Iterating ends behind ``Closed``, which ``close`` or
+    leaving the block brings about. It raises ``FeedFailed`` there if the feed ended by itself,
+    because trying again cannot help.
+    """
 
     def __init__(
         self,

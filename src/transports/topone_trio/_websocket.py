@@ -150,7 +150,16 @@ async def open_websocket(
     ssl_context: ssl.SSLContext | None = None,
 ) -> AsyncGenerator[AsyncWebSocket, None]:
     """Dial with trio-websocket. It sends no pings of its own, follows no redirect and adds no
-    ``Origin``."""
+    ``Origin``.
+
+    Args:
+        connect: where to dial, with the token, and the largest message that is taken.
+        on_pong: is called with the payload of every pong.
+        ssl_context: for a private CA; the default checks certificates against the system's.
+
+    Raises:
+        ConnectionFailed: there is no connection; its ``failure`` says why.
+    """
     stream = await _dial_stream(connect, ssl_context)
     if isinstance(stream, Failure):
         raise ConnectionFailed(stream)

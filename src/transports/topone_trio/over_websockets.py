@@ -113,7 +113,17 @@ async def open_websocket(
     ssl_context: ssl.SSLContext | None = None,
 ) -> AsyncGenerator[AsyncWebSocket, None]:
     """Dial with websockets. It sends no pings of its own, follows no redirect and adds no
-    ``Origin``."""
+    ``Origin``.
+
+    Args:
+        connect: where to dial, with the token, and the largest message that is taken.
+        on_pong: is called with the payload of every pong.
+        ssl_context: for a private CA; the default checks certificates against the system's.
+
+    Raises:
+        ConnectionFailed: there is no connection; its ``failure`` says why.
+        OSError: there is no TCP connection.
+    """
     endpoint = connect.endpoint
     # Dialled here: so that leaving can drop it at once, and that websockets follows no redirect.
     stream = await trio.open_tcp_stream(endpoint.host, endpoint.port)

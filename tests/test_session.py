@@ -577,6 +577,15 @@ def test_an_idle_account_alone_never_causes_a_reconnect() -> None:
     assert driver.now > 10_000
 
 
+def test_a_pong_at_the_very_moment_of_its_ping_is_known_by_its_payload() -> None:
+    driver = connected()
+    for _ in range(10):
+        for action in driver.wait().actions:
+            assert isinstance(action, SendPing)
+            driver.take(driver.session.pong_received(action.payload, driver.now))
+    assert driver.session.state is S.CONNECTED
+
+
 # The token.
 
 

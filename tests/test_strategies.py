@@ -301,6 +301,19 @@ PATHS = {
 }
 
 
+@pytest.mark.parametrize(
+    ("defect", "paths"),
+    [
+        (Defect.WRONG_TYPE, ("$.ping", "$.msg", "$.ts", "$.data.amount")),
+        (Defect.MISSING, ("$.code", "$.ts", "$.data.amount")),
+    ],
+)
+def test_a_defect_is_outside_as_well_as_inside_of_the_data(
+    defect: Defect, paths: tuple[str, ...]
+) -> None:
+    check_all_made(near_misses([defect]), lambda miss: [miss.path], *paths)
+
+
 @pytest.mark.thorough
 def test_every_field_gets_its_defect() -> None:
     check_all_made(near_misses([Defect.WRONG_TYPE]), lambda miss: [miss.path], *PATHS)

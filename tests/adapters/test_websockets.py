@@ -3,7 +3,7 @@
 import asyncio
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
@@ -11,6 +11,7 @@ import trio
 from websockets.utils import accept_key
 
 import topone_asyncio
+import topone_threads
 import topone_trio
 from portals import PATIENCE
 from topone_proto import Connect, ConnectionEnded, Endpoint, Token
@@ -18,7 +19,7 @@ from topone_trio import over_websockets
 
 
 @contextmanager
-def saying(data: bytes) -> Iterator[Connect]:
+def saying(data: bytes, heard: Callable[[bytes], object] = len) -> Iterator[Connect]:
     """A server that accepts one WebSocket, says this, and hangs up when the client does."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.settimeout(PATIENCE)
@@ -43,8 +44,8 @@ def saying(data: bytes) -> Iterator[Connect]:
                     + data
                 )
                 try:
-                    while peer.recv(4096):
-                        pass
+                    while more := peer.recv(4096):
+                        heard(more)
                 except ConnectionError:
                     pass
 
@@ -97,13 +98,27 @@ def test_trio_over_websockets_says_that_a_ping_came_too_late() -> None:
         trio.run(main, connect)
 
 
-def test_a_connection_can_be_left_while_nobody_takes_its_messages() -> None:
+PING, PONG = b"\x89\x01!", b"\x8a\x81"
+
+
+def test_trio_over_websockets_answers_what_came_with_the_handshake() -> None:
+    heard: list[bytes] = []
+
     async def main(connect: Connect) -> None:
         with trio.fail_after(PATIENCE):
-            async with over_websockets.open_websocket(connect, lambda _: None) as websocket:
-                assert isinstance(websocket, over_websockets._WebsocketsWebSocket)
-                while websocket._connection.recv_flow_control is None:
-                    await trio.lowlevel.checkpoint()
+            async with over_websockets.open_websocket(connect, lambda _: None):
+                pass
 
-    with saying(b"\x81\x01a" * 1000) as connect:
+    with saying(PING, heard.append) as connect:
         trio.run(main, connect)
+    assert b"".join(heard).startswith(PONG)
+
+
+def test_threads_answers_what_came_with_the_handshake() -> None:
+    heard: list[bytes] = []
+    with (
+        saying(PING, heard.append) as connect,
+        topone_threads.open_websocket(connect, lambda _: None),
+    ):
+        pass
+    assert b"".join(heard).startswith(PONG)

@@ -18,6 +18,7 @@ import topone_proto
 import topone_simulator
 import topone_threads
 import topone_trio
+import topone_websockets
 from topone_proto import (
     Action,
     Closed,
@@ -189,7 +190,7 @@ class Failures(TableDirective):
 
 
 _HOMES: Final = {
-    "Adapters": (topone_trio, topone_asyncio, topone_threads),
+    "Adapters": (topone_trio, topone_asyncio, topone_threads, topone_websockets),
     "Events and what is in them": (events, messages, models, topics, plain),
     "Settings": (config, endpoint),
     "When something goes wrong": (errors, failures),

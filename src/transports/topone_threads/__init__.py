@@ -3,7 +3,7 @@
 try:
     from topone_threads._feed import Feed, open_feed
     from topone_threads._websocket import OpenWebSocket, WebSocket, open_websocket
-except ModuleNotFoundError as _error:
+except ImportError as _error:
     if _error.name is None or _error.name.partition(".")[0] != "websockets":
         raise
     raise ImportError(

@@ -1,9 +1,8 @@
 """A WebSocket as the feed wants it, and the one it gets by default.
 
-All that knows websockets is here.
+All that knows sockets is here.
 """
 
-import logging
 import os
 import socket
 import ssl
@@ -12,35 +11,24 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
-from functools import partial
 from selectors import EVENT_WRITE, DefaultSelector
 from types import TracebackType
-from typing import Final, ParamSpec, Protocol, Self, TypeVar
-
-from websockets.exceptions import ConnectionClosed, InvalidStatus
-from websockets.frames import Frame, Opcode
-from websockets.protocol import Event
-from websockets.sync.client import ClientConnection
-from websockets.sync.client import connect as connect_websocket
+from typing import Final, ParamSpec, Protocol, Self
 
 from topone_proto import (
     Connect,
     ConnectionEnded,
     ConnectionFailed,
-    Failure,
     failure_from_exception,
-    failure_from_response,
 )
+from topone_websockets import WebSocketClient
 
 __all__ = ["OpenWebSocket", "WebSocket", "open_websocket"]
 
 _P = ParamSpec("_P")
-_T = TypeVar("_T")
 
-# websockets writes whole URLs, tokens included, at level DEBUG.
-_quiet: Final = logging.Logger("quiet")  # noqa: LOG001 - nobody can find it and switch it on
-_quiet.disabled = True
-
+# Bytes to take from the socket at once.
+_CHUNK: Final = 65536
 
 # RFC 8305 section 5, "Connection Attempt Delay": seconds until the next address is tried as well.
 _HEAD_START: Final = 0.25
@@ -107,46 +95,53 @@ class _SyncWebSocket:
         on_ping: Callable[[bytes], object],
     ) -> None:
         self._connect = connect
-        self._on_pong = on_pong
-        self._on_ping = on_ping
+        self._client = WebSocketClient(connect, on_pong, on_ping)
+        self._unread = self._client.unread
         self._ssl_context = ssl_context
-        self._stack = ExitStack()
-        # What ``abort`` acts on, second descriptors: the first one of the socket that connected is
-        # owned by websockets, which hides it behind TLS.
+        # What ``abort`` acts on, second descriptors: the first one is out of reach behind TLS.
         self._held: list[socket.socket] = []
         self._is_aborted = False
         self._lock = threading.Lock()
+        # One thread at a time receives, sends, and has the client in between.
+        self._receiving = threading.Lock()
+        self._sending = threading.Lock()
+        self._turn = threading.Lock()
 
     def __enter__(self) -> Self:
-        try:
-            self._connection = self._stack.enter_context(self._dial())
-        except Exception as error:  # noqa: BLE001 - some have the URL in their text, so none gets out
-            self._let_go()
-            failure = _failure_of(error)
-        else:
-            # As bytes: the core checks UTF-8 itself.
-            self._receive = partial(self._connection.recv, decode=False)
-            return self
-        # Out here, where it has no context that would show the other.
+        with ExitStack() as undo:
+            undo.callback(self._let_go)
+            try:
+                self._open(time.monotonic() + self._connect.timeout)
+            except Exception as error:  # noqa: BLE001 - whatever it is, no dial came about
+                failure = failure_from_exception(error)
+            else:
+                undo.pop_all()
+                return self
+        # Out here, where it has no context.
         raise ConnectionFailed(failure)
 
     def __exit__(self, *_: object) -> None:
-        # After an abort, websockets has nobody to wait for but its own thread.
         self.abort()
-        self._stack.close()
+        self._socket.close()
         self._let_go()
 
     def receive(self) -> str | bytes:
-        return self._until_the_end(self._receive)
+        while not self._unread:
+            self._pump()
+        return self._unread.popleft()
 
     def send_text(self, text: str) -> None:
-        self._until_the_end(self._connection.send, text)
+        self._send(self._client.send_text, text)
 
     def send_ping(self, payload: bytes) -> None:
-        self._until_the_end(self._connection.ping, payload)
+        self._send(self._client.send_ping, payload)
 
     def close(self, code: int, reason: str) -> None:
-        self._connection.close(code, reason)
+        with suppress(ConnectionEnded):
+            self._send(self._client.close, code, reason)
+            while True:
+                # Beside a thread that receives, and in place of one.
+                self._pump()
 
     def abort(self) -> None:
         with self._lock:
@@ -155,50 +150,69 @@ class _SyncWebSocket:
                 with suppress(OSError):
                     held.shutdown(socket.SHUT_RDWR)
 
-    def _until_the_end(self, function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
+    def _pump(self) -> None:
+        """Take in what the peer sends next."""
+        with self._receiving:
+            if (end := self._client.end()) is not None:
+                raise end
+            try:
+                data = self._socket.recv(_CHUNK)
+            except OSError:
+                data = b""
+            with self._turn:
+                self._client.receive(data)
+        self._answer()
+
+    def _answer(self) -> None:
+        """Send what follows from what was received, which counts even if that does not arrive."""
+        with suppress(OSError):
+            self._flush()
+
+    def _send(self, put: Callable[_P, None], *args: _P.args, **kwargs: _P.kwargs) -> None:
+        with self._turn:
+            put(*args, **kwargs)
         try:
-            return function(*args, **kwargs)
-        except ConnectionClosed as closed:
-            end = _end_of(closed)
+            self._flush()
+        except OSError:
+            end = self._client.end() or ConnectionEnded()
+        else:
+            return
         raise end
 
-    def _dial(self) -> ClientConnection:
-        connect, on_close = self._connect, self.abort
-        on_pong, on_ping = self._on_pong, self._on_ping
+    def _flush(self) -> None:
+        with self._sending:
+            with self._turn:
+                data = self._client.to_send()
+            if data:
+                self._socket.sendall(data)
 
-        class Connection(ClientConnection):
-            def process_event(self, event: Event) -> None:
-                super().process_event(event)
-                if isinstance(event, Frame):
-                    if event.opcode is Opcode.PONG:
-                        on_pong(bytes(event.data))
-                    elif event.opcode is Opcode.PING:
-                        on_ping(bytes(event.data))
-                    elif event.opcode is Opcode.CLOSE:
-                        # It has been answered, or is the answer. websockets would wait for the
-                        # peer's end of TCP, for as long as that takes.
-                        on_close()
+    def _open(self, until: float) -> None:
+        """Dial, and shake hands."""
+        endpoint, client = self._connect.endpoint, self._client
+        sock = self._dial_tcp(until)
+        try:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if endpoint.is_tls:
+                sock.settimeout(_left(until))
+                context = self._ssl_context or ssl.create_default_context()
+                sock = context.wrap_socket(sock, server_hostname=endpoint.host)
+            sock.settimeout(_left(until))
+            sock.sendall(client.to_send())
+            while not client.is_connected:
+                sock.settimeout(_left(until))
+                client.receive(sock.recv(_CHUNK))
+            sock.settimeout(None)
+        except BaseException:
+            sock.close()
+            raise
+        self._socket = sock
+        # More than the handshake may have come with it.
+        self._answer()
 
-        return connect_websocket(
-            connect.url(),
-            sock=self._dial_tcp(),
-            ssl=self._ssl_context if connect.endpoint.is_tls else None,
-            additional_headers=connect.endpoint.headers,
-            user_agent_header=None,
-            compression=None,
-            open_timeout=connect.timeout,
-            ping_interval=None,
-            close_timeout=connect.timeout,
-            max_size=connect.max_frame_size,
-            logger=_quiet,
-            create_connection=Connection,
-        )
-
-    def _dial_tcp(self) -> socket.socket:
+    def _dial_tcp(self, until: float) -> socket.socket:
         """What ``socket.create_connection`` does, but so that ``abort`` can interrupt it, and that
         an address which does not answer holds no other up."""
         endpoint = self._connect.endpoint
-        until = time.monotonic() + self._connect.timeout
         found = deque(socket.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM))
         errors: list[OSError] = []
         with DefaultSelector() as selector, ExitStack() as attempts:
@@ -246,22 +260,11 @@ class _SyncWebSocket:
                 self._held.pop().close()
 
 
-def _end_of(closed: ConnectionClosed) -> ConnectionEnded:
-    if closed.rcvd is not None:
-        return ConnectionEnded(closed.rcvd.code, closed.rcvd.reason)
-    if closed.sent is not None:
-        # websockets gave up, since it could not take what the peer sent, and says why.
-        return ConnectionEnded(None, closed.sent.reason or str(closed.sent))
-    return ConnectionEnded()
-
-
-def _failure_of(error: Exception) -> Failure:
-    # A redirect comes as the context of the refusal to follow it.
-    for cause in (error, error.__context__):
-        if isinstance(cause, InvalidStatus):
-            response = cause.response
-            return failure_from_response(response.status_code, response.headers.raw_items())
-    return failure_from_exception(error)
+def _left(until: float) -> float:
+    patience = until - time.monotonic()
+    if patience <= 0:
+        raise TimeoutError
+    return patience
 
 
 def open_websocket(

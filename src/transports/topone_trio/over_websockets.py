@@ -1,12 +1,10 @@
-"""A WebSocket for ``open_feed(open_websocket=...)`` that takes less time than the default: all that
-knows websockets' trio client is here.
+"""A WebSocket for ``open_feed(open_websocket=...)`` that takes less time than the default.
 
-    from topone_trio.over_websockets import open_websocket
+from topone_trio.over_websockets import open_websocket
 
-    async with topone_trio.open_feed(token=..., open_websocket=open_websocket) as feed: ...
+async with topone_trio.open_feed(token=..., open_websocket=open_websocket) as feed: ...
 """
 
-import logging
 import ssl
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, suppress
@@ -19,90 +17,94 @@ from topone_proto import (
     Connect,
     ConnectionEnded,
     ConnectionFailed,
-    Failure,
     failure_from_exception,
-    failure_from_response,
 )
 
 try:
-    from websockets.exceptions import ConnectionClosed, InvalidStatus
-    from websockets.frames import Frame, Opcode
-    from websockets.protocol import Event
-    from websockets.trio.client import ClientConnection
-    from websockets.trio.client import connect as connect_websocket
-except ModuleNotFoundError as _error:
+    from topone_websockets import WebSocketClient
+except ImportError as _error:
     if _error.name is None or _error.name.partition(".")[0] != "websockets":
         raise
     raise ImportError(
-        "topone_trio.over_websockets needs websockets with its trio client: "
-        'pip install "topone-proto[trio-websockets]"',
-        name=_error.name,
+        'topone_trio.over_websockets needs websockets: pip install "topone-proto[trio-websockets]"',
+        name="websockets",
     ) from None
 
 __all__ = ["open_websocket"]
 
-# websockets writes whole URLs, tokens included, at level DEBUG.
-_quiet: Final = logging.Logger("quiet")  # noqa: LOG001 - nobody can find it and switch it on
-_quiet.disabled = True
+# Bytes to take from the stream at once.
+_CHUNK: Final = 65536
 
 
-class _WebsocketsWebSocket:
-    def __init__(self, connection: ClientConnection) -> None:
-        self._connection = connection
+class _WebSocket:
+    def __init__(self, stream: trio.abc.Stream, client: WebSocketClient) -> None:
+        self._stream = stream
+        self._client = client
+        self._unread = client.unread
+        self._sending = trio.Lock()
+        # True once half a frame may have been sent: the peer can make nothing of what follows.
+        self._is_torn = False
+
+    async def shake_hands(self) -> None:
+        await self._flush()
+        while not self._client.is_connected:
+            self._client.receive(await self._stream.receive_some(_CHUNK))
+        # More than the handshake may have come with it.
+        await self._answer()
 
     async def receive(self) -> str | bytes:
-        try:
-            # As bytes: the core checks UTF-8 itself.
-            return await self._connection.recv(decode=False)
-        except ConnectionClosed as closed:
-            end = _end_of(closed)
-        raise end
+        while not self._unread:
+            if (end := self._client.end()) is not None:
+                raise end
+            await self._pump()
+        return self._unread.popleft()
 
     async def send_text(self, text: str) -> None:
-        try:
-            return await self._connection.send(text)
-        except ConnectionClosed as closed:
-            end = _end_of(closed)
-        raise end
+        self._client.send_text(text)
+        await self._sent()
 
     async def send_ping(self, payload: bytes) -> None:
-        try:
-            await self._connection.ping(payload)
-        except ConnectionClosed as closed:
-            end = _end_of(closed)
-        else:
-            return
-        raise end
+        self._client.send_ping(payload)
+        await self._sent()
 
     async def close(self, code: int, reason: str) -> None:
-        async with trio.open_nursery() as nursery:
-            # The peer's close frame comes behind what it has sent before.
-            nursery.start_soon(self._drain)
-            await self._connection.aclose(code, reason)
-            nursery.cancel_scope.cancel()
-
-    async def _drain(self) -> None:
-        with suppress(ConnectionClosed):
+        if self._is_torn:
+            return
+        self._client.close(code, reason)
+        with suppress(ConnectionEnded):
+            await self._sent()
             while True:
-                await self._connection.recv(decode=False)
+                # The peer's close frame comes behind what it has sent before.
+                self._unread.clear()
+                await self.receive()
 
+    async def _pump(self) -> None:
+        try:
+            data = await self._stream.receive_some(_CHUNK)
+        except trio.BrokenResourceError:
+            data = b""
+        self._client.receive(data)
+        await self._answer()
 
-def _end_of(closed: ConnectionClosed) -> ConnectionEnded:
-    if closed.rcvd is not None:
-        return ConnectionEnded(closed.rcvd.code, closed.rcvd.reason)
-    if closed.sent is not None:
-        # websockets gave up, since it could not take what the peer sent, and says why.
-        return ConnectionEnded(None, closed.sent.reason or str(closed.sent))
-    return ConnectionEnded()
+    async def _answer(self) -> None:
+        """Send what follows from what was received, which counts even if that does not arrive."""
+        with suppress(trio.BrokenResourceError):
+            await self._flush()
 
+    async def _sent(self) -> None:
+        try:
+            return await self._flush()
+        except trio.BrokenResourceError:
+            end = self._client.end() or ConnectionEnded()
+        raise end
 
-def _failure_of(error: Exception) -> Failure:
-    # A redirect comes as the context of the refusal to follow it.
-    for cause in (error, error.__cause__):
-        if isinstance(cause, InvalidStatus):
-            response = cause.response
-            return failure_from_response(response.status_code, response.headers.raw_items())
-    return failure_from_exception(error)
+    async def _flush(self) -> None:
+        data = self._client.to_send()
+        if data:
+            async with self._sending:
+                self._is_torn = True
+                await self._stream.send_all(data)
+                self._is_torn = False
 
 
 @asynccontextmanager
@@ -112,8 +114,8 @@ async def open_websocket(
     *,
     ssl_context: ssl.SSLContext | None = None,
 ) -> AsyncGenerator[AsyncWebSocket, None]:
-    """Dial with websockets. It sends no pings of its own, follows no redirect and adds no
-    ``Origin``.
+    """Dial with trio, and speak WebSocket with websockets. It sends no pings of its own, follows no
+    redirect and adds no ``Origin``.
 
     Args:
         connect: where to dial, with the token, and the largest message that is taken.
@@ -125,56 +127,23 @@ async def open_websocket(
         OSError: there is no TCP connection.
     """
     endpoint = connect.endpoint
-    # Dialled here: so that leaving can drop it at once, and that websockets follows no redirect.
-    stream = await trio.open_tcp_stream(endpoint.host, endpoint.port)
-
-    class Connection(ClientConnection):
-        def process_event(self, event: Event) -> None:
-            super().process_event(event)
-            if isinstance(event, Frame):
-                if event.opcode is Opcode.PONG:
-                    on_pong(bytes(event.data))
-                elif event.opcode is Opcode.CLOSE:
-                    # It has been answered, or is the answer. websockets would wait for the peer's
-                    # end of TCP, for as long as that takes.
-                    self.nursery.start_soon(trio.aclose_forcefully, stream)
-
-    dial = connect_websocket(
-        connect.url(),
-        stream=stream,
-        ssl=(ssl_context or ssl.create_default_context()) if endpoint.is_tls else None,
-        additional_headers=endpoint.headers,
-        user_agent_header=None,
-        compression=None,
-        proxy=None,
-        open_timeout=None,  # the core has its own deadlines
-        ping_interval=None,
-        close_timeout=None,
-        max_size=connect.max_frame_size,
-        logger=_quiet,
-        create_connection=Connection,
-    )
-    failure: Failure | None = None
+    tcp = await trio.open_tcp_stream(endpoint.host, endpoint.port)
     try:
+        stream: trio.abc.Stream = tcp
+        if endpoint.is_tls:
+            context = ssl_context or ssl.create_default_context()
+            stream = trio.SSLStream(
+                tcp, context, server_hostname=endpoint.host, https_compatible=True
+            )
+        websocket = _WebSocket(stream, WebSocketClient(connect, on_pong))
         try:
-            connection = await dial.__aenter__()
-        except Exception as error:  # noqa: BLE001 - some have the URL in their text, so none gets out
-            failure = _failure_of(error)
+            await websocket.shake_hands()
+        except Exception as error:  # noqa: BLE001 - whatever it is, no dial came about
+            failure = failure_from_exception(error)
         else:
-            try:
-                yield _WebsocketsWebSocket(connection)
-            finally:
-                # A cancellation may come with every wait, and a nursery that was opened has to be
-                # left all the same.
-                try:
-                    await trio.aclose_forcefully(stream)
-                finally:
-                    if connection.recv_flow_control is not None:
-                        # Nobody took its messages, so it has stopped reading and would not notice.
-                        connection.resume_reading()
-                    await dial.__aexit__(None, None, None)
+            yield websocket
+            return
     finally:
-        await trio.aclose_forcefully(stream)
-    if failure is not None:
-        # Out here, where it has no context that would show the other.
-        raise ConnectionFailed(failure)
+        await trio.aclose_forcefully(tcp)
+    # Out here, where it has no context.
+    raise ConnectionFailed(failure)

@@ -1,0 +1,197 @@
+"""The WebSocket without I/O, against websockets' own server side."""
+
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from websockets.frames import Close, Frame, Opcode
+from websockets.server import ServerProtocol
+
+from topone_proto import (
+    Connect,
+    ConnectionEnded,
+    ConnectionFailed,
+    Endpoint,
+    FailureKind,
+    Token,
+)
+from topone_websockets import WebSocketClient
+
+TOKEN = "topapi:S3CRET"
+CONNECT = Connect(Endpoint("ws://127.0.0.1:1/ws/user/"), Token(TOKEN), 5.0, 1000)
+
+
+class Pair:
+    """A client behind its handshake, and what answers it."""
+
+    def __init__(self, chunks: Callable[[bytes], Iterable[bytes]] = lambda data: [data]) -> None:
+        self.heard: list[tuple[str, bytes]] = []
+        self.chunks = chunks
+        self.client = WebSocketClient(
+            CONNECT,
+            lambda payload: self.heard.append(("pong", payload)),
+            lambda payload: self.heard.append(("ping", payload)),
+        )
+        self.server = ServerProtocol(max_size=None)
+        self.server.receive_data(self.client.to_send())
+        [self.request] = self.server.events_received()
+        self.server.send_response(self.server.accept(self.request))  # type: ignore[arg-type]
+
+    def tell(self, data: bytes = b"") -> None:
+        """Give the client what the server has to say, and these bytes, by chunks."""
+        for chunk in self.chunks(b"".join(self.server.data_to_send()) + data):
+            if chunk:
+                self.client.receive(chunk)
+
+    def answers(self) -> list[tuple[Opcode, bytes]]:
+        """The frames that the client has sent since."""
+        self.server.receive_data(self.client.to_send())
+        return [
+            (frame.opcode, bytes(frame.data))
+            for frame in self.server.events_received()
+            if isinstance(frame, Frame)
+        ]
+
+
+def frame(opcode: Opcode, data: bytes = b"", *, fin: bool = True) -> bytes:
+    return Frame(opcode, data, fin).serialize(mask=False)
+
+
+messages = st.lists(st.binary(max_size=300), min_size=1, max_size=4)
+conversation = st.lists(
+    st.one_of(
+        messages.map(lambda parts: ("message", parts)),
+        st.tuples(st.sampled_from(["ping", "pong"]), st.binary(max_size=125)),
+    ),
+    max_size=8,
+)
+
+
+@given(conversation, st.data())
+def test_however_the_bytes_come_it_hears_the_same(
+    said: list[tuple[str, Any]], data: st.DataObject
+) -> None:
+    wire = b""
+    for what, content in said:
+        if what == "message":
+            for number, part in enumerate(content):
+                opcode = Opcode.CONT if number else Opcode.TEXT
+                wire += frame(opcode, part, fin=number == len(content) - 1)
+        else:
+            wire += frame(Opcode[what.upper()], content)
+
+    def chunks(text: bytes) -> Iterable[bytes]:
+        cuts = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=8)))
+        return [text[a:b] for a, b in zip([0, *cuts], [*cuts, len(text)], strict=True)]
+
+    pair = Pair(chunks)
+    pair.tell(wire)
+    assert pair.client.is_connected
+    assert list(pair.client.unread) == [
+        b"".join(parts) for what, parts in said if what == "message"
+    ]
+    assert pair.heard == [(what, content) for what, content in said if what != "message"]
+    assert pair.answers() == [(Opcode.PONG, content) for what, content in said if what == "ping"]
+    assert pair.client.end() is None
+
+
+@given(st.sampled_from([b"", b"HTTP/1.1 101 Fine\r\n", b"HTTP/1.1 200 OK\r\n\r\n"]), st.binary())
+def test_no_answer_to_the_handshake_is_worse_than_a_failure(start: bytes, data: bytes) -> None:
+    client = WebSocketClient(CONNECT, lambda _: None)
+    with pytest.raises(ConnectionFailed) as failed:
+        client.receive(start + data)
+        client.receive(b"")
+    assert failed.value.failure.kind in {FailureKind.NOT_WEBSOCKET, FailureKind.HANDSHAKE}
+    assert not client.is_connected
+
+
+@given(st.lists(st.binary(min_size=1)))
+def test_no_bytes_on_an_open_connection_raise(pieces: list[bytes]) -> None:
+    pair = Pair()
+    pair.tell()
+    for data in pieces:
+        pair.client.receive(data)
+    pair.client.receive(b"")
+    assert pair.client.end() is not None
+
+
+def test_nothing_is_asked_for_but_what_was_told() -> None:
+    endpoint = Endpoint("ws://[::1]:8765/ws/user/?a=b", origin="https://example.org")
+    connect = Connect(endpoint, Token(TOKEN), 5.0, 1000)
+    request = WebSocketClient(connect, lambda _: None).to_send().decode()
+    line, *lines = request.split("\r\n")
+    assert line == f"GET {connect.target()} HTTP/1.1"
+    headers = dict(text.split(": ") for text in lines if text)
+    assert headers.pop("Sec-WebSocket-Key")
+    assert headers == {
+        "Host": "[::1]:8765",
+        "Upgrade": "websocket",
+        "Connection": "Upgrade",
+        "Sec-WebSocket-Version": "13",
+        "Origin": "https://example.org",
+    }
+
+
+def test_a_refusal_is_told_with_its_status_and_without_the_token() -> None:
+    client = WebSocketClient(CONNECT, lambda _: None)
+    with pytest.raises(ConnectionFailed) as failed:
+        client.receive(b"HTTP/1.1 429 Slow down\r\nRetry-After: 7\r\nContent-Length: 2\r\n\r\nno")
+    assert failed.value.failure.status == 429
+    assert failed.value.failure.retry_after == 7
+    assert failed.value.__context__ is None
+    assert TOKEN not in repr(failed.value) + str(failed.value)
+
+
+@pytest.mark.parametrize(
+    ("wire", "code", "reason"),
+    [
+        (frame(Opcode.CLOSE, Close(1012, "soon").serialize()), 1012, "soon"),
+        (frame(Opcode.CLOSE), 1005, ""),
+        (b"", None, ""),
+        (b"\x8f\x00", None, "invalid opcode"),
+        (frame(Opcode.TEXT, b"a" * 1001), None, "exceeds limit of 1000 bytes"),
+        (frame(Opcode.CLOSE, b"\x03\xe8\xff"), None, "invalid start byte"),
+    ],
+)
+def test_the_end_is_behind_what_was_said_before(wire: bytes, code: int | None, reason: str) -> None:
+    pair = Pair()
+    pair.tell(frame(Opcode.TEXT, b"first") + wire)
+    if not wire:
+        assert pair.client.end() is None
+        pair.client.receive(b"")
+    end = pair.client.end()
+    assert list(pair.client.unread) == [b"first"]
+    assert end is not None
+    assert end.code == code
+    assert reason in end.reason
+    for send in (partial(pair.client.send_text, "late"), partial(pair.client.send_ping, b"")):
+        with pytest.raises(ConnectionEnded) as late:
+            send()
+        assert (late.value.code, late.value.reason) == (end.code, end.reason)
+        assert late.value.__context__ is None
+
+
+def test_what_is_sent_arrives() -> None:
+    pair = Pair()
+    pair.tell()
+    pair.client.send_text("é")
+    pair.client.send_ping(b"1")
+    assert pair.answers() == [(Opcode.TEXT, "é".encode()), (Opcode.PING, b"1")]
+
+
+def test_after_a_close_only_the_peers_is_waited_for() -> None:
+    pair = Pair()
+    pair.tell()
+    pair.client.close(1000, "bye")
+    pair.client.close(1001, "again")
+    with pytest.raises(ConnectionEnded):
+        pair.client.send_text("late")
+    assert pair.answers() == [(Opcode.CLOSE, Close(1000, "bye").serialize())]
+    assert pair.client.end() is None
+    pair.tell()
+    end = pair.client.end()
+    assert end is not None
+    assert (end.code, end.reason) == (1000, "bye")

@@ -21,6 +21,7 @@ from topone_proto import (
     ConnectionFailed,
     failure_from_exception,
 )
+from topone_threads._tls import Tls
 from topone_websockets import WebSocketClient
 
 __all__ = ["OpenWebSocket", "WebSocket", "open_websocket"]
@@ -98,11 +99,12 @@ class _SyncWebSocket:
         self._client = WebSocketClient(connect, on_pong, on_ping)
         self._unread = self._client.unread
         self._ssl_context = ssl_context
-        # What ``abort`` acts on, second descriptors: the first one is out of reach behind TLS.
+        self._tls: Tls | None = None
+        # What ``abort`` acts on: second descriptors, since no thread may close what another uses.
         self._held: list[socket.socket] = []
         self._is_aborted = False
         self._lock = threading.Lock()
-        # One thread at a time receives, sends, and has the client in between.
+        # One thread at a time receives, one sends, and one has the client and TLS.
         self._receiving = threading.Lock()
         self._sending = threading.Lock()
         self._turn = threading.Lock()
@@ -160,7 +162,7 @@ class _SyncWebSocket:
             except OSError:
                 data = b""
             with self._turn:
-                self._client.receive(data)
+                self._take(data)
         self._answer()
 
     def _answer(self) -> None:
@@ -182,25 +184,25 @@ class _SyncWebSocket:
     def _flush(self) -> None:
         with self._sending:
             with self._turn:
-                data = self._client.to_send()
+                data = self._to_send()
             if data:
                 self._socket.sendall(data)
 
     def _open(self, until: float) -> None:
         """Dial, and shake hands."""
-        endpoint, client = self._connect.endpoint, self._client
+        endpoint = self._connect.endpoint
         sock = self._dial_tcp(until)
         try:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if endpoint.is_tls:
-                sock.settimeout(_left(until))
                 context = self._ssl_context or ssl.create_default_context()
-                sock = context.wrap_socket(sock, server_hostname=endpoint.host)
+                self._tls = Tls(context, endpoint.host)
+                self._shake_hands(self._tls, sock, until)
             sock.settimeout(_left(until))
-            sock.sendall(client.to_send())
-            while not client.is_connected:
+            sock.sendall(self._to_send())
+            while not self._client.is_connected:
                 sock.settimeout(_left(until))
-                client.receive(sock.recv(_CHUNK))
+                self._take(sock.recv(_CHUNK))
             sock.settimeout(None)
         except BaseException:
             sock.close()
@@ -208,6 +210,27 @@ class _SyncWebSocket:
         self._socket = sock
         # More than the handshake may have come with it.
         self._answer()
+
+    @staticmethod
+    def _shake_hands(tls: Tls, sock: socket.socket, until: float) -> None:
+        data: bytes | None = None
+        is_done = False
+        while not is_done:
+            sock.settimeout(_left(until))
+            try:
+                is_done = tls.shake_hands(data)
+            finally:
+                sock.sendall(tls.to_send())
+            if not is_done:
+                data = sock.recv(_CHUNK)
+
+    def _take(self, data: bytes) -> None:
+        for plain in (data,) if self._tls is None else self._tls.receive(data):
+            self._client.receive(plain)
+
+    def _to_send(self) -> bytes:
+        data = self._client.to_send()
+        return data if self._tls is None else self._tls.to_send(data)
 
     def _dial_tcp(self, until: float) -> socket.socket:
         """What ``socket.create_connection`` does, but so that ``abort`` can interrupt it, and that

@@ -4,18 +4,23 @@ import gc
 import random
 import statistics
 from collections.abc import Sequence
+from functools import partial
 
 import attrs
 
+import topone_asyncio
+import topone_trio
 from benchmarks import clients
 from benchmarks.clients import Client, Mode, Times, on_asyncio, on_trio
 from benchmarks.loopback import LoopbackServer, server_ports, url_of
 from benchmarks.measuring import Effort, Row, Table, in_fresh_processes, optional
+from topone_trio import over_websockets
 
 BARE = "bare loop"
 BARE_SESSION = "bare loop + Session"
 SOCKET = "bare socket, no WebSocket"
 BARE_JSON = "bare loop + json.loads"
+OWN = "the adapter's WebSocket alone"
 WHOLE = "the whole"
 
 
@@ -29,6 +34,8 @@ class Adapter:
     bare: Client
     bare_session: Client
     bare_json: Client
+    own: Client
+    """The WebSocket that the feed has, without the feed."""
     others: tuple[tuple[str, Client], ...] = ()
     """Bare loops of other libraries."""
 
@@ -41,6 +48,7 @@ ADAPTERS = (
         on_asyncio(clients.open_aiohttp),
         on_asyncio(clients.open_aiohttp, "session"),
         on_asyncio(clients.open_aiohttp, "json.loads"),
+        on_asyncio(partial(clients.open_own, topone_asyncio.open_websocket)),
         (
             ("bare loop of websockets", on_asyncio(clients.open_websockets_asyncio)),
             ("bare loop of picows.websockets", on_asyncio(clients.open_picows_websockets)),
@@ -55,6 +63,7 @@ ADAPTERS = (
         on_trio(clients.open_trio_websocket),
         on_trio(clients.open_trio_websocket, "session"),
         on_trio(clients.open_trio_websocket, "json.loads"),
+        on_trio(partial(clients.open_own, topone_trio.open_websocket)),
         (("bare loop of websockets", on_trio(clients.open_websockets_trio)),),
     ),
     Adapter(
@@ -64,14 +73,16 @@ ADAPTERS = (
         on_trio(clients.open_websockets_trio),
         on_trio(clients.open_websockets_trio, "session"),
         on_trio(clients.open_websockets_trio, "json.loads"),
+        on_trio(partial(clients.open_own, over_websockets.open_websocket)),
     ),
     Adapter(
         "topone_threads",
         "websockets",
         clients.feed_threads,
-        clients.threads("nothing"),
-        clients.threads("session"),
-        clients.threads("json.loads"),
+        clients.threads(clients.open_websockets_threads),
+        clients.threads(clients.open_websockets_threads, "session"),
+        clients.threads(clients.open_websockets_threads, "json.loads"),
+        clients.threads(clients.open_own_threads),
     ),
 )
 
@@ -116,14 +127,16 @@ def _burst(adapter: Adapter, port: int, effort: Effort) -> list[Table]:
         (BARE, adapter.bare),
         (BARE_SESSION, adapter.bare_session),
         (BARE_JSON, adapter.bare_json),
+        (OWN, adapter.own),
         (adapter.name, adapter.feed),
         *others,
     ]
     times = _rounds(contenders, port, "burst", effort.burst, effort.rounds)
     notes = {
-        BARE: f"{adapter.library}, messages dropped",
+        BARE: f"{adapter.library}'s own client, messages dropped",
         BARE_SESSION: f"{adapter.library}, each message to a Session",
         BARE_JSON: f"{adapter.library}, dict of strings and numbers",
+        OWN: "messages dropped, no feed",
         adapter.name: "events out of the feed, Decimals and enums",
         SOCKET: "the pace of the server; what comes near it waits for that",
     }
@@ -149,11 +162,11 @@ def _burst(adapter: Adapter, port: int, effort: Effort) -> list[Table]:
 
 
 def _shares(adapter: Adapter, times: dict[str, list[Times]]) -> Table:
-    """Where an event's processor time goes: what each row has more than the one before it."""
+    """Where an event's processor time goes."""
     rounds = [
-        (bare.cpu, with_session.cpu, feed.cpu)
-        for bare, with_session, feed in zip(
-            times[BARE], times[BARE_SESSION], times[adapter.name], strict=True
+        (own.cpu, with_session.cpu - bare.cpu, feed.cpu)
+        for own, bare, with_session, feed in zip(
+            times[OWN], times[BARE], times[BARE_SESSION], times[adapter.name], strict=True
         )
     ]
     return Table(
@@ -163,19 +176,19 @@ def _shares(adapter: Adapter, times: dict[str, list[Times]]) -> Table:
         WHOLE,
         (
             Row(
-                f"library ({adapter.library})",
-                tuple(100 * bare / feed for bare, _, feed in rounds),
-                BARE,
+                "WebSocket",
+                tuple(100 * own / feed for own, _, feed in rounds),
+                f"{OWN}: {adapter.library}, and what the adapter needs to make it fit",
             ),
             Row(
                 "core",
-                tuple(100 * (session - bare) / feed for bare, session, feed in rounds),
+                tuple(100 * core / feed for _, core, feed in rounds),
                 f"{BARE_SESSION}, less {BARE}",
             ),
             Row(
-                "adapter",
-                tuple(100 * (feed - session) / feed for _, session, feed in rounds),
-                f"the feed, less {BARE_SESSION}: buffer, hand-over, waking up",
+                "feed",
+                tuple(100 * (feed - own - core) / feed for own, core, feed in rounds),
+                "the rest: buffer, hand-over, waking up",
             ),
             Row(WHOLE, tuple(100.0 for _ in rounds), "what an event of the feed costs"),
         ),

@@ -9,8 +9,13 @@ import asyncio
 import json
 import socket
 import struct
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import (
+    AbstractAsyncContextManager,
+    AbstractContextManager,
+    asynccontextmanager,
+    contextmanager,
+)
 from functools import partial
 from operator import attrgetter
 from time import monotonic, monotonic_ns, perf_counter, process_time
@@ -31,7 +36,17 @@ import topone_trio
 from benchmarks.driven import connected, new_session
 from benchmarks.loopback import BLOCK_BYTES, TOKEN, burst
 from benchmarks.measuring import optional
-from topone_proto import ORDERS, OrderUpdate, Request, Session, Subscribed
+from topone_proto import (
+    ORDERS,
+    Connect,
+    Endpoint,
+    OpenAsyncWebSocket,
+    OrderUpdate,
+    Request,
+    Session,
+    Subscribed,
+    Token,
+)
 from topone_proto.codec import encode
 from topone_proto.events import Event
 from topone_trio import over_websockets
@@ -134,6 +149,18 @@ async def open_websockets_trio(url: str) -> AsyncIterator[Pipe]:
         yield Pipe(ws.send, ws.recv)
 
 
+@asynccontextmanager
+async def open_own(open_websocket: OpenAsyncWebSocket, url: str) -> AsyncIterator[Pipe]:
+    """An adapter's WebSocket, without a feed."""
+    async with open_websocket(dialling(url), bytes) as ws:
+        yield Pipe(ws.send_text, ws.receive)
+
+
+def dialling(url: str) -> Connect:
+    """What a session would say to dial there."""
+    return Connect(Endpoint(url), Token(TOKEN), 10.0, 2**20)
+
+
 async def take_bare(pipe: Pipe, count: int) -> Times:
     """Receive and do nothing."""
     receive = pipe.receive
@@ -222,19 +249,36 @@ def on_trio(open_pipe: Open, work: Work = "nothing") -> Client:
 # --- bare loops, blocking ------------------------------------------------------------------------
 
 
-def threads(work: Work) -> Client:
-    """websockets, threads client."""
-    return partial(_threads, work)
+BlockingPipe = tuple[Callable[[str], object], Callable[[], str | bytes]]
+"""What sends, and what receives."""
+OpenBlocking = Callable[[str], AbstractContextManager[BlockingPipe]]
 
 
-def _threads(work: Work, url: str, count: int, mode: Mode) -> Times:
+@contextmanager
+def open_websockets_threads(url: str) -> Iterator[BlockingPipe]:
     """websockets, threads client."""
     with websockets.sync.client.connect(
         url, compression=None, ping_interval=None, proxy=None
     ) as ws:
+        yield ws.send, partial(ws.recv, decode=False)
+
+
+@contextmanager
+def open_own_threads(url: str) -> Iterator[BlockingPipe]:
+    """The adapter's WebSocket, without a feed."""
+    with topone_threads.open_websocket(dialling(url), bytes) as ws:
+        yield ws.send_text, ws.receive
+
+
+def threads(open_pipe: OpenBlocking, work: Work = "nothing") -> Client:
+    """A bare blocking library."""
+    return partial(_threads, open_pipe, work)
+
+
+def _threads(open_pipe: OpenBlocking, work: Work, url: str, count: int, mode: Mode) -> Times:
+    with open_pipe(url) as (send, receive):
         session = new_session()
-        ws.send(connected(session))
-        receive = partial(ws.recv, decode=False)
+        send(connected(session))
         received, loads = session.message_received, json.loads
         received(receive(), 0.0)
         if mode == "singles":

@@ -201,18 +201,21 @@ spaces in decimals are refused.
 
 
 _SHORT = """\
-Where a bar falls short, this is why. The table *An order update through the core* below shows an
-update's way step by step; for every adapter the table *where the processor time of an event goes*
-says how much of it is the library's, the core's and the adapter's own.
+The bare loop of a bar is that of the library's own client. `topone_threads` and
+`topone_trio.over_websockets` do not use it: they take websockets' protocol without I/O, and a
+socket of their own. Their row *the adapter's WebSocket alone* is what their feed stands on, and for
+every adapter the table *where the processor time of an event goes* says how much of it is the
+WebSocket's, the core's and the feed's. *An order update through the core* shows an update's way
+step by step.
+
+Where a bar falls short, this is why:
 
 - **Bursts.** A feed reads in a task of its own, so that pings are answered and dead connections
   noticed while the application is busy. So every event is handed over from one task to another; a
   bare loop hands nothing over. Frames that wait are read in one go, as far as the WebSocket library
-  lets one: those for trio give other tasks their turn with every message, and threads wait for each
-  other at every one.
+  lets one: trio-websocket gives other tasks their turn with every message.
 - **Latency.** The bare loop that the bar names does not even decode its message; the row with a
-  session shows what that takes. The rest is the hand-over: one more turn of the event loop, or of
-  the threads.
+  session shows what that takes. The rest is the hand-over: one more turn of the event loop.
 
 What is within a few hundredths of its bar may be on the other side of it in the next run.
 

@@ -903,6 +903,37 @@ def test_a_frame_that_is_none_is_told_as_such_and_not_as_the_peers_close(
     assert reason in ended.value.reason
 
 
+def test_who_receives_does_not_wait_for_who_sends() -> None:
+    is_stuck, is_received = threading.Event(), threading.Event()
+
+    def serve(server: socket.socket) -> None:
+        peer, _ = server.accept()
+        with peer, suppress(ConnectionError):
+            accept_websocket(peer)
+            assert is_stuck.wait(PATIENCE)
+            # A ping, which cannot be answered now, and a message.
+            peer.sendall(b"\x89\x00\x81\x01a")
+            assert is_received.wait(PATIENCE)
+            while peer.recv(65536):
+                pass
+
+    with (
+        listening() as (server, host, port),
+        beside(lambda: serve(server)),
+        open_websocket(connect_to(host, port), lambda _: None) as websocket,
+    ):
+        assert isinstance(websocket, topone_threads._websocket._SyncWebSocket)
+        sender = threading.Thread(target=websocket.send_text, args=("x" * 50_000_000,))
+        sender.start()
+        while not websocket._sending.locked():
+            assert sender.is_alive()
+        is_stuck.set()
+        assert websocket.receive() == b"a"
+        is_received.set()
+        sender.join(PATIENCE)
+        assert not sender.is_alive()
+
+
 def test_leaving_a_connection_with_a_backlog_leaves_no_thread() -> None:
     def serve(server: socket.socket) -> None:
         peer, _ = server.accept()

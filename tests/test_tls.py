@@ -8,7 +8,7 @@ import trustme
 from hypothesis import given
 from hypothesis import strategies as st
 
-from topone_threads._tls import Tls
+from topone_websockets._tls import Tls
 
 CA = trustme.CA()
 SERVER = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -37,13 +37,10 @@ class Server:
 
 def shaken() -> tuple[Tls, Server]:
     client, server = Tls(TRUSTING, "exchange.example"), Server()
-    is_done = client.shake_hands()
-    while not is_done:
-        server.hear(client.to_send())
+    while said := client.to_send():
+        server.hear(said)
         server.shake_hands()
-        is_done = client.shake_hands(server.says())
-    server.hear(client.to_send())
-    server.shake_hands()
+        assert list(client.receive(server.says())) == []
     return client, server
 
 
@@ -92,16 +89,35 @@ def test_a_garbled_record_is_the_end() -> None:
     assert list(client.receive(said[:-1] + bytes([said[-1] ^ 1]))) == [b""]
 
 
+def test_an_alert_is_the_end_and_is_kept() -> None:
+    client, server = shaken()
+    server.tls.write(b"last")
+    said = server.says()
+    assert list(client.receive(said[:-1] + bytes([said[-1] ^ 1]))) == [b""]
+    assert client.error is not None
+
+
+def test_what_is_said_before_there_is_a_connection_waits_for_it() -> None:
+    client, server = Tls(TRUSTING, "exchange.example"), Server()
+    said = client.to_send(b"early")
+    while said:
+        server.hear(said)
+        server.shake_hands()
+        list(client.receive(server.says()))
+        said = client.to_send()
+    assert server.tls.read() == b"early"
+
+
 @pytest.mark.parametrize("context", [TRUSTING, ssl.create_default_context()], ids=["name", "ca"])
 def test_a_certificate_that_is_not_the_hosts_is_refused_and_the_peer_is_told(
     context: ssl.SSLContext,
 ) -> None:
     client, server = Tls(context, "other.example"), Server()
-    client.shake_hands()
     server.hear(client.to_send())
     server.shake_hands()
     with pytest.raises(ssl.SSLCertVerificationError):
-        client.shake_hands(server.says())
+        list(client.receive(server.says()))
+    assert client.has_to_send
     server.hear(client.to_send())
     with pytest.raises(ssl.SSLError, match=r"(?i)alert"):
         server.tls.do_handshake()
@@ -109,6 +125,5 @@ def test_a_certificate_that_is_not_the_hosts_is_refused_and_the_peer_is_told(
 
 def test_a_peer_that_hangs_up_in_the_handshake_ends_it() -> None:
     client = Tls(TRUSTING, "exchange.example")
-    assert not client.shake_hands()
     with pytest.raises(ssl.SSLError):
-        client.shake_hands(b"")
+        list(client.receive(b""))

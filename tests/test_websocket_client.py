@@ -88,6 +88,10 @@ def test_however_the_bytes_come_it_hears_the_same(
         return [text[a:b] for a, b in zip([0, *cuts], [*cuts, len(text)], strict=True)]
 
     pair = Pair(chunks)
+    pair.tell()
+    pair.client.send_ping(b"")
+    assert pair.answers() == [(Opcode.PING, b"")]
+    pair.server.data_to_send()  # its pong
     pair.tell(wire)
     assert pair.client.is_connected
     assert list(pair.client.unread) == [
@@ -143,6 +147,37 @@ def test_a_refusal_is_told_with_its_status_and_without_the_token() -> None:
     assert failed.value.failure.retry_after == 7
     assert failed.value.__context__ is None
     assert TOKEN not in repr(failed.value) + str(failed.value)
+
+
+def test_a_pong_that_nobody_asked_for_is_not_told() -> None:
+    pair = Pair()
+    pair.tell(frame(Opcode.PONG))
+    assert pair.client.is_connected
+    assert pair.heard == []
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 403 No\r\n\r\nperhaps mo",
+        b"HTTP/1.1 403 No\r\nContent-Length: 100\r\n\r\ncut off",
+        b"HTTP/1.0 403 No\r\n\r\n",
+        b"HTTP/1.1 403 No\r\nTransfer-Encoding: gzip\r\n\r\n",
+    ],
+)
+def test_a_refusal_counts_however_its_answer_goes_on(answer: bytes) -> None:
+    client = WebSocketClient(CONNECT, lambda _: None)
+    error: Exception = ConnectionResetError()
+    try:
+        client.receive(answer)
+    except ConnectionFailed as failed:
+        error = failed
+    assert client.failure(error).status == 403
+
+
+def test_without_an_answer_the_error_counts() -> None:
+    client = WebSocketClient(CONNECT, lambda _: None)
+    assert client.failure(TimeoutError()).kind is FailureKind.TIMEOUT
 
 
 @pytest.mark.parametrize(

@@ -19,9 +19,7 @@ from topone_proto import (
     Connect,
     ConnectionEnded,
     ConnectionFailed,
-    failure_from_exception,
 )
-from topone_threads._tls import Tls
 from topone_websockets import WebSocketClient
 
 __all__ = ["OpenWebSocket", "WebSocket", "open_websocket"]
@@ -96,15 +94,13 @@ class _SyncWebSocket:
         on_ping: Callable[[bytes], object],
     ) -> None:
         self._connect = connect
-        self._client = WebSocketClient(connect, on_pong, on_ping)
+        self._client = WebSocketClient(connect, on_pong, on_ping, ssl_context=ssl_context)
         self._unread = self._client.unread
-        self._ssl_context = ssl_context
-        self._tls: Tls | None = None
         # What ``abort`` acts on: second descriptors, since no thread may close what another uses.
         self._held: list[socket.socket] = []
         self._is_aborted = False
         self._lock = threading.Lock()
-        # One thread at a time receives, one sends, and one has the client and TLS.
+        # One thread at a time receives, one sends, and one has the client.
         self._receiving = threading.Lock()
         self._sending = threading.Lock()
         self._turn = threading.Lock()
@@ -115,7 +111,7 @@ class _SyncWebSocket:
             try:
                 self._open(time.monotonic() + self._connect.timeout)
             except Exception as error:  # noqa: BLE001 - whatever it is, no dial came about
-                failure = failure_from_exception(error)
+                failure = self._client.failure(error)
             else:
                 undo.pop_all()
                 return self
@@ -129,7 +125,10 @@ class _SyncWebSocket:
 
     def receive(self) -> str | bytes:
         while not self._unread:
-            self._pump()
+            with self._receiving:
+                # A thread that closes may have received it.
+                if not self._unread:
+                    self._pump()
         return self._unread.popleft()
 
     def send_text(self, text: str) -> None:
@@ -142,8 +141,8 @@ class _SyncWebSocket:
         with suppress(ConnectionEnded):
             self._send(self._client.close, code, reason)
             while True:
-                # Beside a thread that receives, and in place of one.
-                self._pump()
+                with self._receiving:
+                    self._pump()
 
     def abort(self) -> None:
         with self._lock:
@@ -154,55 +153,66 @@ class _SyncWebSocket:
 
     def _pump(self) -> None:
         """Take in what the peer sends next."""
-        with self._receiving:
-            if (end := self._client.end()) is not None:
-                raise end
-            try:
-                data = self._socket.recv(_CHUNK)
-            except OSError:
-                data = b""
-            with self._turn:
-                self._take(data)
+        if (end := self._client.end()) is not None:
+            raise end
+        try:
+            data = self._socket.recv(_CHUNK)
+        except OSError:
+            data = b""
+        with self._turn:
+            self._client.receive(data)
         self._answer()
 
     def _answer(self) -> None:
-        """Send what follows from what was received, which counts even if that does not arrive."""
-        with suppress(OSError):
-            self._flush()
+        """Send what follows from what was received, which counts even if that does not arrive.
+
+        Nor does it wait for a thread that is sending: that looks again when it is done.
+        """
+        while self._client.has_to_send and self._sending.acquire(blocking=False):
+            try:
+                self._send_waiting()
+            except OSError:
+                return
+            finally:
+                self._sending.release()
 
     def _send(self, put: Callable[_P, None], *args: _P.args, **kwargs: _P.kwargs) -> None:
         with self._turn:
             put(*args, **kwargs)
         try:
-            self._flush()
+            while self._client.has_to_send:
+                with self._sending:
+                    self._send_waiting()
         except OSError:
             end = self._client.end() or ConnectionEnded()
         else:
             return
         raise end
 
-    def _flush(self) -> None:
-        with self._sending:
-            with self._turn:
-                data = self._to_send()
-            if data:
-                self._socket.sendall(data)
+    def _send_waiting(self) -> None:
+        with self._turn:
+            data = self._client.to_send()
+        if data:
+            self._socket.sendall(data)
 
     def _open(self, until: float) -> None:
         """Dial, and shake hands."""
-        endpoint = self._connect.endpoint
+        client = self._client
         sock = self._dial_tcp(until)
         try:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            if endpoint.is_tls:
-                context = self._ssl_context or ssl.create_default_context()
-                self._tls = Tls(context, endpoint.host)
-                self._shake_hands(self._tls, sock, until)
-            sock.settimeout(_left(until))
-            sock.sendall(self._to_send())
-            while not self._client.is_connected:
+            while not client.is_connected:
                 sock.settimeout(_left(until))
-                self._take(sock.recv(_CHUNK))
+                if data := client.to_send():
+                    sock.sendall(data)
+                sock.settimeout(_left(until))
+                try:
+                    client.receive(sock.recv(_CHUNK))
+                except ConnectionFailed:
+                    # An alert, perhaps.
+                    with suppress(OSError):
+                        sock.sendall(client.to_send())
+                    raise
             sock.settimeout(None)
         except BaseException:
             sock.close()
@@ -210,27 +220,6 @@ class _SyncWebSocket:
         self._socket = sock
         # More than the handshake may have come with it.
         self._answer()
-
-    @staticmethod
-    def _shake_hands(tls: Tls, sock: socket.socket, until: float) -> None:
-        data: bytes | None = None
-        is_done = False
-        while not is_done:
-            sock.settimeout(_left(until))
-            try:
-                is_done = tls.shake_hands(data)
-            finally:
-                sock.sendall(tls.to_send())
-            if not is_done:
-                data = sock.recv(_CHUNK)
-
-    def _take(self, data: bytes) -> None:
-        for plain in (data,) if self._tls is None else self._tls.receive(data):
-            self._client.receive(plain)
-
-    def _to_send(self) -> bytes:
-        data = self._client.to_send()
-        return data if self._tls is None else self._tls.to_send(data)
 
     def _dial_tcp(self, until: float) -> socket.socket:
         """What ``socket.create_connection`` does, but so that ``abort`` can interrupt it, and that

@@ -17,7 +17,6 @@ from topone_proto import (
     Connect,
     ConnectionEnded,
     ConnectionFailed,
-    failure_from_exception,
 )
 
 try:
@@ -37,7 +36,7 @@ _CHUNK: Final = 65536
 
 
 class _WebSocket:
-    def __init__(self, stream: trio.abc.Stream, client: WebSocketClient) -> None:
+    def __init__(self, stream: trio.SocketStream, client: WebSocketClient) -> None:
         self._stream = stream
         self._client = client
         self._unread = client.unread
@@ -46,9 +45,15 @@ class _WebSocket:
         self._is_torn = False
 
     async def shake_hands(self) -> None:
-        await self._flush()
-        while not self._client.is_connected:
-            self._client.receive(await self._stream.receive_some(_CHUNK))
+        client = self._client
+        while not client.is_connected:
+            await self._flush()
+            try:
+                client.receive(await self._stream.receive_some(_CHUNK))
+            except ConnectionFailed:
+                # An alert, perhaps.
+                await self._answer()
+                raise
         # More than the handshake may have come with it.
         await self._answer()
 
@@ -99,12 +104,14 @@ class _WebSocket:
         raise end
 
     async def _flush(self) -> None:
-        data = self._client.to_send()
-        if data:
+        while self._client.has_to_send:
             async with self._sending:
-                self._is_torn = True
-                await self._stream.send_all(data)
-                self._is_torn = False
+                # What is not taken now can be sent later, by ``close``.
+                await trio.lowlevel.checkpoint_if_cancelled()
+                if data := self._client.to_send():
+                    self._is_torn = True
+                    await self._stream.send_all(data)
+                    self._is_torn = False
 
 
 @asynccontextmanager
@@ -127,23 +134,18 @@ async def open_websocket(
         OSError: there is no TCP connection.
     """
     endpoint = connect.endpoint
-    tcp = await trio.open_tcp_stream(endpoint.host, endpoint.port)
+    stream = await trio.open_tcp_stream(endpoint.host, endpoint.port)
     try:
-        stream: trio.abc.Stream = tcp
-        if endpoint.is_tls:
-            context = ssl_context or ssl.create_default_context()
-            stream = trio.SSLStream(
-                tcp, context, server_hostname=endpoint.host, https_compatible=True
-            )
-        websocket = _WebSocket(stream, WebSocketClient(connect, on_pong))
+        client = WebSocketClient(connect, on_pong, ssl_context=ssl_context)
+        websocket = _WebSocket(stream, client)
         try:
             await websocket.shake_hands()
         except Exception as error:  # noqa: BLE001 - whatever it is, no dial came about
-            failure = failure_from_exception(error)
+            failure = client.failure(error)
         else:
             yield websocket
             return
     finally:
-        await trio.aclose_forcefully(tcp)
+        await trio.aclose_forcefully(stream)
     # Out here, where it has no context.
     raise ConnectionFailed(failure)

@@ -1,0 +1,87 @@
+"""TLS without I/O. Nothing here knows of WebSockets.
+
+For adapters in which one thread or task receives while another sends. An ``ssl.SSLSocket`` is not
+made for that: OpenSSL wants a connection to itself, and a lock around it would have the sender wait
+for what the peer says. And whatever was received can be read, also when sending has failed.
+"""
+
+import ssl
+from collections.abc import Iterator
+
+__all__ = ["Tls"]
+
+# Bytes of plain text to take at once: as many as a record can have.
+_RECORD = 16384
+
+
+class Tls:
+    """One TLS connection, as its client sees it.
+
+    Args:
+        context: which certificates to trust.
+        host: the name that the certificate has to have.
+    """
+
+    def __init__(self, context: ssl.SSLContext, host: str) -> None:
+        self._received = ssl.MemoryBIO()
+        self._sent = ssl.MemoryBIO()
+        self._tls = context.wrap_bio(self._received, self._sent, server_hostname=host)
+        self._is_established = False
+        # Plain text that cannot be encrypted yet.
+        self._waiting = bytearray()
+        self.error: ssl.SSLError | None = None
+        """What was wrong with what the peer sent, if it was not just the end."""
+        self._shake_hands()
+
+    @property
+    def has_to_send(self) -> bool:
+        """Whether ``to_send`` has something without more text."""
+        return bool(self._sent.pending)
+
+    def receive(self, data: bytes | bytearray) -> Iterator[bytes]:
+        """The plain text in what the peer has sent, ``b""`` if that was all. The peer's goodbye is
+        ``b""``, too.
+
+        There may be something ``to_send`` then, also if it raises: the peer wants to know.
+
+        Raises:
+            ssl.SSLError: there can be no connection.
+        """
+        if data:
+            self._received.write(data)
+        else:
+            self._received.write_eof()
+        try:
+            if not self._is_established and not self._shake_hands():
+                return
+            while plain := self._tls.read(_RECORD):
+                yield plain
+        except ssl.SSLWantReadError:
+            return
+        except ssl.SSLError as error:
+            if not self._is_established:
+                raise
+            # Cut off, garbled, or an alert: nothing more can be read.
+            self.error = error
+        yield b""
+
+    def to_send(self, plain: bytes = b"") -> bytes:
+        """What has to go out now, this text included as soon as there is a connection."""
+        self._waiting += plain
+        if self._is_established and self._waiting:
+            try:
+                self._tls.write(self._waiting)
+            except ssl.SSLWantReadError:
+                # The peer renegotiates. OpenSSL wants the same bytes again.
+                pass
+            else:
+                self._waiting.clear()
+        return self._sent.read()
+
+    def _shake_hands(self) -> bool:
+        try:
+            self._tls.do_handshake()
+        except ssl.SSLWantReadError:
+            return False
+        self._is_established = True
+        return True

@@ -10,7 +10,7 @@ from hypothesis import Phase, settings
 
 # No deadlines: a test that fails because the machine is busy says nothing about the code.
 settings.register_profile("default", deadline=None)
-settings.register_profile("ci", deadline=None, max_examples=200, derandomize=True, print_blob=True)
+settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
 # A failure is all that is asked for here, and not its smallest example, which takes long to find.
 settings.register_profile(
     "mutation",

@@ -122,3 +122,35 @@ def test_threads_answers_what_came_with_the_handshake() -> None:
     ):
         pass
     assert b"".join(heard).startswith(PONG)
+
+
+class Stuck:
+    """A stream that takes bytes for ever."""
+
+    def __init__(self) -> None:
+        self.has_begun = trio.Event()
+
+    async def send_all(self, _: bytes) -> None:
+        self.has_begun.set()
+        await trio.sleep_forever()
+
+
+def test_behind_half_a_frame_trio_over_websockets_says_no_goodbye() -> None:
+    heard: list[bytes] = []
+
+    async def main(connect: Connect) -> None:
+        async with over_websockets.open_websocket(connect, lambda _: None) as websocket:
+            assert isinstance(websocket, over_websockets._WebSocket)
+            stream, stuck = websocket._stream, Stuck()
+            websocket._stream = stuck  # type: ignore[assignment]
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(websocket.send_text, "half")
+                await stuck.has_begun.wait()
+                nursery.cancel_scope.cancel()
+            websocket._stream = stream
+            with trio.fail_after(PATIENCE):
+                await websocket.close(1000, "")
+
+    with saying(b"", heard.append) as connect:
+        trio.run(main, connect)
+    assert heard == []

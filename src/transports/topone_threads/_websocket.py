@@ -273,10 +273,8 @@ class _SyncWebSocket:
 
 
 def _left(until: float) -> float:
-    patience = until - time.monotonic()
-    if patience <= 0:
-        raise TimeoutError
-    return patience
+    """Seconds for ``settimeout``, which takes 0 for leave not to wait at all."""
+    return max(until - time.monotonic(), 0.001)
 
 
 def open_websocket(

@@ -108,10 +108,9 @@ class _WebSocket:
             async with self._sending:
                 # What is not taken now can be sent later, by ``close``.
                 await trio.lowlevel.checkpoint_if_cancelled()
-                if data := self._client.to_send():
-                    self._is_torn = True
-                    await self._stream.send_all(data)
-                    self._is_torn = False
+                self._is_torn = True
+                await self._stream.send_all(self._client.to_send())
+                self._is_torn = False
 
 
 @asynccontextmanager

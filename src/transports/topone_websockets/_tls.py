@@ -7,6 +7,7 @@ for what the peer says. And whatever was received can be read, also when sending
 
 import ssl
 from collections.abc import Iterator
+from contextlib import suppress
 
 __all__ = ["Tls"]
 
@@ -31,7 +32,8 @@ class Tls:
         self._waiting = bytearray()
         self.error: ssl.SSLError | None = None
         """What was wrong with what the peer sent, if it was not just the end."""
-        self._shake_hands()
+        with suppress(ssl.SSLWantReadError):
+            self._shake_hands()
 
     @property
     def has_to_send(self) -> bool:
@@ -52,8 +54,8 @@ class Tls:
         else:
             self._received.write_eof()
         try:
-            if not self._is_established and not self._shake_hands():
-                return
+            if not self._is_established:
+                self._shake_hands()
             while plain := self._tls.read(_RECORD):
                 yield plain
         except ssl.SSLWantReadError:
@@ -71,17 +73,13 @@ class Tls:
         if self._is_established and self._waiting:
             try:
                 self._tls.write(self._waiting)
-            except ssl.SSLWantReadError:
+            except ssl.SSLWantReadError:  # pragma: no cover - no server of ours renegotiates
                 # The peer renegotiates. OpenSSL wants the same bytes again.
                 pass
             else:
                 self._waiting.clear()
         return self._sent.read()
 
-    def _shake_hands(self) -> bool:
-        try:
-            self._tls.do_handshake()
-        except ssl.SSLWantReadError:
-            return False
+    def _shake_hands(self) -> None:
+        self._tls.do_handshake()
         self._is_established = True
-        return True

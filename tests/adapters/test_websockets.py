@@ -15,7 +15,21 @@ import topone_threads
 import topone_trio
 from portals import PATIENCE
 from topone_proto import Connect, ConnectionEnded, Endpoint, Token
+from topone_threads._websocket import _SyncWebSocket
 from topone_trio import over_websockets
+
+
+def accepting(request: bytes) -> bytes:
+    """The answer to a handshake."""
+    [key] = [
+        line.partition(b": ")[2].decode()
+        for line in request.split(b"\r\n")
+        if line.lower().startswith(b"sec-websocket-key")
+    ]
+    return (
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        b"Sec-WebSocket-Accept: " + accept_key(key).encode() + b"\r\n\r\n"
+    )
 
 
 @contextmanager
@@ -31,18 +45,7 @@ def saying(data: bytes, heard: Callable[[bytes], object] = len) -> Iterator[Conn
                 request = b""
                 while not request.endswith(b"\r\n\r\n"):
                     request += peer.recv(4096)
-                [key] = [
-                    line.partition(b": ")[2].decode()
-                    for line in request.split(b"\r\n")
-                    if line.lower().startswith(b"sec-websocket-key")
-                ]
-                peer.sendall(
-                    b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n"
-                    b"Connection: Upgrade\r\nSec-WebSocket-Accept: "
-                    + accept_key(key).encode()
-                    + b"\r\n\r\n"
-                    + data
-                )
+                peer.sendall(accepting(request) + data)
                 try:
                     while more := peer.recv(4096):
                         heard(more)
@@ -154,3 +157,62 @@ def test_behind_half_a_frame_trio_over_websockets_says_no_goodbye() -> None:
     with saying(b"", heard.append) as connect:
         trio.run(main, connect)
     assert heard == []
+
+
+PING_AND_MESSAGE = PING + b"\x81\x01a"
+
+
+class Broken:
+    """A stream that still says something, and takes nothing."""
+
+    def __init__(self, stream: trio.SocketStream) -> None:
+        self.receive_some = stream.receive_some
+
+    async def send_all(self, _: bytes) -> None:
+        raise trio.BrokenResourceError
+
+
+def test_trio_over_websockets_reads_on_when_it_cannot_send() -> None:
+    async def main(connect: Connect) -> None:
+        with trio.fail_after(PATIENCE):
+            async with over_websockets.open_websocket(connect, lambda _: None) as websocket:
+                assert isinstance(websocket, over_websockets._WebSocket)
+                websocket._stream = Broken(websocket._stream)  # type: ignore[assignment]
+                with pytest.raises(ConnectionEnded) as ended:
+                    await websocket.send_text("")
+                assert ended.value.__context__ is None
+                assert await websocket.receive() == b"a"
+
+    with saying(PING_AND_MESSAGE) as connect:
+        trio.run(main, connect)
+
+
+def test_threads_reads_on_when_it_cannot_send() -> None:
+    is_broken = threading.Event()
+
+    def serve() -> None:
+        peer, _ = server.accept()
+        with peer:
+            request = b""
+            while not request.endswith(b"\r\n\r\n"):
+                request += peer.recv(4096)
+            peer.sendall(accepting(request))
+            assert is_broken.wait(PATIENCE)
+            peer.sendall(PING_AND_MESSAGE)
+            assert peer.recv(4096) == b""
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=serve)
+        thread.start()
+        endpoint = Endpoint(f"ws://127.0.0.1:{server.getsockname()[1]}/")
+        connect = Connect(endpoint, Token("demo"), PATIENCE, 2**20)
+        with topone_threads.open_websocket(connect, lambda _: None) as websocket:
+            assert isinstance(websocket, _SyncWebSocket)
+            websocket._socket.shutdown(socket.SHUT_WR)
+            with pytest.raises(ConnectionEnded) as ended:
+                websocket.send_text("")
+            assert ended.value.__context__ is None
+            is_broken.set()
+            assert websocket.receive() == b"a"
+        thread.join(PATIENCE)
+        assert not thread.is_alive()

@@ -11,6 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
+from functools import partial
 from selectors import EVENT_WRITE, DefaultSelector
 from types import TracebackType
 from typing import Final, ParamSpec, Protocol, Self
@@ -19,6 +20,7 @@ from topone_proto import (
     Connect,
     ConnectionEnded,
     ConnectionFailed,
+    failure_from_exception,
 )
 from topone_websockets import WebSocketClient
 
@@ -94,8 +96,10 @@ class _SyncWebSocket:
         on_ping: Callable[[bytes], object],
     ) -> None:
         self._connect = connect
-        self._client = WebSocketClient(connect, on_pong, on_ping, ssl_context=ssl_context)
-        self._unread = self._client.unread
+        # Made by the dial: certificates take their time to load.
+        self._make_client = partial(
+            WebSocketClient, connect, on_pong, on_ping, ssl_context=ssl_context
+        )
         # What ``abort`` acts on: second descriptors, since no thread may close what another uses.
         self._held: list[socket.socket] = []
         self._is_aborted = False
@@ -106,14 +110,19 @@ class _SyncWebSocket:
         self._turn = threading.Lock()
 
     def __enter__(self) -> Self:
+        client: WebSocketClient | None = None
         with ExitStack() as undo:
             undo.callback(self._let_go)
             try:
-                self._open(time.monotonic() + self._connect.timeout)
+                client = self._make_client()
+                self._socket = self._open(client)
             except Exception as error:  # noqa: BLE001 - whatever it is, no dial came about
-                failure = self._client.failure(error)
+                failure = client.failure(error) if client else failure_from_exception(error)
             else:
                 undo.pop_all()
+                self._client, self._unread = client, client.unread
+                # More than the handshake may have come with it.
+                self._answer()
                 return self
         # Out here, where it has no context.
         raise ConnectionFailed(failure)
@@ -195,9 +204,9 @@ class _SyncWebSocket:
         if data:
             self._socket.sendall(data)
 
-    def _open(self, until: float) -> None:
+    def _open(self, client: WebSocketClient) -> socket.socket:
         """Dial, and shake hands."""
-        client = self._client
+        until = time.monotonic() + self._connect.timeout
         sock = self._dial_tcp(until)
         try:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -217,9 +226,7 @@ class _SyncWebSocket:
         except BaseException:
             sock.close()
             raise
-        self._socket = sock
-        # More than the handshake may have come with it.
-        self._answer()
+        return sock
 
     def _dial_tcp(self, until: float) -> socket.socket:
         """What ``socket.create_connection`` does, but so that ``abort`` can interrupt it, and that

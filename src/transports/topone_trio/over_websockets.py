@@ -17,6 +17,7 @@ from topone_proto import (
     Connect,
     ConnectionEnded,
     ConnectionFailed,
+    failure_from_exception,
 )
 
 try:
@@ -134,13 +135,14 @@ async def open_websocket(
     """
     endpoint = connect.endpoint
     stream = await trio.open_tcp_stream(endpoint.host, endpoint.port)
+    client: WebSocketClient | None = None
     try:
-        client = WebSocketClient(connect, on_pong, ssl_context=ssl_context)
-        websocket = _WebSocket(stream, client)
         try:
+            client = WebSocketClient(connect, on_pong, ssl_context=ssl_context)
+            websocket = _WebSocket(stream, client)
             await websocket.shake_hands()
         except Exception as error:  # noqa: BLE001 - whatever it is, no dial came about
-            failure = client.failure(error)
+            failure = client.failure(error) if client else failure_from_exception(error)
         else:
             yield websocket
             return

@@ -24,8 +24,10 @@ import topone_threads
 import topone_trio
 from doors import ASYNCIO, THREADS, run_trio
 from topone_proto import (
+    AsyncWebSocket,
     BalanceUpdate,
     Closed,
+    Connect,
     Disconnected,
     Event,
     FailureKind,
@@ -231,6 +233,20 @@ def open_unconcealed(
     return topone_trio.open_feed(token=token, **arguments)
 
 
+@asynccontextmanager
+async def speechless(
+    connect: Connect, on_pong: Callable[[bytes], object]
+) -> AsyncGenerator[AsyncWebSocket, None]:
+    """A WebSocket that is dropped where a close frame is due."""
+    async with topone_asyncio.open_websocket(connect, on_pong) as websocket:
+
+        async def close(*_: object) -> None:
+            pass
+
+        websocket.close = close  # type: ignore[method-assign, assignment]
+        yield websocket
+
+
 BROKEN = {
     "drops an event": (
         wrapped(WithoutGaps),
@@ -306,6 +322,17 @@ BROKEN = {
         ),
         "the exchange waits for a slow application",
         "it read on while nobody took any events, and the exchange never had to wait",
+    ),
+    "says no goodbye": (
+        attrs.evolve(
+            ASYNCIO,
+            name="broken",
+            open_feed=lambda **arguments: topone_asyncio.open_feed(
+                **{**arguments, "open_websocket": speechless}
+            ),
+        ),
+        "closing says goodbye",
+        "it never came to pass that it ended with a close frame",
     ),
     "ends without an error": (
         wrapped(Ending),

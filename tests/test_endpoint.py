@@ -47,6 +47,16 @@ def refusal(**settings: Any) -> ConfigurationError:
     return error
 
 
+@pytest.mark.parametrize("host", ["a..b", ".a", "a" * 64 + ".example"])
+def test_a_name_that_no_host_can_have_is_refused(host: str) -> None:
+    assert "name" in refusal(url=f"wss://{host}/ws").problem
+
+
+@pytest.mark.parametrize("host", ["a.example.", "a" * 63 + ".example", "[::1]", "127.0.0.1"])
+def test_a_name_that_a_host_can_have_is_taken(host: str) -> None:
+    assert Endpoint(f"wss://{host}/ws").host == host.strip("[]")
+
+
 # --- The token
 
 

@@ -996,13 +996,6 @@ def test_a_redirect_is_not_followed_and_shows_no_token(location: str) -> None:
     assert TOKEN not in shown
 
 
-def test_a_name_that_nothing_can_have_is_a_failed_dial() -> None:
-    connect = Connect(Endpoint(f"wss://{'a' * 64}.example/"), Token(TOKEN), PATIENCE, 2**20)
-    with pytest.raises(ConnectionFailed) as failed:
-        open_websocket(connect, lambda _: None).__enter__()
-    assert failed.value.__context__ is None
-
-
 def test_a_websocket_that_was_aborted_before_does_not_dial() -> None:
     with listening() as (_, host, port):
         websocket = open_websocket(connect_to(host, port), lambda _: None)

@@ -48,7 +48,8 @@ class AsyncWebSocket(Protocol):
         ...
 
     async def close(self, code: int, reason: str) -> None:
-        """Send a close frame and wait for the peer's. The caller bounds the time."""
+        """Send a close frame and wait for the peer's. The caller bounds the time. Returns or raises
+        ``ConnectionEnded`` then."""
         ...
 
 
@@ -79,8 +80,21 @@ class AsyncFeed(ABC):
     Every event is given once, in order. Iterating ends behind ``Closed``, and raises ``FeedFailed``
     there if the feed ended by itself.
 
-    A subclass runs ``_work`` in a task for as long as ``_core.is_closed`` is false, and supplies
-    the abstract methods.
+    A subclass supplies the abstract methods, makes the session start, by
+    ``self._take(self._session.start(self._now()))``, and sees to two things until it is closed:
+
+    - a task runs ``_do`` for each job of ``_next_job``, one at a time, until that is None. What
+      comes out of it is a fault of the program: the feed ends, and so should the application's
+      block, for no event would ever come again;
+    - ``_deadline_reached`` is called when ``_armed`` has come. ``_armed`` is a time of the clock,
+      infinity for never, and may be another one after the call: look again. ``_arm`` is called
+      whenever it has become earlier.
+
+    ``_converse`` tells the session that the connection is made, and runs ``_read`` and ``_write``.
+    Both return when the connection has ended. ``_drop`` may be called by the very task that it is
+    to cancel, from within ``_take``: where cancelling oneself is not possible, put it off to the
+    next turn of the loop. ``__anext__`` does not suspend while events wait: other tasks have no
+    turn meanwhile, unless the subclass gives them one.
     """
 
     def __init__(

@@ -190,6 +190,13 @@ class Endpoint:
             )
         if parts.scheme not in {"ws", "wss"} or not parts.hostname:
             _refuse("it is no ws:// or wss:// URL with a host", f"use one such as {DEFAULT_URL}")
+        # Resolvers and TLS raise UnicodeError for these, which nobody takes for a failed dial.
+        labels = parts.hostname.removesuffix(".").split(".")
+        if not all(0 < len(label) < 64 for label in labels):
+            _refuse(
+                "no host can have this name",
+                "write each part between two dots with 1 to 63 characters",
+            )
         if parts.username is not None or parts.fragment:
             _refuse("it has a user name or a fragment", "leave them out")
         if any(

@@ -97,6 +97,7 @@ class _Core:
         self.handshakes: deque[Handshake] = deque(maxlen=_KEPT)
         self.requests: deque[str | bytes] = deque(maxlen=_KEPT)
         self.publications: deque[Publication] = deque(maxlen=_KEPT)
+        self.goodbyes: deque[int | None] = deque(maxlen=_KEPT)
         self._thread = threading.get_ident()
         self._timer: asyncio.TimerHandle | None = None
         self._outboxes: dict[int, asyncio.Queue[GatewayAction]] = {}
@@ -240,6 +241,8 @@ class _Core:
         self._connections.discard(connection)
         if connection.peer:
             del self._outboxes[connection.peer]
+            said = connection.protocol.close_rcvd
+            self.goodbyes.append(None if said is None else int(said.code))
             self.carry_out(self.gateway.disconnected(connection.peer, self.loop.time()))
 
     def pong_received(self, connection: "_Connection") -> None:
@@ -352,6 +355,12 @@ class Simulator:
         Whether it could reach them or not.
         """
         return self._core.call(lambda: tuple(self._core.publications))
+
+    @property
+    def goodbyes(self) -> tuple[int | None, ...]:
+        """The code of the close frame that each client sent, in the order in which their
+        connections ended: the last thousand of them. None if it sent no close frame."""
+        return self._core.call(lambda: tuple(self._core.goodbyes))
 
     @property
     def peers(self) -> tuple[int, ...]:

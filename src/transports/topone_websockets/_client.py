@@ -36,7 +36,8 @@ _STATUS: Final = re.compile(rb"HTTP/1\.[01] ([1-5]\d\d)[ \r\n]")
 
 
 class WebSocketClient:
-    """From the handshake to the end of one connection, TLS included.
+    """From the handshake to the end of one connection, TLS included: give it a plain TCP connection
+    for ``wss://``, too.
 
     Nothing here waits. After every call but ``end`` there may be something ``to_send``. One call at
     a time: threads need a lock around it.
@@ -91,7 +92,8 @@ class WebSocketClient:
         return bool(self._protocol.writes) or (tls is not None and tls.has_to_send)
 
     def to_send(self) -> bytes:
-        """What has to go out now; empty if nothing has."""
+        """What has to go out now; empty if nothing has. Pass it straight on, and keep it in no
+        variable: the first of it has the token in it."""
         data = b"".join(self._protocol.data_to_send())
         return data if self._tls is None else self._tls.to_send(data)
 
@@ -100,7 +102,7 @@ class WebSocketClient:
 
         Raises:
             ConnectionFailed: TLS or the handshake has come to nothing. The peer may be told why, by
-                what there is ``to_send``.
+                what there is ``to_send``. Never once it ``is_connected``: ask ``end`` then.
         """
         tls = self._tls
         if tls is None:
@@ -158,7 +160,8 @@ class WebSocketClient:
         self._send(self._protocol.send_ping, payload)
 
     def close(self, code: int, reason: str) -> None:
-        """Send a close frame, if none was sent. The peer's comes behind what it has sent before."""
+        """Send a close frame, if none was sent and the connection has not ended. The peer's comes
+        behind what it has sent before."""
         if self._protocol.state is State.OPEN:
             self._protocol.send_close(code, reason)
 

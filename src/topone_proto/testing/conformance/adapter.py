@@ -218,6 +218,12 @@ class Simulator(Protocol):
         ...
 
     @property
+    def goodbyes(self) -> tuple[int | None, ...]:
+        """The code of the close frame that each client sent whose connection has ended; None if it
+        sent none."""
+        ...
+
+    @property
     def connections(self) -> int:
         """How many clients are connected."""
         ...

@@ -58,11 +58,12 @@ async def close_ends_a_half_open_connection(kit: Kit) -> None:
 
 @CLOSING.add([*UP, "closed"])
 async def closing_says_goodbye(kit: Kit) -> None:
-    """Leaving the block is closing. The exchange sees the connection end, and ``Closed`` can still
-    be taken."""
+    """Leaving the block is closing. The exchange gets a close frame and sees the connection end,
+    and ``Closed`` can still be taken."""
     async with kit.open() as feed:
         await feed.until(Subscribed, 2)
     await kit.eventually(lambda: not kit.simulator.connections, "the connection is gone")
+    await kit.eventually(lambda: kit.simulator.goodbyes == (1000,), "it ended with a close frame")
     await feed.rest()
 
 

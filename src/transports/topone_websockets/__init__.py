@@ -1,6 +1,7 @@
 """websockets' sans-I/O protocol as an adapter wants it: bytes in, bytes and whole messages out.
 
-All that adapters know of websockets is here, and no I/O: the socket is theirs.
+All that adapters know of websockets is here, and no I/O: the socket is theirs. ``look_up`` finds
+the addresses to dial, in threads that belong to nobody else.
 """
 
 try:
@@ -13,4 +14,6 @@ except ModuleNotFoundError as _error:
         name="websockets",
     ) from None
 
-__all__ = ["WebSocketClient"]
+from topone_websockets._lookup import AddressInfo, look_up
+
+__all__ = ["AddressInfo", "WebSocketClient", "look_up"]

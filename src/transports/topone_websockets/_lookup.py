@@ -1,0 +1,105 @@
+"""Name lookups in threads of their own.
+
+``getaddrinfo`` blocks, cannot be cancelled, and hangs for as long as a name server does not answer.
+Event loops run it in a pool that the whole program shares: a few lookups that hang then take that
+pool away from everybody else, and keep the program from ending. The threads here belong to nobody
+else, there are few of them, and no exit waits for one.
+"""
+
+import errno
+import os
+import socket
+import threading
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import Future
+from typing import Final, TypeAlias
+
+__all__ = ["AddressInfo", "look_up"]
+
+_Place: TypeAlias = tuple[str, int] | tuple[str, int, int, int] | tuple[int, bytes]
+AddressInfo: TypeAlias = tuple[socket.AddressFamily, socket.SocketKind, int, str, _Place]
+"""One address, as ``socket.getaddrinfo`` gives it."""
+
+# Lookups at a time. More of them wait for their turn.
+_MOST: Final = 32
+
+
+class _Lookups:
+    """The lookups of a process: those that wait, and how many threads there are to do them."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._waiting: deque[tuple[str, int, Future[Sequence[AddressInfo]]]] = deque()
+        self._threads = 0
+
+    def add(self, host: str, port: int) -> Future[Sequence[AddressInfo]]:
+        result: Future[Sequence[AddressInfo]] = Future()
+        with self._lock:
+            # Without those that were given up meanwhile.
+            self._waiting = deque(it for it in self._waiting if not it[2].cancelled())
+            self._waiting.append((host, port, result))
+            if self._threads == _MOST:
+                return result
+            self._threads += 1
+        try:
+            threading.Thread(target=self._work, name="topone-lookup", daemon=True).start()
+        except RuntimeError:
+            # The machine has no thread left, or Python is ending.
+            with self._lock:
+                self._threads -= 1
+                self._waiting = deque(it for it in self._waiting if it[2] is not result)
+            if result.set_running_or_notify_cancel():
+                result.set_exception(OSError(errno.EAGAIN, "no thread for a name lookup"))
+        return result
+
+    def _work(self) -> None:
+        while True:
+            with self._lock:
+                if not self._waiting:
+                    self._threads -= 1
+                    return
+                host, port, result = self._waiting.popleft()
+            if result.set_running_or_notify_cancel():
+                try:
+                    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+                except UnicodeError:
+                    result.set_exception(socket.gaierror(socket.EAI_NONAME, "no host's name"))
+                except BaseException as error:  # noqa: BLE001 - whoever waits is to have it
+                    result.set_exception(error)
+                else:
+                    result.set_result(found)
+            # Not kept while this thread waits for its end.
+            del result
+
+
+_lookups = _Lookups()
+
+
+def _start_anew() -> None:
+    """Forget the threads of the parent process, which this one does not have."""
+    global _lookups  # noqa: PLW0603 - there is one for the process
+    _lookups = _Lookups()
+
+
+if hasattr(os, "register_at_fork"):  # pragma: no branch - all but Windows
+    os.register_at_fork(after_in_child=_start_anew)
+
+
+def look_up(host: str, port: int) -> Future[Sequence[AddressInfo]]:
+    """Look up the addresses of a host, for TCP.
+
+    The future is done at once if ``host`` is an IP address. Otherwise a thread sees to it, and runs
+    the future's callbacks. Cancel the future to give a lookup up: one that waits for its turn is
+    not begun then, and the result of one that hangs interests nobody.
+
+    The result is a sequence of ``AddressInfo``. An ``OSError`` says that there is none, most often
+    a ``socket.gaierror``.
+    """
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+    except (OSError, UnicodeError):
+        return _lookups.add(host, port)
+    result: Future[Sequence[AddressInfo]] = Future()
+    result.set_result(found)
+    return result

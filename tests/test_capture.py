@@ -176,6 +176,8 @@ class Life:
                 return (self._draw(st.sampled_from([text, text.encode(errors="replace")])),)
             case I.PONG_RECEIVED:
                 return (self._draw(st.sampled_from([b"1", b"\xff\x00"])),)
+            case I.BYTES_RECEIVED:
+                return (self.now - self._draw(st.sampled_from([0.0, 0.1])),)
             case I.CONNECTION_LOST:
                 reason = self._draw(st.sampled_from(["", "bye", f"bad token {self.token}"]))
                 return self._draw(st.sampled_from([None, 1001])), reason

@@ -588,3 +588,41 @@ def test_a_response_that_fits_no_request_says_what_does_not_fit() -> None:
         "no request with this id is waiting",
         "the request with this id was sub_orders",
     ]
+
+
+def test_bytes_of_the_peer_are_an_answer_to_a_ping() -> None:
+    connection = Connection(SessionConfig(ping_interval=20.0, pong_timeout=10.0))
+    connection.deadline_reached(0.0)
+    assert connection.deadline_reached(20.0).actions
+    connection.bytes_received(29.0, 30.0)
+    connection.deadline_reached(30.0)
+    assert connection.failure is None
+
+
+def test_bytes_from_before_a_ping_are_no_answer_to_it() -> None:
+    connection = Connection(SessionConfig(ping_interval=20.0, pong_timeout=10.0))
+    connection.deadline_reached(0.0)
+    connection.deadline_reached(20.0)
+    connection.bytes_received(19.0, 30.0)
+    assert connection.deadline_reached(30.0).actions == (Close(1001, "pong_timeout", 0.0),)
+
+
+def test_a_frame_that_comes_slowly_breaks_no_silence() -> None:
+    config = SessionConfig(ping_interval=None, silence_timeout=10.0)
+    connection = Connection(config)
+    connection.deadline_reached(0.0)
+    connection.bytes_received(9.0, 10.0)
+    assert connection.deadline_reached(10.0).deadline == 19.0
+    # Of the future nothing is known, and what was known is not forgotten.
+    connection.bytes_received(99.0, 12.0)
+    assert connection.last_received == 12.0
+    connection.bytes_received(3.0, 13.0)
+    assert connection.last_received == 12.0
+    assert connection.deadline_reached(22.0).actions == (Close(1001, "silence", 0.0),)
+
+
+def test_bytes_are_no_acknowledgement() -> None:
+    connection = Connection(SessionConfig(ack_timeout=10.0))
+    connection.subscribe(ORDERS, 0.0)
+    connection.bytes_received(10.0, 10.0)
+    assert connection.deadline_reached(10.0).actions == (Close(1001, "ack_timeout", 0.0),)

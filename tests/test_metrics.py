@@ -27,6 +27,7 @@ from topone_proto import (
     SessionConfig,
     Step,
     Subscribed,
+    SubscriptionState,
     Token,
 )
 from topone_proto.gateway import DropConnections
@@ -89,6 +90,7 @@ def test_before_there_is_a_connection_there_is_nothing_to_measure() -> None:
         last_received_age=None,
         ack_latency=None,
         lag={},
+        subscriptions={BALANCE: SubscriptionState.IDLE},
     )
 
 
@@ -107,6 +109,7 @@ def test_a_feed_is_measured_from_its_dial_to_its_reconnect() -> None:
     # Connected, Subscribed, the update.
     assert metrics.waiting == 3
     assert metrics.lag == {BALANCE: pytest.approx(0.5)}
+    assert metrics.subscriptions == {BALANCE: SubscriptionState.ACTIVE}
 
     feed.take(feed.core.session.connection_lost(None, "gone", feed.now))
     metrics = feed.metrics

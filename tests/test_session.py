@@ -769,6 +769,7 @@ def test_nothing_comes_of_what_arrives_after_the_end() -> None:
         driver.session.token_obtained(Token("x"), driver.now),
         driver.session.token_failed("x", driver.now),
         driver.session.deadline_reached(driver.now + 1e6),
+        driver.session.bytes_received(driver.now, driver.now),
         driver.session.reading_paused(driver.now),
         driver.session.reading_resumed(driver.now),
     ):
@@ -793,6 +794,8 @@ def feed(driver: Driver, by: I) -> Step:
             return session.message_received(order(), now)
         case I.PONG_RECEIVED:
             return session.pong_received(b"1", now)
+        case I.BYTES_RECEIVED:
+            return session.bytes_received(now, now)
         case I.READING_PAUSED:
             return session.reading_paused(now)
         case I.READING_RESUMED:
@@ -878,3 +881,15 @@ def test_same_inputs_same_clock_same_seed_same_steps(seed: int) -> None:
         for step in runs[0]
         for action in step.actions
     )
+
+
+def test_bytes_of_the_peer_keep_a_session_alive() -> None:
+    driver = connected()
+    alive = driver.session.connection
+    assert alive is not None
+    for _ in range(20):
+        driver.now += 15.0
+        driver.take(driver.session.bytes_received(driver.now - 1.0, driver.now))
+        driver.take(driver.session.deadline_reached(driver.now))
+        assert alive.last_received == driver.now - 1.0
+    assert driver.session.connection is alive

@@ -301,6 +301,9 @@ class RecordedSession(Session):
         step = super().pong_received(payload, now)
         return self._recorder.record(step, _I.PONG_RECEIVED, now, **self._recorder.payload(payload))
 
+    def bytes_received(self, at: float, now: float) -> Step:
+        return self._recorder.record(super().bytes_received(at, now), _I.BYTES_RECEIVED, now, at=at)
+
     def reading_paused(self, now: float) -> Step:
         return self._recorder.record(super().reading_paused(now), _I.READING_PAUSED, now)
 
@@ -480,6 +483,13 @@ def _topic(line: CaptureLine) -> Topic:
         raise CaptureError(number=line.number, problem="its topic cannot be used") from None
 
 
+def _at(line: CaptureLine) -> float:
+    at: float = line.field("at", float, int)
+    if not _is_time(at):
+        raise CaptureError(number=line.number, problem="its time cannot be used")
+    return at
+
+
 def _bytes(line: CaptureLine) -> bytes:
     payload = line.payload
     return payload if isinstance(payload, bytes) else payload.encode()
@@ -497,6 +507,7 @@ _ARGUMENTS: Final[Mapping[str, Callable[[CaptureLine], tuple[Any, ...]]]] = {
     _I.CONNECTION_FAILED.value: lambda line: (_failure(line),),
     _I.MESSAGE_RECEIVED.value: lambda line: (line.payload,),
     _I.PONG_RECEIVED.value: lambda line: (_bytes(line),),
+    _I.BYTES_RECEIVED.value: lambda line: (_at(line),),
     _I.READING_PAUSED.value: lambda _: (),
     _I.READING_RESUMED.value: lambda _: (),
     _I.CONNECTION_LOST.value: lambda line: (

@@ -202,8 +202,8 @@ class Connection:
 
     @property
     def last_received(self) -> float | None:
-        """When the latest frame or pong was received, or the first input came; None before it. A
-        pause of reading since then does not count: it moves on by as much."""
+        """When anything was last received, be it only a part of a frame, or the first input came;
+        None before it. A pause of reading since then does not count: it moves on by as much."""
         return self._last_received if self._started else None
 
     @property
@@ -297,6 +297,21 @@ class Connection:
         if payload == self._ping_payload:
             self._ping_sent_at = None
             self._set_deadline()
+        return self._step()
+
+    def bytes_received(self, at: float, now: float) -> Step:
+        """Take note that bytes of the peer came at the time ``at``, be they a part of a frame or a
+        control frame.
+
+        They show that the peer is there, as a frame does: a large one on a slow line, or a ping of
+        a server that answers none of ours. Call it right before ``deadline_reached``, with the
+        latest such time that the transport knows of.
+        """
+        if not self._started:
+            self._start(now)
+        if self._failure is None and self._paused_at is None:
+            # Never from the future: what is not yet cannot put a timeout off.
+            self._last_received = max(self._last_received, min(at, now))
         return self._step()
 
     def reading_paused(self, now: float) -> Step:

@@ -97,6 +97,8 @@ class SubscriptionRejected(TopOneError):  # noqa: N818 - an event first
     """Server time of the refusal in milliseconds, if it had one."""
     epoch: int
     """The connection it belongs to."""
+    retry_in: float | None = None
+    """Seconds until the feed asks again by itself; None if it does not."""
 
     def __str__(self) -> str:
         return (

@@ -280,6 +280,7 @@ class FeedCore(Generic[_Source]):
             last_received_age=None if last_received is None else now - last_received,
             ack_latency=ack_latency,
             lag=lag,
+            subscriptions=self.session.subscriptions,
         )
 
     def raise_failure(self) -> None:

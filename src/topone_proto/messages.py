@@ -110,6 +110,8 @@ class Unrecognised:
     """The frame's method, if it has one."""
     frame: str
     """The frame, cut to a bounded length."""
+    topics: tuple[Topic, ...] = ()
+    """The topics that the frame may have been an update of; empty if it cannot have been one."""
 
 
 @value
@@ -124,6 +126,8 @@ class Malformed:
     """The frame, cut to a bounded length; bytes that are no text are written as escapes."""
     size: int
     """The length of the whole frame, in bytes or characters as it was received."""
+    topics: tuple[Topic, ...] = ()
+    """The topics that the frame may have been an update of; empty if it cannot have been one."""
 
 
 Update = BalanceUpdate | OrderUpdate

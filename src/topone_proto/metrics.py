@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from attrs import field
 
 from topone_proto._values import value
+from topone_proto.connection import SubscriptionState
 from topone_proto.failures import FailureKind
 from topone_proto.topics import Topic
 
@@ -47,3 +48,8 @@ class FeedMetrics:
     """Gauge, for each topic of the present connection that has had a time of the server: how much
     later than that, by this machine's clock, its latest frame was received. What both clocks are
     wrong by is in it, so look at its changes; it may be negative."""
+    subscriptions: Mapping[Topic, SubscriptionState] = field(
+        factory=dict[Topic, SubscriptionState], hash=False
+    )
+    """Gauge: the state of every topic that is desired, and of those that the present connection was
+    asked about."""

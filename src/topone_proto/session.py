@@ -72,6 +72,8 @@ class SessionInput(Enum):
     """A text frame came."""
     PONG_RECEIVED = "pong_received"
     """A pong came."""
+    BYTES_RECEIVED = "bytes_received"
+    """Bytes of the peer came: a part of a frame, or a control frame."""
     READING_PAUSED = "reading_paused"
     """The transport stopped reading, since the application is behind."""
     READING_RESUMED = "reading_resumed"
@@ -115,6 +117,7 @@ def _always(state: SessionState) -> dict[SessionInput, tuple[SessionState, ...]]
     return {
         _I.SUBSCRIBE: (state,),
         _I.UNSUBSCRIBE: (state,),
+        _I.BYTES_RECEIVED: (state,),
         _I.READING_PAUSED: (state,),
         _I.READING_RESUMED: (state,),
         _I.CLOSE: (_S.CLOSED,),
@@ -155,6 +158,7 @@ TRANSITIONS: Final[Mapping[SessionState, Mapping[SessionInput, tuple[SessionStat
             },
             _S.CLOSED: {
                 **dict.fromkeys(_TAIL, (_S.CLOSED,)),
+                _I.BYTES_RECEIVED: (_S.CLOSED,),
                 _I.READING_PAUSED: (_S.CLOSED,),
                 _I.READING_RESUMED: (_S.CLOSED,),
                 _I.DEADLINE_REACHED: (_S.CLOSED,),
@@ -388,6 +392,13 @@ class Session:
         self._require(_I.PONG_RECEIVED)
         connection = self._connection
         return self._step() if connection is None else connection.pong_received(payload, now)
+
+    def bytes_received(self, at: float, now: float) -> Step:
+        """Bytes of the peer came at the time ``at``; see ``Connection.bytes_received``. Ignored
+        while there is no connection."""
+        self._require(_I.BYTES_RECEIVED)
+        connection = self._connection
+        return self._step() if connection is None else connection.bytes_received(at, now)
 
     def reading_paused(self, now: float) -> Step:
         """The application is slow and reading has stopped; see ``Connection.reading_paused``."""

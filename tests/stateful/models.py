@@ -265,6 +265,15 @@ class ConnectionModel:
             self.doubtful = []
         return Expected()
 
+    def bytes_come(self, at: float, now: float) -> Expected:
+        self.begin(now)
+        if self.failure is None and not self.is_paused:
+            self.heard_at = max(self.heard_at, at)
+            self.doubtful = [sent for sent in self.doubtful if sent >= at]
+            self.doubtful += [sent for sent in self.unanswered if sent == at]
+            self.unanswered = [sent for sent in self.unanswered if sent > at]
+        return Expected()
+
     def pause(self, now: float) -> Expected:
         self.begin(now)
         if self.failure is None and self.paused_at is None:
@@ -511,6 +520,9 @@ class SessionModel:
             if active and self.settled_at is None:
                 self.settled_at = now
         return expected
+
+    def bytes_come(self, at: float, now: float) -> Expected:
+        return Expected() if self.connection is None else self.connection.bytes_come(at, now)
 
     def pause(self, now: float) -> Expected:
         self.is_paused = True

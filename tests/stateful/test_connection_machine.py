@@ -225,6 +225,12 @@ class ConnectionMachine(Machine):
         payload = payloads[-1 - pick % len(payloads)]
         self.check(self.feed("pong_received", payload), self.model.pong(payload, self.now))
 
+    @counted(is_up, ago=st.sampled_from([0.0, TICK, 1.0, 4.0]))
+    def bytes_come(self, ago: float) -> None:
+        """A part of a frame, or a control frame."""
+        at = self.now - ago
+        self.check(self.feed("bytes_received", at), self.model.bytes_come(at, self.now))
+
     @counted(is_up, again=st.booleans())
     def pause_or_resume(self, again: bool) -> None:
         """The other of both; or once more what holds already, which changes nothing."""
@@ -261,6 +267,7 @@ class ConnectionMachine(Machine):
             ("message_received", "ping"),
             ("message_received", '{"id":"1","method":"sub_orders","code":0,"msg":"","ts":1}'),
             ("pong_received", b"1"),
+            ("bytes_received", self.now),
             ("reading_paused",),
             ("reading_resumed",),
             ("deadline_reached",),

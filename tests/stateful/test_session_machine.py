@@ -79,6 +79,7 @@ PADDING = st.integers(0, 40)
 
 # What may be told to a session in each state, written down once more.
 FROM_THE_APPLICATION = {"subscribe", "unsubscribe", "reading_paused", "reading_resumed", "close"}
+FROM_THE_APPLICATION |= {"bytes_received"}
 ENDS = {"connection_failed", "connection_lost"}
 TAIL = ENDS | {
     "token_obtained",
@@ -513,6 +514,14 @@ class SessionMachine(Machine):
         expected = connection.pong(payload, self.now)
         self.check(self.feed("pong_received", payload), expected, "pong_received", S.CONNECTED)
 
+    @counted(ago=st.sampled_from([0.0, TICK, 1.0, 8.0]))
+    def bytes_come(self, ago: float) -> None:
+        self.hear_bytes(self.now - ago)
+
+    def hear_bytes(self, at: float) -> None:
+        step, state = self.feed("bytes_received", at), self.model.state
+        self.check(step, self.model.bytes_come(at, self.now), "bytes_received", state)
+
     @counted(paused=st.booleans())
     def pause_or_resume(self, paused: bool) -> None:
         self.pause() if paused else self.resume()
@@ -538,6 +547,7 @@ class SessionMachine(Machine):
                 return
             self.want(topic, wanted=wanted)
             self.want(topic, wanted=not wanted)
+            self.hear_bytes(self.now)
             self.pause()
             self.resume()
             self.come_to_deadline(-TICK)

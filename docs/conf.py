@@ -37,7 +37,8 @@ autodoc_default_options = {"members": True, "show-inheritance": True}
 # Every reference has to lead somewhere, except into other projects' documentation.
 nitpicky = True
 _others = (
-    "abc asyncio collections contextlib datetime decimal enum hypothesis random ssl trio typing"
+    "abc asyncio collections concurrent contextlib datetime decimal enum hypothesis random socket "
+    "ssl trio typing"
 )
 nitpick_ignore_regex = [
     (r"py:.*", rf"({_others.replace(' ', '|')})\..*"),

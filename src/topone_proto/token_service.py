@@ -1,0 +1,301 @@
+"""The life of a token: when to get one, whom to give it to, and when to stop asking.
+
+Pure. The exchange hands out one token a minute and blocks whoever asks more often for an hour, so
+the requests are a budget that all processes of an account share, restarts included.
+
+Theory. There is a token or there is none, and beside that a request is under way or it is not.
+
+- A token is *young* until ``soft_age``, then *old* until ``hard_age``, then no token. An old one is
+  still given out while a new one is fetched in the background. Ages count from before the request
+  was sent, since nobody knows when the exchange begins to count.
+- A request is sent when there is no token or an old one, none is under way, and the budget allows
+  it: ``interval`` seconds after the latest request if that came to something, longer with every one
+  in a row that did not, and not before a block is over. ``TokenState`` has these times. It is a
+  plain value, and every step that sends a request has the state to be stored *before* it leaves: a
+  process that is killed right after has spent its budget.
+- ``refused`` takes back exactly the token that was refused. A refusal of an older one changes
+  nothing. If the next token is refused as well, without ever having been accepted, asking again
+  cannot help: the service has failed, and says both causes.
+- An error is never kept as if it were a token, and never ends the service, unless it says that
+  asking again cannot help.
+
+Times are the time of day, in seconds since 1970 UTC: a budget that survives a restart needs a clock
+that does. If the clock was set back, the latest request seems to be still to come. It then counts
+as sent now, with all of its wait.
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+from attrs import evolve
+
+from topone_proto._values import value
+from topone_proto.endpoint import Token
+from topone_proto.errors import ConfigurationError, TopOneError
+from topone_proto.wire.http import ApiError, ApiErrorMeaning
+
+__all__ = [
+    "FetchNewToken",
+    "SaveTokenState",
+    "TokenService",
+    "TokenState",
+    "TokenStep",
+    "TokenUnobtainable",
+]
+
+_DOUBLINGS: Final = 6
+
+
+@value
+class TokenState:
+    """Everything that outlives a process, and that processes of one account share."""
+
+    token: Token | None = None
+    """The latest token; None if there is none."""
+    obtained_at: float | None = None
+    """The time before the request that brought it was sent, in seconds since 1970 UTC."""
+    asked_at: float | None = None
+    """The time of the latest request, whatever came of it."""
+    not_before: float | None = None
+    """The time from which the budget allows the next one."""
+    failures: int = 0
+    """The requests in a row that came to nothing."""
+
+
+@value
+class FetchNewToken:
+    """Send a token request, and report ``obtained`` or ``failed``."""
+
+
+@value
+class SaveTokenState:
+    """Store the state, durably, before the actions after this one are carried out."""
+
+    state: TokenState
+    """What to store. It has the token in it: only its owner may read the place."""
+
+
+@value
+class TokenStep:
+    """What an input of the service leads to."""
+
+    token: Token | None
+    """The token to use now; None if there is none yet."""
+    actions: tuple[SaveTokenState | FetchNewToken, ...] = ()
+    """What to do, in this order."""
+    deadline: float | None = None
+    """The time at which to call ``wanted`` again; None if nothing is due."""
+
+
+class TokenUnobtainable(TopOneError):  # noqa: N818 - named for what happened
+    """There is no token, and asking again cannot help."""
+
+    def __init__(self, problem: str, remedy: str) -> None:
+        super().__init__(f"{problem}: {remedy}")
+        self.problem = problem
+        """The cause, as far as it is known."""
+        self.remedy = remedy
+        """The way to mend it."""
+
+
+_REMEDY: Final = {
+    ApiErrorMeaning.CREDENTIALS: "check the app id and the app key",
+    ApiErrorMeaning.ADDRESS: "ask from an address that the key is bound to",
+    ApiErrorMeaning.REQUEST: "check the URL of the token service",
+}
+
+
+def _positive(setting: str, seconds: float) -> float:
+    if not seconds > 0:
+        raise ConfigurationError(
+            setting=setting,
+            problem=f"{seconds!r} is no time to wait",
+            remedy="use seconds greater than zero",
+        )
+    return seconds
+
+
+class TokenService:
+    """Decides when a token is asked for. One for each account and process.
+
+    ::
+
+        step = service.wanted(time.time())
+        for action in step.actions:
+            match action:
+                case SaveTokenState(state):
+                    store(state)
+                case FetchNewToken():
+                    start_soon(fetch)  # and call service.obtained(...) or service.failed(...)
+
+    Args:
+        state: what an earlier process stored.
+        interval: seconds between two requests; the exchange's minute and a margin.
+        soft_age: the age in seconds from which a new token is fetched in the background.
+        hard_age: the age in seconds from which a token is not used any more. The exchange's pages
+            name two hours, among others.
+        block: seconds that a block lasts.
+        jitter: uniform random numbers in [0, 1), to spread retries.
+
+    Raises:
+        ConfigurationError: a time is not positive, or ``soft_age`` is not below ``hard_age``.
+    """
+
+    def __init__(
+        self,
+        state: TokenState | None = None,
+        *,
+        interval: float = 65.0,
+        soft_age: float = 3600.0,
+        hard_age: float = 7080.0,
+        block: float = 3600.0,
+        jitter: Callable[[], float],
+    ) -> None:
+        self._interval = _positive("token_interval", interval)
+        self._soft_age = _positive("token_soft_age", soft_age)
+        self._hard_age = _positive("token_hard_age", hard_age)
+        self._block = _positive("token_block", block)
+        if soft_age >= hard_age:
+            raise ConfigurationError(
+                setting="token_soft_age",
+                problem=f"{soft_age:g} s is not below token_hard_age, {hard_age:g} s",
+                remedy="renew a token before it ends",
+            )
+        self._jitter = jitter
+        self._state = state if state is not None else TokenState()
+        self._sent_at: float | None = None
+        # The token that was refused last, until another one is accepted.
+        self._refused: Token | None = None
+        # Problem and remedy, once asking again cannot help.
+        self._failure: tuple[str, str] | None = None
+
+    @property
+    def state(self) -> TokenState:
+        """What is to be stored."""
+        return self._state
+
+    @property
+    def is_fetching(self) -> bool:
+        """True while a request is under way."""
+        return self._sent_at is not None
+
+    def wanted(self, wall: float) -> TokenStep:
+        """Ask for a token to use, or be told when to come again. Call it at the deadline, too.
+
+        Raises:
+            TokenUnobtainable: there is none, and there will be none.
+        """
+        state = self._state = _corrected(self._state, wall)
+        token, obtained_at = state.token, state.obtained_at
+        if token is None or obtained_at is None or wall >= obtained_at + self._hard_age:
+            token = None
+        elif wall < obtained_at + self._soft_age:
+            return TokenStep(token, (), obtained_at + self._soft_age)
+        if self._failure is not None:
+            if token is None:
+                raise TokenUnobtainable(*self._failure)
+            return TokenStep(token)
+        if self.is_fetching:
+            return TokenStep(token)
+        if state.not_before is not None and wall < state.not_before:
+            return TokenStep(token, (), state.not_before)
+        self._sent_at = wall
+        self._state = evolve(state, asked_at=wall, not_before=wall + self._interval)
+        return TokenStep(token, (SaveTokenState(self._state), FetchNewToken()))
+
+    def loaded(self, state: TokenState, wall: float) -> TokenStep:
+        """Take in what another process of the account has stored meanwhile.
+
+        Raises:
+            TokenUnobtainable: see ``wanted``.
+        """
+        self._state = state
+        if self._refused is not None and state.token == self._refused:
+            self._state = evolve(state, token=None, obtained_at=None)
+        return self.wanted(wall)
+
+    def obtained(self, token: Token, wall: float) -> TokenStep:
+        """The request that is under way brought a token.
+
+        Raises:
+            TokenUnobtainable: it is the one that was refused a moment ago.
+        """
+        sent_at, self._sent_at = self._sent_at, None
+        if token == self._refused:
+            return self._fail("the token service gives out a token that the exchange refuses")
+        self._state = evolve(
+            self._state,
+            token=token,
+            obtained_at=wall if sent_at is None else sent_at,
+            failures=0,
+        )
+        return self._saved(self.wanted(wall))
+
+    def failed(self, error: ApiError | None, wall: float) -> TokenStep:
+        """The request that is under way came to nothing.
+
+        Args:
+            error: what the exchange said; None if there was no answer.
+            wall: the time of day.
+
+        Raises:
+            TokenUnobtainable: asking again cannot help.
+        """
+        self._sent_at = None
+        failures = self._state.failures
+        # Doubled up to the length of a block, and spread upwards: never sooner.
+        wait = min(self._interval * 2.0 ** min(failures, _DOUBLINGS), self._block)
+        wait = max(wait, self._interval) * (1 + self._jitter() / 2)
+        if error is not None:
+            if error.meaning is ApiErrorMeaning.RATE_LIMIT:
+                wait = max(wait, self._block)
+            wait = max(wait, error.retry_after or 0.0)
+            if error.meaning in _REMEDY:
+                self._failure = (str(error), _REMEDY[error.meaning])
+        self._state = evolve(self._state, failures=failures + 1, not_before=wall + wait)
+        return self._saved(self.wanted(wall))
+
+    def refused(self, token: Token, wall: float) -> TokenStep:
+        """The exchange did not accept this token, over HTTP or in a handshake.
+
+        Raises:
+            TokenUnobtainable: it did not accept the one before either.
+        """
+        if token != self._state.token:
+            return self.wanted(wall)
+        if self._refused is not None:
+            return self._fail(
+                "the exchange refuses a token, and refuses the fresh one after it, too"
+            )
+        self._refused = token
+        self._state = evolve(self._state, token=None, obtained_at=None)
+        return self._saved(self.wanted(wall))
+
+    def accepted(self, token: Token) -> None:
+        """The exchange accepted this token."""
+        if token == self._state.token:
+            self._refused = None
+
+    def _fail(self, problem: str) -> TokenStep:
+        remedy = "check that the key pair has the right to what is asked for, and the Origin header"
+        self._failure = (problem, remedy)
+        self._state = evolve(self._state, token=None, obtained_at=None)
+        raise TokenUnobtainable(problem, remedy)
+
+    def _saved(self, step: TokenStep) -> TokenStep:
+        """The step, with the state to be stored if it is not anyhow."""
+        if step.actions:
+            return step
+        return evolve(step, actions=(SaveTokenState(self._state),))
+
+
+def _corrected(state: TokenState, wall: float) -> TokenState:
+    """The state as if the clock had always been what it is now."""
+    asked_at, obtained_at, not_before = state.asked_at, state.obtained_at, state.not_before
+    if asked_at is not None and asked_at > wall:
+        if not_before is not None:
+            not_before -= asked_at - wall
+        asked_at = wall
+    if obtained_at is not None and obtained_at > wall:
+        obtained_at = wall
+    return evolve(state, asked_at=asked_at, obtained_at=obtained_at, not_before=not_before)

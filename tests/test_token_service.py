@@ -1,0 +1,285 @@
+"""The token's life, judged by a token service that blocks whoever asks more than once a minute."""
+
+from typing import Any
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from topone_proto import ConfigurationError, Token
+from topone_proto.token_service import (
+    FetchNewToken,
+    SaveTokenState,
+    TokenService,
+    TokenState,
+    TokenStep,
+    TokenUnobtainable,
+)
+from topone_proto.wire.http import ApiError, ApiErrorMeaning
+
+START = 1_570_000_000.0
+ONE, TWO, THREE = Token("topapi:1"), Token("topapi:2"), Token("topapi:3")
+
+
+def service(state: TokenState | None = None, **more: Any) -> TokenService:
+    return TokenService(state, jitter=lambda: 0.0, **more)
+
+
+def error(meaning: ApiErrorMeaning, retry_after: float | None = None) -> ApiError:
+    return ApiError(code=1, msg="no", meaning=meaning, status=200, retry_after=retry_after)
+
+
+def asks(step: TokenStep) -> bool:
+    return FetchNewToken() in step.actions
+
+
+def with_token(token: Token = ONE) -> TokenService:
+    tokens = service()
+    assert asks(tokens.wanted(START))
+    assert tokens.obtained(token, START + 2).token == token
+    return tokens
+
+
+def test_the_budget_is_stored_before_the_request_leaves() -> None:
+    step = service().wanted(START)
+    assert step.token is None
+    save, fetch = step.actions
+    assert fetch == FetchNewToken()
+    assert save == SaveTokenState(TokenState(asked_at=START, not_before=START + 65))
+
+
+def test_a_process_that_was_killed_has_spent_its_budget() -> None:
+    killed = service()
+    (save, _) = killed.wanted(START).actions
+    assert isinstance(save, SaveTokenState)
+    again = service(save.state)
+    assert again.wanted(START + 1) == TokenStep(None, (), START + 65)
+    assert asks(again.wanted(START + 65))
+
+
+def test_there_is_one_request_at_a_time() -> None:
+    tokens = service()
+    assert asks(tokens.wanted(START))
+    assert tokens.wanted(START + 1000) == TokenStep(None)
+    assert tokens.is_fetching
+
+
+def test_a_token_is_given_out_until_its_hard_age_and_renewed_from_its_soft_age_on() -> None:
+    tokens = with_token()
+    assert tokens.wanted(START + 3599) == TokenStep(ONE, (), START + 3600)
+    renewing = tokens.wanted(START + 3600)
+    assert renewing.token == ONE
+    assert asks(renewing)
+    assert tokens.wanted(START + 7079) == TokenStep(ONE)
+    assert tokens.wanted(START + 7080) == TokenStep(None)
+    assert tokens.obtained(TWO, START + 7081).token == TWO
+
+
+def test_the_age_of_a_token_counts_from_before_its_request() -> None:
+    tokens = service()
+    tokens.wanted(START)
+    tokens.obtained(ONE, START + 500)
+    assert tokens.state.obtained_at == START
+
+
+def test_a_failure_is_tried_again_later_each_time() -> None:
+    tokens = service()
+    now, waits = START, []
+    for _ in range(9):
+        assert asks(tokens.wanted(now))
+        step = tokens.failed(None, now)
+        assert step.token is None
+        assert not asks(step)
+        assert step.deadline is not None
+        waits.append(step.deadline - now)
+        now = step.deadline
+    assert waits == [65, 130, 260, 520, 1040, 2080, 3600, 3600, 3600]
+
+
+def test_a_retry_is_spread_and_its_time_stays() -> None:
+    tokens = TokenService(jitter=iter([0.5]).__next__)
+    tokens.wanted(START)
+    assert tokens.failed(None, START).deadline == START + 65 * 1.25
+    assert tokens.wanted(START + 1).deadline == START + 65 * 1.25
+
+
+def test_a_block_lasts_an_hour_or_as_long_as_the_exchange_says() -> None:
+    for retry_after, wait in ((None, 3600), (10, 3600), (9999, 9999)):
+        tokens = service()
+        tokens.wanted(START)
+        step = tokens.failed(error(ApiErrorMeaning.RATE_LIMIT, retry_after), START + 1)
+        assert step.deadline == START + 1 + wait
+    tokens = service()
+    tokens.wanted(START)
+    step = tokens.failed(error(ApiErrorMeaning.UNAVAILABLE, 500), START)
+    assert step.deadline == START + 500
+
+
+@pytest.mark.parametrize(
+    "meaning", [ApiErrorMeaning.CREDENTIALS, ApiErrorMeaning.ADDRESS, ApiErrorMeaning.REQUEST]
+)
+def test_what_cannot_be_mended_by_asking_ends_the_asking(meaning: ApiErrorMeaning) -> None:
+    tokens = service()
+    tokens.wanted(START)
+    with pytest.raises(TokenUnobtainable, match=r"check|ask from"):
+        tokens.failed(error(meaning), START)
+    with pytest.raises(TokenUnobtainable):
+        tokens.wanted(START + 10**6)
+
+
+def test_a_good_token_outlives_a_renewal_that_cannot_succeed() -> None:
+    tokens = with_token()
+    assert asks(tokens.wanted(START + 3600))
+    assert tokens.failed(error(ApiErrorMeaning.CREDENTIALS), START + 3601).token == ONE
+    assert tokens.wanted(START + 7000) == TokenStep(ONE)
+    with pytest.raises(TokenUnobtainable):
+        tokens.wanted(START + 7080)
+
+
+def test_a_refusal_takes_back_that_token_and_no_other() -> None:
+    tokens = with_token()
+    assert tokens.refused(THREE, START + 100).token == ONE
+    step = tokens.refused(ONE, START + 100)
+    assert step.token is None
+    assert asks(step)
+    assert tokens.obtained(TWO, START + 101).token == TWO
+    # The old one's refusal comes late.
+    assert tokens.refused(ONE, START + 102).token == TWO
+
+
+def test_a_refused_token_waits_for_the_budget() -> None:
+    tokens = with_token()
+    step = tokens.refused(ONE, START + 10)
+    assert step == TokenStep(None, (SaveTokenState(tokens.state),), START + 65)
+    assert tokens.state.token is None
+
+
+def test_two_refusals_in_a_row_end_it_and_an_acceptance_between_them_does_not() -> None:
+    tokens = with_token()
+    tokens.refused(ONE, START + 100)
+    tokens.obtained(TWO, START + 101)
+    tokens.accepted(TWO)
+    assert tokens.refused(TWO, START + 200).token is None
+    tokens.obtained(THREE, START + 201)
+    tokens.accepted(ONE)
+    with pytest.raises(TokenUnobtainable, match="fresh"):
+        tokens.refused(THREE, START + 202)
+
+
+def test_a_token_service_that_repeats_a_refused_token_ends_it() -> None:
+    tokens = with_token()
+    tokens.refused(ONE, START + 100)
+    with pytest.raises(TokenUnobtainable, match="gives out"):
+        tokens.obtained(ONE, START + 101)
+
+
+def test_what_another_process_stored_is_used_but_not_what_was_refused_here() -> None:
+    tokens = service()
+    stored = with_token().state
+    assert tokens.loaded(stored, START + 5).token == ONE
+    tokens.refused(ONE, START + 100)
+    assert tokens.loaded(stored, START + 101).token is None
+
+
+def test_a_clock_that_was_set_back_costs_one_interval() -> None:
+    tokens = service(TokenState(asked_at=START, not_before=START + 65))
+    assert tokens.wanted(START - 10_000).deadline == START - 10_000 + 65
+    assert asks(tokens.wanted(START - 10_000 + 65))
+    young = service(TokenState(ONE, START, START, START + 65))
+    assert young.wanted(START - 500).token == ONE
+
+
+@pytest.mark.parametrize(
+    "settings_", [{"interval": 0}, {"block": -1}, {"soft_age": 7080}, {"hard_age": float("nan")}]
+)
+def test_settings_that_cannot_work_are_refused(settings_: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError):
+        service(**settings_)
+
+
+class Tokens(RuleBasedStateMachine):
+    """Any life of any number of processes, one after the other. The exchange is the oracle."""
+
+    @initialize()
+    def begin(self) -> None:
+        self.now = START
+        self.stored = TokenState()
+        self.requests: list[float] = []
+        self.given: list[Token] = []
+        self.tokens = service(self.stored)
+        self.is_over = False
+
+    def take(self, call: Any, *arguments: Any) -> None:
+        try:
+            step: TokenStep = call(*arguments)
+        except TokenUnobtainable:
+            self.is_over = True
+            return
+        for action in step.actions:
+            match action:
+                case SaveTokenState(state):
+                    self.stored = state
+                case FetchNewToken():
+                    # The budget was stored first, or this process could be killed unnoticed.
+                    assert self.stored.asked_at == self.now
+                    self.requests.append(self.now)
+        assert step.token is None or step.token in self.given
+
+    @rule(seconds=st.floats(0, 5000))
+    def time_passes(self, seconds: float) -> None:
+        self.now += seconds
+
+    @rule()
+    def want(self) -> None:
+        self.take(self.tokens.wanted, self.now)
+
+    @precondition(lambda self: self.tokens.is_fetching)
+    @rule()
+    def obtain(self) -> None:
+        self.given.append(Token(f"topapi:{len(self.given)}"))
+        self.take(self.tokens.obtained, self.given[-1], self.now)
+
+    @precondition(lambda self: self.tokens.is_fetching)
+    @rule(
+        meaning=st.none() | st.sampled_from(ApiErrorMeaning),
+        retry_after=st.none() | st.floats(0, 9999),
+    )
+    def fail(self, meaning: ApiErrorMeaning | None, retry_after: float | None) -> None:
+        failure = None if meaning is None else error(meaning, retry_after)
+        self.take(self.tokens.failed, failure, self.now)
+
+    @precondition(lambda self: self.given)
+    @rule(data=st.data())
+    def refuse(self, data: st.DataObject) -> None:
+        self.take(self.tokens.refused, data.draw(st.sampled_from(self.given)), self.now)
+
+    @precondition(lambda self: self.given)
+    @rule()
+    def accept(self) -> None:
+        self.tokens.accepted(self.given[-1])
+
+    @rule()
+    def the_process_is_killed_and_starts_again(self) -> None:
+        self.tokens = service(self.stored)
+        self.is_over = False
+
+    @invariant()
+    def the_exchange_never_sees_two_requests_within_a_minute(self) -> None:
+        assert all(
+            later - earlier > 60
+            for earlier, later in zip(self.requests, self.requests[1:], strict=False)
+        )
+
+    @invariant()
+    def an_expired_token_is_not_given_out(self) -> None:
+        if not self.is_over:
+            state = self.tokens.state
+            if state.obtained_at is not None and self.now - state.obtained_at >= 7080:
+                self.take(lambda: self.tokens.wanted(self.now))
+                if not self.is_over:
+                    assert self.tokens.wanted(self.now).token is None
+
+
+TestTokens = Tokens.TestCase
+TestTokens.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)

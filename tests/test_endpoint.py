@@ -17,12 +17,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.pretty import pretty_repr
 
+import topone_proto
 from topone_proto.actions import Connect
 from topone_proto.endpoint import DEFAULT_URL, Endpoint, Token, conceal
 from topone_proto.errors import ConfigurationError
 
 SECRET = "topapi:0123456789/abc+def=="
 TOKEN = Token(SECRET)
+AGENT = ("User-Agent", f"topone-proto/{topone_proto.__version__}")
 CONNECT = Connect(Endpoint(), TOKEN, timeout=10.0, max_frame_size=2**20)
 
 
@@ -317,16 +319,16 @@ def test_a_url_with_a_token_is_refused_without_showing_it(url: str) -> None:
 def test_an_origin_is_sent_only_if_asked_for(
     origin: str | None, headers: tuple[tuple[str, str], ...]
 ) -> None:
-    assert Endpoint(origin=origin).headers == headers
+    assert Endpoint(origin=origin).headers == (*headers, AGENT)
 
 
 def test_by_default_there_is_no_origin_at_the_exchanges_address() -> None:
     endpoint = Endpoint()
     assert endpoint.url == "wss://gateway.topone.run/ws/user/"
-    assert endpoint.headers == ()
+    assert endpoint.headers == (AGENT,)
 
 
-@pytest.mark.parametrize("origin", ["a\r\nX: y", "\n", "é", "\x00"])
+@pytest.mark.parametrize("origin", ["a\r\nX: y", "\n", "é", "\x00", " a", "a "])
 def test_what_is_no_header_value_is_refused(origin: str) -> None:
     error = refusal(origin=origin)
     assert error.setting == "origin"
@@ -367,3 +369,101 @@ def test_any_token_survives_the_url(secret: str) -> None:
     assert urlsplit(url).fragment == ""
     assert url.isascii()
     assert " " not in url
+
+
+# --- Headers
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{"X-Name": "a b", "accept": ""}, [("X-Name", "a b"), ("accept", "")]],
+)
+def test_headers_are_added_as_they_are(headers: Any) -> None:
+    endpoint = Endpoint(origin="", extra_headers=headers)
+    assert endpoint.headers == (("Origin", ""), AGENT, ("X-Name", "a b"), ("accept", ""))
+
+
+@pytest.mark.parametrize(
+    ("agent", "sent"), [("bot/1", (("user-agent", "bot/1"),)), (None, ()), ("", ())]
+)
+def test_the_user_agent_can_be_another_or_none(agent: str | None, sent: Any) -> None:
+    assert Endpoint(extra_headers={"user-agent": agent}).headers == sent
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Host",
+        "UPGRADE",
+        "Connection",
+        "Sec-WebSocket-Key",
+        "sec-websocket-anything",
+        "Origin",
+        "Content-Length",
+        "Transfer-Encoding",
+        "Proxy-Authorization",
+    ],
+)
+def test_what_makes_the_handshake_is_not_set_by_hand(name: str) -> None:
+    error = refusal(extra_headers={name: SECRET})
+    assert error.setting == "headers"
+    assert name in error.problem
+    assert hides_the_secret(str(error))
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"X-Name": f"{SECRET}\r\nX-Evil: 1"},
+        {"X-Name": f"{SECRET}\n"},
+        {"X-Name": f" {SECRET}"},
+        {"X-Name": f"{SECRET} "},
+        {"X-Name": f"{SECRET}\x00"},
+        {"X-Name": f"{SECRET}é"},
+        {"X-Name": None},
+        {"X-Name": SECRET.encode()},
+        {f"X-Name: {SECRET}": "1"},
+        {f"X-Name\r\n{SECRET}": "1"},
+        {"": SECRET},
+        {SECRET.encode(): "1"},
+        [("X-Name", SECRET), ("x-name", "2")],
+        [("X-Name", SECRET, "3")],
+        [SECRET],
+        SECRET,
+        "ab",
+        5,
+        None,
+    ],
+)
+def test_headers_that_cannot_be_sent_are_refused_without_showing_them(headers: Any) -> None:
+    error = refusal(extra_headers=headers)
+    assert error.setting == "headers"
+    assert hides_the_secret(str(error))
+    assert "X-Evil" not in str(error)
+
+
+def test_no_text_of_an_endpoint_shows_the_values_of_headers() -> None:
+    endpoint = Endpoint(extra_headers={"Authorization": SECRET})
+    for text in (repr(endpoint), str(endpoint), repr(Connect(endpoint, TOKEN, 1.0, 1))):
+        assert hides_the_secret(text)
+        assert "Authorization" in text
+
+
+@pytest.mark.parametrize(
+    ("url", "authority"),
+    [
+        ("wss://example.org./ws", "example.org"),
+        ("wss://example.org.:8443/ws", "example.org:8443"),
+    ],
+)
+def test_the_dot_behind_a_name_is_for_the_dns_only(url: str, authority: str) -> None:
+    endpoint = Endpoint(url)
+    assert endpoint.host == "example.org."
+    assert endpoint.server_name == "example.org"
+    assert endpoint.authority == authority
+
+
+def test_a_name_without_dots_stays_as_it_is() -> None:
+    assert Endpoint("ws://localhost./").host == "localhost."
+    assert Endpoint("wss://[::1]:1/").server_name == "::1"
+    assert Endpoint("wss://10.0.0.1/").authority == "10.0.0.1"

@@ -107,7 +107,7 @@ def test_the_version_is_written_once() -> None:
     sources = [path for package in PACKAGES.values() for path in package.rglob("*.py")]
     literal = f'"{topone_proto.__version__}"'
     written = [path for path in sources if literal in path.read_text(encoding="utf-8")]
-    assert written == [PACKAGES["topone_proto"] / "__init__.py"]
+    assert written == [PACKAGES["topone_proto"] / "_version.py"]
 
 
 def test_the_readme_links_to_what_exists() -> None:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from websockets.frames import Close, Frame, Opcode
 from websockets.server import ServerProtocol
 
+import topone_proto
 from topone_proto import (
     Connect,
     ConnectionEnded,
@@ -136,6 +137,7 @@ def test_nothing_is_asked_for_but_what_was_told() -> None:
         "Connection": "Upgrade",
         "Sec-WebSocket-Version": "13",
         "Origin": "https://example.org",
+        "User-Agent": f"topone-proto/{topone_proto.__version__}",
     }
 
 

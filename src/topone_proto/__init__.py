@@ -9,6 +9,7 @@ Only names are gathered here; what they are is said where they are made. What is
 feed is imported from its own module: ``account``, ``capture``, ``plain``.
 """
 
+from topone_proto._version import __version__ as __version__
 from topone_proto.actions import Action, Close, Connect, FetchToken, SendPing, SendText
 from topone_proto.async_feed import (
     AsyncFeed,
@@ -21,7 +22,7 @@ from topone_proto.codec import decode, encode
 from topone_proto.config import DeliveryPolicy, SessionConfig
 from topone_proto.connection import Connection, SubscriptionState
 from topone_proto.delivery import DeliveryBuffer
-from topone_proto.endpoint import DEFAULT_URL, Endpoint, Token, conceal
+from topone_proto.endpoint import DEFAULT_URL, Endpoint, Headers, Token, conceal
 from topone_proto.errors import (
     ConfigurationError,
     ConnectionEnded,
@@ -70,8 +71,6 @@ from topone_proto.session import Session, SessionState
 from topone_proto.step import Step
 from topone_proto.topics import BALANCE, ORDERS, Topic
 
-__version__ = "0.1.0"
-
 __all__ = [
     "BALANCE",
     "DEFAULT_URL",
@@ -105,6 +104,7 @@ __all__ = [
     "FeedMetrics",
     "FetchToken",
     "Gap",
+    "Headers",
     "LocalProtocolError",
     "Malformed",
     "Message",

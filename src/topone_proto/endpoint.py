@@ -2,15 +2,22 @@
 print a token."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from ipaddress import ip_address
-from typing import Final, Never, TypeVar
+from typing import Any, Final, Never, TypeVar, cast
 from urllib.parse import SplitResult, parse_qsl, quote, urlsplit
 
+import attrs
+
 from topone_proto._values import value
+from topone_proto._version import __version__
 from topone_proto.errors import ConfigurationError
 
-__all__ = ["DEFAULT_URL", "Endpoint", "Token", "conceal", "wrapped"]
+__all__ = ["DEFAULT_URL", "Endpoint", "Headers", "Token", "conceal", "wrapped"]
+
+Headers = Mapping[str, str | None] | Iterable[tuple[str, str | None]]
+"""Headers to send with a handshake, by name or as pairs. None is for ``User-Agent`` only, and
+leaves it out."""
 
 _Source = TypeVar("_Source", bound=Callable[[], object])
 _T = TypeVar("_T")
@@ -138,6 +145,7 @@ def _quoted(secret: str) -> str:
 
 
 def _is_loopback(host: str) -> bool:
+    host = host.removesuffix(".")
     if host == "localhost" or host.endswith(".localhost"):
         return True
     try:
@@ -161,13 +169,78 @@ def _refuse(problem: str, remedy: str) -> Never:
     raise ConfigurationError(setting="url", problem=problem, remedy=remedy)
 
 
+# RFC 9110 section 5.6.2, "token".
+_HEADER_NAME: Final = re.compile(r"[-!#$%&'*+.^_`|~0-9a-zA-Z]+")
+
+# What a handshake is made of or framed by, and what is written elsewhere.
+_TAKEN: Final = {
+    "host": "it is what url= says",
+    "origin": "use origin=",
+    "proxy-authorization": "write the user and the password into the proxy's URL, HTTPS_PROXY",
+    **dict.fromkeys(
+        ("connection", "content-length", "expect", "te", "trailer", "transfer-encoding", "upgrade"),
+        "it belongs to the handshake itself",
+    ),
+}
+
+
+def _is_header_value(text: object) -> bool:
+    return (
+        isinstance(text, str) and text.isascii() and text.isprintable() and text == text.strip(" ")
+    )
+
+
+def _refuse_header(problem: str, remedy: str) -> Never:
+    # Values are never shown, nor names that are none: they may be secrets.
+    raise ConfigurationError(setting="headers", problem=problem, remedy=remedy)
+
+
+def _pairs(headers: Headers) -> tuple[tuple[str, str | None], ...]:
+    """Headers as pairs.
+
+    Raises:
+        ConfigurationError: they cannot be sent.
+    """
+    given: Iterable[Any] = headers.items() if isinstance(headers, Mapping) else headers
+    try:
+        pairs = [(name, text) for name, text in given]
+    except (TypeError, ValueError):
+        pairs = None
+    if pairs is None or isinstance(headers, (str, bytes)):
+        _refuse_header("they are no headers", 'use a mapping such as {"X-Name": "value"}, or pairs')
+    seen: set[str] = set()
+    for name, text in pairs:
+        if not isinstance(name, str) or _HEADER_NAME.fullmatch(name) is None:
+            _refuse_header("a name is no header name", "use letters, digits and hyphens")
+        key = name.lower()
+        if key in _TAKEN:
+            _refuse_header(f"{name} is not to be set here", _TAKEN[key])
+        if key.startswith("sec-websocket-"):
+            _refuse_header(f"{name} is not to be set here", "it belongs to the handshake itself")
+        if key in seen:
+            _refuse_header(f"{name} is there twice", "write its values into one, with commas")
+        seen.add(key)
+        if text is None and key == "user-agent":
+            continue
+        if not _is_header_value(text):
+            _refuse_header(
+                f"the value of {name} is none",
+                "use printable ASCII text, without line ends and without spaces around it",
+            )
+    return cast("tuple[tuple[str, str | None], ...]", tuple(pairs))
+
+
+def _names_only(pairs: tuple[tuple[str, str | None], ...]) -> str:
+    return f"({', '.join(f'{name}: {_HIDDEN}' for name, _ in pairs)})"
+
+
 @value
 class Endpoint:
     """A WebSocket address of the exchange, without the token, and how to knock there.
 
     Raises:
         ConfigurationError: the URL is no WebSocket URL, contains a token, or is plain ``ws://`` to
-            another machine.
+            another machine; or the origin or a header cannot be sent.
     """
 
     url: str = DEFAULT_URL
@@ -179,6 +252,11 @@ class Endpoint:
     insecure: bool = False
     """True allows plain ``ws://`` to other machines than this one: the token then crosses the
     network in clear."""
+    extra_headers: tuple[tuple[str, str | None], ...] = attrs.field(
+        default=(), converter=_pairs, repr=_names_only
+    )
+    """Headers for the handshake, given as a mapping or as pairs; see ``headers``. Their values are
+    shown nowhere. A ``User-Agent`` replaces the default one; with None or ``""`` none is sent."""
 
     def __attrs_post_init__(self) -> None:
         parts = _split(self.url)
@@ -211,7 +289,7 @@ class Endpoint:
                 "plain ws:// would send the token in clear over the network",
                 "use wss://, or ask for it by name with insecure=True",
             )
-        if self.origin is not None and not (self.origin.isascii() and (self.origin.isprintable())):
+        if self.origin is not None and not _is_header_value(self.origin):
             raise ConfigurationError(
                 setting="origin",
                 problem="it is no header value",
@@ -220,8 +298,15 @@ class Endpoint:
 
     @property
     def host(self) -> str:
-        """The host to dial, without brackets."""
+        """The host to look up and to dial, without brackets. A trailing dot, which says to the DNS
+        that the name is complete, is kept."""
         return urlsplit(self.url).hostname or ""
+
+    @property
+    def server_name(self) -> str:
+        """The host as TLS knows it: the name that the certificate has to have, without a trailing
+        dot."""
+        return self.host.removesuffix(".")
 
     @property
     def port(self) -> int:
@@ -235,14 +320,24 @@ class Endpoint:
 
     @property
     def headers(self) -> tuple[tuple[str, str], ...]:
-        """The headers to add to the handshake. A transport adds none of its own, least of all an
-        ``Origin``."""
-        return () if self.origin is None else (("Origin", self.origin),)
+        """The headers to add to those that make the handshake: ``Origin`` if there is one,
+        ``User-Agent``, and ``extra_headers``. A transport adds none of its own."""
+        origin = () if self.origin is None else (("Origin", self.origin),)
+        names = {name.lower() for name, _ in self.extra_headers}
+        agent = () if "user-agent" in names else (("User-Agent", f"topone-proto/{__version__}"),)
+        extra = (
+            (name, text)
+            for name, text in self.extra_headers
+            if text is not None and (text or name.lower() != "user-agent")
+        )
+        return (*origin, *agent, *extra)
 
     @property
     def authority(self) -> str:
-        """``host[:port]`` as the URL has it: the value of the ``Host`` header."""
-        return urlsplit(self.url).netloc
+        """``host[:port]`` as the URL has it, but without a trailing dot of the host: the value of
+        the ``Host`` header."""
+        # The port has no dot: this one ends the name.
+        return re.sub(r"\.(?=:|$)", "", urlsplit(self.url).netloc)
 
     def dial_target(self, token: Token) -> str:
         """Path and query of ``dial_url``: what the request line of the handshake asks for. As
@@ -254,4 +349,5 @@ class Endpoint:
     def dial_url(self, token: Token) -> str:
         """The URL with the token in it. For the dial call only: never log it, keep it, or let it
         into an exception."""
-        return f"{urlsplit(self.url).scheme}://{self.authority}{self.dial_target(token)}"
+        parts = urlsplit(self.url)
+        return f"{parts.scheme}://{parts.netloc}{self.dial_target(token)}"

@@ -15,7 +15,7 @@ from topone_proto.actions import Action
 from topone_proto.config import SessionConfig
 from topone_proto.connection import SubscriptionState
 from topone_proto.delivery import DeliveryBuffer
-from topone_proto.endpoint import Endpoint, Token, wrapped
+from topone_proto.endpoint import Endpoint, Headers, Token, wrapped
 from topone_proto.errors import (
     ConfigurationError,
     ConnectionEnded,
@@ -103,11 +103,12 @@ class FeedCore(Generic[_Source]):
         origin: the ``Origin`` header: None leaves it out.
         insecure: True allows plain ``ws://`` beyond this machine.
         jitter: uniform random numbers in [0, 1).
+        headers: more headers for the handshake; see ``Endpoint.extra_headers``.
         record: takes each line of a recording, see ``capture``; None records nothing.
         wall: the time of day in seconds since 1970 UTC, for the recording and the metrics.
 
     Raises:
-        ConfigurationError: the token, the URL or the origin cannot be used.
+        ConfigurationError: the token, the URL, the origin or a header cannot be used.
     """
 
     def __init__(
@@ -120,6 +121,7 @@ class FeedCore(Generic[_Source]):
         origin: str | None,
         insecure: bool,
         jitter: Callable[[], float],
+        headers: Headers = (),
         record: Callable[[str], object] | None = None,
         wall: Callable[[], float] | None = None,
     ) -> None:
@@ -139,7 +141,7 @@ class FeedCore(Generic[_Source]):
             make_session = partial(RecordedSession, write=record, wall=wall or float)
         self.session: Session = make_session(
             topics,
-            endpoint=Endpoint(url, origin, insecure),
+            endpoint=Endpoint(url, origin, insecure, headers),
             token=fixed,
             config=config,
             jitter=jitter,

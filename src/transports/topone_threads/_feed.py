@@ -20,6 +20,7 @@ from topone_proto import (
     FeedClosed,
     FeedCore,
     FeedMetrics,
+    Headers,
     LocalProtocolError,
     Session,
     SessionConfig,
@@ -45,6 +46,7 @@ def open_feed(
     config: SessionConfig | None = None,
     origin: str | None = None,
     insecure: bool = False,
+    headers: Headers = (),
     ssl_context: ssl.SSLContext | None = None,
     open_websocket: OpenWebSocket | None = None,
     record: Callable[[str], object] | None = None,
@@ -59,13 +61,15 @@ def open_feed(
         config: timeouts, limits, back-off and delivery.
         origin: the ``Origin`` header: None leaves it out, ``""`` sends it empty.
         insecure: True allows plain ``ws://`` to other machines.
+        headers: more headers for the handshake, by name; a ``User-Agent`` replaces
+            ``topone-proto/<version>``, and None there leaves it out.
         ssl_context: for a private CA; the default checks certificates against the system's.
         open_websocket: another WebSocket library, or none at all; see ``OpenWebSocket``.
         record: takes each line of a recording (``topone_proto.capture``), such as a file's
             ``write``; None records nothing.
 
     Raises:
-        ConfigurationError: the token, the URL or the origin cannot be used.
+        ConfigurationError: the token, the URL, the origin or a header cannot be used.
     """
     token, url = conceal(token, url)
     config = config if config is not None else SessionConfig()
@@ -76,6 +80,7 @@ def open_feed(
         config=config,
         origin=origin,
         insecure=insecure,
+        headers=headers,
         jitter=random.random,
         record=record,
         wall=time.time,

@@ -21,6 +21,7 @@ from topone_proto import (
     AsyncWebSocket,
     Event,
     FeedCore,
+    Headers,
     OpenAsyncWebSocket,
     SessionConfig,
     Token,
@@ -40,6 +41,7 @@ def open_feed(
     config: SessionConfig | None = None,
     origin: str | None = None,
     insecure: bool = False,
+    headers: Headers = (),
     ssl_context: ssl.SSLContext | None = None,
     open_websocket: OpenAsyncWebSocket | None = None,
     record: Callable[[str], object] | None = None,
@@ -53,13 +55,15 @@ def open_feed(
         config: timeouts, limits, back-off and delivery.
         origin: the ``Origin`` header: None leaves it out, ``""`` sends it empty.
         insecure: True allows plain ``ws://`` to other machines.
+        headers: more headers for the handshake, by name; a ``User-Agent`` replaces
+            ``topone-proto/<version>``, and None there leaves it out.
         ssl_context: for a private CA; the default checks certificates against the system's.
         open_websocket: another WebSocket library, or none at all; see ``OpenAsyncWebSocket``.
         record: takes each line of a recording (``topone_proto.capture``), such as a file's
             ``write``; None records nothing.
 
     Raises:
-        ConfigurationError: the token, the URL or the origin cannot be used.
+        ConfigurationError: the token, the URL, the origin or a header cannot be used.
     """
     token, url = conceal(token, url)
     core = FeedCore(
@@ -69,6 +73,7 @@ def open_feed(
         config=config,
         origin=origin,
         insecure=insecure,
+        headers=headers,
         jitter=random.random,
         record=record,
         wall=time.time,

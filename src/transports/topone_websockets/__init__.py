@@ -6,6 +6,7 @@ the addresses to dial, in threads that belong to nobody else.
 
 try:
     from topone_websockets._client import WebSocketClient
+    from topone_websockets._proxy import Proxy, proxy_for
 except ModuleNotFoundError as _error:
     if _error.name is None or _error.name.partition(".")[0] != "websockets":
         raise
@@ -16,4 +17,4 @@ except ModuleNotFoundError as _error:
 
 from topone_websockets._lookup import AddressInfo, look_up
 
-__all__ = ["AddressInfo", "WebSocketClient", "look_up"]
+__all__ = ["AddressInfo", "Proxy", "WebSocketClient", "look_up", "proxy_for"]

@@ -1,14 +1,14 @@
 """One WebSocket, as its client sees it."""
 
 import logging
-import re
 import ssl
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Final
 
+import attrs
 from websockets.client import ClientProtocol
-from websockets.exceptions import InvalidStatus
+from websockets.datastructures import Headers
 from websockets.frames import Frame, Opcode
 from websockets.protocol import State
 from websockets.uri import parse_uri
@@ -19,8 +19,9 @@ from topone_proto import (
     ConnectionFailed,
     Failure,
     failure_from_exception,
-    failure_from_response,
 )
+from topone_proto.handshake import WRONG_ACCEPT, Answer
+from topone_proto.proxies import Proxy, Tunnel
 from topone_websockets._tls import Tls
 
 __all__ = ["WebSocketClient"]
@@ -30,14 +31,9 @@ _quiet: Final = logging.Logger("quiet")  # noqa: LOG001 - nobody can find it and
 _quiet.disabled = True
 
 
-# More is not needed of an answer that is none.
-_START: Final = 64
-_STATUS: Final = re.compile(rb"HTTP/1\.[01] ([1-5]\d\d)[ \r\n]")
-
-
 class WebSocketClient:
-    """From the handshake to the end of one connection, TLS included: give it a plain TCP connection
-    for ``wss://``, too.
+    """From the handshake to the end of one connection, a proxy and TLS included: give it a plain
+    TCP connection to ``address``, for ``wss://``, too.
 
     Nothing here waits. After every call but ``end`` there may be something ``to_send``. One call at
     a time: threads need a lock around it.
@@ -47,7 +43,9 @@ class WebSocketClient:
             of the endpoint.
         on_pong: is told the payload of each of the peer's pongs, once a ping was sent.
         on_ping: is told the payload of each of the peer's pings, which are answered all the same.
-        ssl_context: for a private CA; the default checks certificates against the system's.
+        ssl_context: for a private CA; the default checks certificates against the system's, as it
+            is set now (``SSL_CERT_FILE``).
+        proxy: what to go through, see ``proxy_for``; None to dial directly.
     """
 
     def __init__(
@@ -57,26 +55,45 @@ class WebSocketClient:
         on_ping: Callable[[bytes], object] = bytes,
         *,
         ssl_context: ssl.SSLContext | None = None,
+        proxy: Proxy | None = None,
     ) -> None:
         self.unread: deque[bytes] = deque()
         """Whole messages, the oldest first, for the adapter to take. Text comes as bytes, too: the
         core checks UTF-8 itself."""
         endpoint = connect.endpoint
-        self._protocol = ClientProtocol(
-            parse_uri(connect.url()), max_size=connect.max_frame_size, logger=_quiet
+        self.address: tuple[str, int] = (
+            (endpoint.host, endpoint.port) if proxy is None else (proxy.host, proxy.port)
         )
-        self._tls = (
-            Tls(ssl_context or ssl.create_default_context(), endpoint.host)
-            if endpoint.is_tls
-            else None
-        )
+        """The host and the port to dial. Look the host up as it is, with the dot at its end."""
+        # What bytes of the peer pass through, in this order, before they are frames.
+        self._proxy_tls: Tls | None = None
+        self._tunnel: Tunnel | None = None
+        self._tls: Tls | None = None
+        self._answer = Answer()
+        if endpoint.is_tls or (proxy is not None and proxy.is_tls):
+            ssl_context = ssl_context or ssl.create_default_context()
+            if proxy is not None and proxy.is_tls:
+                self._proxy_tls = Tls(ssl_context, proxy.server_name)
+            if endpoint.is_tls:
+                self._tls = Tls(ssl_context, endpoint.server_name)
+        self._to_proxy = b""
+        if proxy is not None:
+            self._tunnel = Tunnel(proxy, endpoint)
+            self._to_proxy = self._tunnel.request()
         self._on_pong = on_pong
         self._on_ping = on_ping
         self._has_pinged = False
         self._fragments: list[bytes] = []
-        self._start = b""
+        # Without the token: urllib remembers the URLs that it has read.
+        self._protocol = ClientProtocol(
+            parse_uri(endpoint.url), max_size=connect.max_frame_size, logger=_quiet
+        )
         request = self._protocol.connect()
-        request.headers.update(endpoint.headers)
+        request.path = connect.target()
+        del request.headers["Host"]
+        request.headers = Headers(
+            [("Host", endpoint.authority), *request.headers.raw_items(), *endpoint.headers]
+        )
         self._protocol.send_request(request)
 
     @property
@@ -88,44 +105,76 @@ class WebSocketClient:
     @property
     def has_to_send(self) -> bool:
         """False if there is nothing ``to_send``."""
+        if self._proxy_tls is not None and self._proxy_tls.has_to_send:
+            return True
+        if self._tunnel is not None:
+            return bool(self._to_proxy)
         tls = self._tls
         return bool(self._protocol.writes) or (tls is not None and tls.has_to_send)
 
     def to_send(self) -> bytes:
         """What has to go out now; empty if nothing has. Pass it straight on, and keep it in no
         variable: the first of it has the token in it."""
-        data = b"".join(self._protocol.data_to_send())
-        return data if self._tls is None else self._tls.to_send(data)
+        if self._tunnel is not None:
+            data, self._to_proxy = self._to_proxy, b""
+        else:
+            data = b"".join(self._protocol.data_to_send())
+            if self._tls is not None:
+                data = self._tls.to_send(data)
+        return data if self._proxy_tls is None else self._proxy_tls.to_send(data)
 
     def receive(self, data: bytes | bytearray) -> None:
         """Take in what the peer has sent; ``b""`` says that no more will come.
 
         Raises:
-            ConnectionFailed: TLS or the handshake has come to nothing. The peer may be told why, by
-                what there is ``to_send``. Never once it ``is_connected``: ask ``end`` then.
+            ConnectionFailed: TLS, the proxy or the handshake has come to nothing. The peer may be
+                told why, by what there is ``to_send``. Never once it ``is_connected``: ask ``end``
+                then.
         """
-        tls = self._tls
-        if tls is None:
+        if self._tls is None and self._tunnel is None and self._proxy_tls is None:
             return self._receive(data)
         try:
-            for plain in tls.receive(data):
-                self._receive(plain)
+            for plain in self._from_proxy(data):
+                if self._tls is None:
+                    self._receive(plain)
+                    continue
+                for text in self._tls.receive(plain):
+                    self._receive(text)
         except ssl.SSLError as error:
-            failure = failure_from_exception(error)
+            failure = self._said_of_proxy(failure_from_exception(error))
         else:
             return None
         raise ConnectionFailed(failure)
 
+    def _from_proxy(self, data: bytes | bytearray) -> Iterator[bytes | bytearray]:
+        """The bytes of the server in what was received."""
+        pieces = (data,) if self._proxy_tls is None else self._proxy_tls.receive(data)
+        for piece in pieces:
+            if self._tunnel is None:
+                yield piece
+                continue
+            through = self._tunnel.receive(piece)
+            if through is not None:
+                self._tunnel = None
+                if through:
+                    yield through
+
     def failure(self, error: Exception) -> Failure:
         """What it means that a dial ended with this error: first of all what the peer had answered
         by then, for one that refuses may hang up at once."""
-        if not isinstance(error, ConnectionFailed):
-            try:
-                self.receive(b"")
-            except ConnectionFailed as refused:
-                if refused.failure.status is not None:
-                    return refused.failure
-        return failure_from_exception(error)
+        if isinstance(error, ConnectionFailed):
+            return error.failure
+        try:
+            self.receive(b"")
+        except ConnectionFailed as refused:
+            if refused.failure.status is not None:
+                return refused.failure
+        return self._said_of_proxy(failure_from_exception(error))
+
+    def _said_of_proxy(self, failure: Failure) -> Failure:
+        if self._tunnel is None:
+            return failure
+        return attrs.evolve(failure, detail=f"the proxy: {failure.detail or failure.kind}")
 
     def end(self) -> ConnectionEnded | None:
         """How the connection ended, for the adapter to raise when nothing is ``unread`` any more;
@@ -173,27 +222,37 @@ class WebSocketClient:
     def _receive(self, data: bytes | bytearray) -> None:
         protocol = self._protocol
         if protocol.state is State.CONNECTING:
-            self._start = (self._start + data)[:_START]
+            self._receive_answer(data)
+            return
         if data:
             protocol.receive_data(data)
         else:
             protocol.receive_eof()
-        for event in protocol.events_received():
+        self._take_all()
+
+    def _receive_answer(self, data: bytes | bytearray) -> None:
+        try:
+            accepted = self._answer.receive(data)
+        except ConnectionFailed as failed:
+            alert = None if self._tls is None else self._tls.error
+            if alert is None or failed.failure.status is not None:
+                raise
+            # The peer ended TLS, and said why.
+            failure = failure_from_exception(alert)
+        else:
+            if accepted is None:
+                return
+            self._protocol.receive_data(accepted)
+            if self._protocol.handshake_exc is None:
+                self._take_all()
+                return
+            failure = WRONG_ACCEPT
+        raise ConnectionFailed(failure)
+
+    def _take_all(self) -> None:
+        for event in self._protocol.events_received():
             if isinstance(event, Frame):
                 self._take(event)
-        if protocol.handshake_exc is not None:
-            raise ConnectionFailed(self._failure_of(protocol.handshake_exc))
-
-    def _failure_of(self, error: Exception) -> Failure:
-        if isinstance(error, InvalidStatus):
-            response = error.response
-            return failure_from_response(response.status_code, response.headers.raw_items())
-        # websockets wants more of an answer than its status: HTTP/1.1, and a body that is whole.
-        status = _STATUS.match(self._start)
-        if status is not None and status[1] != b"101":
-            return failure_from_response(int(status[1]), ())
-        alert = None if self._tls is None else self._tls.error
-        return failure_from_exception(alert or error)
 
     def _take(self, frame: Frame) -> None:
         match frame.opcode:

@@ -28,6 +28,8 @@ class Tls:
         self._sent = ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._received, self._sent, server_hostname=host)
         self._is_established = False
+        # False also while the peer renegotiates.
+        self._can_write = False
         # Plain text that cannot be encrypted yet.
         self._waiting = bytearray()
         self.error: ssl.SSLError | None = None
@@ -37,8 +39,8 @@ class Tls:
 
     @property
     def has_to_send(self) -> bool:
-        """Whether ``to_send`` has something without more text."""
-        return bool(self._sent.pending)
+        """True if ``to_send`` has something without more text."""
+        return bool(self._sent.pending) or (self._can_write and bool(self._waiting))
 
     def receive(self, data: bytes | bytearray) -> Iterator[bytes]:
         """The plain text in what the peer has sent, ``b""`` if that was all. The peer's goodbye is
@@ -51,6 +53,7 @@ class Tls:
         """
         if data:
             self._received.write(data)
+            self._can_write = self._is_established
         else:
             self._received.write_eof()
         try:
@@ -70,16 +73,16 @@ class Tls:
     def to_send(self, plain: bytes = b"") -> bytes:
         """What has to go out now, this text included as soon as there is a connection."""
         self._waiting += plain
-        if self._is_established and self._waiting:
+        if self._can_write and self._waiting:
             try:
                 self._tls.write(self._waiting)
             except ssl.SSLWantReadError:  # pragma: no cover - no server of ours renegotiates
-                # The peer renegotiates. OpenSSL wants the same bytes again.
-                pass
+                # OpenSSL wants the same bytes again.
+                self._can_write = False
             else:
                 self._waiting.clear()
         return self._sent.read()
 
     def _shake_hands(self) -> None:
         self._tls.do_handshake()
-        self._is_established = True
+        self._is_established = self._can_write = True

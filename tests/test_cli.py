@@ -10,11 +10,13 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 
+import topone_cli._run
 import topone_cli._token
 from commands import (
     BOUND,
@@ -30,7 +32,7 @@ from commands import (
 )
 from topone_cli._describe import describe, suggestion
 from topone_cli._output import JsonLines, PlainLines
-from topone_cli._run import Adapter
+from topone_cli._run import Adapter, choose_adapter
 from topone_cli._token import find_token
 from topone_proto import (
     DEFAULT_URL,
@@ -145,6 +147,88 @@ def test_an_adapter_whose_extra_is_missing_says_so(adapter: str, library: str) -
     assert done.returncode == 2
     assert f'pip install "topone-proto[{adapter}]"' in done.stderr
     assert "Traceback" not in done.stderr
+
+
+HIDDEN = "import sys; sys.modules.update(dict.fromkeys({!r})); import topone_cli; topone_cli.main()"
+
+
+def run_without(*libraries: str, arguments: tuple[str, ...]) -> tuple[int, str, str]:
+    done = subprocess.run(
+        [sys.executable, "-c", HIDDEN.format(libraries), *arguments],
+        check=False,
+        capture_output=True,
+        text=True,
+        env=PLAIN | {"TOPONE_TOKEN": SECRET, "TTY_COMPATIBLE": "0"},
+        timeout=BOUND,
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+@pytest.mark.parametrize("missing", ["trio", "trio_websocket"])
+def test_one_adapter_is_enough(missing: str) -> None:
+    code, out, err = run_without(missing, arguments=("demo", "--seconds", "1", "--json"))
+    assert (code, err) == (0, "")
+    assert names(out)[0] == "Connected"
+
+
+@pytest.mark.parametrize(
+    ("missing", "taken"),
+    [
+        ({}, "trio"),
+        ({"topone_trio": "trio"}, "asyncio"),
+        ({"topone_trio": "wsproto", "topone_asyncio": "aiohttp"}, "threads"),
+    ],
+)
+def test_without_being_told_it_takes_the_first_adapter_that_is_there(
+    monkeypatch: pytest.MonkeyPatch, missing: dict[str, str], taken: str
+) -> None:
+    monkeypatch.setattr(topone_cli._run, "import_module", partial(import_unless, missing))
+    assert choose_adapter(None) is Adapter(taken)
+
+
+def test_without_any_adapter_it_names_all_extras(monkeypatch: pytest.MonkeyPatch) -> None:
+    missing = dict.fromkeys(("topone_trio", "topone_asyncio", "topone_threads"), "websockets")
+    monkeypatch.setattr(topone_cli._run, "import_module", partial(import_unless, missing))
+    with pytest.raises(ImportError, match=r"no adapter is installed: pip install") as error:
+        choose_adapter(None)
+    assert all(f"topone-proto[{adapter}]" in str(error.value) for adapter in Adapter)
+
+
+def test_an_adapter_that_is_broken_is_not_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    missing = {"topone_trio": "topone_proto.endpoint"}
+    monkeypatch.setattr(topone_cli._run, "import_module", partial(import_unless, missing))
+    with pytest.raises(ImportError, match=r"topone_proto\.endpoint"):
+        choose_adapter(None)
+
+
+def import_unless(missing: dict[str, str], name: str) -> None:
+    if name in missing:
+        raise ImportError(f"it needs {missing[name]}", name=missing[name])
+
+
+def names(out: str) -> list[str]:
+    return [json.loads(line)["event"] for line in out.splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("missing", "arguments", "extra"),
+    [
+        ("keyring", ("watch", "--keyring"), "keyring"),
+        ("keyring", ("doctor", "--keyring"), "keyring"),
+        ("websockets", ("demo",), "cli"),
+        ("hypothesis", ("--version",), None),
+        ("trustme", ("--version",), None),
+    ],
+)
+def test_whatever_is_missing_it_says_which_extra_brings_it(
+    missing: str, arguments: tuple[str, ...], extra: str | None
+) -> None:
+    code, _, err = run_without(missing, arguments=arguments)
+    assert "Traceback" not in err
+    if extra is not None:
+        assert code == 2
+        assert f'pip install "topone-proto[{extra}]"' in err
+        assert len(err.splitlines()) == 1
 
 
 @pytest.mark.parametrize("library", ["typer", "rich"])

@@ -411,10 +411,14 @@ def test_a_recording_that_breaks_off_is_read_up_to_there(tmp_path: Path, command
     ("name", "content", "words"),
     [
         ("none.jsonl", None, "none.jsonl: No such file"),
-        ("empty.jsonl", b"", "line 1 of the capture: there is no header"),
-        ("har.jsonl", b'{"log": {}}', "line 1 of the capture: there is no header"),
+        ("empty.jsonl", b"", "jsonl, line 1: there is no header of a recording"),
+        ("har.jsonl", b'{"log": {}}', "jsonl, line 1: there is no header of a recording"),
         ("plain.gz", b"{}\n", "plain.gz: Not a gzipped file"),
-        ("junk.jsonl", b"\n".join([life()[0].encode(), b"?", b"?"]), "line 2 of the capture"),
+        (
+            "junk.jsonl",
+            b"\n".join([life()[0].encode(), b"?", b"?"]),
+            "junk.jsonl, line 2: it is no JSON object",
+        ),
     ],
 )
 def test_what_is_no_recording_is_a_failure(

@@ -3,14 +3,28 @@
 import signal
 import sys
 
+from topone_cli._streams import secure_streams, settle
+
 __all__ = ["main"]
 
+_FAILED = 1
 _USAGE = 2
 _INTERRUPTED = 128 + signal.SIGINT
 
 
 def main() -> None:
     """Run the command with the arguments of this process."""
+    if not secure_streams():
+        sys.stderr.write("topone: standard output is closed: let it go to a file or to /dev/null\n")
+        sys.exit(settle(_FAILED))
+    try:
+        sys.exit(settle(_run()))
+    except KeyboardInterrupt:
+        # While it loads, or again while it ends.
+        sys.exit(settle(_INTERRUPTED))
+
+
+def _run() -> int:
     try:
         from topone_cli._app import app  # noqa: PLC0415 - the script is there without its extra, too
     except ImportError as error:
@@ -18,16 +32,29 @@ def main() -> None:
         if package not in {"rich", "typer", "websockets"}:
             raise
         sys.stderr.write(f'topone needs {package}: pip install "topone-proto[cli]"\n')
-        sys.exit(_USAGE)
-    except KeyboardInterrupt:
-        sys.exit(_INTERRUPTED)
-    # Ended by another program, it leaves the terminal as tidy as after Ctrl-C, which
-    # a shell switches off for what it puts into the background.
+        return _USAGE
+    _end_tidily()
+    try:
+        app()
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 0
+    return 0
+
+
+def _end_tidily() -> None:
+    """Ended by another program or with its terminal, it leaves everything as tidy as after Ctrl-C,
+    which a shell switches off for what it puts into the background."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGTERM, lambda _, __: signal.raise_signal(signal.SIGINT))
-    # The exchange's words may be in any language, and the encoding of a pipe in none.
-    reconfigure = getattr(sys.stdout, "reconfigure", None)
-    if reconfigure is not None:
-        reconfigure(errors="backslashreplace")
-    app()
+    signal.signal(signal.SIGTERM, _interrupt)
+    hang_up = getattr(signal, "SIGHUP", None)
+    # Under nohup it is ignored.
+    if hang_up is not None and signal.getsignal(hang_up) is not signal.SIG_IGN:
+        signal.signal(hang_up, _interrupt)
+
+
+def _interrupt(number: int, _: object) -> None:
+    if number != signal.SIGTERM:
+        # A terminal and its shell both tell that it hangs up.
+        signal.signal(number, signal.SIG_IGN)
+    signal.raise_signal(signal.SIGINT)

@@ -1,11 +1,13 @@
 """How ``Stats`` look at a terminal: a table, and bars over time."""
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime, tzinfo
 from typing import Final
 
+from attrs import frozen
 from rich.bar import Bar
-from rich.console import Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.filesize import decimal
 from rich.table import Table
 from rich.text import Text
@@ -82,11 +84,24 @@ def _bars(stats: Stats, rows: int) -> Table:
         }
         table.add_row(
             Text(clock((stats.began_at or 0.0) + began), "dim"),
-            Bar(max(1, *counts), 0, count),
+            _Bar(count / max(1, *counts)),
             Text(str(count)),
             Text(printable(", ".join(sorted(topics))), "bold red"),
         )
     return table
+
+
+@frozen
+class _Bar:
+    """A bar over a part of the room, of the characters that the terminal can show."""
+
+    part: float
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        if options.ascii_only:
+            yield Text("#" * math.ceil(self.part * options.max_width))
+        else:
+            yield Bar(1.0, 0.0, self.part)
 
 
 def date(seconds: float | None, zone: tzinfo | None) -> str:

@@ -10,6 +10,8 @@ import attrs
 from rich.console import Console
 from rich.text import Text
 
+from topone_cli._terminal import started
+
 __all__ = ["ODDITIES", "Check", "show_checks", "verdict"]
 
 ODDITIES: Final = "oddities"
@@ -47,7 +49,7 @@ def show_checks(checks: Iterable[Check], console: Console, *, json: bool) -> boo
     done: list[Check] = []
     # On the same console, which takes it away before every line.
     shows_progress = not json and console.is_terminal and not console.is_dumb_terminal
-    with console.status("looking") if shows_progress else nullcontext():
+    with started(console.status("looking")) if shows_progress else nullcontext():
         for check in checks:
             done.append(check)
             _show(check, console, json=json)

@@ -4,6 +4,7 @@ import time
 from decimal import Decimal
 from typing import Final
 
+from topone_cli._errors import explain_failure
 from topone_proto import (
     DEFAULT_URL,
     BalanceUpdate,
@@ -36,8 +37,10 @@ __all__ = [
     "describe",
     "describe_backwards",
     "number",
+    "ordered",
     "price",
     "printable",
+    "refusal",
     "server_clock",
     "suggestion",
     "word",
@@ -65,7 +68,7 @@ def describe(event: Event) -> str:
         case Disconnected(reason=reason, retry_in=None):
             text = f"no retry, {_cause(reason)}"
         case Disconnected(reason=reason, retry_in=retry_in):
-            text = f"retry in {retry_in:.1f} s, {reason}"
+            text = f"retry in {retry_in:.1f} s, {explain_failure(reason)}"
         case Gap(topic=topic, since_ts=since, until_ts=until):
             text = (
                 f"{topic}: updates may be missing, {server_clock(since)} to {server_clock(until)}"
@@ -85,6 +88,8 @@ def _cause(failure: Failure) -> str:
 def suggestion(event: Event, url: str) -> str | None:
     """What to do when the first dial has failed; None after any other event."""
     match event:
+        case Disconnected(reason=Failure(kind=FailureKind.TOKEN)):
+            return None
         case Disconnected(reason=reason, retry_in=float(), epoch=0, attempt=1):
             pass
         case _:
@@ -120,8 +125,24 @@ def _oddity(
             return f"{response.method}: {reason}"
         case UnexpectedUpdate(update=update):
             return f"{update.topic}: not subscribed to"
-        case SubscriptionRejected() | RequestTimedOut():
-            return f"{event}"
+        case SubscriptionRejected():
+            return refusal(event)
+        case RequestTimedOut(method=method, timeout=timeout):
+            return (
+                f"{method} was not acknowledged within {timeout:g} s: the connection is given up, "
+                "and it is asked for again on the next"
+            )
+
+
+def refusal(event: SubscriptionRejected) -> str:
+    """Why a topic is not followed, and what comes next."""
+    said = (
+        f"the exchange refused {event.method} with code {event.code} ({event.msg or 'no message'})"
+    )
+    retry_in: float | None = getattr(event, "retry_in", None)
+    if retry_in is not None:
+        return printable(f"{said}: tried again in {retry_in:.1f} s")
+    return printable(f"{said}: check --topics and the rights of the token")
 
 
 def _order(order: Order) -> str:
@@ -130,9 +151,17 @@ def _order(order: Order) -> str:
     if order.filled:
         filled += f" at {average(order)}"
     return (
-        f"{order.id} {order.market} {word(order.side)} {word(order.type)} {number(order.amount)}"
+        f"{order.id} {order.market} {word(order.side)} {word(order.type)} {ordered(order)}"
         f"{limit and f' at {limit}'}: {word(order.status)}{filled}"
     )
+
+
+def ordered(order: Order) -> str:
+    """How much was ordered. It is a number of the stock, but for market buys, which say how much of
+    the money is to be spent: there the coin stands behind it."""
+    amount = number(order.amount)
+    is_money = order.type is OrderType.MARKET and order.side is Side.BUY
+    return f"{amount} {order.money}".rstrip() if is_money else amount
 
 
 def describe_backwards(change: MovedBackwards) -> str:

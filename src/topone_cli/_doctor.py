@@ -1,19 +1,20 @@
 """What stands between this machine and a feed, looked at step by step. No output here: what was
 found comes out one check after the other, for whoever prints it."""
 
+import errno
 import socket
 import ssl
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager, suppress
-from typing import Final
+from typing import Any, Final
 
 from attrs import define
 
 from topone_cli._checks import ODDITIES, Check
 from topone_cli._describe import describe, printable
-from topone_cli._errors import explain
+from topone_cli._errors import explain_failure, explain_problem
 from topone_proto import (
     BALANCE,
     ORDERS,
@@ -38,11 +39,19 @@ from topone_proto import (
 from topone_proto.events import ANOMALIES
 from topone_threads import WebSocket, open_websocket
 
-__all__ = ["examine"]
+__all__ = ["check_url", "examine"]
 
 _TOPICS: Final = (BALANCE, ORDERS)
 # Characters of what the server says.
 _SHOWN: Final = 320
+
+
+def check_url(url: str, *, insecure: bool) -> Check:
+    """Look at the URL, which needs no token."""
+    try:
+        return Check("URL", ok=True, text=Endpoint(url, None, insecure).url)
+    except ConfigurationError as error:
+        return Check("URL", ok=False, text=explain_problem(error))
 
 
 def examine(
@@ -64,19 +73,17 @@ def examine(
         ping_wait: seconds to wait for a ping of the server.
         ssl_context: for a private CA; the default checks certificates against the system's.
     """
-    try:
-        endpoint = Endpoint(url, None, insecure)
-        empty = Endpoint(url, "", insecure)
-    except ConfigurationError as error:
-        yield Check("URL", ok=False, text=explain(error))
+    where = check_url(url, insecure=insecure)
+    yield where
+    if not where.ok:
         return
-    yield Check("URL", ok=True, text=endpoint.url)
+    endpoint = Endpoint(url, None, insecure)
     for check in _transport(endpoint, timeout, ssl_context):
         yield check
         if check.ok is False:
             return
     dials = _Dials(token, timeout, ssl_context)
-    yield from dials.handshakes(endpoint, empty)
+    yield from dials.handshakes(endpoint, Endpoint(url, "", insecure))
     if dials.good is not None:
         yield from _Talk(dials, dials.good).checks(ping_wait)
 
@@ -86,8 +93,8 @@ def _transport(
 ) -> Iterator[Check]:
     host, port = endpoint.host, endpoint.port
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except OSError as error:
+        found = _look_up(host, port, timeout)
+    except (OSError, UnicodeError) as error:
         yield _failed("DNS", failure_from_exception(error))
         return
     addresses = dict.fromkeys(str(address[4][0]) for address in found)
@@ -105,14 +112,40 @@ def _transport(
             return
         context = ssl_context or ssl.create_default_context()
         try:
-            with context.wrap_socket(sock, server_hostname=host) as secure:
+            with context.wrap_socket(sock, server_hostname=host.rstrip(".")) as secure:
                 yield Check("TLS", ok=True, text=f"{secure.version()}, the certificate is good")
         except OSError as error:
             yield _failed("TLS", failure_from_exception(error))
 
 
+def _look_up(host: str, port: int, timeout: float) -> list[Any]:
+    """The addresses of a name. A lookup cannot be ended, so it has a thread that nobody waits for.
+
+    Raises:
+        OSError: there are none.
+        UnicodeError: no name can be like that.
+    """
+    found: list[Any] = []
+    errors: list[OSError | UnicodeError] = []
+
+    def look_up() -> None:
+        try:
+            found.extend(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+        except (OSError, UnicodeError) as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=look_up, daemon=True)
+    thread.start()
+    thread.join(timeout)
+    if errors:
+        raise errors[0]
+    if not found:
+        raise TimeoutError(errno.ETIMEDOUT, f"no answer within {timeout:g} s")
+    return found
+
+
 def _failed(name: str, failure: Failure) -> Check:
-    return Check(name, ok=False, text=printable(str(failure)))
+    return Check(name, ok=False, text=printable(explain_failure(failure)))
 
 
 def _since(started: float) -> str:
@@ -160,7 +193,8 @@ class _Dials:
                 _ABSENT,
                 ok=False,
                 text="refused with HTTP 403, and accepted with an empty one: the gateway wants "
-                'Origin present but empty; pass origin="", or --origin "" to topone watch',
+                'Origin present but empty; use topone watch with --origin "", and open_feed with '
+                'origin=""',
             )
         elif status == 401:
             yield Check(_ABSENT, ok=None, text="HTTP 401, which is for the token")
@@ -290,7 +324,9 @@ class _Talk:
             return f"{what} within {self._dials.timeout:g} s: the server does not answer"
         kind = FailureKind.LOST if end.code is None else FailureKind.CLOSED
         reason = self._dials.token.redact(end.reason)
-        return printable(f"{what}, because: {Failure(kind, reason, code=end.code)}")
+        return printable(
+            f"{what}, because: {explain_failure(Failure(kind, reason, code=end.code))}"
+        )
 
     @contextmanager
     def _for_at_most(self, seconds: float, websocket: WebSocket) -> Generator[None, None, None]:

@@ -1,18 +1,36 @@
-"""What ends a command without success, in words for whoever typed it."""
+"""What ends a command without success, in words for whoever typed it: the command's options, never
+the library's arguments."""
 
 from typing import Final
 
-from topone_cli._token import VARIABLE
-from topone_proto import ConfigurationError
+from topone_proto import ConfigurationError, Failure, FailureKind
 
-__all__ = ["CommandFailed", "explain"]
+__all__ = ["VARIABLE", "CommandFailed", "explain", "explain_failure", "explain_problem"]
+
+VARIABLE: Final = "TOPONE_TOKEN"
+"""The environment variable that may hold the token."""
 
 # What an argument of the library is called on the command line.
 _NAMES: Final = {
     "insecure=True": "--insecure",
     "None (left out)": "no --origin",
     "token=...": f"{VARIABLE}, --token-file or --keyring",
+    'pass origin=""': 'use --origin ""',
 }
+_OPTIONS: Final = ("insecure", "origin", "rate", "seed", "url")
+_ADVICE: Final = {
+    FailureKind.TLS: "check the clock and the certificate; for a private CA name its file in "
+    "the environment variable SSL_CERT_FILE",
+    FailureKind.TIMEOUT: "check the network, firewalls and proxies",
+    FailureKind.TOKEN: "look at the file of --token-file, or at the keyring; they are read again "
+    "before every dial",
+    FailureKind.HANDSHAKE: "check that --url is the exchange's WebSocket URL, path included",
+    FailureKind.NOT_WEBSOCKET: "check that --url is the exchange's WebSocket URL, path included",
+    FailureKind.REFUSED: "check the host and the port of --url, and that the server runs",
+    FailureKind.DNS: "check the host's name in --url and this machine's DNS",
+}
+# By its status, an answer says more than by its kind.
+_OTHER_STATUS: Final = Failure(FailureKind.HANDSHAKE, status=404).advice
 
 
 class CommandFailed(Exception):  # noqa: N818 - what happened, as the exit code says it
@@ -21,7 +39,29 @@ class CommandFailed(Exception):  # noqa: N818 - what happened, as the exit code 
 
 def explain(error: ConfigurationError) -> str:
     """What is wrong with a setting and what to do, in words of the command."""
-    remedy = error.remedy
+    setting = f"--{error.setting}" if error.setting in _OPTIONS else error.setting
+    return f"{setting}: {explain_problem(error)}"
+
+
+def explain_problem(error: ConfigurationError) -> str:
+    """The same without the setting's name."""
+    return f"{error.problem}; {_in_options(error.remedy)}"
+
+
+def explain_failure(failure: Failure) -> str:
+    """Why there is no connection and what to check, in words of the command."""
+    text = str(failure)
+    advice = failure.advice
+    if failure.kind is FailureKind.TOKEN:
+        # The detail names an exception of this command's own.
+        text = f"there is no token: {advice}"
+    better = advice
+    if failure.status is None or advice == _OTHER_STATUS:
+        better = _ADVICE.get(failure.kind, advice)
+    return text.removesuffix(advice) + _in_options(better)
+
+
+def _in_options(text: str) -> str:
     for argument, option in _NAMES.items():
-        remedy = remedy.replace(argument, option)
-    return f"{error.problem}; {remedy}"
+        text = text.replace(argument, option)
+    return text

@@ -4,13 +4,15 @@ What can go wrong with a file becomes a ``CommandFailed`` right where it happens
 takes it for trouble with the network.
 """
 
+import errno
 import gzip
 import os
 import zlib
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
+from io import BufferedReader
 from pathlib import Path
-from typing import IO, BinaryIO
+from typing import IO, BinaryIO, Final
 
 from rich.console import Console
 from rich.live import Live
@@ -18,9 +20,20 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 
 from topone_cli._errors import CommandFailed
-from topone_proto.capture import Capture, open_capture
+from topone_cli._terminal import started
+from topone_proto.capture import Capture, CaptureError, open_capture
 
-__all__ = ["Recorder", "Recording", "new_recording", "open_recording", "reading_progress"]
+__all__ = [
+    "Recorder",
+    "Recording",
+    "new_recording",
+    "open_recording",
+    "reading_progress",
+    "require_new_file",
+]
+
+
+_GZIP: Final = b"\x1f\x8b"
 
 
 class Recorder:
@@ -71,6 +84,28 @@ class Recorder:
             raise _unwritable(self._path, self._failure) from None
 
 
+def require_new_file(path: Path | None, *, overwrite: bool) -> None:
+    """Check whether a file can be written, without making it: for before anybody is asked for
+    anything.
+
+    Raises:
+        CommandFailed: the file is there already, or cannot be written.
+    """
+    if path is None:
+        return
+    if not overwrite and os.path.lexists(path):
+        raise _there_already(path)
+    problem = None
+    if path.is_dir():
+        problem = errno.EISDIR
+    elif not path.parent.is_dir():
+        problem = errno.ENOENT
+    elif not os.access(path if os.path.lexists(path) else path.parent, os.W_OK):
+        problem = errno.EACCES
+    if problem is not None:
+        raise _unwritable(path, OSError(problem, os.strerror(problem)))
+
+
 def new_recording(path: Path, *, overwrite: bool) -> Recorder:
     """Records into a new file, compressed if its name ends with ``.gz``. To be closed.
 
@@ -80,11 +115,15 @@ def new_recording(path: Path, *, overwrite: bool) -> Recorder:
     try:
         return Recorder(path, open_capture(str(path), "w" if overwrite else "x"))
     except FileExistsError:
-        raise CommandFailed(
-            f"{path} is there already: use another name, or --overwrite to lose what is in it"
-        ) from None
+        raise _there_already(path) from None
     except OSError as error:
         raise _unwritable(path, error) from None
+
+
+def _there_already(path: Path) -> CommandFailed:
+    return CommandFailed(
+        f"{path} is there already: use another name, or --overwrite to lose what is in it"
+    )
 
 
 def _unwritable(path: Path, error: OSError) -> CommandFailed:
@@ -96,7 +135,6 @@ class Recording:
 
     Raises:
         CaptureError: it is none, or one of another version.
-        CommandFailed: the file cannot be read.
     """
 
     def __init__(self, path: Path, file: BinaryIO, lines: Iterable[bytes]) -> None:
@@ -125,19 +163,29 @@ class Recording:
 
 @contextmanager
 def open_recording(path: Path) -> Generator[Recording, None, None]:
-    """A recording, compressed if its name ends with ``.gz``.
+    """A recording, compressed if its name ends with ``.gz`` or its first bytes say so.
 
     Raises:
-        CaptureError: it is none, or one of another version. While reading: a line cannot be read.
-        CommandFailed: the file cannot be read, also while reading.
+        CommandFailed: the file cannot be read, is no recording, or is one of another version; also
+            in the block, which reads it. The text says which line of which file.
     """
     try:
         file = path.open("rb")
     except OSError as error:
         raise _unreadable(path, error) from None
-    compressed = path.name.endswith(".gz")
-    with file, gzip.open(file) if compressed else nullcontext(file) as lines:
-        yield Recording(path, file, lines)
+    try:
+        with file, gzip.open(file) if _is_compressed(path, file) else nullcontext(file) as lines:
+            yield Recording(path, file, lines)
+    except CaptureError as error:
+        problem = error.problem.replace("capture", "recording")
+        raise CommandFailed(f"{path}, line {error.number}: {problem}") from None
+
+
+def _is_compressed(path: Path, file: BufferedReader) -> bool:
+    try:
+        return path.name.endswith(".gz") or file.peek(2).startswith(_GZIP)
+    except OSError as error:
+        raise _unreadable(path, error) from None
 
 
 @contextmanager
@@ -152,14 +200,15 @@ def reading_progress(recording: Recording, console: Console) -> Generator[None, 
         grid.add_row("reading", ProgressBar(1.0, recording.fraction or 0.0), recording.progress)
         return grid
 
-    with Live(
+    live = Live(
         get_renderable=picture,
         console=console,
         transient=True,
         # What goes to standard output is not for here.
         redirect_stdout=False,
         redirect_stderr=False,
-    ):
+    )
+    with started(live):
         yield
 
 

@@ -1,10 +1,19 @@
-"""How the commands' help looks where typer's own way misleads."""
+"""How the command's help and its complaints look where typer's own way misleads."""
 
-from typing import Any
+import sys
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, Final
 
+import typer
 from typer.core import TyperCommand, TyperGroup
 
+from topone_cli._complaints import FAILED, USAGE, complain, fitted
+
 __all__ = ["Command", "Group"]
+
+# What every complaint of typer's about arguments derives from; it has no public name.
+_USAGE_ERROR: Final[type[Exception]] = typer.BadParameter.__mro__[-4]
 
 
 class _PlainFlags:
@@ -28,3 +37,57 @@ class Command(_PlainFlags, TyperCommand):
 
 class Group(_PlainFlags, TyperGroup):
     """``topone`` itself."""
+
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,  # noqa: FBT001, FBT002 - as typer has it
+        windows_expand_args: bool = True,  # noqa: FBT001, FBT002 - as above
+        **extra: Any,
+    ) -> Any:
+        """Run the command that the arguments name. What is wrong with them is said in a line, as
+        everything else is: typer draws a box, in which words break in the middle."""
+        run = partial(
+            super().main,
+            args,
+            prog_name,
+            complete_var,
+            standalone_mode=False,
+            windows_expand_args=windows_expand_args,
+            **extra,
+        )
+        if not standalone_mode:
+            return run()
+        try:
+            code = run()
+        except _USAGE_ERROR as error:
+            _complain_of_usage(error)
+            sys.exit(getattr(error, "exit_code", USAGE))
+        except OSError as error:
+            # Of the system as a whole, such as too many open files, or of typer's completion.
+            where = "" if error.filename is None else f" ({error.filename})"
+            complain(f"the operating system refuses: {error.strerror or error}{where}")
+            sys.exit(FAILED)
+        except RuntimeError as error:
+            # A user without an entry in the system's list, as in a container.
+            if "home directory" not in str(error):
+                raise
+            complain("there is no home directory: set HOME")
+            sys.exit(FAILED)
+        except typer.Abort:
+            complain("it was ended before it began")
+            sys.exit(FAILED)
+        sys.exit(code if isinstance(code, int) else 0)
+
+
+def _complain_of_usage(error: Any) -> None:
+    if type(error).__name__ == "NoArgsIsHelpError":
+        # The help is written by now.
+        return
+    complain(str(error.format_message()))
+    context = getattr(error, "ctx", None)
+    if context is not None:
+        hint = f"Try '{context.command_path} --help' for help."
+        sys.stderr.write(f"{fitted(hint, sys.stderr)}\n")

@@ -5,9 +5,8 @@ from typing import Annotated, Final
 
 import typer
 
-from topone_cli._errors import explain
+from topone_cli._errors import VARIABLE, explain
 from topone_cli._run import Adapter
-from topone_cli._token import VARIABLE
 from topone_proto import BALANCE, ORDERS, ConfigurationError, Endpoint, Topic
 
 __all__ = [
@@ -55,7 +54,10 @@ def _refuse_token(value: str | None) -> None:
         )
 
 
-AdapterOption = Annotated[Adapter, typer.Option(help="Which adapter carries the feed.")]
+AdapterOption = Annotated[
+    Adapter | None,
+    typer.Option(help="Which adapter carries the feed; otherwise the first that is installed."),
+]
 SecondsOption = Annotated[
     float | None,
     typer.Option(
@@ -108,7 +110,7 @@ OverwriteOption = Annotated[
     bool, typer.Option("--overwrite", help="Record into FILE even if it is there already.")
 ]
 RecordingArgument = Annotated[
-    Path, typer.Argument(metavar="FILE", help="The recording; compressed if it ends with .gz.")
+    Path, typer.Argument(metavar="FILE", help="The recording, compressed or not.")
 ]
 
 DEFAULT_TOPICS: Final = f"{BALANCE},{ORDERS}"
@@ -132,7 +134,7 @@ def require_endpoint(url: str, origin: str | None, *, insecure: bool) -> None:
     try:
         Endpoint(url, origin, insecure)
     except ConfigurationError as error:
-        raise typer.BadParameter(f"--{error.setting}: {explain(error)}") from None
+        raise typer.BadParameter(explain(error)) from None
 
 
 def require_no_more(context: typer.Context) -> None:

@@ -13,11 +13,12 @@ from rich.live import Live
 
 from topone_cli._describe import clock, describe
 from topone_cli._picture import picture
+from topone_cli._terminal import started
 from topone_cli._view import View
 from topone_proto import Event
 from topone_proto.plain import to_plain
 
-__all__ = ["JsonLines", "Output", "PlainLines", "live_screen"]
+__all__ = ["JsonLines", "Output", "PlainLines", "live_screen", "open_output"]
 
 _FRAMES_PER_SECOND: Final = 8
 
@@ -64,6 +65,28 @@ class PlainLines:
 
 
 @contextmanager
+def open_output(
+    title: Callable[[], str], now: Callable[[], float], *, json: bool, plain: bool
+) -> Generator[Output, None, None]:
+    """The output that was asked for: by default the screen at a terminal, and lines elsewhere.
+
+    Args:
+        title: the heading of the screen.
+        now: the time of the events, in seconds since 1970 UTC.
+        json: True asks for JSON Lines.
+        plain: True asks for lines of text, also at a terminal.
+    """
+    console = Console()
+    if json:
+        yield JsonLines()
+    elif plain or not console.is_terminal or console.is_dumb_terminal:
+        yield PlainLines()
+    else:
+        with live_screen(title, console, now) as output:
+            yield output
+
+
+@contextmanager
 def live_screen(
     title: Callable[[], str], console: Console, now: Callable[[], float]
 ) -> Generator[Output, None, None]:
@@ -76,12 +99,13 @@ def live_screen(
     """
     screen = _Screen(title, console, now)
     try:
-        with Live(
+        live = Live(
             get_renderable=screen.picture,
             console=console,
             screen=True,
             refresh_per_second=_FRAMES_PER_SECOND,
-        ):
+        )
+        with started(live):
             yield screen
     finally:
         console.print(screen.picture(), height=console.height - 1)

@@ -10,6 +10,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from topone_cli._describe import printable
 from topone_cli._files import Recorder
 from topone_cli._output import PlainLines
+from topone_cli._terminal import started
 from topone_proto import BalanceUpdate, Event, OrderUpdate
 
 __all__ = ["RecordingProgress", "recording_progress"]
@@ -78,7 +79,7 @@ def recording_progress(
 
     shown = RecordingProgress(recorder, write, changed)
     try:
-        with progress:
+        with started(progress):
             yield shown
     finally:
         write(f"{name}: {shown.summary}")

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 
 from topone_cli._output import Output
+from topone_cli._streams import output_failure
 from topone_proto import Closed, Failure
 from topone_proto.capture import Capture, replay
 
@@ -62,6 +63,8 @@ class Player:
                 output.event(event, line.wall)
                 if isinstance(event, Closed):
                     failure = event.failure
+            if output_failure() is not None:
+                break
         return failure
 
     def _wait(self) -> None:

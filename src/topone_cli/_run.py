@@ -7,10 +7,13 @@ import threading
 from collections.abc import AsyncIterable, Callable, Generator, Iterable
 from contextlib import contextmanager, suppress
 from enum import StrEnum
+from importlib import import_module
 from typing import Final, NotRequired, TypedDict
 
-from topone_cli._errors import CommandFailed
+from topone_cli._describe import refusal
+from topone_cli._errors import CommandFailed, explain_failure
 from topone_cli._files import Recorder
+from topone_cli._streams import output_failure
 from topone_proto import (
     Disconnected,
     Event,
@@ -21,7 +24,7 @@ from topone_proto import (
     Topic,
 )
 
-__all__ = ["Adapter", "Source", "run_feed"]
+__all__ = ["Adapter", "Source", "choose_adapter", "run_feed"]
 
 _Take = Callable[[Event], bool]
 """Takes an event, and says whether to go on."""
@@ -33,6 +36,31 @@ class Adapter(StrEnum):
     TRIO = "trio"
     ASYNCIO = "asyncio"
     THREADS = "threads"
+
+
+# What the adapters are made of: the extras bring it.
+_LIBRARIES: Final = frozenset(
+    {"aiohttp", "trio", "trio_websocket", "websockets", "wsproto", "yarl"}
+)
+
+
+def choose_adapter(wanted: Adapter | None) -> Adapter:
+    """``wanted``, or, if that is None, the first adapter that is installed.
+
+    Raises:
+        ImportError: what it needs is not installed; its text says which extra to add.
+    """
+    for adapter in Adapter if wanted is None else (wanted,):
+        try:
+            import_module(f"topone_{adapter}")
+        except ImportError as error:
+            is_extra = (error.name or "").partition(".")[0] in _LIBRARIES
+            if wanted is not None or not is_extra:
+                raise
+        else:
+            return adapter
+    extras = ", ".join(f'"topone-proto[{adapter}]"' for adapter in Adapter)
+    raise ImportError(f"no adapter is installed: pip install one of {extras}")
 
 
 class Source(TypedDict):
@@ -54,7 +82,7 @@ def run_feed(
     recorder: Recorder | None = None,
 ) -> None:
     """Give every event to ``handle``: for so many seconds, until Ctrl-C, until every topic is
-    refused, or until it cannot be recorded. The last event is ``Closed``, however it ends.
+    refused, or until it cannot be shown or recorded. The last event is ``Closed``, however it ends.
 
     Raises:
         CommandFailed: every topic is refused, or none was subscribed to in all that time.
@@ -68,12 +96,14 @@ def run_feed(
     def take(event: Event) -> bool:
         outcome.take(event)
         handle(event)
-        return not (outcome.is_refused or (recorder is not None and recorder.is_broken))
+        is_broken = recorder is not None and recorder.is_broken
+        return not (outcome.is_refused or is_broken or output_failure() is not None)
 
     if recorder is not None:
         source = {**source, "record": recorder.write}
     _RUNNERS[adapter](source, take, seconds)
-    outcome.require_success()
+    if output_failure() is None:
+        outcome.require_success()
 
 
 class _Outcome:
@@ -92,9 +122,12 @@ class _Outcome:
     def take(self, event: Event) -> None:
         match event:
             case SubscriptionRejected(topic=topic):
-                self._refusals[topic] = event
-            case Subscribed():
+                # What is to be tried again is not refused for good.
+                is_final = getattr(event, "retry_in", None) is None
+                self._refusals[topic] = event if is_final else None
+            case Subscribed(topic=topic):
                 self._is_subscribed = True
+                self._refusals[topic] = None
             case Disconnected(reason=reason):
                 self._trouble = reason
             case _:
@@ -102,16 +135,19 @@ class _Outcome:
 
     def require_success(self) -> None:
         if self.is_refused:
-            raise CommandFailed("; ".join(map(str, self._refusals.values())))
+            refusals = (event for event in self._refusals.values() if event is not None)
+            raise CommandFailed("; ".join(map(refusal, refusals)))
         if not self._is_subscribed:
-            trouble = self._trouble or "the server did not answer; give it more time"
+            trouble = "the server did not answer; give it more time"
+            if self._trouble is not None:
+                trouble = explain_failure(self._trouble)
             raise CommandFailed(f"no topic was subscribed to in all that time: {trouble}")
 
 
 def _run_trio(source: Source, take: _Take, seconds: float | None) -> None:
-    import trio  # noqa: PLC0415 - as below
+    import trio  # noqa: PLC0415 - only the chosen adapter's extra has to be there
 
-    import topone_trio  # noqa: PLC0415 - only the chosen adapter's extra has to be there
+    import topone_trio  # noqa: PLC0415 - as above
 
     async def main() -> None:
         async with topone_trio.open_feed(**source) as feed:

@@ -9,7 +9,8 @@ from typing import Final
 import typer
 
 from topone_cli._describe import clock, printable
-from topone_cli._token import VARIABLE
+from topone_cli._errors import VARIABLE
+from topone_cli._streams import output_failure
 from topone_proto.gateway import Accept, Fault, Reject
 from topone_simulator import Handshake, Simulator, serve
 
@@ -27,8 +28,8 @@ async def simulate_exchange(
     seed: int,
     script: Sequence[tuple[float, Fault]] = (),
 ) -> None:
-    """Serve until cancelled. All tokens open the same account. ``script`` says what goes wrong, and
-    after how many seconds.
+    """Serve until cancelled, or until nothing can be said any more. All tokens open the same
+    account. ``script`` says what goes wrong, and after how many seconds.
 
     Raises:
         OSError: the port cannot be listened on.
@@ -47,7 +48,7 @@ async def _report(simulator: Simulator, script: deque[tuple[float, Fault]]) -> N
     started = time.monotonic()
     latest: Handshake | None = None
     connected: set[int] = set()
-    while True:
+    while output_failure() is None:
         while script and script[0][0] <= time.monotonic() - started:
             _, fault = script.popleft()
             _say(f"fault: {fault}")

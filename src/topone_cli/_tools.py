@@ -1,0 +1,164 @@
+"""The commands beside the feed: simulate and doctor."""
+
+import asyncio
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+from rich.console import Console
+
+from topone_cli._checks import show_checks
+from topone_cli._complaints import FAILED, complain, fail, reported
+from topone_cli._describe import printable
+from topone_cli._errors import VARIABLE
+from topone_cli._faults import FAULTS, FaultError, describe_fault, parse_fault, read_script
+from topone_cli._help import Command
+from topone_cli._options import (
+    InsecureOption,
+    KeyringOption,
+    RateOption,
+    RefusedToken,
+    SeedOption,
+    TokenFileOption,
+    UrlOption,
+    check_positive,
+    require_no_more,
+)
+from topone_cli._root import app
+from topone_cli._simulate import simulate_exchange
+from topone_cli._token import find_token
+from topone_proto import DEFAULT_URL, Token
+
+__all__ = ["doctor", "simulate"]
+
+_FAULT_LIST: Final = "\n".join(describe_fault(name).replace("[", r"\[") for name in FAULTS)
+
+
+@app.command(
+    cls=Command,
+    epilog=f"""[bold]Faults[/bold]
+
+\b
+{_FAULT_LIST}
+
+A script has a fault in every line, behind the seconds after which it strikes:
+5 drop-connections
+
+[bold]Examples[/bold]
+
+\b
+topone simulate --port 8765
+topone simulate --port 8765 --fault "refuse-handshake status=503 times=3"
+topone simulate --port 8765 --script weather.txt
+{VARIABLE}=demo topone watch --url ws://127.0.0.1:8765/ws/user/""",
+)
+def simulate(
+    *,
+    port: Annotated[
+        int,
+        typer.Option(min=0, max=65535, metavar="N", help="The TCP port; 0 for any that is free."),
+    ],
+    host: Annotated[
+        str, typer.Option(metavar="HOST", help="The address to listen on.")
+    ] = "127.0.0.1",
+    rate: RateOption = 2.0,
+    seed: SeedOption = 0,
+    token: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME", help="A token to let in, any number of times; otherwise demo."
+        ),
+    ] = None,
+    fault: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FAULT", help="Something that goes wrong, see below; any number of times."
+        ),
+    ] = None,
+    script: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Faults and when they strike, see below."),
+    ] = None,
+) -> None:
+    """Run the simulated exchange alone, for other programs to connect to."""
+    try:
+        faults = [(0.0, parse_fault(text)) for text in fault or ()]
+        faults += [] if script is None else read_script(script)
+    except FaultError as error:
+        raise typer.BadParameter(printable(str(error))) from None
+    except OSError as error:
+        raise typer.BadParameter(f"--script: {script} cannot be read ({error.strerror})") from None
+    with reported():
+        serving = simulate_exchange(
+            host, port, token or ["demo"], rate=rate, seed=seed, script=faults
+        )
+        try:
+            asyncio.run(serving)
+        except OSError as error:
+            fail(f"cannot listen on {host}:{port}: {error.strerror}", FAILED)
+
+
+@app.command(
+    cls=Command,
+    context_settings={"allow_extra_args": True},
+    epilog=f"""The token comes from where watch takes it.
+
+[bold]Exit codes[/bold]
+
+\b
+0    a feed will work
+1    something is wrong; the last line says what
+2    the arguments, the settings or what is installed do not do
+130  Ctrl-C, SIGTERM or SIGHUP
+
+[bold]Examples[/bold]
+
+\b
+topone doctor
+topone doctor --ping-wait 200
+{VARIABLE}=demo topone doctor --url ws://127.0.0.1:8765/ws/user/""",
+)
+def doctor(
+    context: typer.Context,
+    *,
+    url: UrlOption = DEFAULT_URL,
+    token_file: TokenFileOption = None,
+    keyring: KeyringOption = False,
+    insecure: InsecureOption = False,
+    timeout: Annotated[
+        float,
+        typer.Option(
+            callback=check_positive, metavar="N", help="Seconds that any one check may take."
+        ),
+    ] = 10.0,
+    ping_wait: Annotated[
+        float,
+        typer.Option(
+            callback=check_positive, metavar="N", help="Seconds to wait for a ping of the server."
+        ),
+    ] = 5.0,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object a line for every check, no more.")
+    ] = False,
+    token: RefusedToken = None,  # noqa: ARG001 - its callback refuses it
+) -> None:
+    """Find out why a feed does not work: look at everything in its way, one after the other."""
+    require_no_more(context)
+    with reported():
+        from topone_cli._doctor import check_url, examine  # noqa: PLC0415 - needs the threads adapter
+
+        where = check_url(url, insecure=insecure)
+        if not where.ok:
+            # Before anybody has to type a token for nothing.
+            show_checks([where], Console(), json=json)
+            raise typer.Exit(FAILED)
+        found = find_token(token_file, keyring=keyring, warn=complain)
+        checks = examine(
+            url,
+            found if isinstance(found, Token) else found(),
+            insecure=insecure,
+            timeout=timeout,
+            ping_wait=ping_wait,
+        )
+        if not show_checks(checks, Console(), json=json):
+            raise typer.Exit(FAILED)

@@ -41,6 +41,10 @@ class Proxy:
         """The name that the proxy's certificate has to have: the host without a trailing dot."""
         return self.host.removesuffix(".")
 
+    def blamed(self, failure: Failure) -> Failure:
+        """The failure of a dial that did not come as far as the tunnel, with words that say so."""
+        return attrs.evolve(failure, detail=f"the proxy: {failure.detail or failure.kind}")
+
 
 class Tunnel:
     """The way through a proxy to a host, from CONNECT to the proxy's answer.
@@ -62,12 +66,11 @@ class Tunnel:
             lines.append(f"Proxy-Authorization: {self._proxy.authorization}")
         return "\r\n".join([*lines, "", ""]).encode("ascii")
 
-    def receive(self, data: bytes | bytearray) -> bytes | None:
+    def receive(self, data: bytes | bytearray) -> bool:
         """Take in what the proxy has sent; ``b""`` says that no more will come.
 
         Returns:
-            once the tunnel is there: what came through it already, ``b""`` if nothing has. None if
-            more has to come first.
+            True once the tunnel is there. False if more has to come first.
 
         Raises:
             ConnectionFailed: there will be no tunnel; never with a status, which would look like
@@ -75,7 +78,7 @@ class Tunnel:
         """
         head = self._reader.receive(data)
         if head is None:
-            return None
+            return False
         if not 200 <= head.status < 300 or not head.is_whole:
             words = f"the proxy answered with HTTP {head.status}"
             if head.status == 407:
@@ -85,7 +88,12 @@ class Tunnel:
                     else ": it does not take the user name and the password in HTTPS_PROXY"
                 )
             raise ConnectionFailed(Failure(FailureKind.NETWORK, words))
-        return self._reader.rest
+        if self._reader.rest:
+            # Nobody else speaks first, neither in TLS nor in a handshake.
+            raise ConnectionFailed(
+                Failure(FailureKind.NETWORK, "the proxy sent more than its answer")
+            )
+        return True
 
 
 def proxy_from(

@@ -1,58 +1,154 @@
 """A WebSocket as the feed wants it, and the one it gets by default. All that knows trio-websocket
-is here."""
+is here.
+
+trio-websocket reads heads with h11, which takes more for an error than a client should that has to
+know a status; tells nobody when bytes came; and calls its own reasons to close by the same names as
+the peer's. So it gets a stream that stands between it and the socket, ``_Line``, which knows all
+three.
+"""
 
 import ssl
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from typing import Final
 
 import trio
-from trio_websocket import (
-    ConnectionClosed,
-    ConnectionRejected,
-    WebSocketConnection,
-    wrap_client_stream,
-)
+from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_client_stream
+from wsproto.frame_protocol import FrameProtocol
 
 from topone_proto import (
     AsyncWebSocket,
     Connect,
     ConnectionEnded,
     ConnectionFailed,
+    Endpoint,
     Failure,
-    FailureKind,
     failure_from_exception,
-    failure_from_response,
 )
+from topone_proto.handshake import WRONG_ACCEPT, Answer
+from topone_proto.proxies import Proxy, Tunnel
+from topone_trio._dial import open_tcp, proxy_for
 
 __all__ = ["open_websocket"]
 
 # trio-websocket reads 4 KiB at a time by default; a burst of updates is larger.
-_RECEIVE_BYTES = 65536
+_RECEIVE_BYTES: Final = 65536
+
+# A close frame with a reason: two bytes, and at most 125 of payload.
+_LONGEST_CLOSE: Final = 127
+
+# Seconds that the peer has to take the close frame which says what was wrong with its own.
+_PATIENCE: Final = 1.0
+
+
+class _Line(trio.abc.Stream):
+    """The stream that trio-websocket talks over.
+
+    It judges the answer to the handshake, which trio-websocket sees in plain form only, and
+    remembers what there is to know of the bytes.
+    """
+
+    def __init__(self, stream: trio.abc.Stream) -> None:
+        self._stream = stream
+        self._answer: Answer | None = Answer()
+        self._sending = trio.Lock()
+        self._latest: bytes | bytearray = b""
+        self.heard_at: float | None = None
+        """When bytes came last, by trio's clock."""
+        self.refusal: Failure | None = None
+        """What the answer to the handshake means, if there will be no WebSocket."""
+
+    @property
+    def is_accepted(self) -> bool:
+        """True once the server has accepted the handshake."""
+        return self._answer is None
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
+        if self._answer is not None:
+            return await self._receive_answer(self._answer)
+        data = await self._stream.receive_some(max_bytes)
+        self._note(data)
+        return data
+
+    async def _receive_answer(self, answer: Answer) -> bytes:
+        accepted: bytes | None = None
+        broken: Exception | None = None
+        while accepted is None:
+            try:
+                data = await self._stream.receive_some(_RECEIVE_BYTES)
+            except trio.BrokenResourceError as error:
+                data, broken = b"", error
+            try:
+                accepted = answer.receive(data)
+            except ConnectionFailed as failed:
+                self.refusal = failed.failure
+                if broken is not None and self.refusal.status is None:
+                    self.refusal = failure_from_exception(broken)
+                return b""
+        self._answer = None
+        self._note(accepted)
+        return accepted
+
+    def _note(self, data: bytes | bytearray) -> None:
+        if not data:
+            return
+        self.heard_at = trio.current_time()
+        if len(data) < _LONGEST_CLOSE:
+            data = self._latest[-_LONGEST_CLOSE:] + data
+        self._latest = data
+
+    def has_brought(self, frame: bytes) -> bool:
+        """True if these bytes are among those that came last."""
+        return frame in self._latest
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        async with self._sending:
+            try:
+                await self._stream.send_all(data)
+            except trio.BrokenResourceError:
+                # A server that refuses may have answered already, and hung up.
+                if self.is_accepted:
+                    raise
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await self._stream.wait_send_all_might_not_block()
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
 
 
 class _TrioWebSocket:
     def __init__(
         self,
         connection: WebSocketConnection,
+        line: _Line,
         nursery: trio.Nursery,
         on_pong: Callable[[bytes], object],
     ) -> None:
         self._connection = connection
+        self._line = line
         self._nursery = nursery
         self._on_pong = on_pong
+
+    @property
+    def heard_at(self) -> float | None:
+        return self._line.heard_at
 
     async def receive(self) -> str | bytes:
         try:
             return await self._connection.get_message()
         except ConnectionClosed as closed:
-            end = _end_of(closed)
+            end = self._end_of(closed)
+            code = None if closed.reason is None else closed.reason.code
+        if end.code is None and code in _SILENT_CODES:
+            await self._say_why(code, end.reason)
         raise end
 
     async def send_text(self, text: str) -> None:
         try:
             await self._connection.send_message(text)
         except ConnectionClosed as closed:
-            end = _end_of(closed)
+            end = self._end_of(closed)
         else:
             return
         raise end
@@ -70,49 +166,100 @@ class _TrioWebSocket:
     async def close(self, code: int, reason: str) -> None:
         await self._connection.aclose(code, reason)
 
+    def _end_of(self, closed: ConnectionClosed) -> ConnectionEnded:
+        # 1006 is what trio-websocket calls a connection that ended without a close frame (RFC 6455
+        # section 7.1.5).
+        if closed.reason is None or closed.reason.code == 1006:
+            return ConnectionEnded()
+        code, words = int(closed.reason.code), closed.reason.reason or ""
+        if code in _OWN_CODES and not self._line.has_brought(_close_frame(code, words)):
+            return ConnectionEnded(None, words or closed.reason.name)
+        return ConnectionEnded(code, words)
+
+    async def _say_why(self, code: int, reason: str) -> None:
+        """Send the close frame that trio-websocket leaves out if it cannot read what the peer
+        sent."""
+        frame = FrameProtocol(client=True, extensions=[]).close(code, reason)
+        with trio.move_on_after(_PATIENCE), suppress(trio.BrokenResourceError):
+            await self._line.send_all(frame)
+
 
 # What trio-websocket and wsproto close with when they cannot go on: too large, no frame, no UTF-8.
-# The peer has no cause to, and gets the blame for none of them.
-_OWN_CODES = frozenset({1002, 1007, 1009})
+_OWN_CODES: Final = frozenset({1002, 1007, 1009})
+# Of these, what they keep to themselves.
+_SILENT_CODES: Final = frozenset({1002, 1007})
 
 
-def _end_of(closed: ConnectionClosed) -> ConnectionEnded:
-    # 1006 is what trio-websocket calls a connection that ended without a close frame (RFC 6455
-    # section 7.1.5).
-    if closed.reason is None or closed.reason.code == 1006:
-        return ConnectionEnded()
-    words = closed.reason.reason or ""
-    if closed.reason.code in _OWN_CODES:
-        return ConnectionEnded(None, words or closed.reason.name)
-    return ConnectionEnded(int(closed.reason.code), words)
+def _close_frame(code: int, reason: str) -> bytes:
+    """A close frame as a server sends it."""
+    payload = code.to_bytes(2, "big") + reason.encode()
+    return bytes([0x88, len(payload) & 0xFF]) + payload
 
 
 async def _dial_stream(
     connect: Connect, ssl_context: ssl.SSLContext | None
 ) -> trio.abc.Stream | Failure:
-    try:
-        return await _open_stream(connect, ssl_context)
-    except (OSError, trio.BrokenResourceError) as error:
-        return failure_from_exception(error)
-
-
-async def _open_stream(connect: Connect, ssl_context: ssl.SSLContext | None) -> trio.abc.Stream:
     endpoint = connect.endpoint
-    if not endpoint.is_tls:
-        return await trio.open_tcp_stream(endpoint.host, endpoint.port)
-    stream = await trio.open_ssl_over_tcp_stream(
-        endpoint.host,
-        endpoint.port,
-        ssl_context=ssl_context or ssl.create_default_context(),
-        https_compatible=True,
-    )
-    # Now, where its failure can be told from one of the WebSocket handshake.
+    proxy: Proxy | None = None
     try:
-        await stream.do_handshake()
+        # Made now, with the certificates that the system trusts now.
+        context = ssl_context or (ssl.create_default_context() if endpoint.is_tls else None)
+        proxy = await proxy_for(endpoint)
+        stream: trio.abc.Stream
+        if proxy is None:
+            stream = await open_tcp(endpoint.host, endpoint.port)
+        else:
+            stream = await _open_tunnel(proxy, endpoint, context)
+            proxy = None
+        if endpoint.is_tls:
+            stream = await _shake_hands(stream, endpoint.server_name, context)
+    except Exception as error:  # noqa: BLE001 - whatever it is, no dial came about
+        failure = failure_from_exception(error)
+        is_said = isinstance(error, ConnectionFailed)
+    else:
+        return stream
+    return failure if proxy is None or is_said else proxy.blamed(failure)
+
+
+async def _open_tunnel(
+    proxy: Proxy, endpoint: Endpoint, context: ssl.SSLContext | None
+) -> trio.abc.Stream:
+    stream: trio.abc.Stream = await open_tcp(proxy.host, proxy.port)
+    if proxy.is_tls:
+        stream = await _shake_hands(stream, proxy.server_name, context)
+    tunnel = Tunnel(proxy, endpoint)
+    try:
+        # A proxy that refuses may have answered already, and hung up.
+        with suppress(trio.BrokenResourceError):
+            await stream.send_all(tunnel.request())
+        is_there = False
+        while not is_there:
+            data: bytes | bytearray = b""
+            with suppress(trio.BrokenResourceError):
+                data = await stream.receive_some(_RECEIVE_BYTES)
+            is_there = tunnel.receive(data)
     except BaseException:
         await trio.aclose_forcefully(stream)
         raise
     return stream
+
+
+async def _shake_hands(
+    stream: trio.abc.Stream, name: str, context: ssl.SSLContext | None
+) -> trio.abc.Stream:
+    """Begin TLS, now, where its failure can be told from one of the WebSocket handshake."""
+    try:
+        secure = trio.SSLStream(
+            stream,
+            context or ssl.create_default_context(),
+            server_hostname=name,
+            https_compatible=True,
+        )
+        await secure.do_handshake()
+    except BaseException:
+        await trio.aclose_forcefully(stream)
+        raise
+    return secure
 
 
 class _Background:
@@ -150,7 +297,10 @@ async def open_websocket(
     ssl_context: ssl.SSLContext | None = None,
 ) -> AsyncGenerator[AsyncWebSocket, None]:
     """Dial with trio-websocket. It sends no pings of its own, follows no redirect and adds no
-    ``Origin``.
+    headers but the endpoint's.
+
+    ``wss://`` goes through the proxy that ``HTTPS_PROXY`` names, unless ``NO_PROXY`` excepts the
+    host. ``ws://``, which would show the proxy the token, never goes through one.
 
     Args:
         connect: where to dial, with the token, and the largest message that is taken.
@@ -163,6 +313,7 @@ async def open_websocket(
     stream = await _dial_stream(connect, ssl_context)
     if isinstance(stream, Failure):
         raise ConnectionFailed(stream)
+    line = _Line(stream)
     error: Exception | None = None
     connection: WebSocketConnection | None = None
     try:
@@ -171,7 +322,7 @@ async def open_websocket(
             with background.handshake:
                 connection = await wrap_client_stream(
                     background,  # type: ignore[arg-type]  # all that it is asked for is start_soon
-                    stream,  # type: ignore[arg-type]  # any trio stream will do: see its documentation
+                    line,  # type: ignore[arg-type]  # any trio stream will do: see its documentation
                     connect.endpoint.authority,
                     connect.target(),
                     extra_headers=[(k.encode(), v.encode()) for k, v in connect.endpoint.headers],
@@ -179,21 +330,19 @@ async def open_websocket(
                     receive_buffer_size=_RECEIVE_BYTES,
                 )
             if connection is not None:
-                yield _TrioWebSocket(connection, nursery, on_pong)
+                yield _TrioWebSocket(connection, line, nursery, on_pong)
             error = background.error
             nursery.cancel_scope.cancel()
     finally:
         await trio.aclose_forcefully(stream)
     if connection is None:
-        raise ConnectionFailed(_failure_of(error))
+        raise ConnectionFailed(_failure_of(line, error))
 
 
-def _failure_of(error: Exception | None) -> Failure:
-    if error is None:
-        return Failure(FailureKind.NOT_WEBSOCKET, "the server hung up in the handshake")
-    if isinstance(error, ConnectionRejected):
-        headers = error.headers or ()
-        return failure_from_response(
-            error.status_code, [(k.decode("latin-1"), v.decode("latin-1")) for k, v in headers]
-        )
+def _failure_of(line: _Line, error: Exception | None) -> Failure:
+    if line.refusal is not None:
+        return line.refusal
+    # It was refused in its plain form, which has nothing else to be refused for.
+    if line.is_accepted or error is None:
+        return WRONG_ACCEPT
     return failure_from_exception(error)

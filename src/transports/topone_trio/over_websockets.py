@@ -30,6 +30,8 @@ except ImportError as _error:
         name="websockets",
     ) from None
 
+from topone_trio._dial import open_tcp, proxy_for
+
 __all__ = ["open_websocket"]
 
 # Bytes to take from the stream at once.
@@ -44,13 +46,18 @@ class _WebSocket:
         self._sending = trio.Lock()
         # True once half a frame may have been sent: the peer can make nothing of what follows.
         self._is_torn = False
+        self.heard_at: float | None = None
+        """When bytes came last, by trio's clock."""
 
     async def shake_hands(self) -> None:
         client = self._client
         while not client.is_connected:
-            await self._flush()
+            # One that refuses may have answered already, and hung up.
+            await self._answer()
+            data = await self._stream.receive_some(_CHUNK)
+            self._note(data)
             try:
-                client.receive(await self._stream.receive_some(_CHUNK))
+                client.receive(data)
             except ConnectionFailed:
                 # An alert, perhaps.
                 await self._answer()
@@ -89,8 +96,13 @@ class _WebSocket:
             data = await self._stream.receive_some(_CHUNK)
         except trio.BrokenResourceError:
             data = b""
+        self._note(data)
         self._client.receive(data)
         await self._answer()
+
+    def _note(self, data: bytes | bytearray) -> None:
+        if data:
+            self.heard_at = trio.current_time()
 
     async def _answer(self) -> None:
         """Send what follows from what was received, which counts even if that does not arrive."""
@@ -122,7 +134,9 @@ async def open_websocket(
     ssl_context: ssl.SSLContext | None = None,
 ) -> AsyncGenerator[AsyncWebSocket, None]:
     """Dial with trio, and speak WebSocket with websockets. It sends no pings of its own, follows no
-    redirect and adds no ``Origin``.
+    redirect and adds no headers but the endpoint's.
+
+    Proxies are those of ``topone_trio.open_websocket``.
 
     Args:
         connect: where to dial, with the token, and the largest message that is taken.
@@ -131,14 +145,14 @@ async def open_websocket(
 
     Raises:
         ConnectionFailed: there is no connection; its ``failure`` says why.
-        OSError: there is no TCP connection.
     """
-    endpoint = connect.endpoint
-    stream = await trio.open_tcp_stream(endpoint.host, endpoint.port)
+    stream: trio.SocketStream | None = None
     client: WebSocketClient | None = None
     try:
         try:
-            client = WebSocketClient(connect, on_pong, ssl_context=ssl_context)
+            proxy = await proxy_for(connect.endpoint)
+            client = WebSocketClient(connect, on_pong, ssl_context=ssl_context, proxy=proxy)
+            stream = await open_tcp(*client.address)
             websocket = _WebSocket(stream, client)
             await websocket.shake_hands()
         except Exception as error:  # noqa: BLE001 - whatever it is, no dial came about
@@ -147,6 +161,7 @@ async def open_websocket(
             yield websocket
             return
     finally:
-        await trio.aclose_forcefully(stream)
+        if stream is not None:
+            await trio.aclose_forcefully(stream)
     # Out here, where it has no context.
     raise ConnectionFailed(failure)

@@ -6,7 +6,6 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Final
 
-import attrs
 from websockets.client import ClientProtocol
 from websockets.datastructures import Headers
 from websockets.frames import Frame, Opcode
@@ -76,6 +75,7 @@ class WebSocketClient:
                 self._proxy_tls = Tls(ssl_context, proxy.server_name)
             if endpoint.is_tls:
                 self._tls = Tls(ssl_context, endpoint.server_name)
+        self._proxy = proxy
         self._to_proxy = b""
         if proxy is not None:
             self._tunnel = Tunnel(proxy, endpoint)
@@ -153,11 +153,8 @@ class WebSocketClient:
             if self._tunnel is None:
                 yield piece
                 continue
-            through = self._tunnel.receive(piece)
-            if through is not None:
+            if self._tunnel.receive(piece):
                 self._tunnel = None
-                if through:
-                    yield through
 
     def failure(self, error: Exception) -> Failure:
         """What it means that a dial ended with this error: first of all what the peer had answered
@@ -172,9 +169,9 @@ class WebSocketClient:
         return self._said_of_proxy(failure_from_exception(error))
 
     def _said_of_proxy(self, failure: Failure) -> Failure:
-        if self._tunnel is None:
+        if self._proxy is None or self._tunnel is None:
             return failure
-        return attrs.evolve(failure, detail=f"the proxy: {failure.detail or failure.kind}")
+        return self._proxy.blamed(failure)
 
     def end(self) -> ConnectionEnded | None:
         """How the connection ended, for the adapter to raise when nothing is ``unread`` any more;

@@ -1,0 +1,100 @@
+"""From an address to a TCP stream, for every WebSocket of this package."""
+
+import socket
+from collections.abc import Sequence
+from itertools import chain, zip_longest
+from typing import Final
+from urllib.request import getproxies, proxy_bypass
+
+import trio
+
+from topone_proto import Endpoint
+from topone_proto.proxies import Proxy, proxy_from
+
+__all__ = ["open_tcp", "proxy_for"]
+
+# RFC 8305 section 5, "Connection Attempt Delay": seconds until the next address is tried as well.
+_HEAD_START: Final = 0.25
+
+# A lookup that hangs cannot be cancelled, only left behind. It takes nothing away from the threads
+# that the program itself may use, which trio would lend to lookups, too.
+_LOOKUPS: Final = 16
+_limiter: trio.lowlevel.RunVar[trio.CapacityLimiter] = trio.lowlevel.RunVar("topone_lookups")
+
+
+def _threads() -> trio.CapacityLimiter:
+    try:
+        return _limiter.get()
+    except LookupError:
+        limiter = trio.CapacityLimiter(_LOOKUPS)
+        _limiter.set(limiter)
+        return limiter
+
+
+async def proxy_for(endpoint: Endpoint) -> Proxy | None:
+    """The proxy that this machine's settings name for the endpoint.
+
+    Raises:
+        ConnectionFailed: the setting cannot be used.
+    """
+    if not endpoint.is_tls:
+        return None
+    # In a thread, because some systems ask the DNS about an exception.
+    return await trio.to_thread.run_sync(_proxy_for, endpoint, limiter=_threads())
+
+
+def _proxy_for(endpoint: Endpoint) -> Proxy | None:
+    return proxy_from(endpoint, getproxies(), proxy_bypass)
+
+
+async def open_tcp(host: str, port: int) -> trio.SocketStream:
+    """Connect to the first address that answers.
+
+    Raises:
+        OSError: the name cannot be resolved.
+        ExceptionGroup: no address could be reached.
+    """
+    winner: trio.SocketStream | None = None
+    errors: list[Exception] = []
+
+    async def attempt(address: str, is_over: trio.Event) -> None:
+        nonlocal winner
+        try:
+            stream = await trio.open_tcp_stream(address, port)
+        except OSError as error:
+            errors.append(error)
+            is_over.set()
+            return
+        if winner is None:
+            winner = stream
+            nursery.cancel_scope.cancel()
+        else:  # pragma: no cover - two at the same moment
+            await trio.aclose_forcefully(stream)
+
+    addresses = await _look_up(host, port)
+    async with trio.open_nursery() as nursery:
+        for address in addresses:
+            is_over = trio.Event()
+            nursery.start_soon(attempt, address, is_over)
+            with trio.move_on_after(_HEAD_START):
+                await is_over.wait()
+    if winner is None:
+        raise ExceptionGroup("no address could be reached", errors)
+    return winner
+
+
+async def _look_up(host: str, port: int) -> Sequence[str]:
+    """The addresses of a host, those of IPv6 and of IPv4 in turn."""
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+    except socket.gaierror:
+        found = await trio.to_thread.run_sync(
+            lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM),
+            abandon_on_cancel=True,
+            limiter=_threads(),
+        )
+    families: dict[int, list[str]] = {}
+    for family, _, _, _, address in found:
+        families.setdefault(family, []).append(str(address[0]))
+    in_turn = chain.from_iterable(zip_longest(*families.values()))
+    return [address for address in in_turn if address is not None]

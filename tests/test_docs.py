@@ -578,7 +578,9 @@ def test_every_public_name_and_field_is_explained() -> None:
         for name in unexplained(tree.body, exported(tree))
     }
     # Each input of a recorded session does and means what the session's does.
-    found = {name for name in found if not name.startswith("topone_proto/capture.py: RecordedSes")}
+    found = {
+        name for name in found if not name.startswith("topone_proto/_recorder.py: RecordedSes")
+    }
     assert found == set()
 
 

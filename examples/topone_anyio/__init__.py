@@ -1,4 +1,4 @@
-"""An adapter for AnyIO, with wsproto: the same feed on asyncio and on trio.
+"""An adapter for AnyIO, with topone_websockets: the same feed on asyncio and on trio.
 
 The framework: connections, tasks, cancel scopes.
 The core: `AsyncFeed`, which brings all of a feed that is not a socket, a clock or a task.

@@ -20,6 +20,7 @@ from topone_proto import (
     AsyncWebSocket,
     Event,
     FeedCore,
+    Headers,
     SessionConfig,
     Token,
     Topic,
@@ -35,6 +36,7 @@ def open_feed(
     config: SessionConfig | None = None,
     origin: str | None = None,
     insecure: bool = False,
+    headers: Headers = (),
     ssl_context: ssl.SSLContext | None = None,
 ) -> AbstractAsyncContextManager["Feed"]:
     token, url = conceal(token, url)
@@ -45,6 +47,7 @@ def open_feed(
         config=config,
         origin=origin,
         insecure=insecure,
+        headers=headers,
         jitter=random.random,
         wall=time.time,
     )

@@ -1,4 +1,5 @@
-"""A WebSocket as the feed wants it. All that knows wsproto is here."""
+"""A WebSocket as the feed wants it: AnyIO moves the bytes, `topone_websockets` knows their meaning,
+proxies and TLS included."""
 
 import ssl
 from collections.abc import AsyncGenerator, Callable
@@ -6,19 +7,6 @@ from contextlib import asynccontextmanager, suppress
 
 import anyio
 from anyio.abc import ByteStream
-from wsproto import ConnectionType, WSConnection
-from wsproto.events import (
-    AcceptConnection,
-    BytesMessage,
-    CloseConnection,
-    Event,
-    Ping,
-    Pong,
-    RejectConnection,
-    Request,
-    TextMessage,
-)
-from wsproto.utilities import LocalProtocolError, RemoteProtocolError
 
 from topone_proto import (
     AsyncWebSocket,
@@ -26,8 +14,8 @@ from topone_proto import (
     ConnectionEnded,
     ConnectionFailed,
     failure_from_exception,
-    failure_from_response,
 )
+from topone_websockets import WebSocketClient, proxy_for
 
 
 @asynccontextmanager
@@ -37,128 +25,87 @@ async def open_websocket(
     *,
     ssl_context: ssl.SSLContext | None = None,
 ) -> AsyncGenerator[AsyncWebSocket, None]:
-    endpoint = connect.endpoint
-    stream: ByteStream
-    if endpoint.is_tls:
-        stream = await anyio.connect_tcp(
-            endpoint.host,
-            endpoint.port,
-            ssl_context=ssl_context or ssl.create_default_context(),
-            # Leaving is to wait for nobody, and a WebSocket has a closing handshake of its own.
-            tls_standard_compatible=False,
-        )
-    else:
-        stream = await anyio.connect_tcp(endpoint.host, endpoint.port)
+    stream: ByteStream | None = None
+    client: WebSocketClient | None = None
     try:
-        websocket = WebSocket(stream, on_pong, connect.max_frame_size)
         try:
-            await websocket.shake_hands(connect)
-        except (anyio.EndOfStream, anyio.BrokenResourceError, RemoteProtocolError) as error:
-            raise ConnectionFailed(failure_from_exception(error)) from None
-        yield websocket
+            proxy = proxy_for(connect.endpoint)
+            client = WebSocketClient(connect, on_pong, ssl_context=ssl_context, proxy=proxy)
+            stream = await anyio.connect_tcp(*client.address)
+            websocket = WebSocket(stream, client)
+            await websocket.shake_hands()
+        except Exception as error:  # noqa: BLE001 - whatever it is, no dial came about
+            failure = client.failure(error) if client else failure_from_exception(error)
+        else:
+            yield websocket
+            return
     finally:
-        with anyio.CancelScope(shield=True):
-            await stream.aclose()
+        if stream is not None:
+            # Leaving is to wait for nobody: a WebSocket has a closing handshake of its own.
+            await anyio.aclose_forcefully(stream)
+    raise ConnectionFailed(failure)
 
 
 class WebSocket:
-    def __init__(
-        self, stream: ByteStream, on_pong: Callable[[bytes], object], max_size: int
-    ) -> None:
+    def __init__(self, stream: ByteStream, client: WebSocketClient) -> None:
         self._stream = stream
-        self._on_pong = on_pong
-        self._max_size = max_size
-        self._protocol = WSConnection(ConnectionType.CLIENT)
+        self._client = client
         # The reader answers pings while the writer writes.
         self._sending = anyio.Lock()
-        self._message = bytearray()
-        self._end: ConnectionEnded | None = None
+        self.heard_at: float | None = None
 
-    async def shake_hands(self, connect: Connect) -> None:
-        await self._send(
-            Request(
-                connect.endpoint.authority,
-                connect.target(),
-                extra_headers=[(k.encode(), v.encode()) for k, v in connect.endpoint.headers],
-            )
-        )
-        while True:
-            for event in self._protocol.events():
-                match event:
-                    case AcceptConnection():
-                        return
-                    case RejectConnection(status_code=status, headers=headers):
-                        fields = [(k.decode("latin-1"), v.decode("latin-1")) for k, v in headers]
-                        raise ConnectionFailed(failure_from_response(status, fields))
-                    case _:
-                        pass
-            self._protocol.receive_data(await self._stream.receive())
+    async def shake_hands(self) -> None:
+        while not self._client.is_connected:
+            await self._answer()
+            try:
+                await self._read()
+            except ConnectionFailed:
+                # The server may be told why.
+                await self._answer()
+                raise
+        await self._answer()
 
     async def receive(self) -> bytes:
-        while self._end is None:
-            try:
-                for event in self._protocol.events():
-                    message = await self._handled(event)
-                    if message is not None:
-                        return message
-                if self._end is None:
-                    self._protocol.receive_data(await self._stream.receive())
-            except (anyio.EndOfStream, anyio.BrokenResourceError):
-                self._end = ConnectionEnded()
-            except RemoteProtocolError as error:
-                self._end = ConnectionEnded(None, str(error))
-        raise self._end
-
-    async def _handled(self, event: Event) -> bytes | None:
-        match event:
-            case TextMessage(data=text):
-                return self._gathered(text.encode(), is_last=event.message_finished)
-            case BytesMessage(data=data):
-                return self._gathered(bytes(data), is_last=event.message_finished)
-            case Ping():
-                await self._answer(event.response())
-            case Pong(payload=payload):
-                self._on_pong(bytes(payload))
-            case CloseConnection(code=code, reason=reason):
-                self._end = ConnectionEnded(code, reason or "")
-                await self._answer(event.response())
-            case _:
-                pass
-        return None
-
-    def _gathered(self, piece: bytes, *, is_last: bool) -> bytes | None:
-        self._message += piece
-        if len(self._message) > self._max_size:
-            self._end = ConnectionEnded(None, "the message is too large")
-            return None
-        if not is_last:
-            return None
-        message = bytes(self._message)
-        self._message.clear()
-        return message
+        while not self._client.unread:
+            end = self._client.end()
+            if end is not None:
+                raise end
+            await self._read()
+            await self._answer()
+        return self._client.unread.popleft()
 
     async def send_text(self, text: str) -> None:
-        await self._send_or_end(TextMessage(text))
+        self._client.send_text(text)
+        await self._send_all()
 
     async def send_ping(self, payload: bytes) -> None:
-        await self._send_or_end(Ping(payload))
-
-    async def _send_or_end(self, event: Event) -> None:
-        try:
-            await self._send(event)
-        except (anyio.BrokenResourceError, anyio.ClosedResourceError, LocalProtocolError):
-            raise ConnectionEnded from None
-
-    async def _answer(self, event: Event) -> None:
-        # That there is nobody to answer is found out by reading on.
-        with suppress(ConnectionEnded):
-            await self._send_or_end(event)
-
-    async def _send(self, event: Event) -> None:
-        async with self._sending:
-            await self._stream.send(self._protocol.send(event))
+        self._client.send_ping(payload)
+        await self._send_all()
 
     async def close(self, code: int, reason: str) -> None:
-        await self._send_or_end(CloseConnection(code, reason))
+        self._client.close(code, reason)
+        await self._send_all()
         while True:
             await self.receive()
+
+    async def _read(self) -> None:
+        try:
+            data = await self._stream.receive()
+        except (anyio.EndOfStream, anyio.BrokenResourceError):
+            data = b""
+        else:
+            self.heard_at = anyio.current_time()
+        self._client.receive(data)
+
+    async def _answer(self) -> None:
+        # That there is nobody to answer is found out by reading on.
+        with suppress(ConnectionEnded):
+            await self._send_all()
+
+    async def _send_all(self) -> None:
+        try:
+            while self._client.has_to_send:
+                async with self._sending:
+                    await self._stream.send(self._client.to_send())
+        except (anyio.BrokenResourceError, anyio.ClosedResourceError):
+            raise ConnectionEnded from None

@@ -20,7 +20,7 @@ from typing import Any, Protocol, Self, TypeVar
 from attrs import frozen
 
 from topone_proto.config import SessionConfig
-from topone_proto.endpoint import Token
+from topone_proto.endpoint import Headers, Token
 from topone_proto.events import Event
 from topone_proto.gateway import Fault, GatewayConfig
 from topone_proto.models import Balance, Order
@@ -95,6 +95,7 @@ class OpenFeed(Protocol[_T_co]):
         config: SessionConfig | None,
         origin: str | None,
         insecure: bool,
+        headers: Headers,
         ssl_context: ssl.SSLContext | None,
     ) -> _T_co:
         """A context manager that opens a feed and closes it on leaving."""

@@ -15,7 +15,7 @@ from typing import Final, Generic, NoReturn, TypeVar
 from attrs import define, field
 
 from topone_proto.config import SessionConfig
-from topone_proto.endpoint import Token
+from topone_proto.endpoint import Headers, Token
 from topone_proto.errors import FeedFailed
 from topone_proto.events import (
     BalanceUpdate,
@@ -154,6 +154,7 @@ class Kit:
         config: SessionConfig | None = None,
         origin: str | None = None,
         insecure: bool = False,
+        headers: Headers = (),
         ssl_context: SSLContext | None = None,
     ) -> AsyncGenerator["Listener", None]:
         """Open a feed; by default to the exchange of this run, as most programs would."""
@@ -164,6 +165,7 @@ class Kit:
             config=config,
             origin=origin,
             insecure=insecure,
+            headers=headers,
             ssl_context=ssl_context,
         ) as feed:
             yield Listener(self, feed)

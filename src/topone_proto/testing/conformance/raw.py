@@ -1,0 +1,153 @@
+"""A server that speaks in bytes, for scenarios about answers and frames that the simulated exchange
+does not give."""
+
+import socket
+import struct
+import threading
+from base64 import b64encode
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
+from hashlib import sha1
+
+from attrs import define, field
+
+__all__ = ["Peer", "RawServer", "accept_key", "raw_server"]
+
+# RFC 6455 section 1.3.
+_ACCEPTS = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+
+
+class Peer:
+    """A client, as the server has it. All that it says raises ``OSError`` once the client has gone,
+    or ``TimeoutError``."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+
+    def request(self) -> bytes:
+        """The head of the client's request, with the empty line that ends it."""
+        request = b""
+        while not request.endswith(b"\r\n\r\n"):
+            data = self._connection.recv(4096)
+            if not data:
+                raise ConnectionResetError
+            request += data
+        return request
+
+    def say(self, data: bytes) -> None:
+        """Send bytes."""
+        self._connection.sendall(data)
+
+    def say_slowly(self, data: bytes) -> None:
+        """Send bytes, each by itself."""
+        self._connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for byte in data:
+            self._connection.sendall(bytes([byte]))
+
+    def reset(self) -> None:
+        """End the connection with a reset."""
+        self._connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self._connection.close()
+
+    def listen(self) -> bytes:
+        """All that the client says until it hangs up."""
+        heard = b""
+        with suppress(ConnectionError):
+            while data := self._connection.recv(4096):
+                heard += data
+        return heard
+
+    def listen_for_close(self) -> bytes:
+        """What the client says up to its close frame, and its answer to a close frame."""
+        heard = b""
+        with suppress(ConnectionError):
+            while (data := self._connection.recv(4096)) and not _has_close(heard := heard + data):
+                pass
+        return heard
+
+
+@define
+class RawServer:
+    """A running server."""
+
+    url: str
+    """Where to dial, without the token."""
+    requests: list[bytes] = field(factory=list[bytes])
+    """The heads of the requests that were read."""
+    heard: list[bytes] = field(factory=list[bytes])
+    """What clients said later, as far as it was listened to."""
+
+    @property
+    def close_codes(self) -> list[int]:
+        """The codes of the close frames that clients sent, of those that came first in what was
+        heard."""
+        return [code for said in self.heard if (code := _close_code(said)) is not None]
+
+
+def accept_key(request: bytes) -> bytes:
+    """The ``Sec-WebSocket-Accept`` for a request."""
+    [key] = [
+        line.partition(b":")[2].strip()
+        for line in request.split(b"\r\n")
+        if line.lower().startswith(b"sec-websocket-key:")
+    ]
+    return b64encode(sha1(key + _ACCEPTS).digest())  # noqa: S324 - as RFC 6455 has it
+
+
+def _close_code(said: bytes) -> int | None:
+    """The code of the close frame among the frames of a client; None if it sent none, or one
+    without a code."""
+    while len(said) >= 6:
+        opcode, length = said[0] & 0x0F, said[1] & 0x7F
+        # No scenario makes a client send more in one frame.
+        assert length < 126
+        mask, payload = said[2:6], said[6 : 6 + length]
+        if opcode == 8:
+            plain = bytes(byte ^ mask[at % 4] for at, byte in enumerate(payload))
+            return int.from_bytes(plain[:2], "big") if len(plain) > 1 else None
+        said = said[6 + length :]
+    return None
+
+
+def _has_close(said: bytes) -> bool:
+    while len(said) >= 2:
+        if said[0] & 0x0F == 8:
+            return len(said) >= 6 + (said[1] & 0x7F)
+        said = said[6 + (said[1] & 0x7F) :]
+    return False
+
+
+@contextmanager
+def raw_server(
+    serve: Callable[[Peer, RawServer], None], patience: float
+) -> Generator[RawServer, None, None]:
+    """Run a server in a thread for the length of the block.
+
+    Args:
+        serve: is called with each client, one after the other, and hangs up by returning.
+        patience: seconds that a client may keep it waiting.
+    """
+    is_over = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        address = listener.getsockname()
+        server = RawServer(f"ws://127.0.0.1:{address[1]}/")
+
+        def run() -> None:
+            while not is_over.is_set():
+                # Clients hang up when they have heard enough, and not always gently.
+                with suppress(OSError):
+                    connection, _ = listener.accept()
+                    with connection:
+                        connection.settimeout(patience)
+                        serve(Peer(connection), server)
+
+        thread = threading.Thread(target=run, name="topone-conformance-server", daemon=True)
+        thread.start()
+        try:
+            yield server
+        finally:
+            is_over.set()
+            # Nothing else wakes up `accept` everywhere.
+            with suppress(OSError):
+                socket.create_connection(address).close()
+            thread.join()

@@ -569,6 +569,22 @@ def test_the_report_at_80_columns_without_colour() -> None:
     assert "gap of orders: updates may be missing" in text
 
 
+@pytest.mark.parametrize("width", [40, 60, 80, 120, 200])
+def test_no_number_of_a_report_is_cut_at_any_width(width: int) -> None:
+    stats = stats_of(life())
+    stats.timeline.counts = [1234567 * (n + 1) for n in range(102)]
+    lines = reported(stats, width=width)
+    assert all(len(line) <= width for line in lines)
+    text = " ".join(" ".join(lines).split())
+    assert "min 25, p50 25, p90 75, p99 75, max 75 ms" in text
+    assert "…" not in text
+    _, counts = stats.timeline.in_parts(10)
+    first = next(n for n, line in enumerate(lines) if "line" in line and "from" in line)
+    shown = [re.findall(r" (\d+)(?: |$)", line)[-1] for line in lines[first + 1 :]]
+    assert shown == [str(count) for count in counts]
+    assert lines[-1].rstrip().endswith("gap" if width == 40 else "balance, orders")
+
+
 def test_the_bars_are_as_long_as_there_are_events_and_gaps_are_marked() -> None:
     lines = reported(stats_of(life()))
     first = next(n for n, line in enumerate(lines) if line.startswith("from "))

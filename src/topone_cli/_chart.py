@@ -7,6 +7,7 @@ from typing import Final
 
 from attrs import frozen
 from rich.bar import Bar
+from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.filesize import decimal
 from rich.table import Table
@@ -18,6 +19,7 @@ from topone_cli._stats import Stats
 __all__ = ["date", "duration", "report"]
 
 _MAX_GAPS: Final = 10
+_SPACE: Final = 2
 
 
 def report(stats: Stats, rows: int) -> RenderableType:
@@ -25,7 +27,7 @@ def report(stats: Stats, rows: int) -> RenderableType:
     parts: list[RenderableType] = [_numbers(stats)]
     if stats.gaps:
         parts += [Text(), *_gaps(stats)]
-    return Group(*parts, Text(), _bars(stats, rows))
+    return Group(*parts, Text(), _Bars(stats, rows))
 
 
 def _numbers(stats: Stats) -> Table:
@@ -68,27 +70,46 @@ def _gaps(stats: Stats) -> Iterator[Text]:
         yield Text(f"and {more} more", "bold red")
 
 
-def _bars(stats: Stats, rows: int) -> Table:
-    slot, counts = stats.timeline.in_parts(rows)
-    table = Table(box=None, expand=True, pad_edge=False, header_style="dim")
-    table.add_column("from", no_wrap=True)
-    table.add_column(f"events, {duration(slot)} a line", ratio=1)
-    table.add_column("", justify="right", no_wrap=True)
-    table.add_column("gaps of", no_wrap=True)
-    for n, count in enumerate(counts):
-        began = n * slot
+@frozen
+class _Bars:
+    """Events over time, a line for each part of it. No number is cut: bars shrink, and instead of
+    the topics that had a gap it is only said that there was one."""
+
+    stats: Stats
+    rows: int
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        slot, counts = self.stats.timeline.in_parts(self.rows)
+        times = [clock((self.stats.began_at or 0.0) + n * slot) for n in range(len(counts))]
+        numbers = [str(count) for count in counts]
+        gaps = [self._gaps_in(n * slot, slot) for n in range(len(counts))]
+        heading = f"events, {duration(slot)} a line"
+        others = _widest("from", times) + _widest("", numbers) + 3 * _SPACE
+        gap_heading = "gaps of"
+        if others + _widest(gap_heading, gaps) + len(heading) > options.max_width:
+            gap_heading = ""
+            gaps = ["gap" if topics else "" for topics in gaps]
+        table = Table(box=None, expand=True, pad_edge=False, header_style="dim")
+        table.add_column("from", no_wrap=True)
+        table.add_column(heading, ratio=1)
+        table.add_column("", justify="right", no_wrap=True)
+        table.add_column(gap_heading, no_wrap=True)
+        for time, count, number, gap in zip(times, counts, numbers, gaps, strict=True):
+            part = count / max(1, *counts)
+            table.add_row(Text(time, "dim"), _Bar(part), Text(number), Text(gap, "bold red"))
+        yield table
+
+    def _gaps_in(self, began: float, slot: float) -> str:
         topics = {
             seen.gap.topic.name
-            for seen in stats.gaps
+            for seen in self.stats.gaps
             if seen.began < began + slot and seen.ended >= began
         }
-        table.add_row(
-            Text(clock((stats.began_at or 0.0) + began), "dim"),
-            _Bar(count / max(1, *counts)),
-            Text(str(count)),
-            Text(printable(", ".join(sorted(topics))), "bold red"),
-        )
-    return table
+        return printable(", ".join(sorted(topics)))
+
+
+def _widest(heading: str, cells: Iterable[str]) -> int:
+    return max(map(cell_len, (heading, *cells)))
 
 
 @frozen

@@ -66,4 +66,6 @@ def _show(check: Check, console: Console, *, json: bool) -> None:
         sys.stdout.flush()
         return
     mark, style = _MARKS[check.ok]
-    console.print(Text.assemble((mark, style), f"  {check.name}: {check.text}"), soft_wrap=True)
+    # At a terminal words are broken at spaces; elsewhere a check is one line.
+    line = Text.assemble((mark, style), f"  {check.name}: {check.text}")
+    console.print(line, soft_wrap=not console.is_terminal)

@@ -137,4 +137,5 @@ class _Screen:
 
     def picture(self) -> Layout:
         with self._lock:
-            return picture(self._view, self._title(), self._now(), width=self._console.width)
+            width, height = self._console.size
+            return picture(self._view, self._title(), self._now(), width=width, height=height)

@@ -72,7 +72,7 @@ def recording_progress(
     task = progress.add_task(name, total=None)
 
     def write(text: str) -> None:
-        console.print(text, markup=False, highlight=False, soft_wrap=True)
+        console.print(text, markup=False, highlight=False, soft_wrap=not console.is_terminal)
 
     def changed(summary: str) -> None:
         progress.update(task, description=f"{name}: {summary}")

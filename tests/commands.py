@@ -2,10 +2,11 @@
 
 import os
 import signal
+import struct
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from typer.testing import CliRunner
@@ -91,3 +92,45 @@ def invoke(*arguments: str, env: dict[str, str | None] | None = None) -> tuple[i
 
 def unwrapped(text: str) -> str:
     return " ".join(text.replace("│", " ").split())
+
+
+class Shown:
+    """What a terminal was told to show."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self.data = b""
+
+    def more(self) -> bool:
+        try:
+            piece = os.read(self._descriptor, 65536)
+        except OSError:
+            piece = b""  # the other side has ended
+        self.data += piece
+        return bool(piece)
+
+    def close(self) -> None:
+        os.close(self._descriptor)
+
+
+def at_terminal(
+    arguments: Sequence[str], token: str | None = SECRET
+) -> "tuple[Shown, subprocess.Popen[bytes]]":
+    import fcntl  # noqa: PLC0415 - POSIX has terminals of this kind
+    import pty  # noqa: PLC0415
+    import termios  # noqa: PLC0415
+
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    process = subprocess.Popen(
+        [*TOPONE, *arguments],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+        env=PLAIN
+        | {"TERM": "xterm", "COLUMNS": "80", "LINES": "24"}
+        | ({} if token is None else {"TOPONE_TOKEN": token}),
+    )
+    os.close(theirs)
+    return Shown(ours), process

@@ -1,20 +1,16 @@
 """The command where its surroundings fail: streams that are closed, full or left, no home, no
 UTF-8. It ends with a sentence and the right exit code, never with a traceback."""
 
-import fcntl
 import json
 import os
-import pty
 import signal
-import struct
 import subprocess
-import termios
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from commands import BOUND, PLAIN, SECRET, TOPONE, of_topic, read_until, running
+from commands import BOUND, PLAIN, SECRET, TOPONE, at_terminal, of_topic, read_until, running
 from topone_simulator import Simulator, run_in_thread
 
 pytestmark = [
@@ -336,40 +332,6 @@ def test_a_terminal_that_goes_away_ends_it() -> None:
         shown.close()
         process.send_signal(signal.SIGHUP)
         assert process.wait(timeout=BOUND) == 130
-
-
-class Shown:
-    """What a terminal was told to show."""
-
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
-        self.data = b""
-
-    def more(self) -> bool:
-        try:
-            piece = os.read(self._descriptor, 65536)
-        except OSError:
-            piece = b""  # the other side has ended
-        self.data += piece
-        return bool(piece)
-
-    def close(self) -> None:
-        os.close(self._descriptor)
-
-
-def at_terminal(arguments: tuple[str, ...]) -> "tuple[Shown, subprocess.Popen[bytes]]":
-    ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
-    process = subprocess.Popen(
-        [*TOPONE, *arguments],
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
-        start_new_session=True,
-        env=PLAIN | {"TERM": "xterm", "TOPONE_TOKEN": SECRET, "COLUMNS": "80", "LINES": "24"},
-    )
-    os.close(theirs)
-    return Shown(ours), process
 
 
 def test_a_sentence_is_broken_at_spaces_only_and_only_at_a_terminal(tmp_path: Path) -> None:

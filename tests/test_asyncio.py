@@ -1,33 +1,34 @@
 """What is particular to the asyncio adapter. What all adapters share is tested for all at once."""
 
 import asyncio
-import functools
 import gc
 import json
 import logging
-import selectors
+import os
 import signal
 import socket
 import ssl
 import subprocess
 import sys
-import traceback
+import threading
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, asynccontextmanager, suppress
 from decimal import Decimal
-from typing import Any, ParamSpec
+from typing import Any
 
-import aiohttp
 import pytest
 import trustme
 from websockets.asyncio.server import ServerConnection
-from websockets.asyncio.server import serve as serve_websockets
 from websockets.exceptions import ConnectionClosed
 from websockets.frames import Close
 
 import topone_asyncio
 import topone_trio
+from dials import TOKEN, Clock, clean, connect_to, failure_of, raw_server, websocket_server
+from topone_asyncio._dial import dial_tcp
+from topone_asyncio._websocket import _WebSocket
 from topone_proto import (
     BALANCE,
     ORDERS,
@@ -40,7 +41,6 @@ from topone_proto import (
     ConnectionEnded,
     ConnectionFailed,
     Disconnected,
-    Endpoint,
     Event,
     FailureKind,
     FeedClosed,
@@ -50,6 +50,7 @@ from topone_proto import (
     Subscribed,
     Token,
     Topic,
+    failure_from_exception,
     failure_from_response,
 )
 from topone_proto.gateway import (
@@ -74,8 +75,6 @@ from topone_proto.gateway import (
 )
 from topone_simulator import Simulator, serve
 
-P = ParamSpec("P")
-TOKEN = "s3cret/t+k=n"  # with characters that URLs spell differently
 TOKENS = {TOKEN: "demo"}
 URL = "wss://exchange.example/ws/user/"
 PATIENT = SessionConfig(retry_first=3600, retry_base=3600, retry_cap=3600)
@@ -84,53 +83,6 @@ BALANCE_OF_ETH = Balance("ETH", Decimal(2), Decimal(1))
 
 
 # --- how the tests run ---
-
-
-class Clock(selectors.DefaultSelector):
-    """Instead of waiting for a timer it moves the time on. Only without sockets and threads."""
-
-    now = 0.0
-
-    def select(self, timeout: float | None = None) -> Any:
-        assert timeout is not None, "nothing is going to happen any more"
-        self.now += max(timeout, 0.0)
-        return super().select(0)
-
-
-def fake_loop() -> asyncio.AbstractEventLoop:
-    clock = Clock()
-    loop = asyncio.SelectorEventLoop(clock)
-    loop.time = lambda: clock.now  # type: ignore[method-assign]  # the one thing that differs
-    return loop
-
-
-def timers() -> list[asyncio.TimerHandle]:
-    # There is no public way to see them.
-    scheduled: list[asyncio.TimerHandle] = asyncio.get_running_loop()._scheduled  # type: ignore[attr-defined]  # as said
-    return scheduled
-
-
-def clean(
-    *, faked: bool = False
-) -> Callable[[Callable[P, Coroutine[Any, Any, None]]], Callable[P, None]]:
-    """Run a test in asyncio's debug mode; with ``faked`` time. No task is left behind."""
-
-    def decorate(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
-        @functools.wraps(test)
-        def run(*args: P.args, **kwargs: P.kwargs) -> None:
-            async def main() -> None:
-                asyncio.get_running_loop().slow_callback_duration = 3600
-                await test(*args, **kwargs)
-                assert asyncio.all_tasks() == {asyncio.current_task()}
-                if faked:
-                    assert not any(timer for timer in timers() if not timer.cancelled())
-
-            with asyncio.Runner(debug=True, loop_factory=fake_loop if faked else None) as runner:
-                runner.run(main())
-
-        return run
-
-    return decorate
 
 
 @pytest.fixture(autouse=True)
@@ -305,7 +257,7 @@ async def test_without_a_socket() -> None:
 
 
 @clean()
-async def test_over_aiohttp() -> None:
+async def test_over_a_socket() -> None:
     async with serve(tokens=TOKENS) as simulator, feed_at(simulator, config=HASTY) as feed:
         await take_until(feed, Subscribed)
         await feed.unsubscribe(ORDERS)
@@ -410,7 +362,7 @@ async def test_cancelled_without_a_socket(arguments: Any, fault: Any, body: Any)
 
 @States
 @clean()
-async def test_cancelled_over_aiohttp(arguments: Any, fault: Any, body: Any) -> None:
+async def test_cancelled_over_a_socket(arguments: Any, fault: Any, body: Any) -> None:
     async with serve(tokens=TOKENS) as simulator:
         if fault:
             simulator.inject(fault)
@@ -852,53 +804,6 @@ async def test_a_token_callable_that_fails(error: BaseException) -> None:
 # --- how a dial fails ---
 
 
-@asynccontextmanager
-async def raw_server(
-    answer: bytes, *, ssl_context: ssl.SSLContext | None = None
-) -> AsyncGenerator[tuple[str, list[bytes]], None]:
-    """A server that answers with ``answer`` and hangs up. Gives its address, and the requests."""
-    requests: list[bytes] = []
-    handlers: set[asyncio.Task[None]] = set()
-
-    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        handlers.add(task)
-        with suppress(asyncio.IncompleteReadError, ConnectionError):
-            requests.append(await reader.readuntil(b"\r\n\r\n"))
-            writer.write(answer)
-        writer.close()
-        with suppress(ConnectionError, ssl.SSLError):
-            await writer.wait_closed()
-
-    server = await asyncio.start_server(handle, "127.0.0.1", 0, ssl=ssl_context)
-    async with server:
-        yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}", requests
-        server.close()
-        await asyncio.gather(*handlers)
-
-
-def connect_to(url: str, max_frame_size: int = 2**20) -> Connect:
-    return Connect(Endpoint(url), Token(TOKEN), 10.0, max_frame_size)
-
-
-async def failure_of(url: str, ssl_context: ssl.SSLContext | None = None) -> ConnectionFailed:
-    """The exception of a dial that fails, which shows nothing of the token in any depth."""
-    with pytest.raises(ConnectionFailed) as caught:
-        async with topone_asyncio.open_websocket(
-            connect_to(url), lambda _: None, ssl_context=ssl_context
-        ):
-            pytest.fail("it is open")
-    failed = caught.value
-    assert failed.__cause__ is None
-    assert failed.__context__ is None
-    shown = "".join(
-        traceback.TracebackException.from_exception(failed, capture_locals=True).format()
-    )
-    assert "s3cret" not in shown
-    return failed
-
-
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 @clean()
 async def test_redirects_are_refused(status: int) -> None:
@@ -1072,17 +977,6 @@ async def test_the_largest_frame() -> None:
             await websocket.send_text("too late")
 
 
-@asynccontextmanager
-async def websocket_server(
-    handle: Callable[[ServerConnection], Awaitable[None]],
-) -> AsyncGenerator[str, None]:
-    logger = logging.Logger("unheard", logging.ERROR)  # noqa: LOG001 - it is to have no parent
-    async with serve_websockets(
-        handle, "127.0.0.1", 0, logger=logger, ping_interval=None, close_timeout=1
-    ) as server:
-        yield f"ws://127.0.0.1:{next(iter(server.sockets)).getsockname()[1]}/"
-
-
 @clean()
 async def test_a_drop_does_not_wait_for_what_is_unsent() -> None:
     """The peer has stopped reading, and the buffers of both sockets are full."""
@@ -1159,7 +1053,7 @@ async def test_pings_are_answered_and_pongs_reported() -> None:
         topone_asyncio.open_websocket(connect_to(url), reported.append) as websocket,
     ):
         await websocket.send_ping(b"from here")
-        assert await websocket.receive() == "done"
+        assert await websocket.receive() == b"done"
     assert answered == [b"from there"]
     assert reported == [b"from here"]
 
@@ -1189,31 +1083,357 @@ async def test_a_close_frame_is_answered(
             with pytest.raises(ConnectionEnded) as ended:
                 await websocket.receive()
         assert (ended.value.code, ended.value.reason) == heard
-    assert answers == [code or 1000]
+    assert answers == [code or 1005]
 
 
 @clean()
-async def test_no_text_of_aiohttp_shows_the_token() -> None:
-    """In debug mode aiohttp logs its responses, if something keeps them from being closed."""
+async def test_bytes_are_heard_be_they_a_part_of_a_frame() -> None:
+    go_on = asyncio.Event()
+
+    async def stutter(connection: ServerConnection) -> None:
+        for part in (b"\x89\x00", b"\x81\x04wh", b"ol"):
+            await go_on.wait()
+            go_on.clear()
+            connection.transport.write(part)
+        await connection.wait_closed()
+
     async with (
-        serve(tokens=TOKENS) as simulator,
-        topone_asyncio.open_websocket(connect_to(simulator.url), print),
+        websocket_server(stutter) as url,
+        topone_asyncio.open_websocket(connect_to(url), print) as websocket,
     ):
-        responses = [it for it in gc.get_objects() if isinstance(it, aiohttp.ClientResponse)]
-        assert responses
-        assert "s3cret" not in repr(responses)
+        for _ in range(3):
+            before = heard_at(websocket)
+            assert before <= asyncio.get_running_loop().time()
+            go_on.set()
+            await until(lambda before=before: heard_at(websocket) > before)  # type: ignore[misc]  # a loop's lambda
+        assert await websocket.receive() == b"whol"
+
+
+def heard_at(websocket: AsyncWebSocket) -> float:
+    assert isinstance(websocket, _WebSocket)
+    assert websocket.heard_at is not None
+    return websocket.heard_at
+
+
+@clean()
+async def test_what_nobody_receives_is_not_read() -> None:
+    """And all of it comes once somebody does."""
+    sent = 0
+    is_over = False
+
+    async def flood(connection: ServerConnection) -> None:
+        nonlocal sent
+        while not is_over:
+            await connection.send(b"%9d" % sent + bytes(991))
+            sent += 1
+        await connection.send("done")
+        await connection.wait_closed()
+
+    async with (
+        websocket_server(flood) as url,
+        topone_asyncio.open_websocket(connect_to(url), print) as websocket,
+    ):
+        assert isinstance(websocket, _WebSocket)
+        await until_it_stays(lambda: sent)
+        assert sent > 0
+        assert sum(map(len, websocket._unread)) <= 2 * 2**18
+        stuck = sent
+        is_over = True
+        for number in range(stuck):
+            message = await websocket.receive()
+            assert isinstance(message, bytes)
+            assert int(message[:9]) == number
+        while await websocket.receive() != b"done":
+            pass
+
+
+async def until_it_stays(number: Callable[[], int]) -> None:
+    unchanged = 0
+    while unchanged < 200:
+        before = number()
+        await asyncio.sleep(0)
+        unchanged = unchanged + 1 if number() == before else 0
+
+
+@clean()
+async def test_a_flood_of_pings_whose_pongs_nobody_takes() -> None:
+    sent = 0
+    is_left = asyncio.Event()
+
+    async def flood(connection: ServerConnection) -> None:
+        nonlocal sent
+        connection.transport.pause_reading()
+        while not is_left.is_set():
+            connection.transport.write((b"\x89\x7d" + bytes(125)) * 1000)
+            await until(
+                lambda: not connection.transport.get_write_buffer_size() or is_left.is_set()
+            )
+            sent += 1000
+        connection.transport.abort()
+
+    async with websocket_server(flood) as url:
+        async with topone_asyncio.open_websocket(connect_to(url), print) as websocket:
+            assert isinstance(websocket, _WebSocket)
+            await until_it_stays(lambda: sent)
+            assert sent > 0
+            transport = websocket._transport
+            assert transport is not None
+            assert not transport.is_reading()
+            # What asyncio holds before it says that it is too much, and the pongs of one read.
+            assert transport.get_write_buffer_size() <= 2**16 + 2 * 2**18
+            assert not websocket._client.has_to_send
+        is_left.set()
+
+
+@clean()
+async def test_writing_that_has_stopped_goes_on() -> None:
+    """The peer reads nothing for a while: nothing is lost, and reading goes on as well."""
+    may_read = asyncio.Event()
+    heard: list[bytes | str] = []
+
+    async def wait(connection: ServerConnection) -> None:
+        connection.transport.pause_reading()
+        await may_read.wait()
+        connection.transport.resume_reading()
+        with suppress(ConnectionClosed):
+            while True:
+                heard.append(await connection.recv())
+                await connection.send("thanks")
+
+    sent = 0
+
+    async def flood(websocket: AsyncWebSocket) -> None:
+        nonlocal sent
+        while not may_read.is_set():
+            await websocket.send_text("x" * 2**18)
+            sent += 1
+
+    async with (
+        websocket_server(wait) as url,
+        topone_asyncio.open_websocket(connect_to(url), print) as websocket,
+    ):
+        flooding = asyncio.create_task(flood(websocket))
+        await until_it_stays(lambda: sent)
+        may_read.set()
+        await flooding
+        for _ in range(sent):
+            assert await websocket.receive() == b"thanks"
+        assert len(heard) == sent
+
+
+@clean()
+async def test_whoever_sends_is_told_that_the_connection_was_lost() -> None:
+    may_end = asyncio.Event()
+
+    async def stop_reading(connection: ServerConnection) -> None:
+        connection.transport.pause_reading()
+        await may_end.wait()
+        connection.transport.abort()
+
+    async def flood(websocket: AsyncWebSocket) -> None:
+        while True:
+            await websocket.send_text("x" * 2**18)
+
+    async with (
+        websocket_server(stop_reading) as url,
+        topone_asyncio.open_websocket(connect_to(url), print) as websocket,
+    ):
+        flooding = asyncio.create_task(flood(websocket))
+        await turns(300)
+        may_end.set()
+        with pytest.raises(ConnectionEnded) as ended:
+            await flooding
+        assert ended.value.code is None
+
+
+@clean()
+async def test_a_callback_that_fails_is_heard_of() -> None:
+    async def answer(connection: ServerConnection) -> None:
+        await connection.wait_closed()
+
+    def fail(_: bytes) -> None:
+        raise ZeroDivisionError
+
+    async with (
+        websocket_server(answer) as url,
+        topone_asyncio.open_websocket(connect_to(url), fail) as websocket,
+    ):
+        await websocket.send_ping(b"1")
+        with pytest.raises(ZeroDivisionError):
+            await websocket.receive()
+
+
+# --- TCP ---
+
+
+def addresses(*places: tuple[str, int]) -> Callable[..., Any]:
+    """In place of ``getaddrinfo``. As if the name were an address: nothing goes to a thread."""
+
+    def getaddrinfo(*_: object, **__: object) -> Any:
+        families = [socket.AF_INET6 if ":" in host else socket.AF_INET for host, _ in places]
+        return [
+            (family, socket.SOCK_STREAM, 0, "", place)
+            for family, place in zip(families, places, strict=True)
+        ]
+
+    return getaddrinfo
+
+
+FIRST, SECOND, THIRD = ("192.0.2.1", 443), ("192.0.2.2", 443), ("192.0.2.3", 443)
+FIRST_6, SECOND_6 = ("2001:db8::1", 443), ("2001:db8::2", 443)
+
+
+class Network:
+    """Addresses that answer, refuse or say nothing, and when each was dialled."""
+
+    def __init__(self, answers: dict[tuple[str, int], str], patch: pytest.MonkeyPatch) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.answers = answers
+        self.dialled: list[tuple[tuple[str, int], float]] = []
+        self.sockets: list[socket.socket] = []
+        patch.setattr(socket, "getaddrinfo", addresses(*answers))
+        patch.setattr(self.loop, "sock_connect", self.connect)
+
+    async def connect(self, sock: socket.socket, place: tuple[str, int]) -> None:
+        self.dialled.append((place, self.loop.time()))
+        self.sockets.append(sock)
+        match self.answers[place]:
+            case "refuses":
+                raise ConnectionRefusedError(111, f"Connect call failed {place}")
+            case "says nothing":
+                await asyncio.Event().wait()
+            case "answers late":
+                await asyncio.sleep(0.3)
+
+    def open_sockets(self) -> list[socket.socket]:
+        return [sock for sock in self.sockets if sock.fileno() != -1]
+
+
+@pytest.mark.parametrize(
+    ("answers", "times", "winner"),
+    [
+        ({FIRST: "answers", SECOND: "answers"}, [0], 0),
+        ({FIRST: "refuses", SECOND: "answers"}, [0, 0], 1),
+        ({FIRST: "says nothing", SECOND: "answers"}, [0, 0.25], 1),
+        ({FIRST: "answers late", SECOND: "says nothing"}, [0, 0.25], 0),
+        ({FIRST: "says nothing", SECOND: "refuses", THIRD: "answers"}, [0, 0.25, 0.25], 2),
+    ],
+)
+@clean(faked=True)
+async def test_no_address_holds_another_up(
+    answers: dict[tuple[str, int], str],
+    times: list[float],
+    winner: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with monkeypatch.context() as patch:
+        network = Network(answers, patch)
+        sock = await dial_tcp("exchange.example", 443)
+    assert [at for _, at in network.dialled] == pytest.approx(times)
+    assert sock is network.sockets[winner]
+    assert network.open_sockets() == [sock]
+    sock.close()
+
+
+@clean(faked=True)
+async def test_families_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    order = [FIRST_6, SECOND_6, FIRST, SECOND]
+    with monkeypatch.context() as patch:
+        network = Network(dict.fromkeys(order, "refuses"), patch)
+        with pytest.raises(ExceptionGroup) as caught:
+            await dial_tcp("exchange.example", 443)
+    assert [place for place, _ in network.dialled] == [FIRST_6, FIRST, SECOND_6, SECOND]
+    assert network.open_sockets() == []
+    failure = failure_from_exception(caught.value)
+    assert (failure.kind, failure.detail) == (FailureKind.REFUSED, os.strerror(111))
+
+
+@pytest.mark.parametrize("turn", range(12))
+@clean(faked=True)
+async def test_a_dial_that_is_cancelled_leaves_no_socket(
+    turn: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        network = Network({FIRST: "says nothing", SECOND: "answers late", THIRD: "answers"}, patch)
+        dial = asyncio.create_task(dial_tcp("exchange.example", 443))
+        # Up to the moment at which there are two winners.
+        await asyncio.sleep(0.5 if turn > 5 else 0)
+        await turns(turn % 6)
+        dial.cancel()
+        with suppress(asyncio.CancelledError):
+            (await dial).close()
+        await turns(3)
+    assert network.open_sockets() == []
+
+
+@pytest.mark.parametrize("turn", range(30))
+@clean()
+async def test_a_websocket_that_is_cancelled_at_any_moment_leaves_nothing(turn: int) -> None:
+    async with serve(tokens=TOKENS) as simulator:
+
+        async def use() -> None:
+            async with topone_asyncio.open_websocket(connect_to(simulator.url), print) as it:
+                await it.receive()
+
+        task = asyncio.create_task(use())
+        await turns(turn)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        # Nothing of it is left in this process, whatever the exchange still has to do.
+        made = [it for it in gc.get_objects() if type(it) is _WebSocket]
+        assert not [it for it in made if it._transport is not None and not it._is_lost]
+        await until(lambda: simulator.connections == 0)
+
+
+class Resolver:
+    """In place of ``getaddrinfo``: does not answer until it may."""
+
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        self.may_answer = threading.Event()
+        self.asked = 0
+        patch.setattr(socket, "getaddrinfo", self)
+
+    def __call__(self, *_: object, flags: int = 0, **__: object) -> Any:
+        if not flags:
+            self.asked += 1
+            self.may_answer.wait(20)
+        raise socket.gaierror(socket.EAI_AGAIN, "later")
+
+
+def test_a_lookup_that_hangs_takes_nothing_from_the_program(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    resolver = Resolver(monkeypatch)
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_default_executor(ThreadPoolExecutor(1))
+        for _ in range(3):
+            failed = await failure_of(URL, patience=0.01)
+            assert failed.failure.kind is FailureKind.TIMEOUT
+        assert await loop.run_in_executor(None, int, "7") == 7
+
+    # It ends, though the lookups do not: its last step is to wait for the default executor.
+    asyncio.run(main(), debug=True)
+    assert resolver.asked == 3
+    # Nor do they disturb anybody when they end later.
+    resolver.may_answer.set()
+    for thread in threading.enumerate():
+        if thread.name == "topone-lookup":
+            thread.join(20)
 
 
 # --- the package ---
 
 
-def test_without_aiohttp() -> None:
-    script = "import sys; sys.modules['aiohttp'] = None; import topone_asyncio"
+def test_without_websockets() -> None:
+    script = "import sys; sys.modules['websockets'] = None; import topone_asyncio"
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=False
     )
     assert done.returncode == 1
-    assert 'ImportError: topone_asyncio needs aiohttp: pip install "topone-proto[asyncio]"' in (
+    assert 'ImportError: topone_asyncio needs websockets: pip install "topone-proto[asyncio]"' in (
         done.stderr
     )
     assert "During handling" not in done.stderr

@@ -129,7 +129,11 @@ def test_when_nobody_reads_its_output_any_more_it_ends() -> None:
 
 @pytest.mark.parametrize(
     ("adapter", "library"),
-    [("trio", "trio_websocket"), ("asyncio", "aiohttp"), ("threads", "websockets.client")],
+    [
+        ("trio", "trio_websocket"),
+        ("asyncio", "websockets.client"),
+        ("threads", "websockets.client"),
+    ],
 )
 def test_an_adapter_whose_extra_is_missing_says_so(adapter: str, library: str) -> None:
     program = (
@@ -176,7 +180,7 @@ def test_one_adapter_is_enough(missing: str) -> None:
     [
         ({}, "trio"),
         ({"topone_trio": "trio"}, "asyncio"),
-        ({"topone_trio": "wsproto", "topone_asyncio": "aiohttp"}, "threads"),
+        ({"topone_trio": "wsproto", "topone_asyncio": "websockets"}, "threads"),
     ],
 )
 def test_without_being_told_it_takes_the_first_adapter_that_is_there(

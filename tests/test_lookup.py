@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from topone_websockets import _lookup, look_up
+from topone_proto import ConnectionFailed, Endpoint
+from topone_websockets import Proxy, _lookup, look_up, look_up_proxy
 from topone_websockets._lookup import _Lookups
 
 PATIENCE = 20.0
@@ -114,6 +115,28 @@ def test_without_a_thread_there_is_no_lookup(
         assert isinstance(look_up("one.example", 443).exception(0), OSError)
     assert look_up("two.example", 443).result(PATIENCE) == FOUND
     assert resolver.asked == ["two.example"]
+
+
+@pytest.mark.parametrize("platform", ["linux", "darwin", "win32"])
+def test_a_proxy_is_looked_up_where_the_system_is_asked(
+    platform: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def proxy_for(endpoint: Endpoint) -> Proxy | None:
+        asked_by.append(threading.current_thread().name)
+        if endpoint.is_tls:
+            raise failure
+        return None
+
+    asked_by: list[str] = []
+    failure = ConnectionFailed(None)  # type: ignore[arg-type]  # nobody looks at it
+    monkeypatch.setattr(_lookup, "proxy_for", proxy_for)
+    monkeypatch.setattr(sys, "platform", platform)
+    assert look_up_proxy(Endpoint("ws://localhost/")).result(0) is None
+    result = look_up_proxy(Endpoint("wss://exchange.example/"))
+    assert result.done() or platform != "linux"
+    assert result.exception(PATIENCE) is failure
+    here = threading.current_thread().name
+    assert asked_by == [here, here if platform == "linux" else "topone-lookup"]
 
 
 HANGING = """

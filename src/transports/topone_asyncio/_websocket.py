@@ -1,140 +1,193 @@
-"""The WebSocket that the feed gets by default: all that knows aiohttp is here."""
+"""The WebSocket that the feed gets by default: an ``asyncio.Protocol`` on plain TCP.
+
+``topone_websockets`` makes messages of bytes and bytes of messages, TLS and the way through a proxy
+included. Here is what asyncio does with bytes, and no more: they are taken in where they arrive, so
+that no task reads, and whoever waits is woken once.
+
+Nothing grows without bound:
+
+- Reading pauses while messages of more than ``_PILE`` bytes wait to be received, and goes on when
+  all of them are. At most that, one read of asyncio's (256 KiB) and one message of the largest size
+  wait here.
+- Reading pauses, too, while the transport has more to send than it wants to hold (64 KiB): a peer
+  that floods with pings and takes no pongs is not listened to any more, and found dead by the core.
+  ``send_text`` waits then.
+"""
 
 import asyncio
+import socket
 import ssl
 from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
-from urllib.request import getproxies, proxy_bypass
+from contextlib import asynccontextmanager, suppress
+from typing import Final, cast
 
-import aiohttp
-from aiohttp import WSMsgType
-from yarl import URL
-
+from topone_asyncio._dial import dial_tcp, find_proxy
 from topone_proto import (
     AsyncWebSocket,
     Connect,
     ConnectionEnded,
     ConnectionFailed,
-    Endpoint,
-    Failure,
-    FailureKind,
     failure_from_exception,
-    failure_from_response,
 )
+from topone_websockets import WebSocketClient
 
 __all__ = ["open_websocket"]
 
-_TEXT, _BINARY = WSMsgType.TEXT, WSMsgType.BINARY
-_ENDS = frozenset({WSMsgType.CLOSE, WSMsgType.CLOSING, WSMsgType.CLOSED, WSMsgType.ERROR})
+# Bytes that may wait to be received before reading pauses.
+_PILE: Final = 2**18
 
 
-class _Response(aiohttp.ClientResponse):
-    """A response that does not show its URL: in debug mode aiohttp logs one that was left open."""
+class _WebSocket(asyncio.Protocol):
+    heard_at: float | None = None
+    """When bytes of the peer came last, by the loop's clock."""
 
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__}>"
+    def __init__(self, client: WebSocketClient) -> None:
+        loop = asyncio.get_running_loop()
+        self._client = client
+        self._unread = client.unread
+        self._now = loop.time
+        self._create_future = loop.create_future
+        self._transport: asyncio.Transport | None = None
+        self._waiting: set[asyncio.Future[None]] = set()
+        # What the peer, the transport or a callback has brought up, for whoever waits.
+        self._fault: Exception | None = None
+        self._is_lost = False
+        # Why reading pauses, if it does.
+        self._piled = 0
+        self._is_full = self._is_piled = False
 
+    # The transport's.
 
-class _OneRequest:
-    """The middleware of a dial: it makes one request of it.
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        self._flush()
 
-    By itself aiohttp follows redirects, and sends the request again if the server hangs up. Both
-    are the core's to decide.
-    """
+    def data_received(self, data: bytes) -> None:
+        self.heard_at = self._now()
+        unread = self._unread
+        if not unread:
+            self._piled = 0
+        self._take_in(data)
+        if unread:
+            self._piled += len(data)
+            if self._piled > _PILE and not self._is_piled:
+                self._is_piled = True
+                self._read_or_pause()
 
-    transport: asyncio.Transport | None = None
-    """What carries the WebSocket, once there is one."""
+    def eof_received(self) -> None:
+        self._take_in(b"")
 
-    async def __call__(
-        self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
-    ) -> aiohttp.ClientResponse:
+    def connection_lost(self, exc: Exception | None) -> None:
+        if exc is not None and not self._client.is_connected and self._fault is None:
+            # Says more of a failed dial than that there are no more bytes.
+            self._fault = exc
+        self._is_lost = True
+        self._take_in(b"")
+
+    def pause_writing(self) -> None:
+        self._is_full = True
+        self._read_or_pause()
+
+    def resume_writing(self) -> None:
+        self._is_full = False
+        self._read_or_pause()
+        self._wake()
+
+    # The feed's.
+
+    async def use(self, sock: socket.socket) -> None:
+        """Become the protocol of a socket that is connected. It is closed with the transport."""
         try:
-            response = await handler(request)
-        except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
-            # Not as one of the two exceptions after which aiohttp tries again.
-            raise ConnectionFailed(_failure_of(error)) from None
-        if response.status != 101:
-            response.close()
-            raise ConnectionFailed(failure_from_response(response.status, response.headers.items()))
-        # Neither is there any more if the server hung up at once; `receive` will tell.
-        connection = response.connection
-        self.transport = None if connection is None else connection.transport
-        return response
+            await asyncio.get_running_loop().create_connection(lambda: self, sock=sock)
+        finally:
+            if self._transport is None:
+                sock.close()
 
-
-class _AiohttpWebSocket:
-    def __init__(
-        self,
-        websocket: aiohttp.ClientWebSocketResponse,
-        on_pong: Callable[[bytes], object],
-    ) -> None:
-        self._websocket = websocket
-        self._receive = websocket.receive
-        self._on_pong = on_pong
+    async def shake_hands(self) -> None:
+        while not self._client.is_connected:
+            if self._fault is not None:
+                raise self._fault
+            await self._news()
 
     async def receive(self) -> str | bytes:
-        while True:
-            message = await self._receive()
-            kind = message.type
-            # Nearly all are, and a match would cost each of them more.
-            if kind is _TEXT or kind is _BINARY:
-                frame: str | bytes = message.data
-                return frame
-            match kind:
-                case WSMsgType.PING:
-                    await self._send(message.data, WSMsgType.PONG)
-                case WSMsgType.PONG:
-                    self._on_pong(message.data)
-                case WSMsgType.CLOSE:
-                    await self._websocket.close(code=message.data or aiohttp.WSCloseCode.OK)
-                    # 1005 stands for a close frame without a code (RFC 6455 section 7.1.5).
-                    raise ConnectionEnded(message.data or 1005, message.extra or "")
-                case WSMsgType.ERROR if isinstance(message.data, aiohttp.WebSocketError):
-                    raise ConnectionEnded(reason=str(message.data))
-                case _:
-                    raise ConnectionEnded
+        unread = self._unread
+        while not unread:
+            if self._fault is not None:
+                raise self._fault
+            if (end := self._client.end()) is not None:
+                raise end
+            if self._is_piled:
+                self._is_piled = False
+                self._read_or_pause()
+            await self._news()
+        return unread.popleft()
 
     async def send_text(self, text: str) -> None:
-        await self._send(text.encode(), WSMsgType.TEXT)
+        self._client.send_text(text)
+        self._flush()
+        while self._is_full and not self._is_lost:
+            await self._news()
 
     async def send_ping(self, payload: bytes) -> None:
-        await self._send(payload, WSMsgType.PING)
+        self._client.send_ping(payload)
+        self._flush()
 
     async def close(self, code: int, reason: str) -> None:
-        # By hand: aiohttp's own does not wait for the peer once a `receive` was cancelled.
-        await self._send(code.to_bytes(2, "big") + reason.encode(), WSMsgType.CLOSE)
-        while (await self._websocket.receive()).type not in _ENDS:
-            pass
+        self._client.close(code, reason)
+        self._flush()
+        with suppress(ConnectionEnded):
+            while True:
+                # The peer's close frame comes behind what it has sent before.
+                self._unread.clear()
+                await self.receive()
 
-    async def _send(self, payload: bytes, kind: WSMsgType) -> None:
+    async def drop(self) -> None:
+        """End the connection, whatever is still unsent."""
+        if self._transport is not None:
+            self._transport.abort()
+            while not self._is_lost:
+                await self._news()
+
+    def _take_in(self, data: bytes) -> None:
+        client = self._client
         try:
-            await self._websocket.send_frame(payload, kind)
-        except ConnectionError:
-            raise ConnectionEnded from None
+            client.receive(data)
+        except Exception as error:  # noqa: BLE001 - of the dial or of a callback: for whoever waits
+            if self._fault is None:
+                # Without a traceback it makes no cycle with this frame.
+                is_told = isinstance(error, ConnectionFailed)
+                self._fault = error.with_traceback(None) if is_told else error
+        if client.has_to_send:
+            self._flush()
+        if self._waiting:
+            self._wake()
 
+    def _flush(self) -> None:
+        # What asyncio is given behind the end makes it complain.
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write(self._client.to_send())
 
-def _failure_of(error: Exception) -> Failure:
-    if isinstance(error, aiohttp.ClientHttpProxyError):
-        return Failure(FailureKind.NETWORK, f"the proxy answered with HTTP {error.status}")
-    return failure_from_exception(error)
+    def _read_or_pause(self) -> None:
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            return
+        if self._is_full or self._is_piled:
+            transport.pause_reading()
+        else:
+            transport.resume_reading()
 
+    async def _news(self) -> None:
+        future = self._create_future()
+        self._waiting.add(future)
+        try:
+            await future
+        finally:
+            self._waiting.discard(future)
 
-async def _proxy_for(endpoint: Endpoint) -> str | None:
-    """The proxy that this machine's settings name for the endpoint.
-
-    Not aiohttp's ``trust_env``: it knows only ``WSS_PROXY``, and sends along what ``.netrc`` says.
-    """
-    if not endpoint.is_tls:
-        return None
-    proxy = getproxies().get("https")
-    # In a thread, because on some systems this asks the DNS.
-    if proxy is None or await asyncio.to_thread(proxy_bypass, endpoint.host):
-        return None
-    if "://" not in proxy:
-        return f"http://{proxy}"
-    if not proxy.lower().startswith("http://"):
-        raise ConnectionFailed(Failure(FailureKind.NETWORK, "HTTPS_PROXY is no http:// proxy"))
-    return proxy
+    def _wake(self) -> None:
+        for future in self._waiting:
+            if not future.done():
+                future.set_result(None)
 
 
 @asynccontextmanager
@@ -144,51 +197,38 @@ async def open_websocket(
     *,
     ssl_context: ssl.SSLContext | None = None,
 ) -> AsyncGenerator[AsyncWebSocket, None]:
-    """Dial with aiohttp. It sends no pings of its own, follows no redirect and adds no ``Origin``.
+    """Dial with asyncio, and speak WebSocket with websockets. It sends no pings of its own, follows
+    no redirect and adds no header but those of the endpoint.
 
-    ``wss://`` goes through the ``http://`` proxy that ``HTTPS_PROXY`` names, unless ``NO_PROXY``
-    excepts the host. ``ws://``, which would show the proxy the token, never goes through one.
+    ``wss://`` goes through the proxy that ``HTTPS_PROXY`` names, unless ``NO_PROXY`` excepts the
+    host. ``ws://``, which would show the proxy the token, never goes through one.
 
     Args:
-        connect: where to dial, with the token, and the largest message that is taken.
+        connect: where to dial, with the token, the largest message that is taken, and how long the
+            dial may take.
         on_pong: is called with the payload of every pong.
         ssl_context: for a private CA; the default checks certificates against the system's.
 
     Raises:
         ConnectionFailed: there is no connection; its ``failure`` says why.
     """
-    failure: Failure | None = None
-    one_request = _OneRequest()
-    async with aiohttp.ClientSession(
-        # The system's resolver, whatever else is installed: its errors can be told from others.
-        connector=aiohttp.TCPConnector(resolver=aiohttp.ThreadedResolver()),
-        cookie_jar=aiohttp.DummyCookieJar(),
-        middlewares=(one_request,),
-        response_class=_Response,
-        timeout=aiohttp.ClientTimeout(),  # none: the core has its own deadlines
-    ) as session:
+    client: WebSocketClient | None = None
+    websocket: _WebSocket | None = None
+    try:
         try:
-            websocket = await session.ws_connect(
-                URL(connect.url(), encoded=True),
-                headers=connect.endpoint.headers,
-                ssl=ssl_context or True,
-                proxy=await _proxy_for(connect.endpoint),
-                max_msg_size=connect.max_frame_size + 1,  # aiohttp's is the first size to refuse
-                # No waiting for the peer after an error of its. Pyright does not see the fields.
-                timeout=aiohttp.ClientWSTimeout(ws_close=0),  # pyright: ignore[reportCallIssue]
-                autoclose=False,
-                autoping=False,
-            )
-        except Exception as error:  # noqa: BLE001 - a dial can fail in any way
-            failure = _failure_of(error)
+            async with asyncio.timeout(connect.timeout):
+                proxy = await find_proxy(connect.endpoint)
+                client = WebSocketClient(connect, on_pong, ssl_context=ssl_context, proxy=proxy)
+                websocket = _WebSocket(client)
+                await websocket.use(await dial_tcp(*client.address))
+                await websocket.shake_hands()
+        except Exception as error:  # noqa: BLE001 - whatever it is, no dial came about
+            failure = client.failure(error) if client else failure_from_exception(error)
         else:
-            try:
-                yield _AiohttpWebSocket(websocket, on_pong)
-            finally:
-                # Closing would wait until all that was written is sent.
-                if one_request.transport is not None:  # pragma: no branch - by chance, see there
-                    one_request.transport.abort()
-                await websocket.close()
-    if failure is not None:
-        # Out here nothing of aiohttp's exception, which shows the URL, comes along as a context.
-        raise ConnectionFailed(failure)
+            yield websocket
+            return
+    finally:
+        if websocket is not None:
+            await websocket.drop()
+    # Out here, where it has no context.
+    raise ConnectionFailed(failure)

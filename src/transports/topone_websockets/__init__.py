@@ -15,6 +15,6 @@ except ModuleNotFoundError as _error:
         name="websockets",
     ) from None
 
-from topone_websockets._lookup import AddressInfo, look_up
+from topone_websockets._lookup import AddressInfo, look_up, look_up_proxy
 
-__all__ = ["AddressInfo", "Proxy", "WebSocketClient", "look_up", "proxy_for"]
+__all__ = ["AddressInfo", "Proxy", "WebSocketClient", "look_up", "look_up_proxy", "proxy_for"]

@@ -9,13 +9,20 @@ else, there are few of them, and no exit waits for one.
 import errno
 import os
 import socket
+import sys
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from typing import Final, TypeAlias
+from functools import partial
+from typing import Any, Final, TypeAlias, TypeVar
 
-__all__ = ["AddressInfo", "look_up"]
+from topone_proto import Endpoint
+from topone_websockets._proxy import Proxy, proxy_for
+
+__all__ = ["AddressInfo", "look_up", "look_up_proxy"]
+
+_T = TypeVar("_T")
 
 _Place: TypeAlias = tuple[str, int] | tuple[str, int, int, int] | tuple[int, bytes]
 AddressInfo: TypeAlias = tuple[socket.AddressFamily, socket.SocketKind, int, str, _Place]
@@ -30,15 +37,15 @@ class _Lookups:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._waiting: deque[tuple[str, int, Future[Sequence[AddressInfo]]]] = deque()
+        self._waiting: deque[tuple[Callable[[], object], Future[Any]]] = deque()
         self._threads = 0
 
-    def add(self, host: str, port: int) -> Future[Sequence[AddressInfo]]:
-        result: Future[Sequence[AddressInfo]] = Future()
+    def add(self, look: Callable[[], _T]) -> Future[_T]:
+        result: Future[_T] = Future()
         with self._lock:
             # Without those that were given up meanwhile.
-            self._waiting = deque(it for it in self._waiting if not it[2].cancelled())
-            self._waiting.append((host, port, result))
+            self._waiting = deque(it for it in self._waiting if not it[1].cancelled())
+            self._waiting.append((look, result))
             if self._threads == _MOST:
                 return result
             self._threads += 1
@@ -48,7 +55,7 @@ class _Lookups:
             # The machine has no thread left, or Python is ending.
             with self._lock:
                 self._threads -= 1
-                self._waiting = deque(it for it in self._waiting if it[2] is not result)
+                self._waiting = deque(it for it in self._waiting if it[1] is not result)
             if result.set_running_or_notify_cancel():
                 result.set_exception(OSError(errno.EAGAIN, "no thread for a name lookup"))
         return result
@@ -59,18 +66,20 @@ class _Lookups:
                 if not self._waiting:
                     self._threads -= 1
                     return
-                host, port, result = self._waiting.popleft()
+                look, result = self._waiting.popleft()
             if result.set_running_or_notify_cancel():
-                try:
-                    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-                except UnicodeError:
-                    result.set_exception(socket.gaierror(socket.EAI_NONAME, "no host's name"))
-                except BaseException as error:  # noqa: BLE001 - whoever waits is to have it
-                    result.set_exception(error)
-                else:
-                    result.set_result(found)
+                _do(look, result)
             # Not kept while this thread waits for its end.
-            del result
+            del look, result
+
+
+def _do(look: Callable[[], _T], result: Future[_T]) -> None:
+    try:
+        found = look()
+    except BaseException as error:  # noqa: BLE001 - whoever waits is to have it
+        result.set_exception(error)
+    else:
+        result.set_result(found)
 
 
 _lookups = _Lookups()
@@ -97,9 +106,30 @@ def look_up(host: str, port: int) -> Future[Sequence[AddressInfo]]:
     a ``socket.gaierror``.
     """
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
-    except (OSError, UnicodeError):
-        return _lookups.add(host, port)
+        found = _addresses(host, port, socket.AI_NUMERICHOST)
+    except OSError:
+        return _lookups.add(partial(_addresses, host, port))
     result: Future[Sequence[AddressInfo]] = Future()
     result.set_result(found)
     return result
+
+
+def look_up_proxy(endpoint: Endpoint) -> Future[Proxy | None]:
+    """Find out which proxy to dial for an endpoint, as ``proxy_for`` says.
+
+    The future is done at once where only the environment counts. Windows and macOS are asked for
+    their settings in a thread, since that may look names up: see ``look_up``.
+    """
+    if endpoint.is_tls and sys.platform in {"darwin", "win32"}:
+        return _lookups.add(partial(proxy_for, endpoint))
+    result: Future[Proxy | None] = Future()
+    _do(partial(proxy_for, endpoint), result)
+    return result
+
+
+def _addresses(host: str, port: int, flags: int = 0) -> Sequence[AddressInfo]:
+    try:
+        return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=flags)
+    except UnicodeError:
+        pass
+    raise socket.gaierror(socket.EAI_NONAME, "no host can have this name")

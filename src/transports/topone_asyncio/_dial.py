@@ -1,0 +1,136 @@
+"""TCP connections for asyncio: the name is looked up in a thread that is nobody else's, and no
+address that does not answer holds another one up.
+
+``loop.create_connection`` would look names up in the loop's default executor, which is the
+program's, and has no head start for the first address under uvloop.
+"""
+
+import asyncio
+import os
+import socket
+from collections import deque
+from collections.abc import Iterable, Sequence
+from concurrent.futures import Future
+from contextlib import suppress
+from itertools import chain, zip_longest
+from typing import Final, TypeVar
+
+from topone_proto import Endpoint
+from topone_websockets import AddressInfo, Proxy, look_up, look_up_proxy
+
+__all__ = ["dial_tcp", "find_proxy", "resolve"]
+
+_T = TypeVar("_T")
+
+# Seconds that an address has before the next one is tried as well (RFC 8305 section 5).
+_HEAD_START: Final = 0.25
+
+
+async def dial_tcp(host: str, port: int) -> socket.socket:
+    """Connect to a host. No socket is left when it fails or is cancelled.
+
+    Raises:
+        OSError: the name has no address.
+        ExceptionGroup: no address could be reached; its members say why.
+    """
+    waiting = deque(_interleaved(await resolve(host, port)))
+    attempts: set[asyncio.Task[socket.socket]] = set()
+    errors: list[BaseException] = []
+    try:
+        while waiting or attempts:
+            if waiting:
+                attempts.add(asyncio.create_task(_connect(waiting.popleft())))
+            done, _ = await asyncio.wait(
+                attempts,
+                timeout=_HEAD_START if waiting else None,
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+            for attempt in done:
+                if (error := attempt.exception()) is None:
+                    await _give_up(attempts - {attempt})
+                    attempts.clear()
+                    return attempt.result()
+                attempts.discard(attempt)
+                errors.append(error)
+    finally:
+        await _give_up(attempts)
+    raise BaseExceptionGroup("no address could be reached", errors)
+
+
+async def resolve(host: str, port: int) -> Sequence[AddressInfo]:
+    """Look up the addresses of a host, for TCP.
+
+    Raises:
+        OSError: the name has none.
+    """
+    return await _result_of(look_up(host, port))
+
+
+async def find_proxy(endpoint: Endpoint) -> Proxy | None:
+    """Return the proxy that this machine's settings name for an endpoint; None to dial directly.
+
+    Raises:
+        ConnectionFailed: the setting cannot be used.
+    """
+    return await _result_of(look_up_proxy(endpoint))
+
+
+async def _result_of(lookup: Future[_T]) -> _T:
+    loop = asyncio.get_running_loop()
+    if lookup.done():
+        return lookup.result()
+    is_done = asyncio.Event()
+
+    def wake(_: object) -> None:
+        # The loop of a dial that was given up may be closed by now.
+        with suppress(RuntimeError):
+            loop.call_soon_threadsafe(is_done.set)
+
+    lookup.add_done_callback(wake)
+    try:
+        await is_done.wait()
+        return lookup.result()
+    finally:
+        lookup.cancel()
+        del lookup  # no cycle of its exception and this frame
+
+
+def _interleaved(addresses: Iterable[AddressInfo]) -> Iterable[AddressInfo]:
+    """The same, by turns of each family (RFC 8305 section 4)."""
+    families: dict[socket.AddressFamily, list[AddressInfo]] = {}
+    for address in addresses:
+        families.setdefault(address[0], []).append(address)
+    turns = chain.from_iterable(zip_longest(*families.values()))
+    return (address for address in turns if address is not None)
+
+
+async def _connect(address: AddressInfo) -> socket.socket:
+    family, kind, protocol, _, place = address
+    sock = socket.socket(family, kind, protocol)
+    try:
+        sock.settimeout(0)
+        await asyncio.get_running_loop().sock_connect(sock, place)
+    except OSError as error:
+        sock.close()
+        number = error.errno
+    except BaseException:
+        sock.close()
+        raise
+    else:
+        return sock
+    # asyncio's own text has the address in it, which is no news.
+    raise OSError(number, os.strerror(number) if number else "")
+
+
+async def _give_up(attempts: set[asyncio.Task[socket.socket]]) -> None:
+    """End attempts that nobody needs any more. A socket that one has got already is closed."""
+    for attempt in attempts:
+        attempt.cancel()
+        attempt.add_done_callback(_close_result)
+    if attempts:
+        await asyncio.wait(attempts)
+
+
+def _close_result(attempt: asyncio.Task[socket.socket]) -> None:
+    if not attempt.cancelled() and attempt.exception() is None:
+        attempt.result().close()

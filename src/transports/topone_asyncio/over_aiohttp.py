@@ -1,0 +1,253 @@
+"""A WebSocket of aiohttp for ``open_feed(open_websocket=...)``, for programs that want one.
+
+from topone_asyncio.over_aiohttp import open_websocket
+
+async with topone_asyncio.open_feed(token=..., open_websocket=open_websocket) as feed: ...
+
+aiohttp decides some things by itself that the default WebSocket does not leave open. Compared with
+that one:
+
+- A server is refused that accepts with ``Connection: keep-alive, Upgrade``.
+- A refusal whose body is no HTTP, such as a broken chunk, loses its status and ``Retry-After``.
+- Masked frames of the server are taken.
+- yarl, aiohttp's URLs, keeps the last URLs that were dialled in a cache, and so their tokens in
+  memory.
+- There is no ``heard_at``: a message that takes longer than the timeouts to arrive, and a server
+  that sends pings and no pongs, are taken for dead connections.
+"""
+
+import asyncio
+import socket
+import ssl
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from typing import Final
+
+from topone_asyncio._dial import find_proxy, resolve
+from topone_proto import (
+    AsyncWebSocket,
+    Connect,
+    ConnectionEnded,
+    ConnectionFailed,
+    Failure,
+    FailureKind,
+    failure_from_exception,
+    failure_from_response,
+)
+from topone_websockets import Proxy
+
+try:
+    import aiohttp
+    from aiohttp import WSMsgType
+    from aiohttp.abc import AbstractResolver, ResolveResult
+    from yarl import URL
+except ModuleNotFoundError as _error:
+    if _error.name not in {"aiohttp", "yarl"}:
+        raise
+    raise ImportError(
+        f'topone_asyncio.over_aiohttp needs {_error.name}: pip install "topone-proto[aiohttp]"',
+        name=_error.name,
+    ) from None
+
+__all__ = ["open_websocket"]
+
+_TEXT, _BINARY = WSMsgType.TEXT, WSMsgType.BINARY
+_ENDS = frozenset({WSMsgType.CLOSE, WSMsgType.CLOSING, WSMsgType.CLOSED, WSMsgType.ERROR})
+
+# What aiohttp would add by itself.
+_NO_HEADERS: Final = ("Accept", "Accept-Encoding", "User-Agent")
+
+
+class _Resolver(AbstractResolver):
+    """Looks names up as the default WebSocket does: aiohttp's own would do so in the program's
+    threads."""
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        return [
+            ResolveResult(
+                hostname=host,
+                # A link-local address is of no use without its interface.
+                host=f"{place[0]}%{place[3]}" if len(place) > 3 and place[3] else str(place[0]),
+                port=port,
+                family=found,
+                proto=protocol,
+                flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
+            )
+            for found, _, protocol, _, place in await resolve(host, port)
+            if family in {socket.AF_UNSPEC, found}
+        ]
+
+    async def close(self) -> None:
+        """Nothing of it stays open."""
+
+
+class _Response(aiohttp.ClientResponse):
+    """A response that does not show its URL: in debug mode aiohttp logs one that was left open."""
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}>"
+
+
+class _OneRequest:
+    """The middleware of a dial: it makes one request of it.
+
+    By itself aiohttp follows redirects, and sends the request again if the server hangs up. Both
+    are the core's to decide.
+    """
+
+    transport: asyncio.Transport | None = None
+    """What carries the WebSocket, once there is one."""
+
+    async def __call__(
+        self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+    ) -> aiohttp.ClientResponse:
+        try:
+            response = await handler(request)
+        except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
+            # Not as one of the two exceptions after which aiohttp tries again.
+            raise ConnectionFailed(_failure_of(error)) from None
+        if response.status != 101:
+            response.close()
+            raise ConnectionFailed(failure_from_response(response.status, response.headers.items()))
+        if "Sec-WebSocket-Extensions" in response.headers:
+            response.close()
+            words = "the server uses an extension that was not offered"
+            raise ConnectionFailed(Failure(FailureKind.NOT_WEBSOCKET, words))
+        # Neither is there any more if the server hung up at once; `receive` will tell.
+        connection = response.connection
+        self.transport = None if connection is None else connection.transport
+        return response
+
+
+class _AiohttpWebSocket:
+    def __init__(
+        self,
+        websocket: aiohttp.ClientWebSocketResponse,
+        on_pong: Callable[[bytes], object],
+    ) -> None:
+        self._websocket = websocket
+        self._receive = websocket.receive
+        self._on_pong = on_pong
+
+    async def receive(self) -> str | bytes:
+        while True:
+            message = await self._receive()
+            kind = message.type
+            # Nearly all are, and a match would cost each of them more.
+            if kind is _TEXT or kind is _BINARY:
+                frame: str | bytes = message.data
+                return frame
+            match kind:
+                case WSMsgType.PING:
+                    await self._send(message.data, WSMsgType.PONG)
+                case WSMsgType.PONG:
+                    self._on_pong(message.data)
+                case WSMsgType.CLOSE if message.data and message.data > 4999:
+                    # No code that may be sent (RFC 6455 section 7.4.2), so it is no close frame.
+                    await self._websocket.close(code=aiohttp.WSCloseCode.PROTOCOL_ERROR)
+                    raise ConnectionEnded(reason=f"invalid close code {message.data}")
+                case WSMsgType.CLOSE:
+                    await self._websocket.close(code=message.data or aiohttp.WSCloseCode.OK)
+                    # 1005 stands for a close frame without a code (RFC 6455 section 7.1.5).
+                    raise ConnectionEnded(message.data or 1005, message.extra or "")
+                case WSMsgType.ERROR if isinstance(message.data, aiohttp.WebSocketError):
+                    raise ConnectionEnded(reason=str(message.data))
+                case _:
+                    raise ConnectionEnded
+
+    async def send_text(self, text: str) -> None:
+        await self._send(text.encode(), WSMsgType.TEXT)
+
+    async def send_ping(self, payload: bytes) -> None:
+        await self._send(payload, WSMsgType.PING)
+
+    async def close(self, code: int, reason: str) -> None:
+        # By hand: aiohttp's own does not wait for the peer once a `receive` was cancelled.
+        await self._send(code.to_bytes(2, "big") + reason.encode(), WSMsgType.CLOSE)
+        while (await self._websocket.receive()).type not in _ENDS:
+            pass
+
+    async def _send(self, payload: bytes, kind: WSMsgType) -> None:
+        try:
+            await self._websocket.send_frame(payload, kind)
+        except ConnectionError:
+            raise ConnectionEnded from None
+
+
+def _failure_of(error: Exception) -> Failure:
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        return Failure(FailureKind.NETWORK, f"the proxy answered with HTTP {error.status}")
+    return failure_from_exception(error)
+
+
+def _url_of(proxy: Proxy) -> URL:
+    scheme = "https" if proxy.is_tls else "http"
+    return URL.build(scheme=scheme, host=proxy.host, port=proxy.port)
+
+
+def _headers_of(proxy: Proxy) -> dict[str, str]:
+    return {} if proxy.authorization is None else {"Proxy-Authorization": proxy.authorization}
+
+
+@asynccontextmanager
+async def open_websocket(
+    connect: Connect,
+    on_pong: Callable[[bytes], object],
+    *,
+    ssl_context: ssl.SSLContext | None = None,
+) -> AsyncGenerator[AsyncWebSocket, None]:
+    """Dial with aiohttp. It sends no pings of its own, follows no redirect and adds no header but
+    those of the endpoint.
+
+    ``wss://`` goes through the proxy that ``HTTPS_PROXY`` names, unless ``NO_PROXY`` excepts the
+    host. ``ws://``, which would show the proxy the token, never goes through one.
+
+    Args:
+        connect: where to dial, with the token, and the largest message that is taken.
+        on_pong: is called with the payload of every pong.
+        ssl_context: for a private CA; the default checks certificates against the system's.
+
+    Raises:
+        ConnectionFailed: there is no connection; its ``failure`` says why.
+    """
+    failure: Failure | None = None
+    one_request = _OneRequest()
+    endpoint = connect.endpoint
+    async with aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(resolver=_Resolver()),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        middlewares=(one_request,),
+        response_class=_Response,
+        skip_auto_headers=_NO_HEADERS,
+        timeout=aiohttp.ClientTimeout(),  # none: the core has its own deadlines
+    ) as session:
+        try:
+            proxy = await find_proxy(endpoint)
+            websocket = await session.ws_connect(
+                URL(connect.url(), encoded=True),
+                headers=endpoint.headers,
+                # With the certificates of today: aiohttp's own context has those of its import.
+                ssl=(ssl_context or ssl.create_default_context()) if endpoint.is_tls else True,
+                proxy=None if proxy is None else _url_of(proxy),
+                proxy_headers=None if proxy is None else _headers_of(proxy),
+                max_msg_size=connect.max_frame_size + 1,  # aiohttp's is the first size to refuse
+                # No waiting for the peer after an error of its. Pyright does not see the fields.
+                timeout=aiohttp.ClientWSTimeout(ws_close=0),  # pyright: ignore[reportCallIssue]
+                autoclose=False,
+                autoping=False,
+            )
+        except Exception as error:  # noqa: BLE001 - a dial can fail in any way
+            failure = _failure_of(error)
+        else:
+            try:
+                yield _AiohttpWebSocket(websocket, on_pong)
+            finally:
+                # Closing would wait until all that was written is sent.
+                if one_request.transport is not None:  # pragma: no branch - by chance, see there
+                    one_request.transport.abort()
+                await websocket.close()
+    if failure is not None:
+        # Out here nothing of aiohttp's exception, which shows the URL, comes along as a context.
+        raise ConnectionFailed(failure)

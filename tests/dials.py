@@ -1,0 +1,132 @@
+"""How tests of asyncio run, and servers for the dials of asyncio's WebSockets."""
+
+import asyncio
+import functools
+import logging
+import selectors
+import ssl
+import traceback
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager, suppress
+from typing import Any, ParamSpec
+
+import pytest
+from websockets.asyncio.server import ServerConnection
+from websockets.asyncio.server import serve as serve_websockets
+
+import topone_asyncio
+from topone_proto import Connect, ConnectionFailed, Endpoint, Token
+
+P = ParamSpec("P")
+TOKEN = "s3cret/t+k=n"  # with characters that URLs spell differently
+
+
+class Clock(selectors.DefaultSelector):
+    """Instead of waiting for a timer it moves the time on. Only without sockets and threads."""
+
+    now = 0.0
+
+    def select(self, timeout: float | None = None) -> Any:
+        assert timeout is not None, "nothing is going to happen any more"
+        self.now += max(timeout, 0.0)
+        return super().select(0)
+
+
+def fake_loop() -> asyncio.AbstractEventLoop:
+    clock = Clock()
+    loop = asyncio.SelectorEventLoop(clock)
+    loop.time = lambda: clock.now  # type: ignore[method-assign]  # the one thing that differs
+    return loop
+
+
+def timers() -> list[asyncio.TimerHandle]:
+    # There is no public way to see them.
+    scheduled: list[asyncio.TimerHandle] = asyncio.get_running_loop()._scheduled  # type: ignore[attr-defined]  # as said
+    return scheduled
+
+
+def clean(
+    *, faked: bool = False
+) -> Callable[[Callable[P, Coroutine[Any, Any, None]]], Callable[P, None]]:
+    """Run a test in asyncio's debug mode; with ``faked`` time. No task is left behind."""
+
+    def decorate(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
+        @functools.wraps(test)
+        def run(*args: P.args, **kwargs: P.kwargs) -> None:
+            async def main() -> None:
+                asyncio.get_running_loop().slow_callback_duration = 3600
+                await test(*args, **kwargs)
+                assert asyncio.all_tasks() == {asyncio.current_task()}
+                if faked:
+                    assert not any(timer for timer in timers() if not timer.cancelled())
+
+            with asyncio.Runner(debug=True, loop_factory=fake_loop if faked else None) as runner:
+                runner.run(main())
+
+        return run
+
+    return decorate
+
+
+@asynccontextmanager
+async def raw_server(
+    answer: bytes, *, ssl_context: ssl.SSLContext | None = None
+) -> AsyncGenerator[tuple[str, list[bytes]], None]:
+    """A server that answers with ``answer`` and hangs up. Gives its address, and the requests."""
+    requests: list[bytes] = []
+    handlers: set[asyncio.Task[None]] = set()
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        handlers.add(task)
+        with suppress(asyncio.IncompleteReadError, ConnectionError):
+            requests.append(await reader.readuntil(b"\r\n\r\n"))
+            writer.write(answer)
+        writer.close()
+        with suppress(ConnectionError, ssl.SSLError):
+            await writer.wait_closed()
+
+    server = await asyncio.start_server(handle, "127.0.0.1", 0, ssl=ssl_context)
+    async with server:
+        yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}", requests
+        server.close()
+        await asyncio.gather(*handlers)
+
+
+def connect_to(url: str, max_frame_size: int = 2**20, timeout: float = 10.0) -> Connect:
+    return Connect(Endpoint(url), Token(TOKEN), timeout, max_frame_size)
+
+
+async def failure_of(
+    url: str,
+    ssl_context: ssl.SSLContext | None = None,
+    *,
+    open_websocket: Callable[..., Any] = topone_asyncio.open_websocket,
+    patience: float = 10.0,
+) -> ConnectionFailed:
+    """The exception of a dial that fails, which shows nothing of the token in any depth."""
+    with pytest.raises(ConnectionFailed) as caught:
+        async with open_websocket(
+            connect_to(url, timeout=patience), lambda _: None, ssl_context=ssl_context
+        ):
+            pytest.fail("it is open")
+    failed = caught.value
+    assert failed.__cause__ is None
+    assert failed.__context__ is None
+    shown = "".join(
+        traceback.TracebackException.from_exception(failed, capture_locals=True).format()
+    )
+    assert "s3cret" not in shown
+    return failed
+
+
+@asynccontextmanager
+async def websocket_server(
+    handle: Callable[[ServerConnection], Awaitable[None]],
+) -> AsyncGenerator[str, None]:
+    logger = logging.Logger("unheard", logging.ERROR)  # noqa: LOG001 - it is to have no parent
+    async with serve_websockets(
+        handle, "127.0.0.1", 0, logger=logger, ping_interval=None, close_timeout=1
+    ) as server:
+        yield f"ws://127.0.0.1:{next(iter(server.sockets)).getsockname()[1]}/"

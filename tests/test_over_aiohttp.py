@@ -1,0 +1,410 @@
+"""aiohttp's WebSocket in place of the default: what it does alike, and what its page says that it
+does not."""
+
+import asyncio
+import gc
+import logging
+import socket
+import ssl
+import threading
+from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+import aiohttp
+import pytest
+import trustme
+from websockets.asyncio.server import ServerConnection
+from websockets.exceptions import ConnectionClosed
+from websockets.frames import Close
+
+import topone_asyncio
+from dials import TOKEN, clean, connect_to, failure_of, raw_server, websocket_server
+from doors import run_asyncio
+from topone_asyncio.over_aiohttp import _Resolver, open_websocket
+from topone_proto import AsyncWebSocket, ConnectionEnded, FailureKind, conceal
+from topone_proto.gateway import SendRaw
+from topone_proto.testing.conformance import SCENARIOS, Adapter, Scenario
+from topone_simulator import run_in_thread, serve
+
+URL = "wss://exchange.example/ws/user/"
+failure_of = partial(failure_of, open_websocket=open_websocket)
+
+
+@pytest.fixture(autouse=True)
+def quiet(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """No test makes asyncio or aiohttp complain, or write the token at any level."""
+    caplog.set_level(logging.DEBUG)
+    yield
+    gc.collect()
+    assert [record for record in caplog.records if record.levelno > logging.INFO] == []
+    assert "s3cret" not in caplog.text
+
+
+@pytest.fixture(autouse=True)
+def no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+
+
+# --- as a feed's ---
+
+
+def open_over_aiohttp(*, token: Any, url: str, ssl_context: Any, **arguments: Any) -> Any:
+    # A traceback shows what this function was given as well.
+    token, url = conceal(token, url)
+    opener = partial(open_websocket, ssl_context=ssl_context)
+    return topone_asyncio.open_feed(token=token, url=url, open_websocket=opener, **arguments)
+
+
+ADAPTER = Adapter("asyncio over aiohttp", open_over_aiohttp, run_asyncio, asyncio.sleep)
+LIMITS: set[str] = set()
+"""The scenarios that it does not pass, for the reasons that its module gives."""
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=str)
+def test_it_passes(scenario: Scenario) -> None:
+    if str(scenario) in LIMITS:
+        with pytest.raises(AssertionError):
+            scenario.check(ADAPTER, run_in_thread)
+    else:
+        scenario.check(ADAPTER, run_in_thread)
+
+
+# --- how a dial fails ---
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+@clean()
+async def test_redirects_are_refused(status: int) -> None:
+    async with raw_server(b"") as (elsewhere, strays):
+        answer = (
+            f"HTTP/1.1 {status} Moved\r\nLocation: http://{elsewhere}/\r\nContent-Length: 0\r\n\r\n"
+        )
+        async with raw_server(answer.encode()) as (address, requests):
+            failed = await failure_of(f"ws://{address}/")
+        assert (failed.failure.kind, failed.failure.status) == (FailureKind.HANDSHAKE, status)
+        assert len(requests) == 1
+        assert strays == []
+
+
+@clean()
+async def test_a_server_that_hangs_up_is_not_dialled_again() -> None:
+    async with raw_server(b"") as (address, requests):
+        failed = await failure_of(f"ws://{address}/")
+    assert failed.failure.kind in {FailureKind.NOT_WEBSOCKET, FailureKind.NETWORK}
+    (request,) = requests
+    connect = connect_to(f"ws://{address}/")
+    line, *lines = request.decode().split("\r\n")
+    assert line == f"GET {connect.target()} HTTP/1.1"
+    # What makes a handshake, and what the endpoint says: aiohttp adds nothing.
+    headers = dict(text.split(": ", 1) for text in lines if text)
+    assert set(headers) == {
+        "Host",
+        "Upgrade",
+        "Connection",
+        "Sec-WebSocket-Version",
+        "Sec-WebSocket-Key",
+        *dict(connect.endpoint.headers),
+    }
+    assert headers["User-Agent"] == dict(connect.endpoint.headers)["User-Agent"]
+
+
+GOOD = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n"
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind", "status"),
+    [
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhi", FailureKind.HANDSHAKE, 200),
+        (b"HTTP/1.1 401 No\r\nContent-Length: 0\r\n\r\n", FailureKind.HANDSHAKE, 401),
+        (b"HTTP/1.1 101 Yes\r\n\r\n", FailureKind.NOT_WEBSOCKET, None),
+        (
+            GOOD + b"Connection: Upgrade\r\nSec-WebSocket-Extensions: permessage-deflate\r\n\r\n",
+            FailureKind.NOT_WEBSOCKET,
+            None,
+        ),
+    ],
+)
+@clean()
+async def test_answers_that_open_nothing(
+    answer: bytes, kind: FailureKind, status: int | None
+) -> None:
+    async with raw_server(answer) as (address, requests):
+        failed = await failure_of(f"ws://{address}/")
+    assert (failed.failure.kind, failed.failure.status) == (kind, status)
+    assert len(requests) == 1
+
+
+@clean()
+async def test_how_long_to_wait_is_heard() -> None:
+    answer = b"HTTP/1.1 429 No\r\nRetry-After: 77\r\nContent-Length: 0\r\n\r\n"
+    async with raw_server(answer) as (address, _):
+        failed = await failure_of(f"ws://{address}/")
+    assert (failed.failure.status, failed.failure.retry_after) == (429, 77)
+
+
+@clean()
+async def test_tls_knows_the_certificates_of_the_dial(
+    tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    authority = trustme.CA()
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(server)
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    async with serve(tokens={TOKEN: "demo"}, ssl_context=server) as simulator:
+        failed = await failure_of(simulator.url)
+        assert failed.failure.kind is FailureKind.TLS
+        # Set long after aiohttp was imported.
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+        async with open_websocket(connect_to(simulator.url), print):
+            pass
+
+
+# --- names and proxies ---
+
+
+@clean()
+async def test_names_are_looked_up_by_nobody_elses_threads(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    may_answer = threading.Event()
+
+    def getaddrinfo(*_: object, flags: int = 0, **__: object) -> Any:
+        if not flags:
+            may_answer.wait(20)
+        raise socket.gaierror(socket.EAI_AGAIN, "later")
+
+    loop = asyncio.get_running_loop()
+    loop.set_default_executor(ThreadPoolExecutor(1))
+    with monkeypatch.context() as patch:
+        patch.setattr(socket, "getaddrinfo", getaddrinfo)
+        dial = asyncio.create_task(failure_of(URL))
+        await asyncio.sleep(0)
+        assert await loop.run_in_executor(None, int, "7") == 7
+        may_answer.set()
+        assert (await dial).failure.kind is FailureKind.DNS
+
+
+@clean()
+async def test_every_kind_of_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = [
+        (socket.AF_INET6, socket.SOCK_STREAM, 6, "", ("fe80::1", 443, 0, 2)),
+        (socket.AF_INET6, socket.SOCK_STREAM, 6, "", ("2001:db8::1", 443, 0, 0)),
+        (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("192.0.2.1", 443)),
+    ]
+    with monkeypatch.context() as patch:
+        patch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+        every = await _Resolver().resolve("exchange.example", 443)
+        old = await _Resolver().resolve("exchange.example", 443, socket.AF_INET)
+    assert [it["host"] for it in every] == ["fe80::1%2", "2001:db8::1", "192.0.2.1"]
+    assert {(it["hostname"], it["port"]) for it in every} == {("exchange.example", 443)}
+    assert old == every[2:]
+
+
+@clean()
+async def test_wss_goes_through_the_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with raw_server(b"HTTP/1.1 407 No\r\nContent-Length: 0\r\n\r\n") as (proxy, requests):
+        for name in (f"http://user:word@{proxy}", proxy):
+            monkeypatch.setenv("HTTPS_PROXY", name)
+            failed = await failure_of(URL)
+            assert failed.failure.kind is FailureKind.NETWORK
+            assert failed.failure.status is None
+            assert "407" in failed.failure.detail
+    for request in requests:
+        assert request.startswith(b"CONNECT exchange.example:443 HTTP/1.1\r\n")
+        assert b"s3cret" not in request
+    first, second = requests
+    assert b"Proxy-Authorization: Basic dXNlcjp3b3Jk\r\n" in first
+    assert b"Proxy-Authorization" not in second
+
+
+@clean()
+async def test_who_goes_around_the_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with raw_server(b"") as (proxy, requests), raw_server(b"") as (address, _):
+        monkeypatch.setenv("HTTP_PROXY", f"http://{proxy}")
+        monkeypatch.setenv("HTTPS_PROXY", f"http://{proxy}")
+        await failure_of(f"ws://{address}/")
+        monkeypatch.setenv("NO_PROXY", address)  # with its port
+        await failure_of(f"wss://{address}/")
+    assert requests == []
+
+
+@clean()
+async def test_other_proxies_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "socks5://127.0.0.1:1")
+    failed = await failure_of("wss://exchange.example/ws/user/")
+    assert "HTTPS_PROXY" in failed.failure.detail
+
+
+# --- what an open WebSocket does ---
+
+
+@clean()
+async def test_the_largest_frame() -> None:
+    async with (
+        serve(tokens={TOKEN: "demo"}) as simulator,
+        open_websocket(connect_to(simulator.url, 1000), print) as websocket,
+    ):
+        simulator.inject(SendRaw("x" * 1000))
+        assert len(await websocket.receive()) == 1000
+        simulator.inject(SendRaw("x" * 1001))
+        with pytest.raises(ConnectionEnded) as ended:
+            await websocket.receive()
+        assert ended.value.code is None
+        assert "1001" in ended.value.reason
+        with pytest.raises(ConnectionEnded):
+            await websocket.receive()
+        with pytest.raises(ConnectionEnded):
+            await websocket.send_text("too late")
+
+
+@clean()
+async def test_a_drop_does_not_wait_for_what_is_unsent() -> None:
+    """The peer has stopped reading, and the buffers of both sockets are full."""
+    is_left = asyncio.Event()
+    sent = 0
+
+    async def stop_reading(connection: ServerConnection) -> None:
+        connection.transport.pause_reading()
+        await is_left.wait()
+        connection.transport.abort()
+
+    async def flood(websocket: AsyncWebSocket) -> None:
+        nonlocal sent
+        while True:
+            await websocket.send_text("x" * 2**18)
+            sent += 1
+
+    async with websocket_server(stop_reading) as url:
+        async with open_websocket(connect_to(url), print) as websocket:
+            flooding = asyncio.create_task(flood(websocket))
+            unchanged = 0
+            while unchanged < 200:
+                before = sent
+                await asyncio.sleep(0)
+                unchanged = unchanged + 1 if sent == before else 0
+            assert sent > 0
+            flooding.cancel()
+            with suppress(asyncio.CancelledError):
+                await flooding
+        is_left.set()
+
+
+@clean()
+async def test_the_closing_handshake_is_waited_for() -> None:
+    """Also while data is on its way, and after a cancelled ``receive``, as the feed's is."""
+    connections: list[ServerConnection] = []
+
+    async def talk(connection: ServerConnection) -> None:
+        connections.append(connection)
+        with suppress(ConnectionClosed):
+            await connection.recv()
+            for _ in range(100):
+                await connection.send("and so on")
+            await connection.wait_closed()
+
+    async with (
+        websocket_server(talk) as url,
+        open_websocket(connect_to(url), print) as websocket,
+    ):
+        receiving = asyncio.create_task(websocket.receive())
+        await asyncio.sleep(0)
+        receiving.cancel()
+        with suppress(asyncio.CancelledError):
+            await receiving
+        await websocket.send_text("go on")
+        await websocket.close(1000, "done")
+        # It has been received and answered by now.
+        assert connections[0].protocol.close_rcvd == Close(1000, "done")
+
+
+@clean()
+async def test_pings_are_answered_and_pongs_reported() -> None:
+    answered: list[bytes] = []
+    reported: list[bytes] = []
+
+    async def ping(connection: ServerConnection) -> None:
+        await (await connection.ping(b"from there"))
+        answered.append(b"from there")
+        await connection.send("done")
+        await connection.wait_closed()
+
+    async with (
+        websocket_server(ping) as url,
+        open_websocket(connect_to(url), reported.append) as websocket,
+    ):
+        await websocket.send_ping(b"from here")
+        assert await websocket.receive() == "done"
+    assert answered == [b"from there"]
+    assert reported == [b"from here"]
+
+
+async def end_of(handle: Callable[[ServerConnection], Awaitable[None]]) -> ConnectionEnded:
+    async with websocket_server(handle) as url, open_websocket(connect_to(url), print) as websocket:
+        with pytest.raises(ConnectionEnded) as ended:
+            await websocket.receive()
+    return ended.value
+
+
+@pytest.mark.parametrize(
+    ("code", "reason", "heard"),
+    [(1001, "going", (1001, "going")), (4000, "", (4000, "")), (None, "", (1005, ""))],
+)
+@clean()
+async def test_a_close_frame_is_answered(
+    code: int | None, reason: str, heard: tuple[int, str]
+) -> None:
+    answers: list[int] = []
+
+    async def hang_up(connection: ServerConnection) -> None:
+        if code is None:
+            connection.protocol.send_close()
+            connection.transport.write(b"".join(connection.protocol.data_to_send()))
+        else:
+            await connection.close(code, reason)
+        await connection.wait_closed()
+        assert connection.protocol.close_rcvd is not None
+        answers.append(connection.protocol.close_rcvd.code)
+
+    ended = await end_of(hang_up)
+    assert (ended.code, ended.reason) == heard
+    assert answers == [code or 1000]
+
+
+@pytest.mark.parametrize("code", [5000, 65535])
+@clean()
+async def test_a_code_that_is_none_is_no_close_frame(code: int) -> None:
+    async def hang_up(connection: ServerConnection) -> None:
+        connection.transport.write(b"\x88\x02" + code.to_bytes(2, "big"))
+        await connection.wait_closed()
+
+    ended = await end_of(hang_up)
+    assert (ended.code, ended.reason) == (None, f"invalid close code {code}")
+
+
+@clean()
+async def test_a_frame_that_is_none_is_the_end() -> None:
+    async def babble(connection: ServerConnection) -> None:
+        connection.transport.write(b"\x8f\x00")
+        await connection.wait_closed()
+
+    ended = await end_of(babble)
+    assert ended.code is None
+    assert "opcode" in ended.reason
+
+
+@clean()
+async def test_no_text_of_aiohttp_shows_the_token() -> None:
+    """In debug mode aiohttp logs its responses, if something keeps them from being closed."""
+    async with (
+        serve(tokens={TOKEN: "demo"}) as simulator,
+        open_websocket(connect_to(simulator.url), print),
+    ):
+        responses = [it for it in gc.get_objects() if isinstance(it, aiohttp.ClientResponse)]
+        assert responses
+        assert "s3cret" not in repr(responses)

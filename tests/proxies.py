@@ -1,8 +1,11 @@
-"""A fault proxy on loopback, between an adapter and the simulator: it can pause, reset, swallow,
-crawl and refuse."""
+"""Proxies on loopback, between an adapter and the simulator.
+
+A fault proxy can pause, reset, swallow, crawl and refuse. HTTPS_PROXY names a CONNECT proxy.
+"""
 
 import asyncio
 import socket
+import ssl
 import struct
 import threading
 from collections.abc import Callable, Iterator
@@ -153,6 +156,85 @@ def fault_proxy(target: str) -> Iterator[FaultProxy]:
     thread = threading.Thread(target=lambda: asyncio.run(main()))
     thread.start()
     proxy, stop = started.result(20.0)
+    try:
+        yield proxy
+    finally:
+        stop()
+        thread.join(20.0)
+
+
+class ConnectProxy:
+    """An HTTP proxy that opens tunnels, or answers with these bytes and hangs up."""
+
+    def __init__(self, answer: bytes | None) -> None:
+        self._answer = answer
+        self.url = ""
+        self.requests: list[bytes] = []
+        """The heads of what it was asked."""
+        self.passed = b""
+        """What clients sent through it."""
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError, asyncio.IncompleteReadError):
+            request = await reader.readuntil(b"\r\n\r\n")
+            self.requests.append(request)
+            if self._answer is None:
+                await self._tunnel(request, reader, writer)
+            else:
+                writer.write(self._answer)
+                await writer.drain()
+        writer.close()
+
+    async def _tunnel(
+        self, request: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        host, _, port = request.split()[1].decode().rpartition(":")
+        # Nobody but this machine has the names of tests.
+        del host
+        there, back = await asyncio.open_connection("127.0.0.1", int(port))
+        writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._pump(reader, back, notes=True))
+                group.create_task(self._pump(there, writer))
+        finally:
+            back.transport.abort()
+
+    async def _pump(
+        self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, *, notes: bool = False
+    ) -> None:
+        with suppress(OSError):
+            while data := await source.read(65536):
+                if notes:
+                    self.passed += data
+                sink.write(data)
+                await sink.drain()
+        sink.close()
+
+
+@contextmanager
+def connect_proxy(
+    answer: bytes | None = None, ssl_context: ssl.SSLContext | None = None
+) -> Iterator[ConnectProxy]:
+    """Run a proxy in a thread; with a context, TLS is spoken to it."""
+    proxy = ConnectProxy(answer)
+    started: Future[Callable[[], object]] = Future()
+
+    async def main() -> None:
+        stop, loop = asyncio.Event(), asyncio.get_running_loop()
+        server = await asyncio.start_server(proxy.serve, "127.0.0.1", 0, ssl=ssl_context)
+        proxy.url = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        started.set_result(lambda: loop.call_soon_threadsafe(stop.set))
+        await stop.wait()
+        server.close()
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    thread = threading.Thread(target=lambda: asyncio.run(main()))
+    thread.start()
+    stop = started.result(20.0)
     try:
         yield proxy
     finally:

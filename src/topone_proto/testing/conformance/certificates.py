@@ -3,7 +3,7 @@
 import ssl
 from functools import cache
 
-__all__ = ["client_context", "server_context"]
+__all__ = ["authority_pem", "client_context", "server_context"]
 
 try:
     import trustme
@@ -21,10 +21,11 @@ def _authority() -> trustme.CA:
 
 
 @cache
-def server_context() -> ssl.SSLContext:
-    """What a server of this authority needs; its names are ``localhost`` and ``127.0.0.1``."""
+def server_context(*names: str) -> ssl.SSLContext:
+    """What a server of this authority needs; its names are ``localhost`` and ``127.0.0.1`` unless
+    there are others."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    _authority().issue_cert("localhost", "127.0.0.1").configure_cert(context)
+    _authority().issue_cert(*(names or ("localhost", "127.0.0.1"))).configure_cert(context)
     return context
 
 
@@ -34,3 +35,8 @@ def client_context() -> ssl.SSLContext:
     context = ssl.create_default_context()
     _authority().configure_trust(context)
     return context
+
+
+def authority_pem() -> bytes:
+    """The authority's own certificate, for a file."""
+    return _authority().cert_pem.bytes()

@@ -28,14 +28,18 @@ from topone_proto import (
     BalanceUpdate,
     Closed,
     Connect,
+    ConnectionEnded,
+    ConnectionFailed,
     Disconnected,
     Event,
+    Failure,
     FailureKind,
     FeedFailed,
     Gap,
     OrderUpdate,
     Topic,
     TopOneError,
+    failure_from_response,
 )
 from topone_proto.testing.conformance import (
     SCENARIOS,
@@ -53,6 +57,7 @@ from topone_proto.testing.conformance.failures import _hanging_up
 from topone_proto.testing.conformance.leaks import TOKEN, recorded_logs
 from topone_proto.testing.conformance.scenario import PATIENCE
 from topone_simulator import run_in_thread
+from topone_websockets import WebSocketClient
 
 PAGE = (Path(__file__).parent.parent / "docs" / "conformance.md").read_text("utf-8")
 BY_NAME = {scenario.name: scenario for scenario in SCENARIOS}
@@ -247,6 +252,109 @@ async def speechless(
         yield websocket
 
 
+class Fake:
+    """A WebSocket that nobody is at the other end of."""
+
+    async def receive(self) -> bytes:
+        await trio.sleep_forever()
+        raise AssertionError
+
+    async def send_text(self, text: str) -> None:
+        pass
+
+    async def send_ping(self, payload: bytes) -> None:
+        pass
+
+    async def close(self, code: int, reason: str) -> None:
+        pass
+
+
+@asynccontextmanager
+async def credulous(
+    connect: Connect, on_pong: Callable[[bytes], object]
+) -> AsyncGenerator[AsyncWebSocket, None]:
+    """A dial that comes about whatever the server answers."""
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(dial_for_nothing, connect)
+        yield Fake()
+        nursery.cancel_scope.cancel()
+
+
+async def dial_for_nothing(connect: Connect) -> None:
+    with suppress(ConnectionFailed):
+        async with topone_trio.open_websocket(connect, bool):
+            pass
+
+
+@asynccontextmanager
+async def patient(
+    connect: Connect, on_pong: Callable[[bytes], object]
+) -> AsyncGenerator[AsyncWebSocket, None]:
+    """A dial that reads to the end of an answer."""
+    stream = await trio.open_tcp_stream(*WebSocketClient(connect, bool).address)
+    async with stream:
+        await stream.send_all(WebSocketClient(connect, bool).to_send())
+        while await stream.receive_some():
+            pass
+    raise ConnectionFailed(failure_from_response(403, ()))
+    yield Fake()
+
+
+def failing(change: Callable[[Failure], Failure]) -> Adapter:
+    """It makes something else of a dial that fails."""
+
+    @asynccontextmanager
+    async def open_websocket(
+        connect: Connect, on_pong: Callable[[bytes], object]
+    ) -> AsyncGenerator[AsyncWebSocket, None]:
+        try:
+            async with topone_trio.open_websocket(connect, on_pong) as websocket:
+                yield websocket
+        except ConnectionFailed as failed:
+            failure = change(failed.failure)
+        else:
+            return
+        raise ConnectionFailed(failure)
+
+    return given(lambda _: {"open_websocket": open_websocket})
+
+
+def ending(change: Callable[[ConnectionEnded], ConnectionEnded]) -> Adapter:
+    """It makes something else of a connection that ends."""
+
+    @asynccontextmanager
+    async def open_websocket(
+        connect: Connect, on_pong: Callable[[bytes], object]
+    ) -> AsyncGenerator[AsyncWebSocket, None]:
+        async with topone_trio.open_websocket(connect, on_pong) as websocket:
+            receive = websocket.receive
+
+            async def changed() -> str | bytes:
+                try:
+                    return await receive()
+                except ConnectionEnded as end:
+                    raise change(end) from None
+
+            websocket.receive = changed  # type: ignore[method-assign]
+            yield websocket
+
+    return given(lambda _: {"open_websocket": open_websocket})
+
+
+@asynccontextmanager
+async def taciturn(
+    connect: Connect, on_pong: Callable[[bytes], object]
+) -> AsyncGenerator[AsyncWebSocket, None]:
+    """A WebSocket that ends without saying why."""
+    async with topone_trio.open_websocket(connect, on_pong) as websocket:
+
+        async def say_why(*_: object) -> None:
+            pass
+
+        websocket._say_why = say_why  # type: ignore[attr-defined]
+        yield websocket
+
+
 BROKEN = {
     "drops an event": (
         wrapped(WithoutGaps),
@@ -322,6 +430,71 @@ BROKEN = {
         ),
         "the exchange waits for a slow application",
         "it read on while nobody took any events, and the exchange never had to wait",
+    ),
+    "takes a refusal for no answer": (
+        failing(lambda failure: Failure(FailureKind.NOT_WEBSOCKET)),
+        "a 403 ends the feed: stays",
+        "'disconnected not_websocket, retry' was told in place of 'disconnected handshake'",
+    ),
+    "takes the network's word": (
+        failing(lambda failure: Failure(FailureKind.NETWORK)),
+        "a 401 that does not wait for the question",
+        "'disconnected network, retry' was told in place of 'disconnected handshake'",
+    ),
+    "loses Retry-After": (
+        failing(lambda failure: attrs.evolve(failure, retry_after=None)),
+        "a 429 is heeded: folded lines",
+        "Retry-After: None in place of 7",
+    ),
+    "reads to the end of an answer": (
+        given(lambda _: {"open_websocket": patient}),
+        "a 403 ends the feed: a body without an end",
+        "'disconnected handshake' did not come within 1 s",
+    ),
+    "takes any answer": (
+        given(lambda _: {"open_websocket": credulous}),
+        "what is no answer: wrong Accept",
+        "'connected 1' was told in place of 'disconnected not_websocket, retry'",
+    ),
+    "loses what came with the answer": (
+        ending(lambda _: ConnectionEnded()),
+        "a 101 is a 101: with a frame",
+        "'disconnected lost, retry' was told in place of 'disconnected closed, retry'",
+    ),
+    "blames the peer": (
+        ending(lambda end: ConnectionEnded(1002, end.reason)),
+        "a frame that is none ends the connection: masked",
+        "'disconnected closed, retry' was told in place of 'disconnected lost, retry'",
+    ),
+    "does not say what was wrong": (
+        ending(lambda _: ConnectionEnded()),
+        "a frame that is none ends the connection: close code 5000",
+        "the failure does not say what was wrong",
+    ),
+    "does not tell the peer": (
+        given(lambda _: {"open_websocket": taciturn}),
+        "a frame that is none ends the connection: RSV1",
+        "the close codes that were sent: [] in place of [1002]",
+    ),
+    "takes the peer's code for its own": (
+        ending(lambda end: ConnectionEnded(None, end.reason)),
+        "the peers close code is the peers: 1002",
+        "'disconnected lost, retry' was told in place of 'disconnected closed, retry'",
+    ),
+    "has another code": (
+        ending(lambda _: ConnectionEnded(1000)),
+        "a close frame that comes in pieces",
+        "the close code: 1000 in place of 1007",
+    ),
+    "adds a header": (
+        given(lambda arguments: {"headers": {**dict(arguments["headers"]), "Accept": "*/*"}}),
+        "what leaves the socket: by default",
+        "the names of the headers: ['accept', 'connection'",
+    ),
+    "says who it is": (
+        given(lambda _: {"headers": ()}),
+        "what leaves the socket: no user agent",
+        "the names of the headers: ['connection', 'host', 'sec-websocket-key'",
     ),
     "says no goodbye": (
         attrs.evolve(

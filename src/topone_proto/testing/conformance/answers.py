@@ -22,7 +22,7 @@ from topone_proto.testing.conformance.scenario import Collection, Group
 
 __all__ = ["ANSWERS"]
 
-ANSWERS: Final = Collection(Group.FAILURES)
+ANSWERS: Final = Collection(Group.ANSWERS)
 """These scenarios."""
 
 _LF: Final = b"\n"

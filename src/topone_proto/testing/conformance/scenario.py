@@ -29,6 +29,9 @@ class Group(StrEnum):
     """What a feed tells and does while all goes well."""
     FAILURES = "failures"
     """What goes wrong on the way, once for every ``FailureKind``, and what the exchange can do."""
+    ANSWERS = "answers"
+    """Every form in which a server answers a handshake, frames that are none, and the headers that
+    are sent."""
     BACK_PRESSURE = "back-pressure"
     """An application that is slower than the exchange."""
     CANCELLATION = "cancellation"

@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from topone_proto.testing.conformance.answers import ANSWERS
 from topone_proto.testing.conformance.back_pressure import BACK_PRESSURE
 from topone_proto.testing.conformance.cancellation import CANCELLATION
 from topone_proto.testing.conformance.closing import CLOSING
@@ -14,7 +15,7 @@ __all__ = ["SCENARIOS"]
 
 SCENARIOS: Final[tuple[Scenario, ...]] = tuple(
     scenario
-    for group in (LIFE, FAILURES, BACK_PRESSURE, CANCELLATION, SECRECY, CLOSING)
+    for group in (LIFE, FAILURES, ANSWERS, BACK_PRESSURE, CANCELLATION, SECRECY, CLOSING)
     for scenario in group.scenarios
 )
 """All scenarios, by group."""

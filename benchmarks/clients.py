@@ -383,6 +383,7 @@ def delays_of(arrivals: list[tuple[int, Event]]) -> list[int]:
     delays = []
     for at, event in arrivals:
         assert isinstance(event, OrderUpdate)
+        assert event.ts is not None
         delays.append(at - event.ts)
     return delays
 

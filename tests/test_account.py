@@ -459,8 +459,9 @@ def test_whatever_the_order_of_arrival_the_latest_state_stays(states: list[Order
     latest = -1.0
     for state in states:
         [change, *_] = account.apply(told(state))
-        assert isinstance(change, MovedBackwards) is (state.update_time < latest)
-        latest = max(latest, state.update_time)
+        at = state.update_time or 0.0
+        assert isinstance(change, MovedBackwards) is (at < latest)
+        latest = max(latest, at)
         known = account.order(1).value
         assert known is not None
         assert known.update_time == latest

@@ -1,5 +1,6 @@
 """One connection: its table, its rules for updates and responses, its deadlines."""
 
+import gzip
 import json
 from itertools import product
 from typing import Any
@@ -34,6 +35,7 @@ from topone_proto import (
     Unrecognised,
     Unsubscribed,
 )
+from topone_proto.codec import decode
 from topone_proto.connection import FOLLOWED, TRANSITIONS, SubscriptionInput
 
 S = SubscriptionState
@@ -626,3 +628,114 @@ def test_bytes_are_no_acknowledgement() -> None:
     connection.subscribe(ORDERS, 0.0)
     connection.bytes_received(10.0, 10.0)
     assert connection.deadline_reached(10.0).actions == (Close(1001, "ack_timeout", 0.0),)
+
+
+# --- data in responses, and frames that are no update ---------------------------------------------
+
+
+def asked_for(*topics: Topic) -> Connection:
+    connection = Connection()
+    for topic in topics:
+        connection.subscribe(topic, 0.0)
+    return connection
+
+
+def with_data(frame: str, **more: Any) -> str:
+    return json.dumps({**json.loads(frame), **more})
+
+
+@pytest.mark.parametrize(("topic", "frame"), [(ORDERS, order()), (BALANCE, balance())])
+def test_a_snapshot_with_the_acknowledgement_is_delivered(topic: Topic, frame: str) -> None:
+    connection = asked_for(topic)
+    first, second = connection.message_received(with_data(frame, id=1, code=0), 0.0).events
+    assert first == Subscribed(topic, 2000, 1)
+    assert second == decode(frame)
+    # The next updates under the id of the subscription are just that.
+    again = with_data(frame, id="1", code=0, ts=3000)
+    assert connection.message_received(again, 1.0).events == (decode(with_data(frame, ts=3000)),)
+    assert connection.last_ts_of(topic) == 3000
+
+
+def test_a_refusal_with_data_loses_no_data() -> None:
+    connection = asked_for(ORDERS)
+    events = connection.message_received(with_data(order(), id="1", code=7), 0.0).events
+    assert [type(event) for event in events] == [SubscriptionRejected, UnexpectedUpdate]
+
+
+def test_data_that_nobody_waits_for_is_not_dropped_in_silence() -> None:
+    connection = asked_for(ORDERS)
+    unasked = with_data(balance(), id="9", code=0)
+    events = connection.message_received(unasked, 0.0).events
+    assert [type(event) for event in events] == [UnexpectedResponse, UnexpectedUpdate]
+    broken = with_data(order(), id="9", code=0, data={"market": "ETH/BTC"})
+    _, malformed = connection.message_received(broken, 0.0).events
+    assert isinstance(malformed, Malformed)
+    assert malformed.topics == (ORDERS,)
+
+
+def test_an_acknowledgement_with_data_that_cannot_be_read_casts_doubt() -> None:
+    connection = asked_for(ORDERS)
+    frame = with_data(order(), id="1", code=0, data=[{"market": "ETH/BTC"}])
+    subscribed, malformed = connection.message_received(frame, 0.0).events
+    assert isinstance(subscribed, Subscribed)
+    assert isinstance(malformed, Malformed)
+    assert malformed.topics == (ORDERS,)
+
+
+@pytest.mark.parametrize("method", ["SUB_ORDERS", "orders", "", 5, None])
+def test_an_echo_in_another_form_voids_no_acknowledgement(method: object) -> None:
+    connection = asked_for(ORDERS)
+    frame = json.dumps({"id": "1", "method": method, "code": 0})
+    assert connection.message_received(frame, 0.0).events == (Subscribed(ORDERS, None, 1),)
+
+
+@pytest.mark.parametrize(
+    "ts",
+    [1561948335075.0, 1561948335.075, "1561948335075", 1561948335075321, 10**400, -1, [], True],
+)
+def test_a_time_in_any_form_voids_no_acknowledgement(ts: object) -> None:
+    connection = asked_for(ORDERS)
+    frame = json.dumps({"id": "1", "method": "sub_orders", "code": 0, "ts": ts})
+    [event] = connection.message_received(frame, 0.0).events
+    assert isinstance(event, Subscribed)
+    assert event.ts in {1561948335075, None}
+
+
+def test_a_keep_alive_of_the_servers_own_is_reported_once_on_a_connection() -> None:
+    connection = asked_for(ORDERS)
+    frames = ["", " ", "\x01", "heartbeat", "pong", '{"event":"heartbeat","ts":%d}', '{"pong":%d}']
+    events = [
+        event
+        for second in range(60)
+        for frame in frames
+        for event in connection.message_received(
+            frame % second if "%" in frame else frame, float(second)
+        ).events
+    ]
+    assert len(events) == len(frames)
+    for event in events:
+        assert isinstance(event, Malformed | Unrecognised)
+        assert event.topics == ()
+    assert connection.last_received == 59.0
+    # What may have been an update is reported every time.
+    for _ in range(3):
+        assert connection.message_received("{", 60.0).events
+
+
+def test_of_what_is_too_large_its_topic_is_known() -> None:
+    connection = Connection(SessionConfig(max_frame_size=100))
+    frames: list[tuple[str | bytes, tuple[Topic, ...]]] = [
+        (order(), (ORDERS,)),
+        ("x" * 101, ()),
+        (gzip.compress(order().encode()) + b"x" * 100, (BALANCE, ORDERS)),
+    ]
+    for frame, topics in frames:
+        [event] = connection.message_received(frame, 0.0).events
+        assert isinstance(event, Malformed)
+        assert event.topics == topics
+
+
+def test_a_compressed_update_is_an_update() -> None:
+    connection = asked_for(ORDERS)
+    packed = gzip.compress(order().encode())
+    assert connection.message_received(packed, 0.0).events == (decode(order()),)

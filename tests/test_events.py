@@ -246,7 +246,7 @@ UPDATE = to_plain(
         ),
         *(
             {**UPDATE, "order": {**UPDATE["order"], "create_time": seconds}}
-            for seconds in ("1", True, None)
+            for seconds in ("1", True)
         ),
     ],
 )

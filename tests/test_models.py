@@ -125,8 +125,16 @@ def test_times_are_aware_and_in_utc() -> None:
 @given(st.floats(0, 253402300799.99997), st.floats(0, 253402300799.99997))
 def test_every_time_of_the_wire_has_a_datetime(created: float, updated: float) -> None:
     order = evolve(ORDER, create_time=created, update_time=updated)
+    assert order.created_at is not None
+    assert order.updated_at is not None
     assert order.created_at.timestamp() == pytest.approx(created, abs=1e-4)
     assert order.updated_at.timestamp() == pytest.approx(updated, abs=1e-4)
+
+
+def test_a_time_that_could_not_be_read_is_no_datetime() -> None:
+    order = evolve(ORDER, create_time=None, update_time=None)
+    assert order.created_at is None
+    assert order.updated_at is None
 
 
 @pytest.mark.parametrize("enum", ENUMS)

@@ -204,8 +204,10 @@ def word(value: OrderStatus | OrderType | Side) -> str:
     return value.name.lower().replace("_", "-")
 
 
-def clock(seconds: float) -> str:
+def clock(seconds: float | None) -> str:
     """The local time of day of ``seconds`` since 1970 UTC; a question mark if there is none."""
+    if seconds is None:
+        return "?"
     try:
         return time.strftime("%H:%M:%S", time.localtime(seconds))
     except (OverflowError, OSError, ValueError):

@@ -189,7 +189,7 @@ class Stats:
         if isinstance(event, ANOMALIES):
             self.anomalies[name] += 1
         match event:
-            case BalanceUpdate(ts=ts) | OrderUpdate(ts=ts):
+            case BalanceUpdate(ts=int(ts)) | OrderUpdate(ts=int(ts)):
                 self.add_latency(line.wall * 1000 - ts)
             case Connected():
                 self.connections += 1

@@ -78,7 +78,7 @@ class View:
         self._count(int(at))
         self.anomalies += isinstance(event, ANOMALIES)
         match event:
-            case BalanceUpdate(ts=ts) | OrderUpdate(ts=ts):
+            case BalanceUpdate(ts=int(ts)) | OrderUpdate(ts=int(ts)):
                 self.lag = at - ts / 1000
             case Connected(epoch=epoch):
                 self.state, self.epoch, self.retry_at = "connected", epoch, None

@@ -389,11 +389,13 @@ class _Balances(_Ledger[str]):
         """The stream told of a balance."""
         balance = update.balance
         known = self._known.get(balance.asset)
-        if known is not None and update.ts < known.ts:
+        # Without a time that can be read it is as late as what was known.
+        ts = update.ts if update.ts is not None else 0 if known is None else known.ts
+        if known is not None and ts < known.ts:
             return (MovedBackwards(known.balance, balance, update.ts, "the server's time"),)
-        changes = self._put(balance, update.ts)
+        changes = self._put(balance, ts)
         known = self._known[balance.asset]
-        known.ts, known.position = update.ts, position
+        known.ts, known.position = ts, position
         self.absent.discard(balance.asset)
         return changes + self.settled()
 
@@ -550,7 +552,7 @@ class _Orders(_Ledger[int]):
 
 def _rank(order: Order) -> tuple[bool, float, Decimal]:
     """Of two states of one order the one with the larger rank is the later one."""
-    return order.is_closed, order.update_time, order.deal_stock
+    return order.is_closed, order.update_time or 0.0, order.deal_stock
 
 
 def _objection(order: Order, known: Order) -> str | None:

@@ -6,6 +6,7 @@ what may have been missed) is the session's. Use ``Connection`` alone to bring y
 reconnecting.
 """
 
+import re
 from collections.abc import Mapping
 from enum import Enum
 from types import MappingProxyType
@@ -15,7 +16,7 @@ import attrs
 
 from topone_proto._values import value
 from topone_proto.actions import Action, Close, SendPing, SendText
-from topone_proto.codec import decode, encode, excerpt
+from topone_proto.codec import carried, decode, encode, excerpt, suspects
 from topone_proto.config import SessionConfig
 from topone_proto.errors import LocalProtocolError
 from topone_proto.events import (
@@ -36,6 +37,7 @@ from topone_proto.messages import (
     Request,
     Response,
     Unrecognised,
+    Update,
 )
 from topone_proto.step import Step
 from topone_proto.topics import Topic
@@ -103,6 +105,21 @@ The server knows better than the client when it has begun and when it has stoppe
 overtakes its acknowledgement is good, and so is one that comes before the acknowledgement of an
 unsubscribe. In the other states nobody has asked for it, and it becomes an ``UnexpectedUpdate``.
 """
+
+
+# A short frame that cannot have been an update is reported once on a connection, whatever numbers
+# are in it, and of so many kinds.
+_SHORT: Final = 64
+_MAX_NOISE: Final = 16
+_NUMBERS: Final = re.compile(r"[0-9]+")
+
+
+def _is_of_another(method: str | None, asked: str) -> bool:
+    """True if a response says that it answers another request than its id says. A method that is
+    none of a request's is an echo in a form of the server's own."""
+    if method is None or method == asked:
+        return False
+    return method.startswith(("sub_", "unsub_")) or method.endswith("pong")
 
 
 class _Subscription:
@@ -173,6 +190,7 @@ class Connection:
         self._ping_payload = b""
         self._pings = 0
         self._last_answer: str | None = None
+        self._noise: set[str] = set()
         self._deadline: float | None = None
 
     @property
@@ -268,12 +286,13 @@ class Connection:
         if len(frame) > self._max_frame_size:
             reason = f"larger than {self._max_frame_size} (SessionConfig.max_frame_size)"
             kept = excerpt(frame, self._max_kept)
-            return self._step(Malformed(reason, "$", kept, len(frame)))
-        message = decode(frame, keep=self._max_kept)
+            return self._step(Malformed(reason, "$", kept, len(frame), topics=suspects(frame)))
+        message = decode(frame, keep=self._max_kept, max_size=self._max_frame_size)
         if isinstance(message, (OrderUpdate, BalanceUpdate)):
             entry = self._subscriptions.get(message.topic.name)
             if entry is not None and entry.followed:
-                entry.last_ts, entry.last_at = message.ts, now
+                if message.ts is not None:
+                    entry.last_ts, entry.last_at = message.ts, now
                 return Step((message,), (), self._deadline)
             return self._step(UnexpectedUpdate(message))
         match message:
@@ -281,9 +300,9 @@ class Connection:
                 self._last_answer = answer
                 return Step((), (SendText(answer),), self._deadline)
             case Response():
-                return self._step(self._answered(message))
+                return self._step(*self._responded(message))
             case Unrecognised() | Malformed():
-                return self._step(message)
+                return self._step() if self._is_reported(message) else self._step(message)
             case _:
                 assert_never(message)
 
@@ -445,14 +464,55 @@ class Connection:
         self._set_deadline()
         return Step((), (SendText(encode(request)),), self._deadline)
 
-    def _answered(self, response: Response) -> Event:
+    def _is_reported(self, anomaly: Malformed | Unrecognised) -> bool:
+        """True if it is a short frame that was no update, and one like it was reported before on
+        this connection: some servers keep a connection alive with one every second."""
+        if anomaly.topics or len(anomaly.frame) > _SHORT:
+            return False
+        shape = _NUMBERS.sub("0", anomaly.frame)
+        if shape in self._noise:
+            return True
+        if len(self._noise) < _MAX_NOISE:
+            self._noise.add(shape)
+        return False
+
+    def _responded(self, response: Response) -> tuple[Event, ...]:
+        """What a response means, and what it carries."""
         pending = None if response.id is None else self._pending.get(response.id)
         if pending is None:
-            return UnexpectedResponse(self._bounded(response), "no request with this id is waiting")
-        if response.method not in {None, pending.method}:
-            return UnexpectedResponse(
-                self._bounded(response), f"the request with this id was {pending.method}"
-            )
+            updates = self._delivered(carried(response, keep=self._max_kept))
+            if updates and all(
+                isinstance(event, (OrderUpdate, BalanceUpdate)) for event in updates
+            ):
+                # An update under the id of its subscription, long since acknowledged.
+                return updates
+            reason = "no request with this id is waiting"
+            return (UnexpectedResponse(self._bounded(response), reason), *updates)
+        if _is_of_another(response.method, pending.method):
+            reason = f"the request with this id was {pending.method}"
+            updates = self._delivered(carried(response, keep=self._max_kept))
+            return (UnexpectedResponse(self._bounded(response), reason), *updates)
+        event = self._answered(response, pending)
+        method = pending.subscription.topic.subscribe_method
+        return (event, *self._delivered(carried(response, method, keep=self._max_kept)))
+
+    def _delivered(self, updates: tuple[Update | Malformed, ...]) -> tuple[Event, ...]:
+        """Updates that came within a response, as if they had come by themselves."""
+        events: list[Event] = []
+        for update in updates:
+            if isinstance(update, Malformed):
+                events.append(update)
+                continue
+            entry = self._subscriptions.get(update.topic.name)
+            if entry is None or not entry.followed:
+                events.append(UnexpectedUpdate(update))
+                continue
+            if update.ts is not None:
+                entry.last_ts, entry.last_at = update.ts, self._last_received
+            events.append(update)
+        return tuple(events)
+
+    def _answered(self, response: Response, pending: _Pending) -> Event:
         assert response.id is not None
         del self._pending[response.id]
         self._set_deadline()

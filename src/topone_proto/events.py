@@ -90,7 +90,8 @@ class SubscriptionRejected(TopOneError):  # noqa: N818 - an event first
     method: str
     """The method that was refused, such as ``sub_orders``."""
     code: int
-    """The exchange's number for the cause, never 0."""
+    """The exchange's number for the cause, never 0. -1 stands for one that is no number: it is at
+    the beginning of ``msg`` then."""
     msg: str
     """The exchange's words for it, in the language of ``SessionConfig.lang``."""
     ts: int | None

@@ -557,8 +557,8 @@ def _order_data(order: Order) -> dict[str, Any]:
         "left": order.left,
         "dealStock": order.deal_stock,
         "dealMoney": order.deal_money,
-        "createTime": float(order.create_time),
-        "updateTime": float(order.update_time),
+        "createTime": None if order.create_time is None else float(order.create_time),
+        "updateTime": None if order.update_time is None else float(order.update_time),
     }
     # str() writes a decimal as the exchange does: plain, but "0E-16" for a zero with sixteen
     # places.

@@ -46,15 +46,16 @@ class Response:
     """The server's answer to a request (private-websocket, "Subscribe response")."""
 
     id: str | None
-    """The request's ``id``; None if the server left it out."""
+    """The request's ``id``; None if the server gave none that can be read."""
     method: str | None
     """The request's ``method``; None if the server left it out."""
     code: int
-    """0 for success; the exchange does not list the others."""
+    """0 for success; the exchange does not list the others. -1 stands for one that is no number: it
+    is at the beginning of ``msg`` then."""
     msg: str
     """The server's words: ``""`` or ``"OK"`` for success."""
     ts: int | None
-    """Server time in milliseconds; None if the server left it out."""
+    """Server time in milliseconds; None if the server gave none that can be read."""
     data: Any = field(default=None, hash=False)
     """What the response carries besides: ``{}`` or nothing for a subscription, a pull's items."""
 
@@ -73,8 +74,8 @@ class BalanceUpdate:
 
     balance: Balance
     """The balance as it is now."""
-    ts: int
-    """Server time in milliseconds."""
+    ts: int | None
+    """Server time in milliseconds; None if the server gave none that can be read."""
 
 
 @value
@@ -86,8 +87,8 @@ class OrderUpdate:
 
     order: Order
     """The order as it is now."""
-    ts: int
-    """Server time in milliseconds."""
+    ts: int | None
+    """Server time in milliseconds; None if the server gave none that can be read."""
 
 
 @value

@@ -126,10 +126,12 @@ class Order:
     """How much has been filled, in stock (``dealStock``; ETH for ETH/BTC)."""
     deal_money: Decimal
     """What has been paid or received for it, in money (``dealMoney``; BTC for ETH/BTC)."""
-    create_time: float
-    """When the order was made, in seconds since 1970 UTC, just as the wire has it."""
-    update_time: float
-    """When the order last changed, in seconds since 1970 UTC, just as the wire has it."""
+    create_time: float | None
+    """When the order was made, in seconds since 1970 UTC, just as the wire has it; None if it has
+    none that can be read."""
+    update_time: float | None
+    """When the order last changed, in seconds since 1970 UTC, just as the wire has it; None if it
+    has none that can be read."""
 
     @property
     def stock(self) -> str:
@@ -177,11 +179,11 @@ class Order:
         return _DIVISION.divide(self.deal_money, self.deal_stock)
 
     @property
-    def created_at(self) -> datetime:
+    def created_at(self) -> datetime | None:
         """``create_time`` as an aware datetime in UTC, to the microsecond."""
-        return datetime.fromtimestamp(self.create_time, UTC)
+        return None if self.create_time is None else datetime.fromtimestamp(self.create_time, UTC)
 
     @property
-    def updated_at(self) -> datetime:
+    def updated_at(self) -> datetime | None:
         """``update_time`` as an aware datetime in UTC, to the microsecond."""
-        return datetime.fromtimestamp(self.update_time, UTC)
+        return None if self.update_time is None else datetime.fromtimestamp(self.update_time, UTC)

@@ -70,6 +70,7 @@ class Feed:
     def send(self, update: BalanceUpdate | OrderUpdate, number: int) -> None:
         """The exchange sends it."""
         what = update.order if isinstance(update, OrderUpdate) else update.balance
+        assert update.ts is not None
         publication = Publication(1, update.topic, update.ts, what)
         self.auditor.published(self.link, publication, number)
 

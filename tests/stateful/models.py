@@ -84,6 +84,8 @@ STRANGE: dict[str | bytes, type] = {
     '{"method":"sub_deals_ETH/BTC","ts":1,"data":{"list":[]}}': Unrecognised,
     "{}": Unrecognised,
 }
+NOISE: list[str | bytes] = ["", "[1]", b"\xff", '{"method":"notice","ts":1,"data":{}}', "{}"]
+"""Those of them that cannot have been an update."""
 
 
 def update_of(topic: Topic, ts: int) -> Update:
@@ -157,6 +159,7 @@ class ConnectionModel:
         self.doubtful: list[float] = []
         self.payloads: list[bytes] = []
         self.answer: object = None
+        self.noise: list[str | bytes] = []
 
     @property
     def is_paused(self) -> bool:
@@ -257,8 +260,13 @@ class ConnectionModel:
         self.answer = answer
         return Expected([], [answer])
 
-    def strange(self, kind: type, now: float) -> Expected:
-        return Expected([kind]) if self.hear(now) else Expected()
+    def strange(self, kind: type, now: float, frame: str | bytes = "long") -> Expected:
+        if not self.hear(now) or frame in self.noise:
+            return Expected()
+        if frame in NOISE:
+            # What was no update is reported once.
+            self.noise.append(frame)
+        return Expected([kind])
 
     def pong(self, payload: bytes, now: float) -> Expected:
         if self.hear(now) and self.payloads and payload == self.payloads[-1]:

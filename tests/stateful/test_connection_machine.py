@@ -216,7 +216,7 @@ class ConnectionMachine(Machine):
         if isinstance(frame, str) and frame in ANSWERS:
             expected = self.model.server_ping(ANSWERS[frame], self.now)
         else:
-            expected = self.model.strange(STRANGE.get(frame, Malformed), self.now)
+            expected = self.model.strange(STRANGE.get(frame, Malformed), self.now, frame)
         self.check(self.feed("message_received", frame), expected)
 
     @counted(is_up, pick=PICKS)

@@ -486,7 +486,7 @@ class SessionMachine(Machine):
         if isinstance(frame, str) and frame in ANSWERS:
             self.receive(frame, connection.server_ping(ANSWERS[frame], self.now))
         else:
-            self.receive(frame, connection.strange(STRANGE[frame], self.now))
+            self.receive(frame, connection.strange(STRANGE[frame], self.now, frame))
 
     @counted(is_connected, broken=st.booleans(), before=PADDING, times=st.integers(1, 6))
     def the_server_repeats_the_token(self, broken: bool, before: int, times: int) -> None:

@@ -38,6 +38,7 @@ ACCOUNT = "account"
 _ZERO = Decimal(0)
 # Seconds. A coarse clock: several updates of an order have the same time.
 _TICK = 10.0
+_CREATED = 1522235513.740678
 _NEW_ORDER = Order(
     id=0,
     market="ETH/BTC",
@@ -49,8 +50,8 @@ _NEW_ORDER = Order(
     left=Decimal(10**6),
     deal_stock=_ZERO,
     deal_money=_ZERO,
-    create_time=1522235513.740678,
-    update_time=1522235513.740678,
+    create_time=_CREATED,
+    update_time=_CREATED,
 )
 
 
@@ -196,7 +197,7 @@ class Server:
             left=before.amount - filled,
             deal_stock=filled,
             deal_money=Decimal(self._serial),
-            update_time=_NEW_ORDER.create_time + tick * _TICK,
+            update_time=_CREATED + tick * _TICK,
         )
 
     def _forget(self, link: Link) -> None:

@@ -31,6 +31,7 @@ DECIMALS: Final = ("price", "amount", "left", "dealStock", "dealMoney", "availab
 _NAMES: Final = frozenset(
     {
         *("id", "method", "code", "msg", "ts", "data", "ping", "params", "lang"),
+        *("error", "message", "result", "list"),
         *("asset", "available", "freeze", "market", "type", "side", "status", "price", "amount"),
         *("left", "dealStock", "dealMoney", "createTime", "updateTime"),
     }
@@ -118,8 +119,9 @@ def unknown_fields() -> st.SearchStrategy[dict[str, Any]]:
 def text_frames(draw: st.DrawFn, message: Meaningful) -> str:
     """Text frames that all mean ``message``.
 
-    They differ as ``spellings`` do, in fields that are not known today, in how decimals are
-    written, and in whether what is absent is left out, null or empty.
+    They differ as ``spellings`` do, in fields that are not known today, in how decimals and times
+    are written, in whether what is absent is left out, null, empty or in no form that can be read,
+    and in a byte order mark.
     """
     if isinstance(message, Ping):
         return draw(_ping_frames(message))
@@ -129,11 +131,42 @@ def text_frames(draw: st.DrawFn, message: Meaningful) -> str:
         plain |= {name: None for name in absent if draw(st.booleans())}
         if message.msg == "" and draw(st.booleans()):
             plain["msg"] = ""
-        if message.id is not None and _is_number(message.id) and draw(st.booleans()):
-            plain["id"] = int(message.id)
+        if message.id is not None and _is_number(message.id):
+            forms = [message.id, int(message.id), Verbatim(f"{message.id}.0")]
+            plain["id"] = draw(st.sampled_from(forms))
     elif isinstance(message, (BalanceUpdate, OrderUpdate)):
         plain["data"] = draw(_data_fields(message, plain["data"]))
-    return draw(spellings(plain))
+        # What answers nothing is an update, with a code as well.
+        plain |= draw(st.sampled_from([{}, {}, {"code": None}, {"code": 0}, {"code": "0"}]))
+    if isinstance(message, Request):
+        return draw(spellings(plain))
+    _write(plain, "ts", draw(st.sampled_from(_ts_forms(message.ts))))
+    mark = draw(st.sampled_from(["", "", "", "\ufeff"]))
+    return mark + draw(spellings(plain))
+
+
+_NO_TIMES: Final[list[Any]] = [
+    *(_OMITTED := object(), None, "", "x", -1, -1e-9, True, False, [], {}, ["1"]),
+    *(Verbatim("9" * 401), Verbatim("1e400"), Verbatim("1e99")),
+]
+"""What no time can be made of."""
+
+
+def _write(plain: dict[str, Any], name: str, form: object) -> None:
+    plain.pop(name, None)
+    if form is not _OMITTED:
+        plain[name] = form
+
+
+def _ts_forms(ts: int | None) -> list[Any]:
+    """A server time in every form that certainly means it."""
+    if ts is None:
+        return [*_NO_TIMES, 1.5, 10**9 * 10**14]
+    forms: list[Any] = [ts, ts, ts, str(ts), Verbatim(f"{ts}.0")]
+    if ts >= 10**11:
+        seconds = f"{ts // 1000}.{ts % 1000:03}"
+        forms += [Verbatim(seconds), seconds, ts * 1000, str(ts * 1000)]
+    return forms
 
 
 def frames(message: Meaningful) -> st.SearchStrategy[str | bytes]:
@@ -153,6 +186,13 @@ def _data_fields(draw: st.DrawFn, update: Update, plain: dict[str, Any]) -> dict
     if isinstance(update, OrderUpdate):
         absent = [name for name in ("price", "left") if name not in data]
         data |= {name: draw(st.sampled_from(["", None])) for name in absent if draw(st.booleans())}
+        if draw(st.booleans()):
+            for name in ("id", "type", "side", "status"):
+                data[name] = draw(st.sampled_from([data[name], str(data[name])]))
+            for name in ("createTime", "updateTime"):
+                seconds = data.get(name)
+                forms = _NO_TIMES if seconds is None else [seconds, repr(seconds)]
+                _write(data, name, draw(st.sampled_from(forms)))
     return data
 
 

@@ -11,6 +11,7 @@ from topone_proto.account import AggregatedFill
 from topone_proto.actions import Action, Close, Connect, FetchToken, SendPing, SendText
 from topone_proto.codec import encode
 from topone_proto.config import DeliveryPolicy, SessionConfig
+from topone_proto.connection import SubscriptionState
 from topone_proto.endpoint import DEFAULT_URL, Endpoint, Token
 from topone_proto.events import (
     ANOMALIES,
@@ -92,8 +93,11 @@ def decimals() -> st.SearchStrategy[Decimal]:
 
 
 def timestamps() -> st.SearchStrategy[int]:
-    """Server times in milliseconds."""
-    return st.integers(0, 2**53)
+    """Server times in milliseconds: those of today, and small ones such as tests like to use.
+
+    None between the two: the codec takes numbers of that size for seconds.
+    """
+    return st.integers(10**11, 10**14 - 1) | st.integers(0, 10**8 - 1)
 
 
 @cache
@@ -125,7 +129,7 @@ def orders(draw: st.DrawFn) -> Order:
     """Orders in any state. Only a limit order is sure to have a price and a remainder."""
     kind = draw(wire_enums(OrderType))
     rest = decimals() if kind is OrderType.LIMIT else st.none() | decimals()
-    times = st.floats(0, _LAST_TIME)
+    times = st.floats(0, _LAST_TIME) | st.none()
     return Order(
         id=draw(st.integers(-INT64, INT64 - 1)),
         market=draw(st.sampled_from(["ETH/BTC", "BTC/USDT"]) | st.text()),
@@ -148,13 +152,13 @@ def orders(draw: st.DrawFn) -> Order:
 @cache
 def balance_updates() -> st.SearchStrategy[BalanceUpdate]:
     """Updates of the topic ``balance``."""
-    return st.builds(BalanceUpdate, balances(), timestamps())
+    return st.builds(BalanceUpdate, balances(), _times())
 
 
 @cache
 def order_updates() -> st.SearchStrategy[OrderUpdate]:
     """Updates of the topic ``orders``."""
-    return st.builds(OrderUpdate, orders(), timestamps())
+    return st.builds(OrderUpdate, orders(), _times())
 
 
 @cache
@@ -177,15 +181,26 @@ def requests() -> st.SearchStrategy[Request]:
 
 @cache
 def responses() -> st.SearchStrategy[Response]:
-    """Answers of the server, of success and of failure."""
+    """Answers of the server, of success and of failure.
+
+    Without an id there are no data: what has data and answers nothing is an update.
+    """
+    return _responses(st.integers(1, 10**6).map(str) | st.text(min_size=1), json_values()) | (
+        _responses(st.none(), st.none())
+    )
+
+
+def _responses(
+    ids: st.SearchStrategy[str | None], data: st.SearchStrategy[Any]
+) -> st.SearchStrategy[Response]:
     return st.builds(
         Response,
-        id=st.none() | st.integers(1, 10**6).map(str) | st.text(),
-        method=st.none() | methods() | st.text(),
+        id=ids,
+        method=st.none() | methods() | st.text().filter(lambda text: "ping" not in text),
         code=st.just(0) | st.integers(-INT64, INT64 - 1),
         msg=st.sampled_from(["", "OK"]) | st.text(),
-        ts=st.none() | timestamps(),
-        data=st.none() | json_values(),
+        ts=_times(),
+        data=st.none() | data,
     )
 
 
@@ -297,6 +312,7 @@ def feed_metrics() -> st.SearchStrategy[FeedMetrics]:
         last_received_age=age,
         ack_latency=age,
         lag=st.dictionaries(topics(), st.floats(-1e6, 1e6)),
+        subscriptions=st.dictionaries(topics(), st.sampled_from(SubscriptionState)),
     )
 
 
@@ -351,6 +367,10 @@ def _counts() -> st.SearchStrategy[int]:
     return st.integers(0, 2**31)
 
 
+def _suspects() -> st.SearchStrategy[tuple[Topic, ...]]:
+    return st.sampled_from([(), (BALANCE,), (ORDERS,), (BALANCE, ORDERS)])
+
+
 def _times() -> st.SearchStrategy[int | None]:
     return st.none() | timestamps()
 
@@ -367,8 +387,12 @@ _STRATEGIES: Final[dict[type[Any], Callable[[], st.SearchStrategy[Any]]]] = {
     Request: requests,
     Response: responses,
     Ping: pings,
-    Malformed: lambda: st.builds(Malformed, st.text(), st.text(), st.text(), _counts()),
-    Unrecognised: lambda: st.builds(Unrecognised, st.text(), st.none() | st.text(), st.text()),
+    Malformed: lambda: st.builds(
+        Malformed, st.text(), st.text(), st.text(), _counts(), topics=_suspects()
+    ),
+    Unrecognised: lambda: st.builds(
+        Unrecognised, st.text(), st.none() | st.text(), st.text(), topics=_suspects()
+    ),
     Failure: failures,
     FeedMetrics: feed_metrics,
     Connected: lambda: st.builds(Connected, _counts()),
@@ -382,6 +406,7 @@ _STRATEGIES: Final[dict[type[Any], Callable[[], st.SearchStrategy[Any]]]] = {
         msg=st.text(),
         ts=_times(),
         epoch=_counts(),
+        retry_in=st.none() | st.floats(0, 3600),
     ),
     RequestTimedOut: lambda: st.builds(
         RequestTimedOut,

@@ -129,3 +129,19 @@ def test_a_peer_that_hangs_up_in_the_handshake_ends_it() -> None:
     client = Tls(TRUSTING, "exchange.example")
     with pytest.raises(ssl.SSLError):
         list(client.receive(b""))
+
+
+def test_what_was_said_early_goes_out_though_the_server_has_the_last_word() -> None:
+    """In TLS 1.2 nothing else is left to send then, which would take it along."""
+    context = ssl.create_default_context()
+    CA.configure_trust(context)
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    client, server = Tls(context, "exchange.example"), Server()
+    said = client.to_send(b"early")
+    while said:
+        server.hear(said)
+        server.shake_hands()
+        list(client.receive(server.says()))
+        said = client.to_send() if client.has_to_send else b""
+    assert server.tls.read() == b"early"
+    assert not client.has_to_send

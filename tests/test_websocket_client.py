@@ -1,10 +1,14 @@
 """The WebSocket without I/O, against websockets' own server side."""
 
+import ssl
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from functools import partial
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
+import trustme
 from hypothesis import given
 from hypothesis import strategies as st
 from websockets.frames import Close, Frame, Opcode
@@ -19,7 +23,7 @@ from topone_proto import (
     FailureKind,
     Token,
 )
-from topone_websockets import WebSocketClient
+from topone_websockets import Proxy, WebSocketClient
 
 TOKEN = "topapi:S3CRET"
 CONNECT = Connect(Endpoint("ws://127.0.0.1:1/ws/user/"), Token(TOKEN), 5.0, 1000)
@@ -232,3 +236,114 @@ def test_after_a_close_only_the_peers_is_waited_for() -> None:
     end = pair.client.end()
     assert end is not None
     assert (end.code, end.reason) == (1000, "bye")
+
+
+# --- through a proxy
+
+CA = trustme.CA()
+SERVER = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+CA.issue_cert("exchange.example", "proxy.example").configure_cert(SERVER)
+TRUSTING = ssl.create_default_context()
+CA.configure_trust(TRUSTING)
+WSS = Connect(Endpoint("wss://exchange.example./ws"), Token(TOKEN), 5.0, 1000)
+
+
+def pumped(client: WebSocketClient, server: "TlsServer") -> None:
+    while client.has_to_send:
+        server.hear(client.to_send())
+        client.receive(server.says())
+
+
+class TlsServer:
+    """The end of TLS on the other side, and what is said within."""
+
+    def __init__(self) -> None:
+        self._received, self._sent = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._tls = SERVER.wrap_bio(self._received, self._sent, server_side=True)
+        self.is_established = False
+        self.heard = b""
+
+    def hear(self, data: bytes) -> None:
+        self._received.write(data)
+        with suppress(ssl.SSLWantReadError):
+            if not self.is_established:
+                self._tls.do_handshake()
+                self.is_established = True
+            while plain := self._tls.read(16384):
+                self.heard += plain
+
+    def says(self, plain: bytes = b"") -> bytes:
+        if plain:
+            self._tls.write(plain)
+        return self._sent.read()
+
+
+def test_it_dials_the_proxy_and_says_nothing_else_before_there_is_a_tunnel() -> None:
+    proxy = Proxy("proxy.example.", 3128, authorization="Basic c2VjcmV0")
+    client = WebSocketClient(WSS, len, ssl_context=TRUSTING, proxy=proxy)
+    assert client.address == ("proxy.example.", 3128)
+    assert client.to_send() == (
+        b"CONNECT exchange.example.:443 HTTP/1.1\r\nHost: exchange.example.:443\r\n"
+        b"Proxy-Authorization: Basic c2VjcmV0\r\n\r\n"
+    )
+    assert not client.has_to_send
+    assert client.to_send() == b""
+    client.receive(b"HTTP/1.1 200 Fine\r\n")
+    assert not client.has_to_send
+    client.receive(b"\r\n")
+    server = TlsServer()
+    pumped(client, server)
+    assert server.heard.startswith(
+        b"GET /ws?token=topapi:S3CRET HTTP/1.1\r\nHost: exchange.example"
+    )
+    client.receive(server.says(b"HTTP/1.1 100 \r\n\r\n"))
+    with pytest.raises(ConnectionFailed) as failed:
+        client.receive(server.says(b"HTTP/1.1 403 No\r\n\r\n"))
+    assert failed.value.failure.status == 403
+    assert "proxy" not in failed.value.failure.detail
+
+
+def test_tls_goes_within_tls_to_an_https_proxy() -> None:
+    client = WebSocketClient(
+        WSS, len, ssl_context=TRUSTING, proxy=Proxy("proxy.example", 443, is_tls=True)
+    )
+    outer, inner = TlsServer(), TlsServer()
+    pumped(client, outer)
+    assert outer.heard.startswith(b"CONNECT ")
+    outer.heard = b""
+    client.receive(outer.says(b"HTTP/1.1 200 Fine\r\n\r\n"))
+    while client.has_to_send:
+        outer.hear(client.to_send())
+        inner.hear(outer.heard)
+        outer.heard = b""
+        client.receive(outer.says(inner.says()))
+    assert inner.heard.startswith(b"GET ")
+
+
+@pytest.mark.parametrize("is_tls", [False, True])
+def test_what_goes_wrong_before_the_tunnel_is_the_proxys(is_tls: bool) -> None:
+    proxy = Proxy("proxy.example", 1, is_tls=is_tls)
+    client = WebSocketClient(WSS, len, ssl_context=TRUSTING, proxy=proxy)
+    failure = client.failure(ConnectionRefusedError(111, "refused"))
+    assert (failure.kind, failure.detail) == (FailureKind.REFUSED, "the proxy: refused")
+    with pytest.raises(ConnectionFailed) as failed:
+        client.receive(b"HTTP/1.1 407 No\r\n\r\n")
+    assert failed.value.failure.status is None
+    assert failed.value.failure.detail.startswith("the proxy")
+    assert client.failure(failed.value) == failed.value.failure
+
+
+def test_behind_the_tunnel_the_server_is_meant() -> None:
+    client = WebSocketClient(WSS, len, ssl_context=TRUSTING, proxy=Proxy("proxy.example", 1))
+    client.receive(b"HTTP/1.1 200 Fine\r\n\r\n")
+    assert client.failure(ConnectionResetError(104, "reset")).detail == "reset"
+
+
+def test_no_url_with_a_token_is_left_in_a_cache() -> None:
+    """``urllib.parse`` keeps the URLs that it was given."""
+    cached: Any = urlsplit
+    cached.cache_clear()
+    WebSocketClient(CONNECT, len)
+    kept = cached.cache_info().currsize
+    cached(CONNECT.url())
+    assert cached.cache_info().currsize == kept + 1

@@ -3,7 +3,7 @@
 import logging
 import ssl
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 from websockets.client import ClientProtocol
@@ -131,10 +131,13 @@ class WebSocketClient:
                 told why, by what there is ``to_send``. Never once it ``is_connected``: ask ``end``
                 then.
         """
-        if self._tls is None and self._tunnel is None and self._proxy_tls is None:
+        pieces: Iterable[bytes | bytearray] = (data,)
+        if self._proxy is not None:
+            pieces = self._from_proxy(data)
+        elif self._tls is None:
             return self._receive(data)
         try:
-            for plain in self._from_proxy(data):
+            for plain in pieces:
                 if self._tls is None:
                     self._receive(plain)
                     continue

@@ -14,7 +14,7 @@ from contextlib import AbstractAsyncContextManager, suppress
 from inspect import isawaitable
 from typing import Protocol, Self
 
-from topone_proto.actions import Close, Connect, FetchToken, SendPing, SendText
+from topone_proto.actions import Action, Close, Connect, FetchToken, SendPing, SendText
 from topone_proto.endpoint import Token, wrapped
 from topone_proto.errors import ConnectionEnded, ConnectionFailed
 from topone_proto.events import Event
@@ -32,7 +32,12 @@ AsyncTokenSource = Callable[[], str | Token | Awaitable[str | Token]]
 
 class AsyncWebSocket(Protocol):
     """An open WebSocket. Every method but ``close`` raises ``ConnectionEnded`` once it is no longer
-    open."""
+    open.
+
+    It may have an attribute ``heard_at: float | None``: when bytes of the peer came last, be they a
+    part of a frame or a control frame, on the feed's clock. With it a large frame on a slow line,
+    or a peer that only pings, is not taken for dead.
+    """
 
     async def receive(self) -> str | bytes:
         """The next message, whole. Pings of the peer are answered on the way."""
@@ -59,7 +64,7 @@ OpenAsyncWebSocket = Callable[
 """``open_websocket(connect, on_pong)``: an async context manager that dials as ``connect`` says and
 drops the connection at once on leaving. A dial that fails raises ``ConnectionFailed`` or an
 ``OSError``; ``failure_from_exception`` and ``failure_from_response`` help to make the former. Any
-other exception is taken for a fault of the program, and ends the feed with it."""
+other exception is a fault of the program, and ends the feed with it."""
 
 
 class Bell(Protocol):
@@ -80,15 +85,24 @@ class AsyncFeed(ABC):
     Every event is given once, in order. Iterating ends behind ``Closed``, and raises ``FeedFailed``
     there if the feed ended by itself.
 
+    A fault of the program's own (a plug-in raises what it should not, ``record=`` fails) ends the
+    feed too: whoever iterates gets the remaining events, ``Closed`` and then the exception as it
+    is; every call raises it, and so does leaving the block unless somebody was given it before.
+    ``_read``, ``_write``, ``_do``, ``_on_pong`` and ``_deadline_reached`` report an ``Exception``
+    to ``_fail`` themselves. What is no ``Exception`` passes through them.
+
     A subclass supplies the abstract methods, makes the session start, by
     ``self._take(self._session.start(self._now()))``, and sees to two things until it is closed:
 
-    - a task runs ``_do`` for each job of ``_next_job``, one at a time, until that is None. What
-      comes out of it is a fault of the program: the feed ends, and so should the application's
-      block, for no event would ever come again;
+    - a task runs ``_do`` for each job of ``_next_job``, one at a time, until that is None. If the
+      task ends in another way, by a cancellation or a ``KeyboardInterrupt``, it calls ``_fail`` or
+      closes the session, so that nobody waits for a feed that has nobody to run it;
     - ``_deadline_reached`` is called when ``_armed`` has come. ``_armed`` is a time of the clock,
       infinity for never, and may be another one after the call: look again. ``_arm`` is called
       whenever it has become earlier.
+
+    If nobody waits in a call of the feed when it fails, ``_interrupt`` ends the application's block
+    where that is possible: no event would ever come again.
 
     ``_converse`` tells the session that the connection is made, and runs ``_read`` and ``_write``.
     Both return when the connection has ended. ``_drop`` may be called by the very task that it is
@@ -119,6 +133,11 @@ class AsyncFeed(ABC):
         self._armed = math.inf
         # How the open connection ended, once sending has found out.
         self._end: ConnectionEnded | None = None
+        # The open WebSocket, to ask when bytes came last.
+        self._websocket: AsyncWebSocket | None = None
+        # How many tasks of the application wait for an event, an acknowledgement or the end.
+        self._waiters = 0
+        self._has_failed = False
         self._work_came = make_bell()
         self._mail_came = make_bell()
         self._events_came = make_bell()
@@ -135,7 +154,11 @@ class AsyncFeed(ABC):
             if self._core.is_over:
                 self._core.raise_failure()
                 raise StopAsyncIteration
-            await self._events_came.wait()
+            self._waiters += 1
+            try:
+                await self._events_came.wait()
+            finally:
+                self._waiters -= 1
         return event
 
     async def subscribe(self, topic: Topic) -> None:
@@ -150,7 +173,7 @@ class AsyncFeed(ABC):
             FeedClosed: the feed is closed, or was before the acknowledgement.
             FeedFailed: the feed ended by itself.
             LocalProtocolError: another call wanted the opposite first.
-            TooManyEvents: the answer is behind more events than the feed may hold; it stands.
+            TooManyEvents: the answer is behind more events than the feed may hold.
         """
         await self._settled(*self._core.subscribe(topic, self._now()))
 
@@ -163,7 +186,7 @@ class AsyncFeed(ABC):
             FeedClosed: the feed is closed, or was before the acknowledgement.
             FeedFailed: the feed ended by itself.
             LocalProtocolError: another call wanted the opposite first.
-            TooManyEvents: the answer is behind more events than the feed may hold; it stands.
+            TooManyEvents: the answer is behind more events than the feed may hold.
         """
         await self._settled(*self._core.unsubscribe(topic, self._now()))
 
@@ -172,9 +195,11 @@ class AsyncFeed(ABC):
 
         Done within ``SessionConfig.close_timeout``. Events that wait can still be taken; ``Closed``
         is the last of them.
+
+        Raises a fault of the program's own that ended the feed, if nobody was given it before.
         """
-        self._take(self._session.close(self._now()))
-        await self._ended()
+        await self._close()
+        self._core.raise_unseen_fault()
 
     def metrics(self) -> FeedMetrics:
         """What there is to watch, at this moment. Cheap, and possible at any time."""
@@ -194,6 +219,10 @@ class AsyncFeed(ABC):
     def _drop(self) -> None:
         """Cancel what ``_do`` is doing; once a WebSocket is open, only its ``_converse``."""
 
+    def _interrupt(self) -> None:
+        """Cancel the application's block, since the feed has failed and the application waits for
+        something else. Does nothing where that is not possible."""
+
     @abstractmethod
     async def _converse(self, websocket: AsyncWebSocket) -> None:
         """Run ``_write`` in a task beside ``_read``, until that returns or ``_drop`` is called."""
@@ -210,29 +239,40 @@ class AsyncFeed(ABC):
 
     def _take(self, step: Step) -> None:
         """Hand a step's events on, see to its actions and its deadline. Never waits."""
-        for action in self._core.take(step):
-            match action:
-                case FetchToken() | Connect():
-                    self._job = action
-                    self._work_came.ring()
-                case SendText() | SendPing():
-                    self._outbox.append(action)
-                    self._mail_came.ring()
-                case Close():  # pragma: no branch - there is no other
-                    self._closing = action
-                    self._job = None
-                    self._drop()
-        deadline = step.deadline
-        if deadline is not None and deadline < self._armed:
-            self._armed = deadline
-            self._arm(deadline)
-        if self._core.is_closed:
+        core = self._core
+        self._carry_out(core.take(step), step.deadline)
+        self._pause_or_resume()
+        if core.is_closed:
+            self._next = core.get
             self._work_came.ring()
+        elif core.fault is not None:
+            self._fail(core.fault)
         self._events_came.ring()
+
+    def _fail(self, fault: BaseException) -> None:
+        """End the feed with a fault of the program's own: whoever waits gets it. The first one
+        counts."""
+        core = self._core
+        core.fail(fault)
+        if self._has_failed:
+            return
+        self._has_failed = True
+        if not core.is_closed:
+            self._take(self._session.close(self._now()))
+        self._events_came.ring()
+        if not self._waiters:
+            self._interrupt()
 
     def _deadline_reached(self) -> None:
         self._armed = math.inf
-        self._take(self._session.deadline_reached(self._now()))
+        try:
+            now = self._now()
+            self._report_bytes(now)
+            self._take(self._session.deadline_reached(now))
+        except BaseException as fault:
+            self._fail(fault)
+            if not isinstance(fault, Exception):
+                raise
 
     async def _next_job(self) -> FetchToken | Connect | None:
         """What to ``_do`` next, one thing at a time; None once the session is closed."""
@@ -245,11 +285,14 @@ class AsyncFeed(ABC):
 
     async def _do(self, job: FetchToken | Connect) -> None:
         """A token call, or a connection from its dial to its end."""
-        match job:
-            case FetchToken():
-                await self._fetch_token()
-            case Connect():  # pragma: no branch - there is no other
-                await self._connect(job)
+        try:
+            match job:
+                case FetchToken():
+                    await self._fetch_token()
+                case Connect():  # pragma: no branch - there is no other
+                    await self._connect(job)
+        except Exception as fault:  # noqa: BLE001 - whatever a plug-in raises
+            self._fail(fault)
 
     async def _read(self, websocket: AsyncWebSocket) -> None:
         core, now, receive = self._core, self._now, websocket.receive
@@ -257,6 +300,8 @@ class AsyncFeed(ABC):
         ring = self._events_came.ring
         try:
             while True:
+                if core.is_paused:
+                    await self._wait_for_room()
                 for _ in range(core.room(len(self._outbox))):
                     frame = await receive()
                     step = message_received(frame, now())
@@ -264,12 +309,15 @@ class AsyncFeed(ABC):
                         ring()
                     else:
                         self._take(step)
-                if core.must_pause:
-                    await self._wait_for_room()
-                else:
+                        if core.is_paused:
+                            break
+                self._pause_or_resume()
+                if not core.is_paused:
                     await self._breathe()
         except ConnectionEnded as end:
             self._take(self._session.connection_lost(end.code, end.reason, self._now()))
+        except Exception as fault:  # noqa: BLE001 - whatever a plug-in raises
+            self._fail(fault)
 
     async def _write(self, websocket: AsyncWebSocket) -> None:
         try:
@@ -285,6 +333,17 @@ class AsyncFeed(ABC):
             # The reader finds the same behind what was received before, and reports it.
             self._end = end
             self._room_came.ring()
+        except Exception as fault:  # noqa: BLE001 - whatever a plug-in raises
+            self._fail(fault)
+
+    async def _close(self) -> None:
+        """What ``close`` does, without a word about a fault."""
+        self._take(self._session.close(self._now()))
+        self._waiters += 1
+        try:
+            await self._ended()
+        finally:
+            self._waiters -= 1
 
     # The rest is nobody else's business.
 
@@ -293,13 +352,16 @@ class AsyncFeed(ABC):
             self._take(step)
             if ticket.is_settled:
                 await self._breathe()
-            # A ticket makes a reader that has paused read on.
-            self._room_came.ring()
-            while not ticket.is_settled:
-                await self._events_came.wait()
+            self._waiters += 1
+            try:
+                while not ticket.is_settled:
+                    await self._events_came.wait()
+            finally:
+                self._waiters -= 1
         finally:
             # If nobody waits for it any more, reading need not go on for its sake.
             ticket.settle()
+            self._pause_or_resume()
         ticket.result()
 
     async def _fetch_token(self) -> None:
@@ -324,6 +386,7 @@ class AsyncFeed(ABC):
         try:
             async with self._open_websocket(connect, self._on_pong) as websocket:
                 is_open = True
+                self._websocket = websocket
                 await self._converse(websocket)
                 await self._shake_hands(websocket)
         except (ConnectionFailed, OSError) as error:
@@ -331,6 +394,8 @@ class AsyncFeed(ABC):
                 raise
             failure = failure_from_exception(error)
             self._take(self._session.connection_failed(failure, self._now()))
+        finally:
+            self._websocket = None
 
     async def _shake_hands(self, websocket: AsyncWebSocket) -> None:
         """The closing handshake, if there is to be one and anything can still be sent."""
@@ -340,23 +405,56 @@ class AsyncFeed(ABC):
                 await self._within(closing.timeout, websocket.close(closing.code, closing.reason))
 
     def _on_pong(self, payload: bytes) -> None:
-        self._take(self._session.pong_received(payload, self._now()))
+        # The library that calls this should not have to know what a recorder may raise.
+        try:
+            self._take(self._session.pong_received(payload, self._now()))
+        except BaseException as fault:
+            self._fail(fault)
+            if not isinstance(fault, Exception):
+                raise
+
+    def _carry_out(self, actions: tuple[Action, ...], deadline: float | None) -> None:
+        for action in actions:
+            match action:
+                case FetchToken() | Connect():
+                    self._job = action
+                    self._work_came.ring()
+                case SendText() | SendPing():
+                    self._outbox.append(action)
+                    self._mail_came.ring()
+                case Close():  # pragma: no branch - there is no other
+                    self._closing = action
+                    self._job = None
+                    self._drop()
+        if deadline is not None and deadline < self._armed:
+            self._armed = deadline
+            self._arm(deadline)
+
+    def _report_bytes(self, now: float) -> None:
+        """Tell the session of bytes that came and are no whole frame yet, before it judges a
+        silence."""
+        heard_at: float | None = getattr(self._websocket, "heard_at", None)
+        connection = self._session.connection
+        if heard_at is None or connection is None or connection.last_received is None:
+            return
+        if heard_at > connection.last_received:
+            self._take(self._session.bytes_received(heard_at, now))
+
+    def _pause_or_resume(self) -> None:
+        step = self._core.pause_or_resume(self._now())
+        if step is not None:
+            self._next = self._next_making_room if self._core.is_paused else self._core.get
+            self._room_came.ring()
+            self._take(step)
 
     async def _wait_for_room(self) -> None:
-        self._take(self._session.reading_paused(self._now()))
-        self._next = self._next_making_room
-        try:
-            while not self._core.may_resume:
-                if self._end is not None:
-                    # There is no room for what was received before it, so that is lost.
-                    raise self._end
-                await self._room_came.wait()
-        finally:
-            self._next = self._core.get
-            self._take(self._session.reading_resumed(self._now()))
+        while self._core.is_paused:
+            if self._end is not None:
+                # There is no room for what was received before it, so that is lost.
+                raise self._end
+            await self._room_came.wait()
 
     def _next_making_room(self) -> Event | None:
         event = self._core.get()
-        if self._core.may_resume:
-            self._room_came.ring()
+        self._pause_or_resume()
         return event

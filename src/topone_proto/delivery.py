@@ -1,12 +1,30 @@
 """The bounded buffer between a feed and its application. Pure: it holds events and never waits for
-anything."""
+anything.
+
+Theory. An update of an asset, or of an open order, is *superseded* once a newer update of the same
+asset or order waits behind it. All other events are *needed*: what is no update, the last state of
+an order, and the newest update of everything else. Both policies count the needed events, and are
+``full`` when these alone are ``capacity``. They differ in what may be superseded:
+
+- ``block``: nothing. The buffer is a queue.
+- ``conflate``: superseded updates wait like any other event while there is room. When an event
+  comes and ``capacity`` events wait, all superseded updates are left out at once, and one
+  ``Conflated`` event before all others counts them. So below ``capacity`` nothing is left out, and
+  what the application takes next is older than the newest by no more than one buffer.
+
+Leaving updates out only makes room if it happens before reading stops. That is why ``full`` does
+not count what may be left out: a reader that asks ``room`` goes on as long as there is any.
+
+Invariants: ``len`` is at most ``capacity`` and the events of those ``put`` calls that came while it
+was ``full``, or made it so; events keep their order; an update is either delivered or counted.
+"""
 
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from topone_proto.config import DeliveryPolicy
-from topone_proto.events import BalanceUpdate, Conflated, Disconnected, Event, OrderUpdate
+from topone_proto.events import BalanceUpdate, Conflated, Event, OrderUpdate
 
 if TYPE_CHECKING:
     from topone_proto.messages import Update
@@ -15,8 +33,8 @@ __all__ = ["DeliveryBuffer"]
 
 
 def _key(event: Event) -> tuple[str, str | int] | None:
-    """What a newer update makes the older one superfluous by; None for what must not be left
-    out."""
+    """Return what a newer update supersedes an older one by; None for an event that is always
+    needed."""
     if isinstance(event, OrderUpdate):
         return (event.topic.name, event.order.id)
     if isinstance(event, BalanceUpdate):
@@ -28,13 +46,12 @@ class DeliveryBuffer:
     """Events that wait for the application, at most ``capacity`` of them.
 
     When it is ``full`` the transport stops reading until the application has taken some. Under the
-    policy ``conflate``, when it would be full, only the newest waiting update of each asset and of
-    each open order is kept, and it is full only if that makes no room. A ``Conflated`` event counts
-    what was left out: nothing is dropped without a word.
+    policy ``conflate`` an event that comes when ``capacity`` events wait makes room first: of each
+    asset and of each open order only the newest waiting update is kept, and a ``Conflated`` event
+    says how many were left out. Then it is full only if that makes no room.
 
     The events of one step are taken whole, so that ``len`` can exceed ``capacity`` by one step's
-    events. Dials go on while nobody takes anything: of ``Disconnected`` in a row, a full buffer
-    keeps the first and the newest, whose ``attempt`` tells of the others.
+    events.
     """
 
     def __init__(self, capacity: int, policy: DeliveryPolicy = DeliveryPolicy.BLOCK) -> None:
@@ -43,103 +60,97 @@ class DeliveryBuffer:
         self._waiting: deque[Event] | _Conflating = _Conflating(capacity) if conflates else deque()
         self.put_update: Callable[[Update], object] = self._waiting.append
         """Take one update in: what ``put`` does, in less time."""
-        # How many failures to connect were put in a row.
-        self._failures = 0
 
     def __len__(self) -> int:
         return len(self._waiting)
 
     @property
     def conflated(self) -> int:
-        """How many updates were left out for newer ones so far."""
+        """The number of updates that were left out for newer ones so far."""
         return self._waiting.total if isinstance(self._waiting, _Conflating) else 0
+
+    @property
+    def room(self) -> int:
+        """The number of events that may still be put before the buffer is full; not below 0."""
+        waiting = self._waiting
+        needed = waiting.needed if isinstance(waiting, _Conflating) else len(waiting)
+        return max(0, self._capacity - needed)
 
     @property
     def full(self) -> bool:
         """True if nothing more should be read for now."""
-        return len(self._waiting) >= self._capacity
+        return not self.room
 
-    def put(self, events: tuple[Event, ...]) -> None:
+    def put(self, events: Iterable[Event]) -> None:
         """Take events in, in order."""
-        if events and isinstance(events[-1], Disconnected):
-            # The first may stand behind other events of its step; those of failed dials come alone.
-            in_row = self._failures if len(events) == 1 else 0
-            self._failures = min(in_row, len(self._waiting)) + 1
-            if self._failures > 2 and self.full:
-                self._waiting.pop()
-        else:
-            self._failures = 0
         self._waiting.extend(events)
 
     def get(self) -> Event | None:
-        """The next event, oldest first; None if there is none."""
+        """Return the next event, oldest first; None if there is none."""
         return self._waiting.popleft() if self._waiting else None
 
 
 class _Conflating:
-    """A queue that makes room by leaving superfluous updates out."""
+    """A queue that makes room by leaving superseded updates out."""
 
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity
-        # The waiting events by number, and for each key the number of the newest one.
+        # The waiting events by number, the number of the newest update of each key, and the numbers
+        # of those that are superseded.
         self._events: OrderedDict[int, Event] = OrderedDict()
         self._newest: dict[tuple[str, str | int], int] = {}
+        self._superseded: set[int] = set()
         self._number = 0
+        # How many were left out since the application was last told.
         self._left_out = 0
         self.total = 0
-        """How many were left out so far."""
-        # True if no key has a superfluous event: then a full queue need not be searched again.
-        self._is_lean = True
+        """The number of updates left out so far."""
 
     def __len__(self) -> int:
         return len(self._events) + bool(self._left_out)
 
+    @property
+    def needed(self) -> int:
+        """The number of waiting events that must not be left out."""
+        return len(self._events) - len(self._superseded)
+
     def extend(self, events: Iterable[Event]) -> None:
         for event in events:
             self.append(event)
-
-    def pop(self) -> Event:
-        """The newest event, which must be no update."""
-        return self._events.popitem()[1]
 
     def popleft(self) -> Event:
         if self._left_out:
             count, self._left_out = self._left_out, 0
             return Conflated(count)
         number, event = self._events.popitem(last=False)
+        self._superseded.discard(number)
         key = _key(event)
         if key is not None and self._newest[key] == number:
             del self._newest[key]
         return event
 
     def append(self, event: Event) -> None:
+        is_late = len(self) >= self._capacity
         key = _key(event)
-        if len(self) >= self._capacity:
-            self._make_room()
-            if key is not None:
-                self._leave_out(self._newest.get(key))
-        elif key is not None:
-            self._is_lean = False
         if key is not None:
+            self._supersede(self._newest.get(key))
             self._newest[key] = self._number
+        if is_late:
+            self._make_room()
         self._events[self._number] = event
         self._number += 1
 
-    def _make_room(self) -> None:
-        if self._is_lean:
-            return
-        self._is_lean = True
-        for number, event in list(self._events.items()):
-            key = _key(event)
-            if key is not None and self._newest[key] != number:
-                self._leave_out(number)
-
-    def _leave_out(self, number: int | None) -> None:
+    def _supersede(self, number: int | None) -> None:
         if number is None:
             return
         event = self._events[number]
         # The last state of an order is news that nothing later repeats.
         if not (isinstance(event, OrderUpdate) and event.order.is_closed):
+            self._superseded.add(number)
+
+    def _make_room(self) -> None:
+        for number in self._superseded:
             del self._events[number]
-            self._left_out += 1
-            self.total += 1
+        self._left_out += len(self._superseded)
+        self.total += len(self._superseded)
+        self._superseded.clear()

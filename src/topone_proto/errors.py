@@ -14,6 +14,7 @@ __all__ = [
     "ConfigurationError",
     "ConnectionEnded",
     "ConnectionFailed",
+    "FeedCancelled",
     "FeedClosed",
     "FeedFailed",
     "LocalProtocolError",
@@ -80,24 +81,42 @@ class FeedClosed(TopOneError):  # noqa: N818 - named for what happened, as trio'
         super().__init__("this feed is closed: open a new one with open_feed(...)")
 
 
-class TooManyEvents(TopOneError):  # noqa: N818 - as above
-    """A call waits for an acknowledgement that lies behind more events than the feed may hold.
+class FeedCancelled(TopOneError):  # noqa: N818 - as above
+    """A task of the feed itself was cancelled by somebody else, and the feed has ended with it.
 
-    The request stands; an event tells of its acknowledgement. Not reading on is what keeps the feed
-    within its bounds, so take events in another task or thread while this one waits, or raise
-    ``SessionConfig.capacity``.
+    Cancel the task that uses the feed, or close the feed. A program that cancels every task it can
+    find should leave out those whose name begins with ``topone``.
     """
 
-    def __init__(self, method: str, waiting: int) -> None:
+    def __init__(self) -> None:
         super().__init__(
-            f"{waiting} events wait to be taken, and the answer to {method} is behind more of "
-            "them: take events in another task or thread while this one waits, or raise "
-            "SessionConfig.capacity; the request stands"
+            "a task of this feed was cancelled by another part of the program: cancel the task "
+            "that uses the feed, or call close(), and open a new feed with open_feed(...)"
+        )
+
+
+class TooManyEvents(TopOneError):  # noqa: N818 - as above
+    """A call waits for an acknowledgement that lies behind more events than the feed may hold, or
+    was made while that many wait.
+
+    Not reading on is what keeps the feed within its bounds, so take events in another task or
+    thread while this one waits, or raise ``SessionConfig.capacity``.
+    """
+
+    def __init__(self, method: str, waiting: int, *, stands: bool = True) -> None:
+        what = "the request stands" if stands else "nothing was requested"
+        super().__init__(
+            f"{waiting} events wait to be taken, and the answer to {method} is behind them: take "
+            "events in another task or thread while this one waits, or raise "
+            f"SessionConfig.capacity; {what}"
         )
         self.method = method
         """The method whose answer is awaited, such as ``sub_orders``."""
         self.waiting = waiting
         """How many events wait."""
+        self.stands = stands
+        """True if the topic is desired as the call asked, and an event tells of the
+        acknowledgement; False if the call changed nothing."""
 
 
 class FeedFailed(TopOneError):  # noqa: N818

@@ -67,9 +67,9 @@ class Ticket:
         self.method: str = topic.subscribe_method if wanted else topic.unsubscribe_method
         self.is_settled: bool = False
         """True once ``result`` may be called."""
-        self._error: TopOneError | None = None
+        self._error: BaseException | None = None
 
-    def settle(self, error: TopOneError | None = None) -> None:
+    def settle(self, error: BaseException | None = None) -> None:
         """It is done, or it failed with ``error``. The first word counts."""
         if not self.is_settled:
             self.is_settled = True
@@ -85,6 +85,7 @@ class Ticket:
             FeedFailed: the feed ended by itself first.
             LocalProtocolError: another call wanted the opposite first.
             TooManyEvents: the answer is behind more events than the feed may hold.
+            BaseException: the feed ended by a fault of the program's own, which is raised as it is.
         """
         if self._error is not None:
             raise self._error
@@ -93,6 +94,17 @@ class Ticket:
 class FeedCore(Generic[_Source]):
     """One feed without its I/O. ``session`` is driven by the adapter; every step it returns goes
     through ``take``.
+
+    Bounded: at most ``capacity`` events wait for the application, and those of the step that filled
+    the buffer and of the one that ends the connection. Twice ``capacity`` while a call of
+    ``subscribe`` or ``unsubscribe`` waits for its answer. For this an adapter calls
+    ``pause_or_resume`` after each ``take``, and after each ``get`` while ``is_paused``; then it
+    reads only while not ``is_paused``, at most ``room`` frames before it looks again. The session
+    dials no more while it is paused.
+
+    A fault of the program's own (``record=`` raises, a plug-in has a bug) ends a feed by ``fail``.
+    ``take`` finds the recorder's. The adapter then closes the session, once ``fault`` is set, and
+    whoever iterates or calls gets the fault, by ``raise_failure``.
 
     Args:
         token: the token, or a callable that supplies one and is asked before every dial;
@@ -155,8 +167,16 @@ class FeedCore(Generic[_Source]):
         self.get: Callable[[], Event | None] = self._buffer.get
         """The next event for the application; None if there is none now."""
         self._tickets: list[Ticket] = []
+        self.is_paused: bool = False
+        """True while the application is behind: nothing is to be read, and the session knows."""
         self.is_closed: bool = False
         """True once the session has ended. Events may still wait to be taken by ``get``."""
+        self.fault: BaseException | None = None
+        """The fault of the program's own that ended the feed, or is about to; None without one."""
+        # True once somebody was given the fault.
+        self._is_fault_raised = False
+        # A recorder may fail at any input, so that each has to be looked at.
+        self._is_recorded = record is not None
         self._wall = wall
         # For the metrics.
         self._updates = 0
@@ -177,7 +197,23 @@ class FeedCore(Generic[_Source]):
     def may_resume(self) -> bool:
         """True if a transport that has paused should read again. Later than when it had to pause,
         lest it stops and goes with every event."""
-        return len(self._buffer) <= self._capacity // 2 or self._is_asked
+        needed = self._capacity - self._buffer.room
+        return needed <= self._capacity // 2 or self._is_asked
+
+    def pause_or_resume(self, now: float) -> Step | None:
+        """Tell the session that reading pauses or goes on, if that has changed. The step goes
+        through ``take``; None if nothing has changed, or the session has ended."""
+        if self.is_closed:
+            return None
+        if self.is_paused:
+            if not self.may_resume:
+                return None
+            self.is_paused = False
+            return self.session.reading_resumed(now)
+        if not self.must_pause:
+            return None
+        self.is_paused = True
+        return self.session.reading_paused(now)
 
     @property
     def _is_asked(self) -> bool:
@@ -185,7 +221,8 @@ class FeedCore(Generic[_Source]):
 
     def room(self, unsent: int) -> int:
         """How many frames a transport may read before it asks again, after other tasks have had
-        their turn. None while it ``must_pause``.
+        their turn. 0 while it ``must_pause``. After a frame whose step went through ``take``, look at
+        ``is_paused`` before the next: a step may have several events.
 
         Args:
             unsent: how many frames wait to be sent.
@@ -198,8 +235,7 @@ class FeedCore(Generic[_Source]):
         if self._is_asked:
             # The next frame may be the answer, and then the buffer may be too full for another.
             return 1
-        room = min(self._capacity - len(self._buffer), self._max_unsent + 1 - unsent)
-        return max(0, min(room, _FRAMES_PER_TURN))
+        return min(self._buffer.room, self._max_unsent + 1 - unsent, _FRAMES_PER_TURN)
 
     @property
     def waiting(self) -> int:
@@ -221,6 +257,8 @@ class FeedCore(Generic[_Source]):
         order."""
         self.deadline = step.deadline
         events = step.events
+        if self._is_recorded:
+            self._find_fault()
         if events:
             self._buffer.put(events)
             self._note(events)
@@ -236,6 +274,8 @@ class FeedCore(Generic[_Source]):
             len(events) != 1
             or step.actions
             or self._tickets
+            or self.is_paused
+            or self._is_recorded
             or step.deadline is not self.deadline
             or not isinstance(events[0], _UPDATES)
         ):
@@ -277,6 +317,7 @@ class FeedCore(Generic[_Source]):
             conflated=self._buffer.conflated,
             waiting=len(self._buffer),
             capacity=self._capacity,
+            is_paused=self.is_paused,
             is_connected=connection is not None,
             epoch_age=None if opened is None else now - opened,
             last_received_age=None if last_received is None else now - last_received,
@@ -285,12 +326,34 @@ class FeedCore(Generic[_Source]):
             subscriptions=self.session.subscriptions,
         )
 
+    def fail(self, fault: BaseException) -> None:
+        """Note a fault of the program's own; the first one counts. Every ticket is settled with it.
+        The adapter closes the session next."""
+        if self.fault is None:
+            self.fault = fault
+        for ticket in self._tickets:
+            ticket.settle(self.fault)
+
+    def raise_unseen_fault(self) -> None:
+        """Return if the feed has no fault, or somebody was given it already: for ``close`` and the
+        end of the feed's block.
+
+        Raises:
+            BaseException: the fault, as it is.
+        """
+        if self.fault is not None and not self._is_fault_raised:
+            self.raise_failure()
+
     def raise_failure(self) -> None:
         """Return if the feed was closed.
 
         Raises:
             FeedFailed: it ended by itself.
+            BaseException: it ended by a fault of the program's own, which is raised as it is.
         """
+        if self.fault is not None:
+            self._is_fault_raised = True
+            raise self.fault
         failure = self.session.failure
         if failure is not None:
             raise FeedFailed(failure)
@@ -311,6 +374,10 @@ class FeedCore(Generic[_Source]):
         if self.session.state is SessionState.CLOSED:
             self.raise_failure()
             raise FeedClosed
+        if len(self._buffer) >= 2 * self._capacity:
+            # Every call may have events of its own, and nobody takes any.
+            method = topic.subscribe_method if wanted else topic.unsubscribe_method
+            raise TooManyEvents(method, len(self._buffer), stands=False)
         ticket = Ticket(topic, wanted=wanted)
         self._tickets.append(ticket)
         return ticket, ask(topic, now)
@@ -320,7 +387,7 @@ class FeedCore(Generic[_Source]):
         for event in events:
             match event:
                 case Closed():
-                    self.is_closed = True
+                    self.is_closed, self.is_paused = True, False
                 case OrderUpdate() | BalanceUpdate():
                     self._updates += 1
                 case Disconnected(reason=reason):
@@ -331,6 +398,11 @@ class FeedCore(Generic[_Source]):
                     self._anomalies[type(event).__name__] += 1
                 case _:
                     pass
+
+    def _find_fault(self) -> None:
+        fault = getattr(self.session, "recording_error", None)
+        if fault is not None and self.fault is None:
+            self.fail(fault)
 
     def _settle(self, events: tuple[Event, ...]) -> None:
         for event in events:

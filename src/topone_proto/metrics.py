@@ -36,6 +36,9 @@ class FeedMetrics:
     """Gauge: events that wait for the application, of ``capacity``."""
     capacity: int
     """``SessionConfig.capacity``: at this many, reading stops."""
+    is_paused: bool
+    """Gauge: whether the application is behind, so that nothing is read and nothing is dialled
+    until it has taken half of what waits."""
     is_connected: bool
     """Gauge: whether there is an open WebSocket."""
     epoch_age: float | None

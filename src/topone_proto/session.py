@@ -50,7 +50,7 @@ class SessionState(Enum):
     CONNECTED = "connected"
     """There is an open WebSocket."""
     WAITING = "waiting"
-    """The time until the next dial runs."""
+    """The time until the next dial runs, or is over and the application is behind."""
     CLOSED = "closed"
     """The end."""
 
@@ -75,9 +75,9 @@ class SessionInput(Enum):
     BYTES_RECEIVED = "bytes_received"
     """Bytes of the peer came: a part of a frame, or a control frame."""
     READING_PAUSED = "reading_paused"
-    """The transport stopped reading, since the application is behind."""
+    """The application is behind: the transport stopped reading, and there is no next dial."""
     READING_RESUMED = "reading_resumed"
-    """The transport reads again."""
+    """The application has caught up: the transport reads again, and a dial that is due is made."""
     CONNECTION_LOST = "connection_lost"
     """The open WebSocket ended, or the dial did, with a close code or without."""
     DEADLINE_REACHED = "deadline_reached"
@@ -154,6 +154,7 @@ TRANSITIONS: Final[Mapping[SessionState, Mapping[SessionInput, tuple[SessionStat
             _S.WAITING: {
                 **_always(_S.WAITING),
                 **dict.fromkeys(_TAIL, (_S.WAITING,)),
+                _I.READING_RESUMED: (_S.WAITING, _S.FETCHING_TOKEN, _S.CONNECTING),
                 _I.DEADLINE_REACHED: (_S.WAITING, _S.FETCHING_TOKEN, _S.CONNECTING),
             },
             _S.CLOSED: {
@@ -401,18 +402,24 @@ class Session:
         return self._step() if connection is None else connection.bytes_received(at, now)
 
     def reading_paused(self, now: float) -> Step:
-        """The application is slow and reading has stopped; see ``Connection.reading_paused``."""
+        """The application is slow and reading has stopped; see ``Connection.reading_paused``.
+
+        Possible without a connection too: then no dial follows until ``reading_resumed``, since
+        each of them would bring the application events that it has no room for.
+        """
         self._require(_I.READING_PAUSED)
         self._paused = True
         connection = self._connection
         return self._step() if connection is None else connection.reading_paused(now)
 
     def reading_resumed(self, now: float) -> Step:
-        """Reading goes on."""
+        """Reading goes on. A dial that became due in the meantime is made now."""
         self._require(_I.READING_RESUMED)
         self._paused = False
         connection = self._connection
-        return self._step() if connection is None else connection.reading_resumed(now)
+        if connection is not None:
+            return connection.reading_resumed(now)
+        return self._dial_if_due(now)
 
     def connection_lost(self, code: int | None, reason: str, now: float) -> Step:
         """The open WebSocket has ended without a ``Close`` of ours. A dial that ended, and nobody
@@ -438,10 +445,10 @@ class Session:
         self._require(_I.DEADLINE_REACHED)
         if self._connection is not None:
             return self._after(self._connection.deadline_reached(now), now)
+        if self._state is _S.WAITING:
+            return self._dial_if_due(now)
         if self._deadline is None or now < self._deadline:
             return self._step()
-        if self._state is _S.WAITING:
-            return self._step(actions=self._dial(now))
         kind, detail = FailureKind.TIMEOUT, ""
         if self._state is _S.FETCHING_TOKEN:
             kind, detail = FailureKind.TOKEN, "it took too long"
@@ -459,7 +466,17 @@ class Session:
 
     def _step(self, events: tuple[Event, ...] = (), actions: tuple[Action, ...] = ()) -> Step:
         connection = self._connection
-        return Step(events, actions, self._deadline if connection is None else connection.deadline)
+        if connection is not None:
+            return Step(events, actions, connection.deadline)
+        is_held = self._paused and self._state is _S.WAITING
+        return Step(events, actions, None if is_held else self._deadline)
+
+    def _dial_if_due(self, now: float) -> Step:
+        """The next dial, if there is to be one and its time has come."""
+        is_due = self._deadline is not None and now >= self._deadline
+        if self._state is not _S.WAITING or self._paused or not is_due:
+            return self._step()
+        return self._step(actions=self._dial(now))
 
     def _dial(self, now: float) -> tuple[Action, ...]:
         if self._is_fixed and self._token is not None:

@@ -379,30 +379,54 @@ def full_buffer_drops_in_silence() -> AbstractContextManager[Any]:
 
 
 @mutant("I4", seeds=500)
-def failed_dials_pile_up() -> AbstractContextManager[Any]:
-    def put(_: Any, self: DeliveryBuffer, events: tuple[Event, ...]) -> Any:
-        self._waiting.extend(events)
+def dials_go_on_while_the_application_is_behind() -> AbstractContextManager[Any]:
+    def paused(original: Any, self: Session, now: float) -> Any:
+        step = original(self, now)
+        self._paused = self._paused and self._state is not SessionState.WAITING
+        return attrs.evolve(step, deadline=self._step().deadline)
 
-    return _around(DeliveryBuffer, "put", put)
+    return _around(Session, "reading_paused", paused)
+
+
+@mutant("I2", "alive", seeds=500)
+def a_dial_that_was_held_back_is_never_made() -> AbstractContextManager[Any]:
+    def resumed(original: Any, self: Session, now: float) -> Any:
+        step = original(self, now)
+        if step.actions and step.deadline is not None:
+            self._state, self._deadline = SessionState.WAITING, None
+            return Step()
+        return step
+
+    return _around(Session, "reading_resumed", resumed)
+
+
+@mutant("I9", seeds=500)
+def conflation_comes_too_late() -> AbstractContextManager[Any]:
+    # The reader stops first: what may be left out counts as well.
+    return patch.object(_Conflating, "needed", property(lambda self: len(self)))
+
+
+@mutant("I9", "I4", seeds=500)
+def conflation_leaves_nothing_out() -> AbstractContextManager[Any]:
+    return patch.object(_Conflating, "_make_room", lambda _: None)
 
 
 @mutant("I1", seeds=500)
 def conflation_forgets_the_last_state_of_an_order() -> AbstractContextManager[Any]:
-    def leave_out(_: Any, self: _Conflating, number: int | None) -> Any:
+    def supersede(_: Any, self: _Conflating, number: int | None) -> Any:
         if number is not None:
-            del self._events[number]
-            self._left_out += 1
+            self._superseded.add(number)
 
-    return _around(_Conflating, "_leave_out", leave_out)
+    return _around(_Conflating, "_supersede", supersede)
 
 
 @mutant("I1", seeds=500)
 def conflation_does_not_count() -> AbstractContextManager[Any]:
-    def leave_out(original: Any, self: _Conflating, number: int | None) -> Any:
-        original(self, number)
+    def make_room(original: Any, self: _Conflating) -> Any:
+        original(self)
         self._left_out = min(self._left_out, 1)
 
-    return _around(_Conflating, "_leave_out", leave_out)
+    return _around(_Conflating, "_make_room", make_room)
 
 
 @mutant("I4", seeds=500)

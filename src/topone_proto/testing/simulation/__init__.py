@@ -32,9 +32,12 @@ I3: no storm
     fresh one is tried once, and ``max_attempts`` ends the feed.
 I4: limits
     Buffers, pending requests and what anomalies keep stay within them. A buffer's is its capacity,
-    twice that while a call waits for its answer, and what comes without reading: the events of one
-    lost connection, of the dials after it, and of the application's own calls. (Of failed dials in
-    a row a full buffer keeps the first and the newest.)
+    twice that while a call waits for its answer, and the events of two steps: the one that fills it
+    and the one that ends the connection or the feed; besides the events of the application's own
+    calls. There is no dial while the application is behind.
+I9: freshness
+    With the policy ``conflate`` reading goes on as long as something can be left out, and no update
+    is delivered after more than ``capacity`` newer ones of the same order or asset have come.
 I5: order
     Nothing of a connection is told after its ``Disconnected``, nothing at all after ``Closed``, and
     no deadline is left then. No acknowledgement is believed but one of a request of this

@@ -44,13 +44,15 @@ __all__ = ["Auditor"]
 _HAIR = 1e-6
 # What can make everything desired acknowledged, apart from the application's giving the rest up.
 _SETTLING = (Connected, Subscribed, Unsubscribed, SubscriptionRejected)
-# The most events that come without reading: those of a lost connection, with both topics timed out,
-# mended and given up, two failed dials, and the next connection or the end.
-_UNREAD = 12
 
 
 def _serial(update: Order | Balance) -> int:
     return int(update.deal_money if isinstance(update, Order) else update.available)
+
+
+def _is_end(event: Event) -> bool:
+    """True for the last state of an order."""
+    return isinstance(event, OrderUpdate) and event.order.is_closed
 
 
 def _key(event: Event) -> tuple[str, str | int] | None:
@@ -113,8 +115,9 @@ class Auditor:
         self._last_token: str | None = None
         # Delivery: everything that was put, and not taken or skipped yet.
         self._waiting: deque[Event] = deque()
-        self._was_disconnected = False
         self._is_stretched = False
+        # The most events that one step had.
+        self._largest = 0
         self._calls = 0
         self._skipped = 0
         self._announced = 0
@@ -152,6 +155,11 @@ class Auditor:
     def paused(self) -> None:
         """The client stops reading."""
         self._paused_at = self._world.now
+        if self._config.delivery is DeliveryPolicy.CONFLATE:
+            keys = [_key(event) for event in self._waiting]
+            needed = len({*keys} - {None}) + keys.count(None) + sum(map(_is_end, self._waiting))
+            if needed < self._config.capacity:
+                self.fail("I9", f"reading stops, and only {needed} events must be kept")
 
     def resumed(self) -> None:
         """The client reads again."""
@@ -175,6 +183,7 @@ class Auditor:
     def told(self, step: Step, link: Link | None, frame: Frame | None) -> None:
         """A step of the session, before anything is done about it; ``frame`` is what it answers, if
         it is one."""
+        self._largest = max(self._largest, len(step.events))
         if step.events:
             self._see_events(step.events, link, frame)
         elif frame is not None and frame.kind == "text" and self._is_up and not self.is_closed:
@@ -216,7 +225,9 @@ class Auditor:
             self._skip(put)
         else:
             self.fail("I1", f"the buffer delivers what was not put into it, or twice: {event}")
-        self._was_disconnected = isinstance(event, Disconnected)
+        newer = sum(_key(later) == _key(event) for later in self._waiting)
+        if newer > self._config.capacity and _key(event) is not None and not _is_end(event):
+            self.fail("I9", f"{newer} newer ones have come when the application takes {event}")
         if self._skipped > self._announced:
             self.fail("I1", f"the buffer has dropped {self._skipped - self._announced} in silence")
 
@@ -227,9 +238,9 @@ class Auditor:
         # when there is room again.
         self._is_stretched = has_tickets or (self._is_stretched and count > capacity)
         limit = capacity * (2 if self._is_stretched else 1)
-        # What comes without reading: the answers to the application's own calls, the end of one
-        # connection, and the beginning of the next one.
-        limit += _UNREAD + 2 * self._calls
+        # Beyond it: the step that fills the buffer, that which ends the connection or the feed, and
+        # the answers to the application's own calls.
+        limit += 2 * self._largest + 2 * self._calls
         if count > limit:
             self.fail("I4", f"{count} events wait, with room for {capacity}")
 
@@ -501,6 +512,8 @@ class Auditor:
         self._last_token = token
 
     def _see_attempt(self) -> None:
+        if self._paused_at is not None:
+            self.fail("I4", "a dial while the application is behind")
         if self._next_dial_at is None or self._world.now < self._next_dial_at - _HAIR:
             self.fail("I3", f"a dial that is not due before {self._next_dial_at}")
         self._next_dial_at = None
@@ -572,16 +585,11 @@ class Auditor:
 
     def _skip(self, event: Event) -> None:
         """An event that was left out: there must be a newer one to come that says more."""
-        if isinstance(event, Disconnected):
-            # Of failed dials in a row the first and the newest are enough.
-            if self._was_disconnected and isinstance(self._waiting[0], Disconnected):
-                return
-            self.fail("I1", f"the buffer has lost {event}")
         key = _key(event)
         self._skipped += 1
         if key is None or not any(_key(later) == key for later in self._waiting):
             self.fail("I1", f"the buffer has lost {event}")
-        if isinstance(event, OrderUpdate) and event.order.is_closed:
+        if _is_end(event):
             self.fail("I1", f"the last state of an order is left out: {event}")
 
     def _look_for_secret(self, thing: object) -> None:

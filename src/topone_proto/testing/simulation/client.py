@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from topone_proto.actions import Action, Close, Connect, FetchToken, SendPing, SendText
 from topone_proto.endpoint import Token
-from topone_proto.errors import FeedClosed, FeedFailed
+from topone_proto.errors import FeedClosed, FeedFailed, TooManyEvents
 from topone_proto.failures import Failure, FailureKind, failure_from_response
 from topone_proto.feed import FeedCore, Ticket
 from topone_proto.gateway import Accept, Reject
@@ -85,7 +85,6 @@ class Client:
         self._job = 0
         self._fetches = 0
         self._armed = _NEVER
-        self._is_paused = False
         self._is_reading = False
         self._resumed_at = 0.0
         self._parting: Link | None = None
@@ -160,13 +159,15 @@ class Client:
         wanted = call.verb == "subscribe"
         self._note(f"calls {call.verb}", call.topic)
         ask = self._core.subscribe if wanted else self._core.unsubscribe
-        if not self._is_closed:
-            self.auditor.wants(call.topic, wanted=wanted)
         try:
             ticket, step = ask(call.topic, self._world.now)
         except (FeedClosed, FeedFailed):
             assert self._is_closed
             return
+        except TooManyEvents as refused:
+            assert not refused.stands
+            return
+        self.auditor.wants(call.topic, wanted=wanted)
         self._tickets.append(ticket)
         self._take(step)
         self._go_on_reading()
@@ -187,8 +188,7 @@ class Client:
             self.auditor.taken(event)
             self.accountant.told(event)
             self._next_take_at = self._world.now + self._pace
-            if self._is_paused and self._core.may_resume:
-                self._go_on_reading()
+            self._pause_or_resume()
 
     def _ready_at(self) -> float:
         ready_at = max(self._next_take_at, self._world.now)
@@ -237,6 +237,7 @@ class Client:
                 self._is_taking = True
                 self._world.soon(self._consume)
         self._arm()
+        self._pause_or_resume()
         if self._is_closed and self._parting is None and not self.is_finished:
             self.is_finished = True
             self.auditor.finished()
@@ -334,7 +335,6 @@ class Client:
         match frame.data:
             case Accept():
                 link.is_open = True
-                self._is_paused = False
                 self._take(self._session.connection_made(self._world.now))
                 self._world.soon(self._read, link)
                 return
@@ -351,16 +351,9 @@ class Client:
             return
         self._is_reading = True
         while self.link is link:
-            if self._is_paused:
-                if not self._core.may_resume:
-                    break
-                self._resume()
-            elif self._core.must_pause:
-                self._is_paused = True
-                self._note("stops reading")
-                self.auditor.paused()
-                self._take(self._session.reading_paused(self._world.now))
-            elif link.inbox:
+            if self._core.is_paused:
+                break
+            if link.inbox:
                 self._message(link, link.inbox.popleft())
             elif link.received:
                 self._off_the_socket(link)
@@ -397,24 +390,29 @@ class Client:
         link.leave()
         self._take(self._session.connection_lost(code, reason, now), link)
 
-    def _resume(self) -> None:
-        self._is_paused = False
-        self._resumed_at = self._world.now
-        self._note("reads again")
-        self.auditor.resumed()
-        self._take(self._session.reading_resumed(self._world.now))
+    def _pause_or_resume(self) -> None:
+        """What an adapter does after each step, and after each event that is taken."""
+        step = self._core.pause_or_resume(self._world.now)
+        if step is None:
+            return
+        if self._core.is_paused:
+            self._note("stops reading")
+            self.auditor.paused()
+        else:
+            self._resumed_at = self._world.now
+            self._note("reads again")
+            self.auditor.resumed()
+        self._take(step)
+        self._go_on_reading()
 
     def _go_on_reading(self) -> None:
-        if self.link is not None and self._is_paused:
+        if self.link is not None and self.link.is_open and not self._core.is_paused:
             self._world.soon(self._read, self.link)
 
     def _leave(self, timeout: float) -> None:
         """Give up whatever there is; an open connection with a closing handshake if there is time
         for one."""
         link, self.link = self.link, None
-        if self._is_paused:
-            # The reader that waited for room is cancelled, and says so on its way out.
-            self._world.soon(self._stop_waiting)
         if link is None:
             return
         if timeout and link.is_open:
@@ -425,12 +423,6 @@ class Client:
         link.leave()
         if self.plan.reports_tail and link.is_open:
             self._world.soon(self._report_tail, link)
-
-    def _stop_waiting(self) -> None:
-        if self._is_paused and self.link is None:
-            self._is_paused = False
-            self.auditor.resumed()
-            self._take(self._session.reading_resumed(self._world.now))
 
     def _parted(self, link: Link, is_over: bool = False) -> None:  # noqa: FBT001, FBT002 - a timer's argument
         """The closing handshake is done when the peer's close frame comes, or when its time is
@@ -459,7 +451,7 @@ class Client:
         """See to it that a half-open connection is noticed in time."""
         if self.link is not link or not link.is_open or link.dead_since is None:
             return
-        resumed_at = self._world.now if self._is_paused else self._resumed_at
+        resumed_at = self._world.now if self._core.is_paused else self._resumed_at
         until = self.auditor.half_open_until(link, resumed_at)
         if self._world.now > until + _HAIR:
             self.auditor.half_open()
@@ -470,7 +462,9 @@ class Client:
         # A pong that has just been sent is still on its way.
         round_trip = 2 * (self.plan.latency + self.plan.spread)
         answered_by = self._world.now - round_trip
-        is_reading = link is self.link and not self._is_paused and answered_by > self._resumed_at
+        is_reading = (
+            link is self.link and not self._core.is_paused and answered_by > self._resumed_at
+        )
         can_know = link.asked_at is not None and answered_by > link.asked_at
         self.auditor.unanswered(link, is_reading=is_reading, can_know=can_know)
 

@@ -494,9 +494,8 @@ async def test_a_broken_websocket_is_heard_of() -> None:
     (socket,) = memory.sockets.values()
     socket.inbox.append(42)  # type: ignore[arg-type]  # the fault
     socket.came.set()
-    with pytest.raises(ExceptionGroup) as caught:
+    with pytest.raises(TypeError):
         await task
-    assert caught.group_contains(TypeError)
     assert memory.sockets == {}
 
 

@@ -85,6 +85,7 @@ def test_before_there_is_a_connection_there_is_nothing_to_measure() -> None:
         conflated=0,
         waiting=0,
         capacity=7,
+        is_paused=False,
         is_connected=False,
         epoch_age=None,
         last_received_age=None,

@@ -827,11 +827,39 @@ def test_every_state_takes_the_inputs_of_the_table_and_no_other(state: S, by: I)
         assert driver.session.state is state
 
 
-def test_reading_that_was_paused_stays_paused_on_the_next_connection() -> None:
-    driver = connected()
+@pytest.mark.parametrize("token", [TOKEN, None])
+def test_no_dial_is_made_while_the_application_is_behind(token: str | None) -> None:
+    driver = started(token=token)
+    if token is None:
+        driver.take(driver.session.token_obtained(Token(TOKEN), driver.now))
+    driver.up()
     driver.take(driver.session.reading_paused(driver.now))
-    driver.lose()
-    driver.redial()
+    step = driver.lose()
+    assert isinstance(step.events[-1], Disconnected)
+    assert step.deadline is None
+    for _ in range(3):
+        driver.now += 3600.0
+        assert driver.take(driver.session.deadline_reached(driver.now)) == Step()
+    # Calls are possible meanwhile, and dial no more than time does.
+    assert driver.take(driver.session.subscribe(BALANCE, driver.now)) == Step()
+    step = driver.take(driver.session.reading_resumed(driver.now))
+    assert [type(action) for action in step.actions] == [FetchToken if token is None else Connect]
+    assert step.deadline is not None
+
+
+def test_a_dial_is_not_made_earlier_because_the_application_was_behind() -> None:
+    driver = connected()
+    lost = driver.lose()
+    driver.take(driver.session.reading_paused(driver.now))
+    assert driver.step.deadline is None
+    driver.now += 0.125
+    assert driver.take(driver.session.reading_resumed(driver.now)) == Step((), (), lost.deadline)
+    assert [type(action) for action in driver.wait().actions] == [Connect]
+
+
+def test_reading_that_was_paused_while_dialling_is_paused_on_the_connection() -> None:
+    driver = started()
+    driver.take(driver.session.reading_paused(driver.now))
     driver.connect()
     for _ in range(20):
         driver.wait()

@@ -216,9 +216,8 @@ def test_an_open_websocket_with_a_fault_of_its_own_is_heard_of() -> None:
             async for _ in feed:
                 pass
 
-    with pytest.raises(ExceptionGroup) as caught:
+    with pytest.raises(AttributeError):
         trio.run(main)
-    assert caught.group_contains(AttributeError)
 
 
 def test_a_closed_feed_can_be_drained() -> None:

@@ -134,7 +134,7 @@ class AsyncFeed(ABC):
         # How the open connection ended, once sending has found out.
         self._end: ConnectionEnded | None = None
         # The open WebSocket, to ask when bytes came last.
-        self._websocket: AsyncWebSocket | None = None
+        self._current_websocket: AsyncWebSocket | None = None
         # How many tasks of the application wait for an event, an acknowledgement or the end.
         self._waiters = 0
         self._has_failed = False
@@ -198,7 +198,12 @@ class AsyncFeed(ABC):
 
         Raises a fault of the program's own that ended the feed, if nobody was given it before.
         """
-        await self._close()
+        self._waiters += 1
+        try:
+            self._take(self._session.close(self._now()))
+            await self._ended()
+        finally:
+            self._waiters -= 1
         self._core.raise_unseen_fault()
 
     def metrics(self) -> FeedMetrics:
@@ -219,7 +224,7 @@ class AsyncFeed(ABC):
     def _drop(self) -> None:
         """Cancel what ``_do`` is doing; once a WebSocket is open, only its ``_converse``."""
 
-    def _interrupt(self) -> None:
+    def _interrupt(self) -> None:  # noqa: B027 - optional
         """Cancel the application's block, since the feed has failed and the application waits for
         something else. Does nothing where that is not possible."""
 
@@ -336,29 +341,18 @@ class AsyncFeed(ABC):
         except Exception as fault:  # noqa: BLE001 - whatever a plug-in raises
             self._fail(fault)
 
-    async def _close(self) -> None:
-        """What ``close`` does, without a word about a fault."""
-        self._take(self._session.close(self._now()))
-        self._waiters += 1
-        try:
-            await self._ended()
-        finally:
-            self._waiters -= 1
-
     # The rest is nobody else's business.
 
     async def _settled(self, ticket: Ticket, step: Step) -> None:
+        self._waiters += 1
         try:
             self._take(step)
             if ticket.is_settled:
                 await self._breathe()
-            self._waiters += 1
-            try:
-                while not ticket.is_settled:
-                    await self._events_came.wait()
-            finally:
-                self._waiters -= 1
+            while not ticket.is_settled:
+                await self._events_came.wait()
         finally:
+            self._waiters -= 1
             # If nobody waits for it any more, reading need not go on for its sake.
             ticket.settle()
             self._pause_or_resume()
@@ -386,7 +380,7 @@ class AsyncFeed(ABC):
         try:
             async with self._open_websocket(connect, self._on_pong) as websocket:
                 is_open = True
-                self._websocket = websocket
+                self._current_websocket = websocket
                 await self._converse(websocket)
                 await self._shake_hands(websocket)
         except (ConnectionFailed, OSError) as error:
@@ -395,7 +389,7 @@ class AsyncFeed(ABC):
             failure = failure_from_exception(error)
             self._take(self._session.connection_failed(failure, self._now()))
         finally:
-            self._websocket = None
+            self._current_websocket = None
 
     async def _shake_hands(self, websocket: AsyncWebSocket) -> None:
         """The closing handshake, if there is to be one and anything can still be sent."""
@@ -433,7 +427,7 @@ class AsyncFeed(ABC):
     def _report_bytes(self, now: float) -> None:
         """Tell the session of bytes that came and are no whole frame yet, before it judges a
         silence."""
-        heard_at: float | None = getattr(self._websocket, "heard_at", None)
+        heard_at: float | None = getattr(self._current_websocket, "heard_at", None)
         connection = self._session.connection
         if heard_at is None or connection is None or connection.last_received is None:
             return
@@ -456,5 +450,9 @@ class AsyncFeed(ABC):
 
     def _next_making_room(self) -> Event | None:
         event = self._core.get()
-        self._pause_or_resume()
+        self._waiters += 1
+        try:
+            self._pause_or_resume()
+        finally:
+            self._waiters -= 1
         return event

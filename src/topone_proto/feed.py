@@ -23,7 +23,6 @@ from topone_proto.errors import (
     FeedFailed,
     LocalProtocolError,
     TooManyEvents,
-    TopOneError,
 )
 from topone_proto.events import (
     ANOMALIES,
@@ -221,8 +220,8 @@ class FeedCore(Generic[_Source]):
 
     def room(self, unsent: int) -> int:
         """How many frames a transport may read before it asks again, after other tasks have had
-        their turn. 0 while it ``must_pause``. After a frame whose step went through ``take``, look at
-        ``is_paused`` before the next: a step may have several events.
+        their turn. 0 while it ``must_pause``. After a frame whose step went through ``take``, look
+        at ``is_paused`` before the next: a step may have several events.
 
         Args:
             unsent: how many frames wait to be sent.

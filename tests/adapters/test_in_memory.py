@@ -220,9 +220,7 @@ def test_a_plug_in_that_fails_behind_a_connection_is_a_fault_of_the_program() ->
                 if isinstance(event, Subscribed):
                     exchange.drop()
 
-    with pytest.RaisesGroup(
-        pytest.RaisesExc(OSError, match="could not be closed"), flatten_subgroups=True
-    ):
+    with pytest.raises(OSError, match="could not be closed"):
         trio.run(main)
 
 

@@ -344,7 +344,7 @@ def a_pause_counts() -> AbstractContextManager[Any]:
     return _around(Connection, "reading_resumed", resumed)
 
 
-@mutant("alive", seeds=1000)
+@mutant("alive", seeds=3000)
 def a_request_is_awaited_anew_when_reading_goes_on() -> AbstractContextManager[Any]:
     def resumed(original: Any, self: Connection, now: float) -> Any:
         original(self, now)
@@ -403,7 +403,7 @@ def a_dial_that_was_held_back_is_never_made() -> AbstractContextManager[Any]:
 @mutant("I9", seeds=500)
 def conflation_comes_too_late() -> AbstractContextManager[Any]:
     # The reader stops first: what may be left out counts as well.
-    return patch.object(_Conflating, "needed", property(lambda self: len(self)))
+    return patch.object(_Conflating, "needed", property(len))
 
 
 @mutant("I9", "I4", seeds=500)

@@ -538,13 +538,20 @@ class SessionModel:
 
     def resume(self, now: float) -> Expected:
         self.is_paused = False
-        return Expected() if self.connection is None else self.connection.resume(now)
+        if self.connection is not None:
+            return self.connection.resume(now)
+        if self.state is Life.WAITING and self.deadline is not None and now >= self.deadline:
+            return self.dial(now)
+        return Expected()
 
     # Time, and the end.
 
     @property
     def due(self) -> float | None:
-        return self.deadline if self.connection is None else self.connection.due
+        if self.connection is not None:
+            return self.connection.due
+        # A dial waits until the application has caught up.
+        return None if self.is_paused and self.state is Life.WAITING else self.deadline
 
     def deadline_reached(self, now: float, seen: Step) -> Expected:
         connection = self.connection
@@ -560,7 +567,7 @@ class SessionModel:
                 detail = timed_out.method
             lost = self._lose(Failure(connection.failure, detail), now)
             return Expected(expected.events + lost.events, expected.actions)
-        if self.deadline is None or now < self.deadline:
+        if self.due is None or now < self.due:
             return Expected()
         if self.state is Life.WAITING:
             return self.dial(now)

@@ -20,16 +20,10 @@ from topone_proto import (
     Connected,
     DeliveryBuffer,
     DeliveryPolicy,
-    Disconnected,
     Event,
-    Failure,
-    FailureKind,
     OrderStatus,
     OrderUpdate,
 )
-
-REFUSED = Failure(FailureKind.REFUSED)
-LOST = Failure(FailureKind.LOST)
 
 
 def order(number: int, status: OrderStatus) -> OrderUpdate:
@@ -83,11 +77,8 @@ class DeliveryMachine(Machine):
         self.conflates = policy is DeliveryPolicy.CONFLATE
         self.buffer = DeliveryBuffer(capacity, policy)
         self.number = 0
-        # Everything that went in and has not been passed yet, with what may be left out of it.
+        # Everything that went in and has not been passed yet.
         self.waiting: list[Event] = []
-        self.spare: list[Event] = []
-        # The failures to connect in the present row that wait: what stands between two may go.
-        self.row: list[Event] = []
         # What was found missing, less what the buffer has owned up to.
         self.unaccounted = 0
 
@@ -96,10 +87,18 @@ class DeliveryMachine(Machine):
         match event:
             case OrderUpdate() | BalanceUpdate():
                 return attrs.evolve(event, ts=self.number)
-            case Disconnected():
-                return attrs.evolve(event, attempt=self.number)
             case _:
                 return Connected(self.number)
+
+    def needed(self) -> int:
+        """How many of the waiting events must be kept, by nothing but what they are."""
+        if not self.conflates:
+            return len(self.waiting)
+        newest = {key(event): event for event in self.waiting if key(event) is not None}
+        return sum(
+            key(event) is None or is_end(event) or newest[key(event)] is event
+            for event in self.waiting
+        )
 
     def put(self, events: Sequence[Event]) -> None:
         step = tuple(self.numbered(event) for event in events)
@@ -109,36 +108,29 @@ class DeliveryMachine(Machine):
         assert len(self.buffer) <= max(before + len(step), self.capacity)
         if was_full:
             self.count("put while full")
-            if len(self.buffer) < before + len(step):
-                self.count("made room")
+        else:
+            # The bound: a reader stops once it is full.
+            assert len(self.buffer) <= self.capacity + len(step)
+        if self.conflates and before < self.capacity and before + len(step) <= self.capacity:
+            assert len(self.buffer) == before + len(step), "left out below capacity"
+        if len(self.buffer) < before + len(step):
+            self.count("made room")
 
     @counted(events=st.lists(EVENTS, min_size=1, max_size=3))
     def put_events(self, events: list[Event]) -> None:
         self.put(events)
-        self.row = []
 
-    @counted(is_alone=st.booleans(), more=st.lists(EVENTS, max_size=2), times=st.integers(1, 4))
-    def connections_fail(self, is_alone: bool, more: list[Event], times: int) -> None:
-        """A connection that is lost may have more to tell; dials that fail after it do not."""
-        for attempt in range(times):
-            before = more if attempt == 0 and not is_alone else []
-            if before:
-                self.row = []
-            was_full, waiting = self.buffer.full, len(self.buffer)
-            self.put([*before, Disconnected(REFUSED if attempt else LOST, 1.0, 1, 0)])
-            self.row.append(self.waiting[-1])
-            if was_full and len(self.row) > 2:
-                # Neither the first nor the newest.
-                self.spare.append(self.row.pop(-2))
-                if len(self.buffer) == waiting:
-                    self.count("left a failure out")
+    @counted(balances=st.lists(st.sampled_from(["A", "B"]), min_size=1, max_size=3))
+    def put_balances(self, balances: list[str]) -> None:
+        """Updates of few assets, which are what conflation is for, one by one."""
+        for asset in balances:
+            self.put([balance(asset)])
 
     @counted()
     def put_nothing(self) -> None:
         before = len(self.buffer)
         self.buffer.put(())
         assert len(self.buffer) == before
-        self.row = []
 
     @counted(times=st.integers(1, 4))
     def get(self, times: int) -> None:
@@ -149,7 +141,6 @@ class DeliveryMachine(Machine):
         before, event = len(self.buffer), self.buffer.get()
         if event is None:
             assert before == 0
-            assert not self.row
             return
         assert len(self.buffer) == before - 1
         if isinstance(event, Conflated):
@@ -158,18 +149,16 @@ class DeliveryMachine(Machine):
             assert event.count > 0
             self.unaccounted -= event.count
             return
-        # What is left of a row is a row.
-        self.row = [failure for failure in self.row if failure != event]
         # What was passed over on the way to it was superfluous.
         position = self.waiting.index(event)
         for passed in self.waiting[:position]:
             self.pass_over(passed)
         del self.waiting[: position + 1]
+        if self.conflates and not is_end(event) and key(event) is not None:
+            newer = sum(key(later) == key(event) for later in self.waiting)
+            assert newer <= self.capacity, "the application acts on too old a state"
 
     def pass_over(self, passed: Event) -> None:
-        if isinstance(passed, Disconnected):
-            assert passed in self.spare
-            return
         later = self.waiting[self.waiting.index(passed) + 1 :]
         assert self.conflates
         assert key(passed) is not None
@@ -180,14 +169,10 @@ class DeliveryMachine(Machine):
     @invariant()
     def nothing_is_lost_and_nothing_piles_up(self) -> None:
         """What must be kept is there, and what need not be makes the buffer no larger than it
-        may be."""
-        assert self.buffer.full is (len(self.buffer) >= self.capacity)
-        needed = 0
-        for number, event in enumerate(self.waiting):
-            if event in self.spare:
-                continue
-            newest = not any(key(later) == key(event) for later in self.waiting[number + 1 :])
-            needed += not self.conflates or key(event) is None or is_end(event) or newest
+        may be, nor full."""
+        needed = self.needed()
+        assert self.buffer.room == max(0, self.capacity - needed)
+        assert self.buffer.full is (needed >= self.capacity)
         assert needed <= len(self.buffer)
         if self.conflates:
             # One more, which says how many were left out.
@@ -212,7 +197,7 @@ TestDelivery.settings = settings(stateful_step_count=30)
 
 @pytest.mark.thorough
 def test_every_rule_is_run_and_everything_is_left_out_that_may_be() -> None:
-    exercise(DeliveryMachine, {"put while full", "made room", "left a failure out", "conflated"})
+    exercise(DeliveryMachine, {"put while full", "made room", "conflated"})
 
 
 # The buffer has no table of states. This takes the place of one: all that can come of a few inputs.
@@ -220,10 +205,7 @@ INPUTS: dict[str, Callable[[DeliveryMachine], object]] = {
     "an open order": lambda life: life.put_events(events=[order(0, OrderStatus.PENDING)]),
     "its end": lambda life: life.put_events(events=[order(0, OrderStatus.COMPLETED)]),
     "a balance": lambda life: life.put_events(events=[balance("A")]),
-    "a lost connection": lambda life: life.connections_fail(
-        is_alone=False, more=[Connected(0)], times=1
-    ),
-    "a failed dial": lambda life: life.connections_fail(is_alone=True, more=[], times=1),
+    "a connection": lambda life: life.put_events(events=[Connected(0), Connected(0)]),
     "taking one": lambda life: life.get(times=1),
 }
 

@@ -146,6 +146,9 @@ class SessionMachine(Machine):
                     self.tell("token_obtained", Token(SECRETS[used]))
                 case S.CONNECTING:
                     self.make_connection()
+                case S.WAITING if self.model.is_paused:
+                    # No time is enough, until the application has caught up.
+                    self.resume()
                 case S.WAITING:
                     self.come_to_deadline(0.0)
                 case _:

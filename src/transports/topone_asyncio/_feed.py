@@ -7,9 +7,11 @@ import asyncio
 import random
 import ssl
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable
+from concurrent.futures import CancelledError
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from functools import partial
+from typing import Any
 
 from topone_asyncio._websocket import open_websocket as _open_websocket
 from topone_proto import (
@@ -19,10 +21,12 @@ from topone_proto import (
     AsyncFeed,
     AsyncTokenSource,
     AsyncWebSocket,
+    FeedCancelled,
     FeedCore,
     Headers,
     OpenAsyncWebSocket,
     SessionConfig,
+    Step,
     Token,
     Topic,
     conceal,
@@ -83,23 +87,113 @@ def open_feed(
 async def _running(
     core: FeedCore[AsyncTokenSource], open_websocket: OpenAsyncWebSocket
 ) -> AsyncGenerator["Feed", None]:
+    block, tasks = _Block(), _Tasks()
+    feed = Feed(core, open_websocket, block, tasks)
     error: BaseException | None = None
-    async with asyncio.TaskGroup() as group:
-        feed = Feed(core, open_websocket, group)
-        try:
-            yield feed
-        except BaseException as raised:  # noqa: BLE001 - raised below, in no ExceptionGroup
-            error = raised
-            # In here, so that a cancellation meanwhile, which drops the connection at once, has it
-            # as its context.
-            await feed.close()
+    try:
+        yield feed
+    except BaseException as raised:  # noqa: BLE001 - raised below
+        error = block.left_with(raised)
+        # In here, so that a cancellation meanwhile, which drops the connection at once, has it as
+        # its context.
+        await _closed(feed, core, tasks)
+    else:
+        block.left_with(None)
+        await _closed(feed, core, tasks)
+    if error is None:
+        core.raise_unseen_fault()
+        return
+    try:
+        raise error
+    finally:
+        del error  # no cycle of the exception and this frame
+
+
+async def _closed(feed: "Feed", core: FeedCore[AsyncTokenSource], tasks: "_Tasks") -> None:
+    try:
+        await feed.close()
+    except asyncio.CancelledError:
+        await tasks.abort()
+        raise
+    except BaseException as error:
+        # The fault of the feed is for the block to raise.
+        if error is not core.fault:
+            raise
+
+
+class _Block:
+    """The application's block that a feed is open in, and the task that runs it."""
+
+    def __init__(self) -> None:
+        self._task = asyncio.current_task()
+        self._cancellations = 0 if self._task is None else self._task.cancelling()
+        self._is_interrupted = False
+
+    def interrupt(self) -> None:
+        """Cancel it, once."""
+        task = self._task
+        # What its own task does now is no wait for anything.
+        if task is not None and not task.done() and task is not asyncio.current_task():
+            self._is_interrupted = True
+            task.cancel()
+
+    def left_with(self, error: BaseException | None) -> BaseException | None:
+        """Return what has ended the block; None if it was left in peace, or by ``interrupt``."""
+        task, self._task = self._task, None
+        if task is None or not self._is_interrupted:
+            return error
+        is_cancelled_besides = task.uncancel() > self._cancellations
+        is_ours = isinstance(error, asyncio.CancelledError) and not is_cancelled_besides
+        return None if is_ours else error
+
+
+class _Tasks:
+    """The tasks of a feed. No task group: what goes wrong in one of them is a fault of the feed,
+    which is raised by itself to whoever waits, and the task that opened the feed may be gone."""
+
+    def __init__(self) -> None:
+        self._running: set[asyncio.Task[None]] = set()
+        # Those that were cancelled by the feed itself, and by nobody else.
+        self._cancelled: set[asyncio.Task[None]] = set()
+        self.on_fault: Callable[[BaseException], object] = print
+        """What is told of a task that failed or was cancelled by somebody else."""
+
+    def start(self, coroutine: Coroutine[Any, Any, None], name: str) -> "asyncio.Task[None]":
+        """Run a coroutine."""
+        task = asyncio.get_running_loop().create_task(coroutine, name=f"topone-{name}")
+        self._running.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def cancel(self, task: "asyncio.Task[None]") -> None:
+        """Cancel a task, once: a second time would disturb the end of the first."""
+        if not task.done() and task not in self._cancelled:
+            self._cancelled.add(task)
+            task.cancel()
+
+    def is_cancelled_by_others(self) -> bool:
+        """Whether the task that asks, and was cancelled, was so by somebody else."""
+        return asyncio.current_task() not in self._cancelled
+
+    async def abort(self) -> None:
+        """Cancel all that is left, in the middle of whatever it does, and wait for its end."""
+        while self._running:
+            for task in self._running:
+                self._cancelled.add(task)
+                task.cancel()
+            # Another cancellation cannot make it any quicker.
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait(self._running)
+
+    def _ended(self, task: "asyncio.Task[None]") -> None:
+        self._running.discard(task)
+        if not task.cancelled():
+            fault = task.exception()
         else:
-            await feed.close()
-    if error is not None:
-        try:
-            raise error
-        finally:
-            del error  # no cycle of the exception and this frame
+            fault = None if task in self._cancelled else FeedCancelled()
+        self._cancelled.discard(task)
+        if fault is not None:
+            self.on_fault(fault)
 
 
 class _Bell:
@@ -132,32 +226,48 @@ class Feed(AsyncFeed):
         self,
         core: FeedCore[AsyncTokenSource],
         open_websocket: OpenAsyncWebSocket,
-        group: asyncio.TaskGroup,
+        block: _Block,
+        tasks: _Tasks,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         super().__init__(core, open_websocket, make_bell=_Bell, clock=self._loop.time)
-        self._group = group
+        self._block = block
+        self._tasks = tasks
+        tasks.on_fault = self._fail
         # What a Close cancels: the task of a token call or a dial, later that of a conversation.
         self._task: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._take(self._session.start(self._now()))
-        self._runner = group.create_task(self._run())
+        self._runner = tasks.start(self._run(), "feed")
 
     async def _run(self) -> None:
+        task: asyncio.Task[None] | None = None
         try:
             while (job := await self._next_job()) is not None:
                 self._task = None
-                task = self._group.create_task(self._do(job))
+                task = self._tasks.start(self._do(job), type(job).__name__)
                 # An eager task may have come as far as its conversation by now.
                 if self._task is None:  # pragma: no branch - Python 3.11 has no eager tasks
                     self._task = task
                 await asyncio.wait((task,))
-        finally:
-            if self._timer is not None:  # pragma: no branch - the first step has a deadline
-                self._timer.cancel()
+        except asyncio.CancelledError:
+            if self._tasks.is_cancelled_by_others():
+                self._fail(FeedCancelled())
+            # Nobody else waits for the goodbye, or for the end of a connection that is dropped.
+            if task is not None and not task.done():
+                await asyncio.wait((task,))
+            raise
 
     async def _ended(self) -> None:
         await asyncio.wait((self._runner,))
+
+    def _interrupt(self) -> None:
+        self._block.interrupt()
+
+    def _take(self, step: Step) -> None:
+        super()._take(step)
+        if self._core.is_closed and self._timer is not None:
+            self._timer.cancel()
 
     def _arm(self, deadline: float) -> None:
         if self._timer is not None:
@@ -165,17 +275,19 @@ class Feed(AsyncFeed):
         self._timer = self._loop.call_at(deadline, self._deadline_reached)
 
     def _drop(self) -> None:
-        # Once: a second time would disturb the end of the first.
-        if self._task is not None and not self._task.cancelling():
-            self._task.cancel()
+        if self._task is not None:
+            self._tasks.cancel(self._task)
 
     async def _converse(self, websocket: AsyncWebSocket) -> None:
         self._take(self._session.connection_made(self._now()))
-        async with asyncio.TaskGroup() as group:
-            writer = group.create_task(self._write(websocket))
-            self._task = reader = group.create_task(self._read(websocket))
+        writer = self._tasks.start(self._write(websocket), "writer")
+        self._task = reader = self._tasks.start(self._read(websocket), "reader")
+        try:
             await asyncio.wait((reader,))
-            writer.cancel()
+        finally:
+            self._tasks.cancel(reader)
+            self._tasks.cancel(writer)
+        await asyncio.wait((writer,))
 
     async def _breathe(self) -> None:
         await asyncio.sleep(0)
@@ -184,3 +296,13 @@ class Feed(AsyncFeed):
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await awaitable
+
+    async def _ask_for_token(self) -> object:
+        try:
+            return await super()._ask_for_token()
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            # Something that the callable waited for was cancelled, and not the callable.
+            raise CancelledError from None

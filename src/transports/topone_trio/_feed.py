@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
+from typing import cast
 
 import trio
 
@@ -86,27 +87,47 @@ async def _running(
     core: FeedCore[AsyncTokenSource], open_websocket: OpenAsyncWebSocket
 ) -> AsyncGenerator["Feed", None]:
     error: BaseException | None = None
+    block = trio.CancelScope()
     try:
         async with trio.open_nursery() as nursery:
-            feed = Feed(core, open_websocket, nursery)
+            feed = Feed(core, open_websocket, nursery, block)
             try:
-                yield feed
+                with block:
+                    yield feed
             except BaseException as raised:  # noqa: BLE001 - raised below, in no ExceptionGroup
                 error = raised
             # A cancellation meanwhile reaches the tasks, and drops the connection at once.
             with trio.CancelScope(shield=True):
-                await feed.close()
+                await _closed(feed, core)
     except BaseException:
-        # The nursery was cancelled, or something of the feed's own failed. An error of the
-        # application goes before the former; a cancellation, which may come of the latter, behind.
+        # The nursery was cancelled. An error of the application goes before that.
         if error is None or isinstance(error, trio.Cancelled):
             raise
         raise error from None
     else:
         if error is not None:
             raise error
+        core.raise_unseen_fault()
     finally:
         del error  # no cycle of the exception and this frame
+
+
+async def _closed(feed: "Feed", core: FeedCore[AsyncTokenSource]) -> None:
+    try:
+        await feed.close()
+    except BaseException as error:
+        # The fault of the feed is for the block to raise.
+        if error is not core.fault:
+            raise
+
+
+def _without_cancellations(error: BaseException) -> BaseException | None:
+    """Return what a nursery was left with, out of its groups; None for a mere cancellation."""
+    if not isinstance(error, BaseExceptionGroup):
+        return None if isinstance(error, trio.Cancelled) else error
+    group = cast("BaseExceptionGroup[BaseException]", error)
+    faults = (_without_cancellations(part) for part in group.exceptions)
+    return next((fault for fault in faults if fault is not None), None)
 
 
 class _Bell:
@@ -145,8 +166,10 @@ class Feed(AsyncFeed):
         core: FeedCore[AsyncTokenSource],
         open_websocket: OpenAsyncWebSocket,
         nursery: trio.Nursery,
+        block: trio.CancelScope,
     ) -> None:
         super().__init__(core, open_websocket, make_bell=_Bell, clock=trio.current_time)
+        self._block = block
         # What a Close cancels: a token call or a dial, later a conversation.
         self._scope = trio.CancelScope()
         self._deadline_moved = _Bell()
@@ -168,7 +191,17 @@ class Feed(AsyncFeed):
                     with trio.CancelScope() as self._scope:
                         await self._do(job)
                 nursery.cancel_scope.cancel()
+        except BaseException as error:
+            fault = _without_cancellations(error)
+            if fault is not None:
+                # Raised to whoever waits, or by the block, which is cancelled if nobody does.
+                self._fail(fault)
+                return
+            raise
         finally:
+            if not self._core.is_closed:
+                # It was cancelled from outside. Others may wait for events that nobody would bring.
+                self._take(self._session.close(self._now()))
             self._finished.set()
 
     async def _watch_deadline(self) -> None:
@@ -183,6 +216,9 @@ class Feed(AsyncFeed):
 
     def _arm(self, deadline: float) -> None:  # noqa: ARG002 - the watcher looks for itself
         self._deadline_moved.ring()
+
+    def _interrupt(self) -> None:
+        self._block.cancel()
 
     def _drop(self) -> None:
         self._scope.cancel()

@@ -49,6 +49,10 @@ class Peer:
         self._connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._connection.close()
 
+    def hear(self) -> bytes:
+        """What the client says next; empty if it has hung up."""
+        return self._connection.recv(4096)
+
     def listen(self) -> bytes:
         """All that the client says until it hangs up."""
         heard = b""

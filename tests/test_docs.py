@@ -12,6 +12,8 @@ import inspect
 import pkgutil
 import re
 import ssl
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from decimal import Decimal
@@ -37,6 +39,7 @@ from topone_proto import (
     BalanceUpdate,
     Disconnected,
     Event,
+    FeedFailed,
     Gap,
     Order,
     OrderUpdate,
@@ -183,17 +186,12 @@ class Http:
         return [balance for balance in known if assets is None or balance.asset in assets]
 
 
-async def renew() -> str:
-    return "demo"
-
-
 def names_of(simulator: Simulator) -> dict[str, Any]:
     """What a reader has in mind: nothing that the package would have to supply."""
     return {
         "__name__": "page",
         "HttpError": HttpError,
         "http": Http(simulator),
-        "renew": renew,
         "show": print,
         "token": "demo",
         "tokens": {"one": "demo", "two": "demo"},
@@ -228,6 +226,7 @@ def test_the_examples_of_a_page_run(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TOPONE_TOKEN", "demo")
+    Path("token.txt").write_text("demo\n", "utf-8")
     sleep_less(monkeypatch)
     authority = trustme.CA()
     authority.cert_pem.write_to_path("company-ca.pem")
@@ -450,7 +449,8 @@ def test_a_bot_asks_once_for_every_wait_while_nobody_answers(name: str, judge: J
 
     bot = Bot(Books(simulator))
     bot.account = account
-    run_bot(name, bot, "demo", simulator.url)
+    with pytest.raises(FeedFailed):
+        run_bot(name, bot, "demo", simulator.url)
     assert len(simulator.handshakes) == 3
     assert min(asked.count("orders"), asked.count("balances")) >= 40
     assert account.again <= len(waits)
@@ -479,13 +479,26 @@ async def nothing(*_: object) -> list[Order]:
 
 
 @pytest.mark.parametrize("name", ["bot_trio", "bot_asyncio", "bot_threads"])
-def test_a_bot_whose_token_is_refused_says_what_to_check(
-    name: str, judge: Judge, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_bot_whose_token_is_refused_says_what_to_check(name: str, judge: Judge) -> None:
     bot = judged(program(name), judge, lambda: None)
-    run_bot(name, bot, "wrong", judge.simulator.url)
-    assert "get a new one" in capsys.readouterr().out
+    with pytest.raises(FeedFailed, match="get a new one"):
+        run_bot(name, bot, "wrong", judge.simulator.url)
     assert bot.spendable("BTC") is None
+
+
+@pytest.mark.parametrize("name", ["bot_trio", "bot_asyncio", "bot_threads"])
+def test_a_bot_whose_token_is_refused_fails_as_a_program(name: str, tmp_path: Path) -> None:
+    source = (DOCS / "programs" / f"{name}.py").read_text("utf-8")
+    assert source.count('token: str = "demo"') == 1
+    file = tmp_path / f"{name}.py"
+    file.write_text(source.replace('token: str = "demo"', 'token: str = "wrong"'), "utf-8")
+    done = subprocess.run(
+        [sys.executable, file], check=False, capture_output=True, text=True, timeout=60.0
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("the feed has ended: the server answered the handshake with HTTP")
+    assert "get a new one" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
 
 
 @pytest.mark.parametrize("name", ["bot_trio", "bot_asyncio", "bot_threads"])

@@ -5,8 +5,11 @@ Yours to write: ``decide``, and ``Books`` with an HTTP client. Everything else c
 """
 
 import asyncio
+import sys
+from collections.abc import Callable
 from contextlib import suppress
 from decimal import Decimal
+from functools import partial
 from threading import Timer
 from typing import Protocol
 
@@ -72,7 +75,8 @@ class Bot:
         return None
 
     async def run(self, token: str | AsyncTokenSource, url: str = DEFAULT_URL) -> None:
-        """Follow the account until the feed ends or this is cancelled."""
+        """Follow the account until this is cancelled. Raises ``FeedFailed`` if the feed ends."""
+        failure: FeedFailed | None = None
         async with asyncio.TaskGroup() as group:
             try:
                 async with topone_asyncio.open_feed(
@@ -81,9 +85,12 @@ class Bot:
                     async for event in feed:
                         self.take(self.account.apply(event), group)
             except FeedFailed as end:
-                print(f"the feed has ended: {end}")
+                # Raised below: a task group would put it into an ExceptionGroup.
+                failure = end
             for task in self.tasks:
                 task.cancel()
+        if failure is not None:
+            raise failure
 
     def take(self, changes: tuple[Change, ...], group: asyncio.TaskGroup) -> None:
         """Act on changes, then look up whatever is not known by now."""
@@ -129,14 +136,23 @@ class SimulatedBooks:
         return [balance for balance in known if assets is None or balance.asset in assets]
 
 
-async def main(seconds: float = 15) -> None:
+def start_timer(seconds: float, call: Callable[[], object]) -> None:
+    timer = Timer(seconds, call)
+    timer.daemon = True
+    timer.start()
+
+
+async def main(seconds: float = 15, token: str = "demo") -> None:
     with topone_simulator.run_in_thread(rate=3) as simulator:
-        Timer(seconds / 3, simulator.inject, [DropConnections()]).start()
+        start_timer(seconds / 3, partial(simulator.inject, DropConnections()))
         bot = Bot(SimulatedBooks(simulator))
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                await bot.run("demo", simulator.url)
+                await bot.run(token, simulator.url)
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    try:
+        asyncio.run(main())
+    except FeedFailed as end:
+        sys.exit(f"the feed has ended: {end}")

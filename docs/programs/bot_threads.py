@@ -4,9 +4,11 @@
 Yours to write: ``decide``, and ``Books`` with an HTTP client. Everything else can stay.
 """
 
+import sys
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from decimal import Decimal
+from functools import partial
 from threading import Event, RLock, Timer
 from typing import Protocol
 
@@ -76,7 +78,7 @@ class Bot:
             return None
 
     def run(self, token: str | Callable[[], str], url: str = DEFAULT_URL) -> None:
-        """Follow the account until the feed ends or ``stop`` is called."""
+        """Follow the account until ``stop`` is called. Raises ``FeedFailed`` if the feed ends."""
         with ThreadPoolExecutor(2) as self.workers:
             try:
                 with topone_threads.open_feed(
@@ -87,8 +89,6 @@ class Bot:
                     for event in self.feed:
                         with self.lock:
                             self.take(self.account.apply(event))
-            except FeedFailed as end:
-                print(f"the feed has ended: {end}")
             finally:
                 self.stopping.set()
         if self.error is not None:
@@ -152,13 +152,22 @@ class SimulatedBooks:
         return [balance for balance in known if assets is None or balance.asset in assets]
 
 
-def main(seconds: float = 15) -> None:
+def start_timer(seconds: float, call: Callable[[], object]) -> None:
+    timer = Timer(seconds, call)
+    timer.daemon = True
+    timer.start()
+
+
+def main(seconds: float = 15, token: str = "demo") -> None:
     with topone_simulator.run_in_thread(rate=3) as simulator:
-        Timer(seconds / 3, simulator.inject, [DropConnections()]).start()
+        start_timer(seconds / 3, partial(simulator.inject, DropConnections()))
         bot = Bot(SimulatedBooks(simulator))
-        Timer(seconds, bot.stop).start()
-        bot.run("demo", simulator.url)
+        start_timer(seconds, bot.stop)
+        bot.run(token, simulator.url)
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except FeedFailed as end:
+        sys.exit(f"the feed has ended: {end}")

@@ -4,7 +4,10 @@
 Yours to write: ``decide``, and ``Books`` with an HTTP client. Everything else can stay.
 """
 
+import sys
+from collections.abc import Callable
 from decimal import Decimal
+from functools import partial
 from threading import Timer
 from typing import Protocol
 
@@ -71,15 +74,19 @@ class Bot:
         return None
 
     async def run(self, token: str | AsyncTokenSource, url: str = DEFAULT_URL) -> None:
-        """Follow the account until the feed ends or this is cancelled."""
+        """Follow the account until this is cancelled. Raises ``FeedFailed`` if the feed ends."""
+        failure: FeedFailed | None = None
         async with trio.open_nursery() as nursery:
             try:
                 async with topone_trio.open_feed(token=token, url=url, config=self.config) as feed:
                     async for event in feed:
                         self.take(self.account.apply(event), nursery)
             except FeedFailed as end:
-                print(f"the feed has ended: {end}")
+                # Raised below: a nursery would put it into an ExceptionGroup.
+                failure = end
             nursery.cancel_scope.cancel()
+        if failure is not None:
+            raise failure
 
     def take(self, changes: tuple[Change, ...], nursery: trio.Nursery) -> None:
         """Act on changes, then look up whatever is not known by now."""
@@ -123,13 +130,22 @@ class SimulatedBooks:
         return [balance for balance in known if assets is None or balance.asset in assets]
 
 
-async def main(seconds: float = 15) -> None:
+def start_timer(seconds: float, call: Callable[[], object]) -> None:
+    timer = Timer(seconds, call)
+    timer.daemon = True
+    timer.start()
+
+
+async def main(seconds: float = 15, token: str = "demo") -> None:
     with topone_simulator.run_in_thread(rate=3) as simulator:
-        Timer(seconds / 3, simulator.inject, [DropConnections()]).start()
+        start_timer(seconds / 3, partial(simulator.inject, DropConnections()))
         bot = Bot(SimulatedBooks(simulator))
         with trio.move_on_after(seconds):
-            await bot.run("demo", simulator.url)
+            await bot.run(token, simulator.url)
 
 
 if __name__ == "__main__":
-    trio.run(main)
+    try:
+        trio.run(main)
+    except FeedFailed as end:
+        sys.exit(f"the feed has ended: {end}")

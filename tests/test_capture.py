@@ -513,3 +513,16 @@ def test_a_compressed_file_that_breaks_off_is_read_up_to_there(tmp_path: Path) -
     assert capture.is_truncated
     events: list[Event] = [event for step in lives for event in step.events]
     assert 0 < sum(isinstance(event, Malformed) for event in events) < 500
+
+
+def test_the_values_of_headers_are_not_recorded() -> None:
+    lines: list[str] = []
+    endpoint = Endpoint(extra_headers={"Authorization": "Bearer s3cret"})
+    session = RecordedSession(
+        (), endpoint=endpoint, token=Token("demo"), jitter=lambda: 0.5, write=lines.append,
+        wall=lambda: 0.0,
+    )  # fmt: skip
+    [connect] = session.start(0.0).actions
+    assert isinstance(connect, Connect)
+    assert connect.endpoint.headers[-1] == ("Authorization", "Bearer s3cret")
+    assert "s3cret" not in "".join(lines)

@@ -17,8 +17,8 @@ class FetchToken:
 class Connect:
     """Open a WebSocket, then call ``Session.connection_made`` or ``connection_failed``.
 
-    The transport adds no header of its own (no ``Origin``), sends no pings of its own, follows no
-    redirect and does not reconnect: those decisions are the core's.
+    The transport adds no header of its own but those that make a handshake, sends no pings of its
+    own, follows no redirect and does not reconnect: those decisions are the core's.
     """
 
     endpoint: Endpoint

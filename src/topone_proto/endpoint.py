@@ -201,7 +201,10 @@ def _pairs(headers: Headers) -> tuple[tuple[str, str | None], ...]:
     Raises:
         ConfigurationError: they cannot be sent.
     """
-    given: Iterable[Any] = headers.items() if isinstance(headers, Mapping) else headers
+    given: Any = headers
+    if isinstance(headers, Mapping):
+        given = cast("Mapping[Any, Any]", headers).items()
+    pairs: list[tuple[Any, Any]] | None
     try:
         pairs = [(name, text) for name, text in given]
     except (TypeError, ValueError):

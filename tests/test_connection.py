@@ -384,12 +384,14 @@ def test_nothing_times_out_while_reading_is_paused() -> None:
     connection.subscribe(ORDERS, 0.0)
     connection.deadline_reached(4.0)
     step = connection.reading_paused(4.0)
-    for _ in range(30):
+    for _ in range(49):
         assert step.deadline is not None
         step = connection.deadline_reached(step.deadline)
+    assert step.deadline == 1000.0
+    connection.deadline_reached(1000.0)
     assert connection.failure is None
     # There was one second left when it stopped.
-    connection.reading_resumed(1000.0)
+    assert connection.reading_resumed(1000.0).deadline == 1001.0
     assert connection.deadline_reached(1000.9).events == ()
     assert connection.deadline_reached(1001.0).events == (
         RequestTimedOut(topic=ORDERS, method="sub_orders", timeout=5.0, epoch=1),
@@ -620,6 +622,7 @@ def test_a_frame_that_comes_slowly_breaks_no_silence() -> None:
     assert connection.last_received == 12.0
     connection.bytes_received(3.0, 13.0)
     assert connection.last_received == 12.0
+    assert connection.deadline_reached(19.0).deadline == 22.0
     assert connection.deadline_reached(22.0).actions == (Close(1001, "silence", 0.0),)
 
 

@@ -1,5 +1,6 @@
 """Connection after connection: dialling, back-off, resubscribing, gaps, the token, the end."""
 
+import json
 import random
 from collections.abc import Callable, Iterable
 from itertools import product
@@ -216,8 +217,31 @@ def test_a_stream_that_began_before_its_acknowledgement_has_a_gap() -> None:
     driver.receive(order(ts=700))
     driver.lose()
     driver.redial()
-    driver.up(ts=800)
-    assert Gap(ORDERS, 700, 800, 2) in driver.events
+    driver.up(ts=1800)
+    assert Gap(ORDERS, 700, 1800, 2) in driver.events
+
+
+def test_a_gap_never_ends_before_it_begins() -> None:
+    """The connection fails over to a node whose clock is a minute behind."""
+    driver = connected()
+    driver.receive(order(ts=100_000))
+    driver.lose()
+    driver.redial()
+    driver.up(ts=40_000)
+    [gap] = [event for event in driver.events if isinstance(event, Gap)]
+    assert gap.since_ts is not None
+    assert gap.until_ts is not None
+    assert gap.since_ts <= 40_000
+    assert gap.until_ts >= 100_000
+
+
+def test_a_gap_has_no_end_that_is_not_known() -> None:
+    driver = connected()
+    driver.lose()
+    driver.redial()
+    [request] = requests(driver.connect())
+    driver.receive(ack(request, ts=None))
+    assert Gap(ORDERS, 1000, None, 2) in driver.events
 
 
 def test_a_stream_that_never_began_has_none() -> None:
@@ -921,3 +945,109 @@ def test_bytes_of_the_peer_keep_a_session_alive() -> None:
         driver.take(driver.session.deadline_reached(driver.now))
         assert alive.last_received == driver.now - 1.0
     assert driver.session.connection is alive
+
+
+# Deadlines that are noticed late.
+
+
+class BlockedLoop:
+    """An adapter whose application works on every ``Connected`` for longer than any timeout.
+
+    While it does, nothing is sent, read or timed; what the server answers waits unread. Timers come
+    before reading, which is the worst case.
+    """
+
+    def __init__(self, work: float, *, config: SessionConfig | None = None) -> None:
+        self.driver = Driver(config=config)
+        self.work = work
+        self.unread: list[tuple[float, str | SendPing]] = []
+        self.dialled: float | None = None
+        self.connections = 0
+
+    def take(self, step: Step) -> None:
+        for action in step.actions:
+            match action:
+                case Connect():
+                    self.dialled = self.driver.now + 0.1
+                case SendText(text=text):
+                    self.unread.append((self.driver.now + 0.1, ack(json.loads(text))))
+                case SendPing():
+                    self.unread.append((self.driver.now + 0.1, action))
+                case Close():
+                    self.unread.clear()
+                    self.dialled = None
+                case _:
+                    pass
+        for event in step.events:
+            if isinstance(event, Connected):
+                self.connections += 1
+                self.driver.now += self.work
+
+    def turn(self) -> None:
+        """One turn of the loop: it sleeps until something is due or can be read."""
+        driver = self.driver
+        moments = [at for at, _ in self.unread[:1]]
+        moments += [at for at in (self.dialled, driver.step.deadline) if at is not None]
+        driver.now = max(driver.now, min(moments))
+        if driver.step.deadline is not None and driver.step.deadline <= driver.now:
+            self.take(driver.take(driver.session.deadline_reached(driver.now)))
+        if self.dialled is not None and self.dialled <= driver.now:
+            self.dialled = None
+            self.take(driver.connect())
+        while self.unread and self.unread[0][0] <= driver.now:
+            frame = self.unread.pop(0)[1]
+            if isinstance(frame, SendPing):
+                self.take(driver.take(driver.session.pong_received(frame.payload, driver.now)))
+            else:
+                self.take(driver.receive(frame))
+
+
+@pytest.mark.parametrize("work", [9.99, 10.01, 10.2, 15.0, 200.0, 100_000.0])
+def test_work_longer_than_any_timeout_on_every_connection_costs_none(work: float) -> None:
+    loop = BlockedLoop(work)
+    loop.take(loop.driver.start())
+    for _ in range(10):
+        loop.turn()
+    assert loop.connections == 1
+    assert [type(event) for event in loop.driver.events] == [Connected, Subscribed]
+
+
+@pytest.mark.parametrize("state", [S.FETCHING_TOKEN, S.CONNECTING])
+def test_a_dial_whose_end_is_noticed_late_has_a_moment_to_be_reported(state: S) -> None:
+    driver = started(token=None)
+    if state is S.CONNECTING:
+        driver.take(driver.session.token_obtained(Token(TOKEN), driver.now))
+    assert driver.step.deadline is not None
+    driver.now = driver.step.deadline + 100.0
+    step = driver.take(driver.session.deadline_reached(driver.now))
+    assert (driver.session.state, step.events) == (state, ())
+    # In time again, it has run out.
+    driver.wait()
+    assert driver.session.state is S.WAITING
+
+
+@pytest.mark.parametrize("late", [0.2, 0.9])
+def test_a_little_lateness_does_not_keep_a_dead_peer_alive(late: float) -> None:
+    """A machine under load is late at every deadline."""
+    driver = connected()
+    for _ in range(20):
+        if driver.session.state is not S.CONNECTED:
+            break
+        assert driver.step.deadline is not None
+        driver.now = driver.step.deadline + late
+        driver.take(driver.session.deadline_reached(driver.now))
+    assert isinstance(driver.events[-1], Disconnected)
+    assert driver.now < 1000.0 + 40.0
+
+
+def test_a_loop_that_runs_again_finds_a_dead_peer() -> None:
+    driver = connected()
+    for _ in range(10):
+        assert driver.step.deadline is not None
+        driver.now = driver.step.deadline + 60.0
+        driver.take(driver.session.deadline_reached(driver.now))
+    assert driver.session.state is S.CONNECTED
+    before = driver.now
+    while driver.session.state is S.CONNECTED:
+        driver.wait()
+    assert driver.now - before < 40.0

@@ -29,6 +29,8 @@ from topone_proto.events import (
     Unsubscribed,
 )
 from topone_proto.failures import Failure, FailureKind
+from topone_proto.gaps import Heard, ServerClock
+from topone_proto.lateness import Lateness
 from topone_proto.messages import (
     BalanceUpdate,
     Malformed,
@@ -125,7 +127,7 @@ def _is_of_another(method: str | None, asked: str) -> bool:
 class _Subscription:
     """A topic's state, with what the hot path needs to know about it."""
 
-    __slots__ = ("followed", "last_at", "last_ts", "state", "topic")
+    __slots__ = ("acknowledged", "asked_at", "followed", "last_at", "last_ts", "state", "topic")
 
     def __init__(self, topic: Topic) -> None:
         self.topic = topic
@@ -135,6 +137,10 @@ class _Subscription:
         self.last_ts: int | None = None
         # When that frame was received.
         self.last_at = 0.0
+        # When it was last subscribed to.
+        self.asked_at = 0.0
+        # The latest answer with a server time in it.
+        self.acknowledged: Heard | None = None
 
     def move(self, by: SubscriptionInput) -> None:
         self.state = TRANSITIONS[self.state][by]
@@ -192,6 +198,11 @@ class Connection:
         self._last_answer: str | None = None
         self._noise: set[str] = set()
         self._deadline: float | None = None
+        config = self._config
+        timeouts = (config.ack_timeout, config.pong_timeout, config.silence_timeout)
+        self._lateness = Lateness(min(time for time in timeouts if time is not None))
+        # Nothing runs out before.
+        self._excused_until = 0.0
 
     @property
     def subscriptions(self) -> Mapping[Topic, SubscriptionState]:
@@ -239,6 +250,19 @@ class Connection:
             for entry in self._subscriptions.values()
             if entry.last_ts is not None
         }
+
+    @property
+    def clock(self) -> ServerClock | None:
+        """What is certain of the server's clock; None if no frame had a time."""
+        entries = list(self._subscriptions.values())
+        return ServerClock.of(
+            [entry.acknowledged for entry in entries if entry.acknowledged is not None],
+            [
+                Heard(entry.last_ts, entry.asked_at, entry.last_at)
+                for entry in entries
+                if entry.last_ts is not None
+            ],
+        )
 
     @property
     def deadline(self) -> float | None:
@@ -302,7 +326,8 @@ class Connection:
             case Response():
                 return self._step(*self._responded(message))
             case Unrecognised() | Malformed():
-                return self._step() if self._is_reported(message) else self._step(message)
+                is_reported = self._is_reported(message, len(frame))
+                return self._step() if is_reported else self._step(message)
             case _:
                 assert_never(message)
 
@@ -364,13 +389,16 @@ class Connection:
         return self._step()
 
     def deadline_reached(self, now: float) -> Step:
-        """Do what is due. Harmless when called early: the returned deadline is simply the old
-        one."""
+        """Do what is due. Harmless when called early: the returned deadline is simply the old one.
+        Called clearly late it gives up nothing yet: what is unread is to be read first."""
         if not self._started:
             self._start(now)
         if self._failure is not None:
             return Step()
-        if self._paused_at is None:
+        grace = self._lateness.grace(self._deadline, now)
+        if grace is not None:
+            self._excused_until = now + grace
+        if self._paused_at is None and now >= self._excused_until:
             overdue = [entry for entry in self._pending.values() if entry.deadline <= now]
             if overdue:
                 return self._time_out(overdue)
@@ -408,7 +436,7 @@ class Connection:
     def _set_deadline(self) -> None:
         """The earliest of all that may be due. Receiving only moves things later, which
         ``deadline_reached`` finds out by itself: so the hot path leaves the deadline alone."""
-        due = [] if self._ping_at is None else [self._ping_at]
+        due: list[float] = []
         if self._paused_at is None:
             if self._ping_sent_at is not None:
                 due.append(self._ping_sent_at + self._config.pong_timeout)
@@ -416,6 +444,9 @@ class Connection:
                 due.append(self._last_received + self._config.silence_timeout)
             if self._pending:
                 due.append(next(iter(self._pending.values())).deadline)
+        due = [max(time, self._excused_until) for time in due]
+        if self._ping_at is not None:
+            due.append(self._ping_at)
         self._deadline = min(due, default=None)
 
     def _ping(self, now: float) -> tuple[Action, ...]:
@@ -458,16 +489,17 @@ class Connection:
         if by is _Input.SUBSCRIBE:
             # A new stream: what was heard of an earlier one says nothing about it.
             entry.last_ts = None
+            entry.asked_at = now
         request = Request(id=str(self._next_id), method=method, lang=self._config.lang)
         self._next_id += 1
         self._pending[request.id] = _Pending(entry, method, now, now + self._config.ack_timeout)
         self._set_deadline()
         return Step((), (SendText(encode(request)),), self._deadline)
 
-    def _is_reported(self, anomaly: Malformed | Unrecognised) -> bool:
+    def _is_reported(self, anomaly: Malformed | Unrecognised, size: int) -> bool:
         """True if it is a short frame that was no update, and one like it was reported before on
         this connection: some servers keep a connection alive with one every second."""
-        if anomaly.topics or len(anomaly.frame) > _SHORT:
+        if anomaly.topics or size > _SHORT:
             return False
         shape = _NUMBERS.sub("0", anomaly.frame)
         if shape in self._noise:
@@ -521,6 +553,7 @@ class Connection:
         self._ack_latency = self._last_received - pending.sent
         if response.ts is not None:
             entry.last_ts, entry.last_at = response.ts, self._last_received
+            entry.acknowledged = Heard(response.ts, pending.sent, self._last_received)
         if not response.ok:
             return SubscriptionRejected(
                 topic=entry.topic,

@@ -165,11 +165,12 @@ class Gap:
     topic: Topic
     """The topic whose updates may be missing. Each topic has a gap of its own."""
     since_ts: int | None
-    """The last server time in milliseconds at which the stream was whole: that of the topic's
-    latest frame before. None: the exchange gave no time with it."""
+    """A server time in milliseconds before which nothing is missing: that of the topic's latest
+    frame before, or an earlier one if the clocks of the exchange's nodes may differ. None: the
+    exchange gave no time, or none that can be compared."""
     until_ts: int | None
-    """The server time in milliseconds from which it is whole again: that of the acknowledgement.
-    None: the exchange gave no time with that, or there was none, and the topic is not followed any
+    """A server time in milliseconds after which nothing is missing: that of the acknowledgement, or
+    a later one if the clocks of the exchange's nodes may differ. Never before ``since_ts``. None: the exchange gave no time with that, or there was none, and the topic is not followed any
     more; the ``Subscribed``, ``SubscriptionRejected`` or ``Unsubscribed`` beside it says which."""
     epoch: int
     """The connection on which it is whole again, or the last there was."""

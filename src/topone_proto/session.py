@@ -31,6 +31,8 @@ from topone_proto.events import (
     Unsubscribed,
 )
 from topone_proto.failures import Failure, FailureKind
+from topone_proto.gaps import Break
+from topone_proto.lateness import Lateness
 from topone_proto.messages import Response
 from topone_proto.step import Step
 from topone_proto.topics import Topic
@@ -244,9 +246,9 @@ class Session:
         self._paused = False
         # Ordered, so that requests are made in the order in which the topics were asked for.
         self._desired: dict[Topic, None] = dict.fromkeys(map(_topic, topics))
-        # Per topic whose stream has broken off, the last server time at which it was whole, until a
-        # Gap tells of it.
-        self._broken: dict[Topic, int | None] = {}
+        # The topics whose stream has broken off, until a Gap tells of it.
+        self._broken: dict[Topic, Break] = {}
+        self._lateness = Lateness(min(self._config.open_timeout, self._config.token_timeout))
         # When all that is desired was acknowledged on this connection.
         self._settled_at: float | None = None
         self._is_fixed = token is not None
@@ -309,7 +311,7 @@ class Session:
         del self._desired[topic]
         connection = self._connection
         if connection is None or connection.state_of(topic) in _UNASKED:
-            return self._step(self._forsake(topic))
+            return self._step(self._forsake(topic, now))
         return self._step(actions=self._ask(now))
 
     def close(self, now: float) -> Step:  # noqa: ARG002 - every input has the same shape
@@ -440,14 +442,18 @@ class Session:
         return self._fail(Failure(kind, self._redact(reason)[:128], code=code), now)
 
     def deadline_reached(self, now: float) -> Step:
-        """Do what is due. Harmless when called early: the returned deadline is simply the old
-        one."""
+        """Do what is due. Harmless when called early: the returned deadline is simply the old one.
+        Called clearly late it gives up nothing yet: what is unread is to be read first."""
         self._require(_I.DEADLINE_REACHED)
         if self._connection is not None:
             return self._after(self._connection.deadline_reached(now), now)
         if self._state is _S.WAITING:
             return self._dial_if_due(now)
         if self._deadline is None or now < self._deadline:
+            return self._step()
+        grace = self._lateness.grace(self._deadline, now)
+        if grace is not None:
+            self._deadline = now + grace
             return self._step()
         kind, detail = FailureKind.TIMEOUT, ""
         if self._state is _S.FETCHING_TOKEN:
@@ -525,13 +531,13 @@ class Session:
             events.append(self._clean(event))
             match event:
                 case Subscribed(topic=topic, ts=ts):
-                    events += self._mend(topic, ts)
+                    events += self._mend(topic, ts, now)
                     answered = True
                 case SubscriptionRejected(topic=topic, method=method):
                     if method == topic.subscribe_method:
                         self._desired.pop(topic, None)
                         # Before it, as with every topic that is not followed any more.
-                        events[-1:-1] = self._mend(topic, None)
+                        events[-1:-1] = self._mend(topic, None, now)
                     else:
                         # The server goes on publishing, and the application has been told. Asking
                         # once more with every response would help nobody, so the topic counts as
@@ -556,15 +562,18 @@ class Session:
             connection.state_of(topic) is SubscriptionState.ACTIVE for topic in self._desired
         )
 
-    def _mend(self, topic: Topic, until_ts: int | None) -> tuple[Event, ...]:
+    def _mend(self, topic: Topic, ack_ts: int | None, now: float) -> tuple[Event, ...]:
         """The gap that ends here, if the topic's stream was broken off."""
-        if topic not in self._broken:
+        broken = self._broken.pop(topic, None)
+        if broken is None:
             return ()
-        return (Gap(topic, self._broken.pop(topic), until_ts, self._epoch),)
+        clock = None if self._connection is None else self._connection.clock
+        since, until = broken.span(ack_ts, clock, now)
+        return (Gap(topic, since, until, self._epoch),)
 
-    def _forsake(self, topic: Topic) -> tuple[Event, ...]:
+    def _forsake(self, topic: Topic, now: float) -> tuple[Event, ...]:
         """The end of a topic without an acknowledgement. What was missed of it stays missed."""
-        return (*self._mend(topic, None), Unsubscribed(topic, None, self._epoch))
+        return (*self._mend(topic, None, now), Unsubscribed(topic, None, self._epoch))
 
     def _fail(self, failure: Failure, now: float) -> Step:
         """The dial or the connection has come to nothing, if there still is one."""
@@ -592,16 +601,19 @@ class Session:
         connection = self._connection
         assert connection is not None
         self._connection = None
+        clock = connection.clock
         for topic, state in connection.subscriptions.items():
             if state not in FOLLOWED:
                 continue
             since = connection.last_ts_of(topic)
             # A stream begins with the first thing that the application is told of it. One that
             # broke off earlier and was not mended since stays broken from there.
-            if since is not None or state is not SubscriptionState.SUBSCRIBING:
-                self._broken.setdefault(topic, since)
+            if topic in self._broken:
+                self._broken[topic] = self._broken[topic].again(clock)
+            elif since is not None or state is not SubscriptionState.SUBSCRIBING:
+                self._broken[topic] = Break.off(since, clock)
             if topic not in self._desired:
-                events += self._forsake(topic)
+                events += self._forsake(topic, now)
         if self._settled_at is not None and now - self._settled_at >= self._config.stable_after:
             self._retries = 0
         return self._retry(failure, now, events, actions)

@@ -146,14 +146,24 @@ WHOLE_WAY = [
     "Disconnected",
     Connected(2),
     Subscribed(BALANCE, 1561948335075, 2),
-    Gap(BALANCE, 1561948335075, 1561948335075, 2),
+    (BALANCE, "missing"),
     Subscribed(ORDERS, 1561948335075, 2),
-    Gap(ORDERS, 1561948335075, 1561948335075, 2),
+    (ORDERS, "missing"),
 ]
 
 
 def noted(event: Event) -> object:
-    return "Disconnected" if isinstance(event, Disconnected) else event
+    match event:
+        case Disconnected():
+            return "Disconnected"
+        case Gap(topic=topic, since_ts=since, until_ts=until, epoch=2):
+            # The exchange's clock stands, so that it seems to be behind the second time.
+            assert since is not None
+            assert until is not None
+            assert since <= 1561948335075 <= until
+            return topic, "missing"
+        case _:
+            return event
 
 
 def test_trio() -> None:

@@ -305,9 +305,34 @@ def gap_without_an_end(feed: Feed) -> None:
     feed.streams.subscribed(ORDERS, 9, Gap(ORDERS, 5, None, 2), 2, 2)
 
 
-def gap_from_elsewhere(feed: Feed) -> None:
+def gap_that_begins_later(feed: Feed) -> None:
+    interrupted(feed)
+    feed.streams.subscribed(ORDERS, 9, Gap(ORDERS, 6, 9, 2), 2, 2)
+
+
+def gap_that_begins_long_before(feed: Feed) -> None:
     interrupted(feed)
     feed.streams.subscribed(ORDERS, 9, Gap(ORDERS, 4, 9, 2), 2, 2)
+
+
+def gap_that_ends_early(feed: Feed) -> None:
+    interrupted(feed)
+    feed.streams.subscribed(ORDERS, 9, Gap(ORDERS, 5, 8, 2), 2, 2)
+
+
+def gap_that_ends_long_after(feed: Feed) -> None:
+    interrupted(feed)
+    feed.streams.subscribed(ORDERS, 9, Gap(ORDERS, 5, 10, 2), 2, 2)
+
+
+def gap_that_ends_before_it_begins(feed: Feed) -> None:
+    interrupted(feed)
+    feed.streams.subscribed(ORDERS, 3, Gap(ORDERS, 5, 3, 2), 2, 2)
+
+
+def gap_without_a_beginning(feed: Feed) -> None:
+    interrupted(feed)
+    feed.streams.subscribed(ORDERS, 9, Gap(ORDERS, None, 9, 2), 2, 2)
 
 
 BROKEN: list[tuple[str, Callable[[Feed], Any], str]] = [
@@ -318,8 +343,13 @@ BROKEN: list[tuple[str, Callable[[Feed], Any], str]] = [
     ("I1", say_nothing_of_a_frame, "nothing comes of"),
     ("I1", gap_for_nothing, "never interrupted"),
     ("I1", no_gap, "there is no Gap"),
-    ("I1", gap_without_an_end, "does not end"),
-    ("I1", gap_from_elsewhere, "begins elsewhere"),
+    ("I1", gap_without_an_end, "is not said"),
+    ("I1", gap_without_a_beginning, "is not said"),
+    ("I1", gap_that_begins_later, "begins later"),
+    ("I1", gap_that_begins_long_before, "begins long before"),
+    ("I1", gap_that_ends_early, "before the acknowledgement"),
+    ("I1", gap_that_ends_long_after, "ends long after"),
+    ("I1", gap_that_ends_before_it_begins, "before it begins"),
     ("I3", try_a_refused_token_again, "refused is tried again"),
     ("I4", lambda feed: feed.auditor.waiting(1_000_000, has_tickets=False), "events wait"),
     ("I4", ask_too_much, "requests wait"),

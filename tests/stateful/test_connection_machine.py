@@ -107,6 +107,7 @@ class ConnectionMachine(Machine):
 
     def is_on_time(self, step: Step) -> None:
         assert step.deadline == (None if is_over(self) else self.connection.deadline)
+        self.model.told = step.deadline
         due = self.model.due
         assert (step.deadline is None) is (due is None)
         # Early is harmless, late is not.

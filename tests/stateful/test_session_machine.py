@@ -181,6 +181,8 @@ class SessionMachine(Machine):
         assert same(step.events, expected.events), (step.events, expected.events)
         assert plain(step.actions) == expected.actions
         self.deadline = step.deadline
+        if model.connection is not None:
+            model.connection.told = step.deadline
         assert (step.deadline is None) is (model.due is None)
         if model.connection is None:
             assert step.deadline == model.due

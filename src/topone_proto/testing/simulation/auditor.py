@@ -44,6 +44,10 @@ __all__ = ["Auditor"]
 _HAIR = 1e-6
 # What can make everything desired acknowledged, apart from the application's giving the rest up.
 _SETTLING = (Connected, Subscribed, Unsubscribed, SubscriptionRejected)
+# Milliseconds. Longer no request and its answer take, with all that a network and a pause do.
+_SLACK = 100_000.0
+# Characters of what counts as a short frame.
+_SHORT = 64
 
 
 def _serial(update: Order | Balance) -> int:
@@ -85,7 +89,9 @@ class Auditor:
         self._world = world
         self._plan = plan
         self._config: SessionConfig = plan.config
-        self._streams = Streams(self.fail)
+        self._streams = Streams(self.fail, slack=_SLACK)
+        # What was no update and was reported on this connection: the like is not reported again.
+        self._reported: set[str] = set()
         self.seen: set[str] = set()
         """The names of what was seen: classes of events, kinds of failures, HTTP statuses."""
         self.desired: set[Topic] = set(plan.topics)
@@ -186,6 +192,7 @@ class Auditor:
         self._largest = max(self._largest, len(step.events))
         if step.events:
             self._see_events(step.events, link, frame)
+            self._remember_noise(step.events, frame)
         elif frame is not None and frame.kind == "text" and self._is_up and not self.is_closed:
             self._see_ping(frame.data, step)
         for action in step.actions:
@@ -320,6 +327,15 @@ class Auditor:
                 self._look_for_secret(event)
                 self._see_event(event, events[:place], events[place + 1 :], link, frame)
 
+    def _remember_noise(self, events: tuple[Event, ...], frame: Frame | None) -> None:
+        """A short frame that was no update is reported once on a connection."""
+        match events:
+            case (Malformed(topics=()) | Unrecognised(topics=()),):
+                if frame is not None and frame.kind == "text" and len(frame.data) <= _SHORT:
+                    self._reported.add(frame.data)
+            case _:
+                pass
+
     def _see_event(
         self,
         event: Event,
@@ -395,6 +411,7 @@ class Auditor:
         self._is_up = True
         self._requests.clear()
         self._asked_at.clear()
+        self._reported.clear()
         self._active.clear()
         self._settled_since = self._content_since = None
         self._refusals = 0
@@ -555,6 +572,8 @@ class Auditor:
             answer = '{"method":"pong"}'
         elif text.startswith('{"ping":'):
             answer = text.replace("ping", "pong")
+        elif text in self._reported:
+            return
         else:
             self.fail("I1", f"nothing comes of this frame: {text}")
         if step.actions != (SendText(answer),):

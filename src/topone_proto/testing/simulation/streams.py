@@ -71,10 +71,13 @@ class Streams:
 
     Args:
         fail: raises a ``Violation`` of the rule that is its first argument.
+        slack: how much longer than the interruption a gap may be, in milliseconds of server time:
+            by what the clocks differ, and by what requests and their answers take.
     """
 
-    def __init__(self, fail: Callable[[str, str], Never]) -> None:
+    def __init__(self, fail: Callable[[str, str], Never], *, slack: float = 0.0) -> None:
         self._fail = fail
+        self._slack = slack
         self._streams = {BALANCE: _Stream(), ORDERS: _Stream()}
 
     def sent(self, topic: Topic, serial: int, ts: int, number: int, peer: int) -> None:
@@ -151,16 +154,31 @@ class Streams:
             return
         if gap is None:
             self._fail("I1", f"{topic} was interrupted, and there is no Gap")
-        if gap.until_ts != until_ts:
-            self._fail("I1", f"the gap does not end with the acknowledgement at {until_ts}: {gap}")
-        if gap.since_ts not in stream.whole_ts:
-            self._fail("I1", f"the gap begins elsewhere than at {stream.whole_ts}: {gap}")
+        self._check_span(gap, stream.whole_ts, until_ts)
         stream.is_broken = False
         for item in stream.sent.values():
             if (gap.since_ts is None or gap.since_ts <= item.ts) and (
                 gap.until_ts is None or item.ts <= gap.until_ts
             ):
                 item.is_covered = True
+
+    def _check_span(self, gap: Gap, whole: set[int | None], until_ts: int | None) -> None:
+        """The gap begins and ends in order, where the stream broke off and began again or further
+        out, and not much further if the clocks agree."""
+        since, until = gap.since_ts, gap.until_ts
+        if since is not None and until is not None and until < since:
+            self._fail("I1", f"the gap ends before it begins: {gap}")
+        if (until is None) is not (until_ts is None) or (since is None and None not in whole):
+            self._fail("I1", f"an end of the gap is not said: {gap}")
+        begins = [ts for ts in whole if ts is not None]
+        if since is not None and begins and since > max(begins):
+            self._fail("I1", f"the gap begins later than at {whole}: {gap}")
+        if since is not None and begins and since < min(begins) - self._slack:
+            self._fail("I1", f"the gap begins long before {whole}: {gap}")
+        if until is not None and until_ts is not None and until < until_ts:
+            self._fail("I1", f"the gap ends before the acknowledgement at {until_ts}: {gap}")
+        if until is not None and until_ts is not None and until > until_ts + self._slack:
+            self._fail("I1", f"the gap ends long after {until_ts}: {gap}")
 
     def _settle(self, topic: Topic, concerns: Callable[[_Sent], bool]) -> None:
         for item in self._streams[topic].sent.values():

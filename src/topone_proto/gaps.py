@@ -1,0 +1,121 @@
+"""The span of server time in which updates may be missing, measured by clocks that need not agree.
+
+A stream breaks off on one connection and begins again on another, and the two may be with two nodes
+whose clocks differ, or with one whose clock was set back. Nobody outside sees these clocks but
+through the times in the frames. What is certain of a clock are two bounds of its lead over the
+caller's own, in milliseconds:
+
+- a frame with the time ``ts`` was received at ``at``, so it was sent before: ``lead >= ts - at``;
+- it answers, or follows on, what was asked at ``asked``: ``lead <= ts - asked``.
+
+What is missing was sent after the last frame of the stream, at ``since`` by the old clock, and
+before the acknowledgement, at ``until`` by the new one. With the bounds each of the two moments is
+translated into the other clock's time, and the span goes from the earlier to the later: whichever
+clock an update was stamped by, its time is within. It never ends before it begins, and with clocks
+that agree it is longer by no more than the time that a request and its answer take.
+
+Bounds that contradict each other tell of a clock that was set forward meanwhile. Then the upper one
+is that of the latest frame, which holds for the clock as it is now.
+"""
+
+from collections.abc import Iterable
+from math import ceil, floor
+from typing import Self
+
+from topone_proto._values import value
+
+__all__ = ["Break", "Heard", "ServerClock"]
+
+# What floats of this size are exact to, in milliseconds. Clocks of servers are rounded to one.
+_EXACT = 0.01
+_ROUNDED = 1.0
+
+
+@value
+class Heard:
+    """A server time, and the caller's own times between which the frame was sent."""
+
+    ts: int
+    """The server time in milliseconds."""
+    asked: float
+    """When what it answers was asked, in seconds."""
+    at: float
+    """When it was received, in seconds."""
+
+
+@value
+class ServerClock:
+    """How far a server's clock leads the caller's, in milliseconds: from ``low`` to ``high``."""
+
+    low: float
+    """It leads by this at least."""
+    high: float
+    """It leads by this at most."""
+
+    @classmethod
+    def of(cls, acknowledgements: Iterable[Heard], latest: Iterable[Heard]) -> Self | None:
+        """The clock by what was heard on one connection; None if no time was.
+
+        Args:
+            acknowledgements: the answers to requests, which bound it best.
+            latest: the latest frame of each topic.
+        """
+        answers, frames = list(acknowledgements), list(latest)
+        if not frames:
+            return None
+        low = max(heard.ts - heard.at * 1000 for heard in frames)
+        high = min(heard.ts - heard.asked * 1000 for heard in answers or frames)
+        if high < low - _ROUNDED:
+            high = max(heard.ts - heard.asked * 1000 for heard in frames)
+        return cls(low, high)
+
+
+@value
+class Break:
+    """A stream that has broken off, until an acknowledgement ends the uncertainty."""
+
+    since_ts: int | None
+    """The earliest server time at which something may be missing, by every clock heard so far."""
+    since: float | None
+    """The same moment on the caller's clock, in milliseconds and at the earliest."""
+    high: float | None
+    """How far any of these clocks leads at most."""
+
+    @classmethod
+    def off(cls, last_ts: int | None, clock: ServerClock | None) -> Self:
+        """A stream whose latest frame had the time ``last_ts`` breaks off."""
+        if clock is None:
+            return cls(last_ts, None, None)
+        return cls(last_ts, None if last_ts is None else last_ts - clock.high, clock.high)
+
+    def again(self, clock: ServerClock | None) -> "Break":
+        """It breaks off once more before it was whole, on a connection with another clock."""
+        if clock is None:
+            return self
+        high = clock.high if self.high is None else max(self.high, clock.high)
+        return Break(self._since_by(clock), self.since, high)
+
+    def span(
+        self, ack_ts: int | None, clock: ServerClock | None, now: float
+    ) -> tuple[int | None, int | None]:
+        """The two ends of the gap, now that the stream is acknowledged.
+
+        Args:
+            ack_ts: the time of the acknowledgement; None if it had none, or there was none.
+            clock: the clock of its connection.
+            now: the time, in seconds.
+        """
+        if ack_ts is None:
+            return self.since_ts, None
+        until = ack_ts if self.high is None else max(ack_ts, ceil(now * 1000 + self.high - _EXACT))
+        since = self.since_ts if clock is None else self._since_by(clock)
+        if since is not None and since > until:
+            # Clocks that cannot be compared, since one of them was never heard.
+            since = None
+        return since, until
+
+    def _since_by(self, clock: ServerClock) -> int | None:
+        if self.since_ts is None or self.since is None:
+            return self.since_ts
+        # No server time is before 0.
+        return max(0, min(self.since_ts, floor(self.since + clock.low + _EXACT)))

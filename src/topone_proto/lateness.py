@@ -1,0 +1,53 @@
+"""A deadline that is noticed late proves nothing.
+
+Whoever comes to a deadline clearly later than it was due was held up: the process was suspended, or
+the application blocked the loop. Meanwhile nothing could be read, so the answer that is missed may
+wait unread in the socket, and the request itself may not have been sent. What ran out is put off by
+a short grace, in which the caller reads and sends. If the grace ends in time and nothing came, it
+has run out.
+
+A machine under load is a little late at every deadline. So lateness of less than a second excuses
+once in a row, until a deadline is met in time again; more than that was a hold-up each time. How
+long the hold-up was cannot be known: work may end right after the deadline. So the least lateness
+that no timer explains excuses as well, with a grace that grows with it.
+"""
+
+from typing import Final
+
+__all__ = ["Lateness"]
+
+_LATE: Final = 0.001
+"""Seconds by which a timer may be late."""
+_HELD_UP: Final = 1.0
+"""Seconds of lateness that excuse every time."""
+_LEAST_GRACE: Final = 0.25
+"""Seconds by which what ran out is put off, at least: what is unread is read within a turn."""
+_MOST_GRACE: Final = 2.0
+"""Seconds by which what ran out is put off, at most: what was not sent is sent and answered."""
+_GROWTH: Final = 50.0
+"""Seconds of grace for every second of lateness."""
+
+
+class Lateness:
+    """Judges how late each deadline is noticed.
+
+    Args:
+        shortest: the shortest of the timeouts that are put off, in seconds: so long is the grace at
+            most.
+    """
+
+    def __init__(self, shortest: float) -> None:
+        self._most = min(_MOST_GRACE, shortest)
+        self._is_excused = False
+
+    def grace(self, deadline: float | None, now: float) -> float | None:
+        """For how many seconds what ran out is put off, since whoever comes ``now`` to what was due
+        at ``deadline`` was held up; None if he was not."""
+        late = 0.0 if deadline is None else now - deadline
+        if late < 0:
+            # It comes early, and says nothing about how late it will be.
+            return None
+        was_excused, self._is_excused = self._is_excused, late > _LATE
+        if late <= (_HELD_UP if was_excused else _LATE):
+            return None
+        return min(self._most, _LEAST_GRACE + _GROWTH * late)

@@ -144,7 +144,7 @@ def test_anomalies_are_counted_by_name() -> None:
     feed.hear(method="sub_tomorrow", data={})
     feed.hear(method="sub_tomorrow", data={})
     feed.hear(id="77", code=0)
-    feed.hear(code="?")
+    feed.hear(code=[])
     assert feed.metrics.anomalies == {"Unrecognised": 2, "UnexpectedResponse": 1, "Malformed": 1}
 
 

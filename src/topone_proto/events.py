@@ -170,8 +170,9 @@ class Gap:
     exchange gave no time, or none that can be compared."""
     until_ts: int | None
     """A server time in milliseconds after which nothing is missing: that of the acknowledgement, or
-    a later one if the clocks of the exchange's nodes may differ. Never before ``since_ts``. None: the exchange gave no time with that, or there was none, and the topic is not followed any
-    more; the ``Subscribed``, ``SubscriptionRejected`` or ``Unsubscribed`` beside it says which."""
+    a later one if the clocks of the exchange's nodes may differ. Never before ``since_ts``. None:
+    the exchange gave no time with that, or there was none, and the topic is not followed any more;
+    the ``Subscribed``, ``SubscriptionRejected`` or ``Unsubscribed`` beside it says which."""
     epoch: int
     """The connection on which it is whole again, or the last there was."""
 

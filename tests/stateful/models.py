@@ -608,6 +608,7 @@ class SessionModel:
             return Expected()
         if self.state is Life.WAITING:
             return self.dial(now)
+        assert self.deadline is not None
         if not seen.actions:
             assert now - self.deadline > LATE
             assert seen.deadline is not None

@@ -2,8 +2,14 @@
 
 import gzip
 import json
+import os
+import signal
 import string
+import subprocess
+import sys
+import traceback
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -291,7 +297,7 @@ def test_of_ever_new_tokens_the_latest_are_remembered() -> None:
     assert oldest_again not in first
 
 
-@pytest.mark.parametrize("secret", ["1", "xxxx1", "x1", "topapi:xxx1", "x", ""])
+@pytest.mark.parametrize("secret", ["1", "HIDEHP", "P", "hide:HIDP", "h", "H", "topapi:0", ""])
 def test_a_stand_in_is_never_the_token(secret: str) -> None:
     _, lines = recorded(token=secret)
     assert json.loads(lines[0])["token"] != secret
@@ -349,6 +355,201 @@ def test_a_misuse_is_raised_and_not_recorded() -> None:
     assert lines == before
 
 
+# --- a recorder that fails -----------------------------------------------------------------------
+
+ANYTHING = [OSError(28, "No space left on device"), ValueError("closed"), KeyboardInterrupt()]
+ARGUMENTS: dict[SessionInput, tuple[Any, ...]] = {
+    I.SUBSCRIBE: (BALANCE,),
+    I.UNSUBSCRIBE: (ORDERS,),
+    I.TOKEN_OBTAINED: (Token(TOKEN),),
+    I.TOKEN_FAILED: ("OSError",),
+    I.CONNECTION_FAILED: (Failure(FailureKind.NETWORK),),
+    I.MESSAGE_RECEIVED: (order(),),
+    I.PONG_RECEIVED: (b"1",),
+    I.BYTES_RECEIVED: (3.0,),
+    I.CONNECTION_LOST: (None, ""),
+}
+
+
+def reach(session: Session, state: SessionState) -> None:
+    if state is not SessionState.NEW:
+        session.start(1.0)
+    if state is SessionState.CONNECTED:
+        session.connection_made(2.0)
+    if state is SessionState.WAITING:
+        session.connection_failed(Failure(FailureKind.NETWORK), 2.0)
+    if state is SessionState.CLOSED:
+        session.close(2.0)
+
+
+@pytest.mark.parametrize("error", ANYTHING, ids=repr)
+@pytest.mark.parametrize(
+    ("state", "by"),
+    [
+        pytest.param(state, by, id=f"{state.value}-{by.value}")
+        for state, inputs in TRANSITIONS.items()
+        for by in inputs
+    ],
+)
+def test_an_error_of_the_recorder_never_costs_a_step(
+    state: SessionState, by: SessionInput, error: BaseException
+) -> None:
+    written: list[str] = []
+    is_broken = False
+
+    def write(line: str) -> None:
+        if is_broken:
+            raise error
+        written.append(line)
+
+    token = None if state is SessionState.FETCHING_TOKEN else Token(TOKEN)
+    session = RecordedSession(
+        [ORDERS], token=token, jitter=lambda: 0.5, write=write, wall=lambda: WALL
+    )
+    plain = Session([ORDERS], token=token, jitter=lambda: 0.5)
+    for each in (session, plain):
+        reach(each, state)
+        assert each.recording_error is None
+    is_broken = True
+    before = len(written)
+    arguments = ARGUMENTS.get(by, ())
+    step = getattr(session, by.value)(*arguments, 60.0)
+    assert step == getattr(plain, by.value)(*arguments, 60.0)
+    assert session.state is plain.state
+    assert session.recording_error is error
+    # Nothing more is written, though it would be possible again.
+    is_broken = False
+    session.close(70.0)
+    assert len(written) == before
+    assert session.recording_error is error
+
+
+@pytest.mark.parametrize("error", ANYTHING, ids=repr)
+@pytest.mark.parametrize("culprit", ["write", "wall"])
+def test_an_error_in_the_header_does_not_cost_the_session(
+    error: BaseException, culprit: str
+) -> None:
+    calls: list[str] = []
+
+    def fail(*_: object) -> Any:
+        calls.append("")
+        raise error
+
+    session = RecordedSession(
+        token=Token(TOKEN),
+        jitter=lambda: 0.5,
+        write=fail if culprit == "write" else calls.append,
+        wall=fail if culprit == "wall" else lambda: WALL,
+    )
+    assert session.recording_error is error
+    assert [type(action) for action in session.start(1.0).actions] == [Connect]
+    for number in range(10):
+        session.connection_failed(Failure(FailureKind.NETWORK), 100.0 * number + 1)
+        session.deadline_reached(100.0 * number + 99)
+    assert len(calls) == 1
+
+
+def test_the_first_error_counts_and_shows_no_token() -> None:
+    lines: list[str] = []
+
+    def write(line: str) -> None:
+        if lines:
+            raise OSError(28, "No space left on device")
+        lines.append(line)
+
+    session = RecordedSession(
+        token=Token(TOKEN), jitter=lambda: 0.5, write=write, wall=lambda: WALL
+    )
+    session.start(1.0)
+    error = session.recording_error
+    assert isinstance(error, OSError)
+    session.connection_made(2.0)
+    session.message_received(f"what is {TOKEN}?", 3.0)
+    assert session.recording_error is error
+    shown = traceback.TracebackException.from_exception(error, capture_locals=True)
+    assert TOKEN not in "".join(shown.format())
+
+
+def test_a_frame_that_could_not_be_written_is_not_in_the_traceback_with_its_token() -> None:
+    def write(line: str) -> None:
+        if "message_received" in line:
+            raise OSError(28, "No space left on device")
+
+    session = RecordedSession(
+        token=Token(TOKEN), jitter=lambda: 0.5, write=write, wall=lambda: WALL
+    )
+    session.start(1.0)
+    session.connection_made(2.0)
+    session.message_received(f"what is {TOKEN}?", 3.0)
+    error = session.recording_error
+    assert error is not None
+    shown = traceback.TracebackException.from_exception(error, capture_locals=True)
+    text = "".join(shown.format())
+    assert "message_received" in text
+    assert TOKEN not in text
+
+
+def test_a_recorder_may_call_the_session() -> None:
+    """An input while a line is written gets its line behind it."""
+    lines: list[str] = []
+
+    def write(line: str) -> None:
+        lines.append(line)
+        if "connection_made" in line:
+            session.close(3.0)
+
+    session = RecordedSession(
+        [ORDERS], token=Token(TOKEN), jitter=lambda: 0.5, write=write, wall=lambda: WALL
+    )
+    session.start(1.0)
+    session.connection_made(2.0)
+    kinds = [line.kind for line in Capture(lines)]
+    assert kinds == ["start", "connection_made", "text_sent", "close"]
+    assert [line.kind for line, _ in replay(Capture(lines))] == [
+        "start",
+        "connection_made",
+        "close",
+    ]
+
+
+def test_inputs_are_taken_by_name_as_well() -> None:
+    session, lines = recorded()
+    session.start(now=1.0)
+    session.connection_made(now=2.0)
+    session.message_received(frame=order(), now=3.0)
+    session.connection_lost(1001, now=4.0, reason="bye")
+    assert [(line.kind, line.now) for line, _ in replay(Capture(lines))] == [
+        ("start", 1.0),
+        ("connection_made", 2.0),
+        ("message_received", 3.0),
+        ("connection_lost", 4.0),
+    ]
+
+
+def test_every_input_is_recorded() -> None:
+    for by in SessionInput:
+        method = getattr(RecordedSession, by.value)
+        assert method is not getattr(Session, by.value)
+        assert method.__doc__ == getattr(Session, by.value).__doc__
+
+
+def test_a_token_that_came_too_late_is_known_to_both() -> None:
+    session, lines = recorded(token=None)
+    life = [session.start(1.0), session.token_failed("OSError", 2.0)]
+    late = "topapi:t00-l4te-0ne-5ecret"
+    life.append(session.token_obtained(Token(late), 3.0))
+    life.append(session.deadline_reached(60.0))
+    life.append(session.token_obtained(Token(TOKEN), 61.0))
+    life.append(session.connection_made(62.0))
+    life.append(session.message_received(f"{late}?", 63.0))
+    life.append(session.connection_lost(1008, f"bad token {quote(late)}", 64.0))
+    assert late[-8:] not in repr(life)
+    assert late[-8:] not in "".join(lines)
+    assert "***" in repr(life[-2])
+    assert "***" in repr(life[-1])
+    assert replayed(lines) == [told(step) for step in life]
+
+
 # --- damage --------------------------------------------------------------------------------------
 
 
@@ -389,10 +590,20 @@ def test_a_foreign_version_is_refused_by_name(version: object) -> None:
     assert caught.value.number == 1
 
 
-@pytest.mark.parametrize("lines", [[], ["{}"], ['{"format":"har"}'], ["junk"], [order()]])
+@pytest.mark.parametrize("lines", [["{}"], ['{"format":"har"}'], ["junk"], [order()]])
 def test_what_is_no_capture_is_refused(lines: list[str]) -> None:
     with pytest.raises(CaptureError, match=r"line 1 .*no header"):
         Capture(lines)
+
+
+@pytest.mark.parametrize("cut", [None, 0, 1, 10, 26, 40, 100])
+@pytest.mark.parametrize("as_bytes", [False, True])
+def test_a_recording_that_ends_in_its_header_says_so(cut: int | None, *, as_bytes: bool) -> None:
+    lines, _ = short_life()
+    kept = [] if cut is None else [lines[0][:cut]]
+    with pytest.raises(CaptureError, match="line 1 ") as caught:
+        Capture([line.encode() for line in kept if line] if as_bytes else [*filter(None, kept)])
+    assert ("it is empty" if not cut else "breaks off") in caught.value.problem
 
 
 @pytest.mark.parametrize("name", ["topics", "url", "config", "token"])
@@ -526,3 +737,114 @@ def test_the_values_of_headers_are_not_recorded() -> None:
     assert isinstance(connect, Connect)
     assert connect.endpoint.headers[-1] == ("Authorization", "Bearer s3cret")
     assert "s3cret" not in "".join(lines)
+
+
+LIVES = """
+import sys
+from topone_proto import ORDERS, Token
+from topone_proto.capture import RecordedSession, open_capture
+
+file = open_capture(sys.argv[1], "w")
+session = RecordedSession(
+    [ORDERS], token=Token("topapi:0"), jitter=lambda: 0.5, write=file.write, wall=lambda: 1.5e9
+)
+say = lambda word: print(word, flush=True)
+if sys.argv[2] == "header":
+    say("ready")
+    sys.stdin.read()
+session.start(0.0)
+session.connection_made(0.0)
+for number in range(1000):
+    session.message_received(f"frame {number}", number / 100)
+say("ready")
+sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize("name", ["life.jsonl", "life.jsonl.gz"])
+@pytest.mark.parametrize("ending", [signal.SIGKILL, signal.SIGHUP])
+@pytest.mark.parametrize("until", ["header", "frames"])
+def test_a_recorder_that_is_killed_loses_the_last_second_at_most(
+    tmp_path: Path, name: str, ending: signal.Signals, until: str
+) -> None:
+    path = str(tmp_path / name)
+    with subprocess.Popen(
+        [sys.executable, "-c", LIVES, path, until],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(ending)
+        process.wait()
+    with open_capture(path) as file:
+        capture = Capture(file)
+        lines = list(capture)
+    assert capture.is_truncated is name.endswith(".gz")
+    if until == "header":
+        assert lines == []
+        return
+    times = [line.now for line in lines]
+    assert times[-1] >= 9.99 - 1.0
+    assert times == sorted(times)
+    assert len(times) >= 902
+
+
+def test_lines_of_connections_are_out_of_the_process_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "life.jsonl.gz"
+    file = open_capture(str(path), "w")
+    for line in (
+        '{"format":"topone-capture","version":1}\n',
+        '{"kind":"start","now":1.0,"wall":0}\n',
+        '{"kind":"connection_made","now":1.1,"wall":0}\n',
+        "any other text\n",
+    ):
+        file.write(line)
+        assert in_there(path).endswith(line)
+    file.write('{"kind":"message_received","now":1.2,"wall":0}\n')
+    file.write('{"kind":"message_received","now":1.3,"wall":0}\n')
+    assert in_there(path).endswith('"now":1.2,"wall":0}\n')
+    # A clock that goes back is another recording: nothing waits for it.
+    file.write('{"kind":"message_received","now":0.5,"wall":0}\n')
+    assert in_there(path).endswith('"now":0.5,"wall":0}\n')
+    file.write('{"kind":"message_received","now":1e-e,"wall":0}\n')
+    assert in_there(path).endswith('1e-e,"wall":0}\n')
+    file.close()
+
+
+def in_there(path: Path) -> str:
+    """All that a compressed file has, whether it is whole or not."""
+    import zlib  # noqa: PLC0415 - here only
+
+    return zlib.decompressobj(31).decompress(path.read_bytes()).decode()
+
+
+def test_a_busy_feed_is_on_the_disk_once_a_second(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[float] = []
+    now = 0.0
+    monkeypatch.setattr(os, "fsync", lambda _: synced.append(now))
+    with open_capture(str(tmp_path / "life.jsonl.gz"), "w") as file:
+        file.write("{}\n")
+        for number in range(1000):
+            now = number / 100
+            file.write(f'{{"kind":"message_received","now":{now},"wall":0}}\n')
+    assert len(synced) == 11
+    assert max(later - earlier for earlier, later in pairwise(synced)) < 1.02
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no such device here")  # noqa: PTH110
+def test_a_full_disk_is_an_error_of_the_line_that_finds_it() -> None:
+    file = open_capture("/dev/full", "w")
+    with pytest.raises(OSError, match="space"):
+        file.write("{}\n")
+    with pytest.raises(OSError, match="space"):
+        file.close()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="no such devices here")
+def test_what_cannot_be_synced_is_written_all_the_same() -> None:
+    with open_capture("/dev/null", "w") as file:
+        file.write("{}\n")

@@ -37,6 +37,7 @@ from topone_proto import (
     failure_from_exception,
 )
 from topone_proto.events import ANOMALIES
+from topone_proto.redaction import Redactor
 from topone_threads import WebSocket, open_websocket
 
 __all__ = ["check_url", "examine"]
@@ -323,7 +324,7 @@ class _Talk:
         if self._is_late:
             return f"{what} within {self._dials.timeout:g} s: the server does not answer"
         kind = FailureKind.LOST if end.code is None else FailureKind.CLOSED
-        reason = self._dials.token.redact(end.reason)
+        reason = Redactor(self._dials.token).redact(end.reason)
         return printable(
             f"{what}, because: {explain_failure(Failure(kind, reason, code=end.code))}"
         )
@@ -361,7 +362,7 @@ class _Talk:
         return step
 
     def _shown(self, text: str) -> str:
-        clean = printable(self._dials.token.redact(text))
+        clean = printable(Redactor(self._dials.token).redact(text))
         return clean if len(clean) <= _SHOWN else f"{clean[:_SHOWN]}..."
 
     @staticmethod

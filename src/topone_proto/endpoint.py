@@ -60,30 +60,6 @@ class Token:
                 remedy="pass the apiToken just as the exchange gave it",
             )
 
-    def redact(self, text: str) -> str:
-        """``text`` without this token, plain or as it is written in a URL or by a JSON encoder."""
-        # What is no token is never dialled with, so it comes back in no text.
-        if _is_token(self.__secret):
-            for spelling in self._spellings():
-                text = text.replace(spelling, _HIDDEN)
-        return text
-
-    def _spellings(self) -> tuple[str, ...]:
-        secret = self.__secret
-        escaped = secret.replace("\\", "\\\\").replace('"', '\\"')
-        return (
-            secret,
-            _quoted(secret),
-            quote(secret, safe=""),
-            escaped,
-            escaped.replace("/", "\\/"),
-        )
-
-    @property
-    def longest(self) -> int:
-        """How long the longest spelling is that ``redact`` looks for, in characters."""
-        return max(map(len, self._spellings())) if _is_token(self.__secret) else 0
-
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Token):
             return NotImplemented

@@ -27,6 +27,7 @@ from topone_proto.events import (
     Subscribed,
     SubscriptionRejected,
     UnexpectedResponse,
+    UnexpectedUpdate,
     Unrecognised,
     Unsubscribed,
 )
@@ -34,6 +35,7 @@ from topone_proto.failures import Failure, FailureKind
 from topone_proto.gaps import Break
 from topone_proto.lateness import Lateness
 from topone_proto.messages import Response
+from topone_proto.redaction import Redactor
 from topone_proto.step import Step
 from topone_proto.topics import Topic
 
@@ -92,7 +94,7 @@ class SessionInput(Enum):
     """The application wants the feed to end."""
 
 
-_A = TypeVar("_A", Malformed, Unrecognised, SubscriptionRejected, Response)
+_A = TypeVar("_A", bound=Malformed | Unrecognised | SubscriptionRejected | Response)
 
 _S = SessionState
 _I = SessionInput
@@ -177,6 +179,14 @@ What is not in the table is a ``LocalProtocolError``."""
 # 7.4.1).
 _NO_CLOSE_FRAME: Final = frozenset({1006, 1015})
 
+# So much more of a text is kept until it is redacted: then it is cut where no token is.
+_MARGIN: Final = 32
+
+# A close reason and a failure's other words in characters, and how many are looked at for them.
+_MAX_REASON: Final = 128
+_MAX_DETAIL: Final = 512
+_MAX_SEARCHED: Final = 4096
+
 _REMEDY: Final = {
     _S.NEW: "call start first",
     _S.FETCHING_TOKEN: "answer FetchToken with token_obtained or token_failed",
@@ -253,6 +263,7 @@ class Session:
         self._settled_at: float | None = None
         self._is_fixed = token is not None
         self._token = token
+        self._redactor = Redactor() if token is None else Redactor(token)
         # The refusal that a fresh token has yet to make up for, and the token that was refused.
         self._refusal: tuple[Failure, Token] | None = None
 
@@ -265,6 +276,12 @@ class Session:
     def failure(self) -> Failure | None:
         """Why the feed has ended by itself; None if it has not."""
         return self._failure
+
+    @property
+    def recording_error(self) -> BaseException | None:
+        """The error that ended the recording of this session; None if there is none, or no
+        recording."""
+        return None
 
     @property
     def epoch(self) -> int:
@@ -331,6 +348,9 @@ class Session:
         """The application's callable supplied a token: dial with it, unless it was refused a moment
         ago."""
         self._require(_I.TOKEN_OBTAINED)
+        if self._state is not _S.CLOSED:
+            # One that comes too late, too: whoever supplied it knows it as a secret.
+            self._redactor.add(token)
         if self._state is not _S.FETCHING_TOKEN:
             return self._step()
         if self._refusal is not None and self._refusal[1] == token:
@@ -344,7 +364,7 @@ class Session:
         self._require(_I.TOKEN_FAILED)
         if self._state is not _S.FETCHING_TOKEN:
             return self._step()
-        return self._retry(Failure(FailureKind.TOKEN, detail), now)
+        return self._retry(self._told(Failure(FailureKind.TOKEN, detail)), now)
 
     def connection_made(self, now: float) -> Step:
         """The WebSocket is open: all that is desired is asked for. One that comes too late is
@@ -356,9 +376,7 @@ class Session:
         self._epoch += 1
         self._refusal = None
         self._settled_at = None if self._desired else now
-        # Anomalies keep so much more there that a token at the cut is still whole when it is
-        # redacted here.
-        roomy = attrs.evolve(self._config, max_kept=self._config.max_kept + self._margin)
+        roomy = attrs.evolve(self._config, max_kept=self._config.max_kept + _MARGIN)
         connection = Connection(roomy, epoch=self._epoch, first_id=self._next_id)
         self._connection = connection
         if self._paused:
@@ -386,7 +404,10 @@ class Session:
             return self._step()
         step = connection.message_received(frame, now)
         # The hot path: the session has nothing to add to an update, nor to the answer to a ping.
-        if not step.events or isinstance(step.events[0], (OrderUpdate, BalanceUpdate)):
+        if not step.events:
+            return step
+        first = step.events[0]
+        if isinstance(first, (OrderUpdate, BalanceUpdate)) and self._has_no_secret(first):
             return step
         return self._after(step, now)
 
@@ -439,7 +460,8 @@ class Session:
         self._require(_I.CONNECTION_LOST)
         code = None if code in _NO_CLOSE_FRAME else code
         kind = FailureKind.LOST if code is None else FailureKind.CLOSED
-        return self._fail(Failure(kind, self._redact(reason)[:128], code=code), now)
+        reason = self._told(Failure(kind, reason)).detail[:_MAX_REASON]
+        return self._fail(Failure(kind, reason, code=code), now)
 
     def deadline_reached(self, now: float) -> Step:
         """Do what is due. Harmless when called early: the returned deadline is simply the old one.
@@ -575,8 +597,14 @@ class Session:
         """The end of a topic without an acknowledgement. What was missed of it stays missed."""
         return (*self._mend(topic, None, now), Unsubscribed(topic, None, self._epoch))
 
+    def _told(self, failure: Failure) -> Failure:
+        """The failure without the token, and with no more words than a log wants."""
+        detail = self._redactor.redact(failure.detail[:_MAX_SEARCHED])
+        return attrs.evolve(failure, detail=detail[:_MAX_DETAIL])
+
     def _fail(self, failure: Failure, now: float) -> Step:
         """The dial or the connection has come to nothing, if there still is one."""
+        failure = self._told(failure)
         if self._state is _S.CONNECTED:
             if failure.kind is FailureKind.NOT_WEBSOCKET:
                 # A library's error that says no more: what it broke on was no handshake.
@@ -664,40 +692,47 @@ class Session:
         self._connection = None
         self._broken.clear()
         self._token = None
+        self._redactor.forget()
         self._refusal = None
-
-    def _redact(self, text: str) -> str:
-        return text if self._token is None else self._token.redact(text)
 
     def _clean(self, event: Event) -> Event:
         """The event without the token, should the server have repeated it to us."""
         match event:
-            case Malformed():
-                return self._scrub(event)
-            case Unrecognised():
-                return self._scrub(event)
-            case SubscriptionRejected():
+            case Malformed() | Unrecognised() | SubscriptionRejected():
                 return self._scrub(event)
             case UnexpectedResponse(response=response):
                 return attrs.evolve(event, response=self._scrub(response))
+            case OrderUpdate() | BalanceUpdate() | UnexpectedUpdate():
+                return self._redactor.clean(event)
             case _:
                 return event
 
-    @property
-    def _margin(self) -> int:
-        return 0 if self._token is None else self._token.longest
+    def _has_no_secret(self, update: OrderUpdate | BalanceUpdate) -> bool:
+        """True if the names in an update are none that a token is in."""
+        name = update.order.market if isinstance(update, OrderUpdate) else update.balance.asset
+        return self._redactor.is_clean(name)
 
     def _kept(self, text: str) -> str:
-        """What an anomaly keeps of a text: first without the token, then cut."""
-        keep, margin = self._config.max_kept, self._margin
-        clean = self._redact(text)
-        # What was cut before may end with the beginning of a token.
-        return clean[: max(0, len(clean) - margin)][:keep] if len(text) > keep else clean
+        """The part of a text that an anomaly keeps: first without the token, then cut."""
+        keep = self._config.max_kept
+        clean = self._redactor.redact(text)
+        if len(text) < keep + _MARGIN:
+            return clean[:keep]
+        # What was cut before may end with so little of a token that it is not known for one.
+        return clean[: max(0, len(clean) - _MARGIN)][:keep]
 
     def _scrub(self, anomaly: _A) -> _A:
-        texts: dict[str, Any] = {
+        changed: dict[str, Any] = {
             name: self._kept(text)
             for name, text in attrs.asdict(anomaly, recurse=False).items()
             if isinstance(text, str)
         }
-        return attrs.evolve(anomaly, **texts)
+        if isinstance(anomaly, Response):
+            changed["data"] = self._redactor.clean(anomaly.data)
+        elif not isinstance(anomaly, SubscriptionRejected):
+            # A name that was asked for is the application's own.
+            known = self.subscriptions
+            changed["topics"] = tuple(
+                topic if topic in known else self._redactor.clean(topic) for topic in anomaly.topics
+            )
+        return attrs.evolve(anomaly, **changed)

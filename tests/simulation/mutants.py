@@ -475,10 +475,10 @@ def token_is_in_an_anomaly() -> AbstractContextManager[Any]:
 
 @mutant("I6", seeds=500)
 def token_is_in_a_close_reason() -> AbstractContextManager[Any]:
-    def redact(original: Any, self: Session, text: str) -> Any:
-        return text if text.endswith("expired") else original(self, text)
+    def told(original: Any, self: Session, failure: Failure) -> Any:
+        return failure if failure.detail.endswith("expired") else original(self, failure)
 
-    return _around(Session, "_redact", redact)
+    return _around(Session, "_told", told)
 
 
 @mutant("I6", seeds=500)

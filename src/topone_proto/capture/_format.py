@@ -92,6 +92,15 @@ class CaptureLine:
 _SETTINGS: Final = frozenset(field.name for field in attrs.fields(SessionConfig))
 
 
+_BEGINNING: Final = f'{{"format":"{FORMAT}"'
+_KNOWN: Final = len(_BEGINNING)
+_NO_HEADER: Final = "there is no header of a capture"
+_CUT: Final = (
+    "it breaks off before its header is whole: the recorder was ended before it had written more"
+)
+_EMPTY: Final = "it is empty: nothing was recorded, or the recorder was ended before it could write"
+
+
 class Capture:
     """A recording, read line by line as it is iterated over, once.
 
@@ -108,11 +117,14 @@ class Capture:
     def __init__(self, lines: Iterable[str | bytes]) -> None:
         self.is_truncated: bool = False
         """True once the lines came to their end and the last of them was broken off."""
+        self._first: str | None = None
         self._rows = self._read(lines)
-        nothing: tuple[int, Json] = (1, {})
-        header = CaptureLine(*next(self._rows, nothing))
+        first = next(self._rows, None)
+        if first is None:
+            raise CaptureError(number=1, problem=self._no_header())
+        header = CaptureLine(*first)
         if header.data.get("format") != FORMAT:
-            raise CaptureError(number=header.number, problem="there is no header of a capture")
+            raise CaptureError(number=header.number, problem=_NO_HEADER)
         version = header.data.get("version")
         if version != CAPTURE_VERSION:
             raise CaptureError(
@@ -152,6 +164,12 @@ class Capture:
                 raise CaptureError(number=number, problem="it has no kind or no times")
             yield CaptureLine(number, plain, kind, now, wall)
 
+    def _no_header(self) -> str:
+        """The words for lines that have no first one that can be read."""
+        if self._first is None:
+            return _CUT if self.is_truncated else _EMPTY
+        return _CUT if self._first and _BEGINNING.startswith(self._first[:_KNOWN]) else _NO_HEADER
+
     def _read(self, lines: Iterable[str | bytes]) -> Iterator[tuple[int, Json]]:
         broken: CaptureError | None = None
         rows = iter(lines)
@@ -166,6 +184,8 @@ class Capture:
                 return
             if broken is not None:
                 raise broken
+            if number == 1:
+                self._first = text if isinstance(text, str) else text.decode("latin-1")
             try:
                 plain = json.loads(text)
             except (ValueError, RecursionError):

@@ -19,6 +19,7 @@ from topone_proto._values import value
 from topone_proto.endpoint import Token
 from topone_proto.errors import ConfigurationError, TopOneError
 from topone_proto.failures import failure_from_response
+from topone_proto.redaction import Redactor
 from topone_proto.wire.decimals import read_decimal
 
 __all__ = [
@@ -125,11 +126,10 @@ class HttpResponse:
         """Return ``text`` without the token and the signature of the request."""
         if self.request is None:
             return text
+        secrets = [Token(secret) for name, secret in self.request.query if name == "sig"]
         if self.request.token is not None:
-            text = self.request.token.redact(text)
-        for name, secret in self.request.query:
-            text = text.replace(secret, "***") if name == "sig" else text
-        return text
+            secrets.append(self.request.token)
+        return Redactor(*secrets).redact(text)
 
 
 class ApiErrorMeaning(Enum):

@@ -51,7 +51,7 @@ class _WebSocket(asyncio.Protocol):
         self._waiting: set[asyncio.Future[None]] = set()
         # What the peer, the transport or a callback has brought up, for whoever waits.
         self._fault: Exception | None = None
-        self._is_lost = False
+        self._is_used = self._is_lost = False
         # Why reading pauses, if it does.
         self._piled = 0
         self._is_full = self._is_piled = False
@@ -99,6 +99,7 @@ class _WebSocket(asyncio.Protocol):
         """Become the protocol of a socket that is connected. It is closed with the transport."""
         try:
             await asyncio.get_running_loop().create_connection(lambda: self, sock=sock)
+            self._is_used = True
         finally:
             if self._transport is None:
                 sock.close()
@@ -145,7 +146,10 @@ class _WebSocket(asyncio.Protocol):
         """End the connection, whatever is still unsent."""
         if self._transport is not None:
             self._transport.abort()
-            while not self._is_lost:
+            # One turn is enough for a socket that never came to be used. Nobody promises to report
+            # its end: uvloop does not.
+            await asyncio.sleep(0)
+            while self._is_used and not self._is_lost:
                 await self._news()
 
     def _take_in(self, data: bytes) -> None:

@@ -9,7 +9,7 @@ import ssl
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
 
@@ -20,8 +20,9 @@ from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
 from websockets.frames import Close
 
+import dials
 import topone_asyncio
-from dials import TOKEN, clean, connect_to, failure_of, raw_server, websocket_server
+from dials import TOKEN, clean, connect_to, raw_server, websocket_server
 from doors import run_asyncio
 from topone_asyncio.over_aiohttp import _Resolver, open_websocket
 from topone_proto import AsyncWebSocket, ConnectionEnded, FailureKind, conceal
@@ -30,7 +31,7 @@ from topone_proto.testing.conformance import SCENARIOS, Adapter, Scenario
 from topone_simulator import run_in_thread, serve
 
 URL = "wss://exchange.example/ws/user/"
-failure_of = partial(failure_of, open_websocket=open_websocket)
+failure_of = partial(dials.failure_of, open_websocket=open_websocket)
 
 
 @pytest.fixture(autouse=True)
@@ -163,6 +164,47 @@ async def test_tls_knows_the_certificates_of_the_dial(
         monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
         async with open_websocket(connect_to(simulator.url), print):
             pass
+
+
+@contextmanager
+def refusing_slowly(answer: bytes) -> Iterator[tuple[str, ssl.SSLContext]]:
+    """A TLS server in a thread that refuses, and has no word to spare for TLS's own goodbye."""
+    authority = trustme.CA()
+    server, client = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.create_default_context()
+    authority.issue_cert("127.0.0.1").configure_cert(server)
+    authority.configure_trust(client)
+    is_over = threading.Event()
+
+    def serve_one(listener: socket.socket) -> None:
+        connection, _ = listener.accept()
+        with server.wrap_socket(connection, server_side=True) as tls:
+            while not tls.recv(4096).endswith(b"\r\n\r\n"):
+                pass
+            tls.sendall(answer)
+            is_over.wait(20)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve_one, args=[listener])
+        thread.start()
+        yield f"wss://127.0.0.1:{listener.getsockname()[1]}/", client
+        is_over.set()
+        thread.join(20)
+
+
+@pytest.mark.parametrize(
+    ("opener", "answer"),
+    [
+        (open_websocket, b"HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n"),
+        (open_websocket, b"HTTP/1.1 403 No\r\nContent-Length: 9\r\n\r\n"),
+        (topone_asyncio.open_websocket, b"HTTP/1.1 403 No\r\nContent-Length: 9\r\n\r\n"),
+        (topone_asyncio.open_websocket, b"no HTTP\r\n\r\n"),
+    ],
+)
+def test_a_program_can_end_at_once_after_a_refusal(opener: Any, answer: bytes) -> None:
+    """What is left of the connection would complain when it is collected."""
+    with refusing_slowly(answer) as (url, context):
+        asyncio.run(dials.failure_of(url, context, open_websocket=opener))
+        gc.collect()
 
 
 # --- names and proxies ---

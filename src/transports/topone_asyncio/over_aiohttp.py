@@ -19,7 +19,7 @@ that one:
 import asyncio
 import socket
 import ssl
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -40,6 +40,7 @@ try:
     import aiohttp
     from aiohttp import WSMsgType
     from aiohttp.abc import AbstractResolver, ResolveResult
+    from aiohttp.connector import Connection
     from yarl import URL
 except ModuleNotFoundError as _error:
     if _error.name not in {"aiohttp", "yarl"}:
@@ -83,42 +84,47 @@ class _Resolver(AbstractResolver):
         """Nothing of it stays open."""
 
 
-class _Response(aiohttp.ClientResponse):
-    """A response that does not show its URL: in debug mode aiohttp logs one that was left open."""
+def _response_class(transports: list[asyncio.BaseTransport]) -> type[aiohttp.ClientResponse]:
+    """Make a class of responses that leave their transports here, be they refusals or not.
 
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__}>"
+    aiohttp closes them as TLS has it, by waiting for the peer's goodbye, also after the program has
+    gone on. None shows its URL: in debug mode aiohttp logs a response that was left open.
+    """
+
+    class Response(aiohttp.ClientResponse):
+        def __repr__(self) -> str:
+            return f"<{type(self).__name__}>"
+
+        async def start(self, connection: Connection) -> aiohttp.ClientResponse:
+            if connection.transport is not None:  # pragma: no branch - it is open
+                transports.append(connection.transport)
+            return await super().start(connection)
+
+    return Response
 
 
-class _OneRequest:
+async def _one_request(
+    request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+) -> aiohttp.ClientResponse:
     """The middleware of a dial: it makes one request of it.
 
     By itself aiohttp follows redirects, and sends the request again if the server hangs up. Both
     are the core's to decide.
     """
-
-    transport: asyncio.Transport | None = None
-    """What carries the WebSocket, once there is one."""
-
-    async def __call__(
-        self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
-    ) -> aiohttp.ClientResponse:
-        try:
-            response = await handler(request)
-        except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
-            # Not as one of the two exceptions after which aiohttp tries again.
-            raise ConnectionFailed(_failure_of(error)) from None
-        if response.status != 101:
-            response.close()
-            raise ConnectionFailed(failure_from_response(response.status, response.headers.items()))
-        if "Sec-WebSocket-Extensions" in response.headers:
-            response.close()
-            words = "the server uses an extension that was not offered"
-            raise ConnectionFailed(Failure(FailureKind.NOT_WEBSOCKET, words))
-        # Neither is there any more if the server hung up at once; `receive` will tell.
-        connection = response.connection
-        self.transport = None if connection is None else connection.transport
+    try:
+        response = await handler(request)
+    except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
+        # Not as one of the two exceptions after which aiohttp tries again.
+        raise ConnectionFailed(_failure_of(error)) from None
+    if response.status != 101:
+        failure = failure_from_response(response.status, response.headers.items())
+    elif "Sec-WebSocket-Extensions" in response.headers:
+        words = "the server uses an extension that was not offered"
+        failure = Failure(FailureKind.NOT_WEBSOCKET, words)
+    else:
         return response
+    response.close()
+    raise ConnectionFailed(failure)
 
 
 class _AiohttpWebSocket:
@@ -176,6 +182,12 @@ class _AiohttpWebSocket:
             raise ConnectionEnded from None
 
 
+def _abort(transports: Iterable[asyncio.BaseTransport]) -> None:
+    for transport in transports:
+        if isinstance(transport, asyncio.Transport):  # pragma: no branch - to a type checker
+            transport.abort()
+
+
 def _failure_of(error: Exception) -> Failure:
     if isinstance(error, aiohttp.ClientHttpProxyError):
         return Failure(FailureKind.NETWORK, f"the proxy answered with HTTP {error.status}")
@@ -213,13 +225,13 @@ async def open_websocket(
         ConnectionFailed: there is no connection; its ``failure`` says why.
     """
     failure: Failure | None = None
-    one_request = _OneRequest()
+    transports: list[asyncio.BaseTransport] = []
     endpoint = connect.endpoint
     async with aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(resolver=_Resolver()),
         cookie_jar=aiohttp.DummyCookieJar(),
-        middlewares=(one_request,),
-        response_class=_Response,
+        middlewares=(_one_request,),
+        response_class=_response_class(transports),
         skip_auto_headers=_NO_HEADERS,
         timeout=aiohttp.ClientTimeout(),  # none: the core has its own deadlines
     ) as session:
@@ -245,9 +257,10 @@ async def open_websocket(
                 yield _AiohttpWebSocket(websocket, on_pong)
             finally:
                 # Closing would wait until all that was written is sent.
-                if one_request.transport is not None:  # pragma: no branch - by chance, see there
-                    one_request.transport.abort()
+                _abort(transports)
                 await websocket.close()
+        finally:
+            _abort(transports)
     if failure is not None:
         # Out here nothing of aiohttp's exception, which shows the URL, comes along as a context.
         raise ConnectionFailed(failure)

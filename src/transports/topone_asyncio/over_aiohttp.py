@@ -8,7 +8,9 @@ aiohttp decides some things by itself that the default WebSocket does not leave 
 that one:
 
 - A server is refused that accepts with ``Connection: keep-alive, Upgrade``.
-- A refusal whose body is no HTTP, such as a broken chunk, loses its status and ``Retry-After``.
+- A refusal loses its status and ``Retry-After`` if its head has a line of more than 8 KiB, a line
+  that is no header or two lengths, if its head is cut off, or if its body is no HTTP, such as a
+  broken chunk. The same may keep a server from accepting.
 - Masked frames of the server are taken.
 - yarl, aiohttp's URLs, keeps the last URLs that were dialled in a cache, and so their tokens in
   memory.
@@ -118,13 +120,28 @@ async def _one_request(
         raise ConnectionFailed(_failure_of(error)) from None
     if response.status != 101:
         failure = failure_from_response(response.status, response.headers.items())
-    elif "Sec-WebSocket-Extensions" in response.headers:
-        words = "the server uses an extension that was not offered"
-        failure = Failure(FailureKind.NOT_WEBSOCKET, words)
+    elif (problem := _problem(response)) is not None:
+        failure = Failure(FailureKind.NOT_WEBSOCKET, problem)
     else:
         return response
     response.close()
     raise ConnectionFailed(failure)
+
+
+def _problem(response: aiohttp.ClientResponse) -> str | None:
+    """What aiohttp lets pass in a 101, if there is anything."""
+    if "Sec-WebSocket-Extensions" in response.headers:
+        return "the server uses an extension that was not offered"
+    if "Sec-WebSocket-Protocol" in response.headers:
+        return "the server speaks a subprotocol that was not offered"
+    if len(response.headers.getall("Sec-WebSocket-Accept", [])) > 1:
+        return "the server's answer has not one Sec-WebSocket-Accept"
+    return None
+
+
+def _may_be_sent(code: int) -> bool:
+    """True for the codes that a close frame can have (RFC 6455 section 7.4)."""
+    return code < 5000 and code not in {1004, 1005, 1006, 1015}
 
 
 class _AiohttpWebSocket:
@@ -150,8 +167,7 @@ class _AiohttpWebSocket:
                     await self._send(message.data, WSMsgType.PONG)
                 case WSMsgType.PONG:
                     self._on_pong(message.data)
-                case WSMsgType.CLOSE if message.data and message.data > 4999:
-                    # No code that may be sent (RFC 6455 section 7.4.2), so it is no close frame.
+                case WSMsgType.CLOSE if message.data and not _may_be_sent(message.data):
                     await self._websocket.close(code=aiohttp.WSCloseCode.PROTOCOL_ERROR)
                     raise ConnectionEnded(reason=f"invalid close code {message.data}")
                 case WSMsgType.CLOSE:

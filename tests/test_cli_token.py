@@ -279,6 +279,15 @@ def test_no_refusal_is_said_in_words_of_the_library() -> None:
     assert "check --topics and the rights of the token" in describe(events[0])
 
 
+def test_a_refusal_that_is_not_the_last_word_says_when_it_is_asked_again() -> None:
+    event = SubscriptionRejected(
+        topic=ORDERS, method="sub_orders", code=7, msg="", ts=1, epoch=1, retry_in=2.5
+    )
+    assert describe(event) == (
+        "the exchange refused sub_orders with code 7 (no message): it is asked again in 2.5 s"
+    )
+
+
 def test_no_setting_is_said_in_words_of_the_library(tmp_path: Path) -> None:
     (tmp_path / "two").write_text("two words")
     for arguments in (

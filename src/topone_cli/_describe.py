@@ -139,9 +139,8 @@ def refusal(event: SubscriptionRejected) -> str:
     said = (
         f"the exchange refused {event.method} with code {event.code} ({event.msg or 'no message'})"
     )
-    retry_in: float | None = getattr(event, "retry_in", None)
-    if retry_in is not None:
-        return printable(f"{said}: tried again in {retry_in:.1f} s")
+    if event.retry_in is not None:
+        return printable(f"{said}: it is asked again in {event.retry_in:.1f} s")
     return printable(f"{said}: check --topics and the rights of the token")
 
 

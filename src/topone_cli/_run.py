@@ -123,8 +123,7 @@ class _Outcome:
         match event:
             case SubscriptionRejected(topic=topic):
                 # What is to be tried again is not refused for good.
-                is_final = getattr(event, "retry_in", None) is None
-                self._refusals[topic] = event if is_final else None
+                self._refusals[topic] = event if event.retry_in is None else None
             case Subscribed(topic=topic):
                 self._is_subscribed = True
                 self._refusals[topic] = None

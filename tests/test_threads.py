@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 import traceback
 from base64 import b64encode
 from collections.abc import Callable, Iterator
@@ -24,7 +25,8 @@ from typing import Any, Self, TypeVar
 import attrs
 import pytest
 
-import topone_threads._websocket
+import topone_threads._io
+import topone_threads._link
 from topone_proto import (
     BALANCE,
     ORDERS,
@@ -78,6 +80,10 @@ QUICK = functools.partial(
 def _no_thread_is_left_behind() -> Iterator[None]:
     before = set(threading.enumerate())
     yield
+    for thread in set(threading.enumerate()) - before:
+        # It ends by itself a moment after its answer.
+        if thread.name == "topone-lookup":
+            thread.join(PATIENCE)
     assert not set(threading.enumerate()) - before
 
 
@@ -147,10 +153,9 @@ def test_subscribe_gives_up_in_time_and_the_topic_stays_desired(simulator: Simul
         with pytest.raises(TimeoutError):
             feed.subscribe(ORDERS, timeout=0)
         # Nobody waits for an answer any more, so nothing keeps a slow application's feed reading.
-        with feed._blocking.monitor.lock:
-            feed._blocking._take(feed._session.deadline_reached(0.0))
-            assert not feed._blocking._core._tickets
-            assert feed._session.desired == (ORDERS,)
+        in_turn(feed, lambda: feed._take(feed._session.deadline_reached(0.0)))
+        assert not feed._core._tickets
+        assert feed._session.desired == (ORDERS,)
 
 
 def test_a_refused_token_ends_every_waiting_thread(simulator: Simulator) -> None:
@@ -210,32 +215,32 @@ def test_many_threads_share_a_feed(simulator: Simulator) -> None:
     assert sorted(seen) == [Decimal(number) for number in range(number_of_updates)]
 
 
-def pausing(feed: Feed) -> threading.Event:
-    """Set when the reader has stopped because nobody takes events."""
-    paused = threading.Event()
-    bell: Any = feed._blocking._room_came
-    news: threading.Condition = bell._news
-    wait = news.wait
+def in_turn(feed: Feed, function: Callable[[], object]) -> None:
+    """Have it called where the feed does its work, behind what was asked of it before."""
+    is_done = threading.Event()
 
-    def spied(timeout: float | None = None) -> bool:
-        paused.set()
-        return wait(timeout)
+    def call() -> None:
+        function()
+        is_done.set()
 
-    with feed._blocking.monitor.lock:
-        news.wait = spied  # type: ignore[method-assign]  # nothing else shows it
-        if bell._is_awaited:
-            paused.set()
-    return paused
+    feed._post(call)
+    assert is_done.wait(PATIENCE)
+
+
+def await_pause(feed: Feed) -> None:
+    """Return once the feed has stopped reading because nobody takes events."""
+    deadline = time.monotonic() + PATIENCE
+    while not feed.metrics().is_paused:
+        assert time.monotonic() < deadline
 
 
 def test_a_slow_application_stops_the_reader_and_misses_nothing(simulator: Simulator) -> None:
     config = SessionConfig(capacity=4)
     with open_feed(token=TOKEN, url=simulator.url, topics=[BALANCE], config=config) as feed:
         feed.subscribe(BALANCE, PATIENCE)
-        paused = pausing(feed)
         simulator.inject(Burst(500))
-        assert paused.wait(PATIENCE)
-        assert len(feed._blocking._core._buffer) < 10
+        await_pause(feed)
+        assert feed.metrics().waiting < 10
         for _ in range(500):
             until(feed, BalanceUpdate)
 
@@ -278,25 +283,21 @@ def test_closing_is_quick_when_the_peer_answers(simulator: Simulator) -> None:
 
 
 def test_closing_waits_for_the_end_whichever_thread_is_busy_with_the_feed(
-    simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+    simulator: Simulator,
 ) -> None:
     is_busy, may_end = threading.Event(), threading.Event()
 
     def keep_busy() -> None:
-        with feed._blocking.monitor.lock:
+        with feed.turn, feed.lock:
             is_busy.set()
             assert may_end.wait(PATIENCE)
 
-    def join(timeout: float | None = None) -> None:
-        may_end.set()
-        threading.Thread.join(feed._blocking._watch, timeout)
-
     with open_feed(token=TOKEN, url=simulator.url, config=QUICK()) as feed:
         until(feed, Subscribed)
-        monkeypatch.setattr(feed._blocking._watch, "join", join)
         with beside(keep_busy):
             assert is_busy.wait(PATIENCE)
-            feed.close()
+            with beside(feed.close):
+                may_end.set()
             assert not [t for t in threads_of_feeds() if t.name.startswith("topone")]
 
 
@@ -314,10 +315,9 @@ def test_closing_while_the_reader_waits_for_room(simulator: Simulator) -> None:
     config = QUICK(capacity=10)
     with open_feed(token=TOKEN, url=simulator.url, topics=[BALANCE], config=config) as feed:
         feed.subscribe(BALANCE, PATIENCE)
-        paused = pausing(feed)
         # More than all the queues on the way hold: the close frame has to get past it.
         simulator.inject(Burst(5000))
-        assert paused.wait(PATIENCE)
+        await_pause(feed)
         soon(feed.close)
 
 
@@ -348,10 +348,12 @@ def test_closing_while_tcp_connects(monkeypatch: pytest.MonkeyPatch) -> None:
 
     class Selector(DefaultSelector):
         def select(self, timeout: float | None = None) -> Any:
-            waits.set()
+            # The dial, and what wakes the thread.
+            if len(self.get_map()) == 2:
+                waits.set()
             return super().select(timeout)
 
-    monkeypatch.setattr(topone_threads._websocket, "DefaultSelector", Selector)
+    monkeypatch.setattr(topone_threads._io, "DefaultSelector", Selector)
     config = QUICK(open_timeout=FOR_EVER)
     with (
         listening(backlog=0) as (_, host, port),
@@ -408,7 +410,7 @@ def test_closing_does_not_wait_for_a_token_callable_that_hangs() -> None:
     with open_feed(token=token, config=config, open_websocket=never) as feed:
         assert asked.wait(PATIENCE)
     assert list(feed) == [Closed()]
-    assert [thread.name for thread in threads_of_feeds()] == ["topone-feed"]
+    assert [thread.name for thread in threads_of_feeds()] == ["topone-feed-token"]
     # It ends as soon as it can, and what it brings comes too late to be used.
     release.set()
     for thread in threads_of_feeds():
@@ -439,17 +441,19 @@ def test_a_token_callable_is_not_called_again_before_it_has_returned(simulator: 
 def test_the_token_callable_may_close_the_feed() -> None:
     feeds = queue.SimpleQueue[Feed]()
 
-    returned: list[None] = []
+    returned = threading.Event()
 
     def token() -> str:
         feeds.get(timeout=PATIENCE).close()
-        returned.append(None)
+        returned.set()
         return TOKEN
 
     with open_feed(token=token, config=QUICK()) as feed:
         feeds.put(feed)
         assert list(feed) == [Closed()]
-    assert returned
+    assert returned.wait(PATIENCE)
+    for thread in threads_of_feeds():
+        thread.join(PATIENCE)
 
 
 # No sockets at all.
@@ -526,8 +530,9 @@ class Exchange:
         return open_feed(token=TOKEN, topics=[BALANCE], config=QUICK(**config), open_websocket=self)
 
 
-def test_without_any_socket(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(socket, "socket", None)
+def test_without_any_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(socket.socket, "connect", None)
+    monkeypatch.setattr(socket, "getaddrinfo", None)
     exchange = Exchange()
     with exchange.open_feed() as feed:
         assert [type(feed.get(PATIENCE)) for _ in range(2)] == [Connected, Subscribed]
@@ -595,8 +600,8 @@ class Chatty(Memory):
     """It says three things before it answers."""
 
     def __enter__(self) -> Self:
-        for _ in range(3):
-            self.inbox.put("?")
+        for number in range(3):
+            self.inbox.put("?" * (number + 1))
         return super().__enter__()
 
 
@@ -605,7 +610,7 @@ def test_whoever_waits_for_an_answer_makes_a_paused_reader_go_on() -> None:
     # send: the topic was asked for when the connection was made.
     exchange = Exchange(Chatty)
     with exchange.open_feed(capacity=4, ping_interval=None) as feed:
-        assert pausing(feed).wait(PATIENCE)
+        await_pause(feed)
         feed.subscribe(BALANCE, PATIENCE)
         events = [type(feed.get(0)) for _ in range(5)]
         assert events == [Connected, Malformed, Malformed, Malformed, Subscribed]
@@ -615,52 +620,35 @@ class Ended(Memory):
     """Its connection has ended: a sender finds that at once, a reader behind what came before."""
 
     may_send: threading.Event
-    may_receive: threading.Event
 
     def __enter__(self) -> Self:
-        for _ in range(100):
-            self.inbox.put("?")
+        for number in range(100):
+            self.inbox.put("?" * (number + 1))
         self.inbox.put(ConnectionEnded(1012, "at last"))
         return super().__enter__()
 
     def send_text(self, text: str) -> None:
         assert self.may_send.wait(PATIENCE)
-        self.may_receive.set()
         raise ConnectionEnded(None, "gone")
-
-    def receive(self) -> str | bytes:
-        assert self.may_receive.wait(PATIENCE)
-        return super().receive()
-
-
-class Next(Memory):
-    """The one after."""
-
-    dialled: threading.Event
-
-    def __enter__(self) -> Self:
-        self.dialled.set()
-        return super().__enter__()
 
 
 @pytest.mark.parametrize("is_paused_first", [True, False])
-def test_the_end_of_a_connection_is_noticed_while_the_reader_waits_for_room(
+def test_what_came_before_the_end_of_a_connection_is_taken_before_it(
     *, is_paused_first: bool
 ) -> None:
-    Ended.may_send, Ended.may_receive = threading.Event(), threading.Event()
-    Next.dialled = threading.Event()
-    with Exchange(Ended, Next).open_feed(capacity=10, ping_interval=None) as feed:
+    Ended.may_send = threading.Event()
+    exchange = Exchange(Ended)
+    with exchange.open_feed(capacity=10, ping_interval=None) as feed:
         if is_paused_first:
-            Ended.may_receive.set()
-            assert pausing(feed).wait(PATIENCE)
+            await_pause(feed)
         Ended.may_send.set()
-        # Although nobody takes events. The next dial waits until somebody does.
-        while not feed.metrics().failures:
-            pass
-        assert feed.metrics().is_paused
-        assert not Next.dialled.is_set()
-        reason = until(feed, Disconnected).reason
-        assert (reason.kind, reason.detail) == (FailureKind.LOST, "gone")
+        await_pause(feed)
+        # Nobody takes events: there is no room for those of another connection.
+        assert len(exchange.opened) == 1
+        until(feed, Connected)
+        taken = [feed.get(PATIENCE) for _ in range(100)]
+        assert {type(event) for event in taken} == {Malformed}
+        assert until(feed, Disconnected).reason.code == 1012
         until(feed, Subscribed)
 
 
@@ -674,7 +662,8 @@ class EndedUnread(Memory):
 def test_closing_waits_for_no_close_frame_that_nobody_can_send() -> None:
     with Exchange(EndedUnread).open_feed() as feed:
         until(feed, Connected)
-        while feed._blocking._end is None:
+        link: Any = feed._busy
+        while not link._is_mute:
             pass
         soon(feed.close)
 
@@ -705,10 +694,13 @@ def test_nothing_of_a_dial_that_was_given_up_is_reported_and_the_next_waits_for_
         assert len(exchange.opened) == 2
         until(feed, Subscribed)
         # Nor is a pong of it, whatever the present connection waits for.
+        in_turn(feed, bool)
         before = feed._session._connection._last_received
         exchange.opened[0].on_pong(b"1")
+        in_turn(feed, bool)
         assert feed._session._connection._last_received == before
         exchange.opened[1].on_pong(b"1")
+        in_turn(feed, bool)
         assert feed._session._connection._last_received > before
 
 
@@ -724,7 +716,7 @@ def test_a_fault_of_a_websocket_ends_the_feed_and_is_raised() -> None:
         assert [type(event) for event in feed] == []
     with pytest.raises(ZeroDivisionError), Exchange(Faulty).open_feed() as feed:
         until(feed, Closed)
-    with pytest.raises(FeedClosed):
+    with pytest.raises(ZeroDivisionError):
         feed.subscribe(ORDERS)
 
 
@@ -789,7 +781,7 @@ def test_a_signal_handler_may_close_the_feed_whatever_it_interrupts() -> None:
             with interrupted(nth, feed.close) as where:
                 use(feed)
             assert list(feed)[-1:] in ([], [Closed()])
-            assert feed._blocking._core.is_over
+            assert feed._core.is_over
             if not where:
                 assert nth > 100
                 break
@@ -812,7 +804,7 @@ def test_a_feed_can_be_closed_whatever_a_ctrl_c_has_interrupted() -> None:
                 use(feed)
             feed.close()
             assert list(feed)[-1:] in ([], [Closed()])
-            assert feed._blocking._core.is_over
+            assert feed._core.is_over
             # One that was just being started does not end before it has begun.
             for thread in set(threads_of_feeds()) - {threading.current_thread()}:
                 thread.join(PATIENCE)
@@ -904,37 +896,6 @@ def test_a_frame_that_is_none_is_told_as_such_and_not_as_the_peers_close(
         websocket.receive()
     assert ended.value.code is None
     assert reason in ended.value.reason
-
-
-def test_who_receives_does_not_wait_for_who_sends() -> None:
-    is_stuck, is_received = threading.Event(), threading.Event()
-
-    def serve(server: socket.socket) -> None:
-        peer, _ = server.accept()
-        with peer, suppress(ConnectionError):
-            accept_websocket(peer)
-            assert is_stuck.wait(PATIENCE)
-            # A ping, which cannot be answered now, and a message.
-            peer.sendall(b"\x89\x00\x81\x01a")
-            assert is_received.wait(PATIENCE)
-            while peer.recv(65536):
-                pass
-
-    with (
-        listening() as (server, host, port),
-        beside(lambda: serve(server)),
-        open_websocket(connect_to(host, port), lambda _: None) as websocket,
-    ):
-        assert isinstance(websocket, topone_threads._websocket._SyncWebSocket)
-        sender = threading.Thread(target=websocket.send_text, args=("x" * 50_000_000,))
-        sender.start()
-        while not websocket._sending.locked():
-            assert sender.is_alive()
-        is_stuck.set()
-        assert websocket.receive() == b"a"
-        is_received.set()
-        sender.join(PATIENCE)
-        assert not sender.is_alive()
 
 
 def test_leaving_a_connection_with_a_backlog_leaves_no_thread() -> None:
@@ -1061,10 +1022,8 @@ def test_an_address_that_does_not_answer_holds_no_other_up(monkeypatch: pytest.M
 
         def dial() -> None:
             connect = attrs.evolve(connect_to(host, port), timeout=FOR_EVER)
-            with open_websocket(connect, lambda _: None) as websocket:
-                assert isinstance(websocket, topone_threads._websocket._SyncWebSocket)
-                assert len(websocket._held) == 1
-                assert [sock.fileno() for sock in tried] == [-1, -1, -1]
+            with open_websocket(connect, lambda _: None):
+                assert [sock.fileno() == -1 for sock in tried] == [True, True, False]
 
         with beside(lambda: serve(server)), monkeypatch.context() as patch:
             patch.setattr(socket, "getaddrinfo", look_up)
@@ -1095,38 +1054,61 @@ def test_addresses_that_do_not_answer_are_given_up_in_time(
             assert failed.value.failure.kind is FailureKind.TIMEOUT
 
 
-def test_a_feed_of_which_a_thread_cannot_be_started_leaves_none_behind(
+def test_a_feed_whose_thread_cannot_be_started_leaves_none_behind(
     simulator: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    start = threading.Thread.start
-    started: list[threading.Thread] = []
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
 
-    def only_one(thread: threading.Thread) -> None:
-        if started:
-            raise RuntimeError("can't start new thread")
-        started.append(thread)
-        start(thread)
-
+    feed: Any = open_feed(token=TOKEN, url=simulator.url)
     with (
         monkeypatch.context() as patch,
         pytest.raises(RuntimeError, match="new thread"),
         ExitStack() as stack,
     ):
-        patch.setattr(threading.Thread, "start", only_one)
-        stack.enter_context(open_feed(token=TOKEN, url=simulator.url))
-    [thread] = started
-    thread.join(PATIENCE)
-    assert not thread.is_alive()
+        patch.setattr(threading.Thread, "start", refuse)
+        stack.enter_context(feed)
+    assert list(feed) == [Closed()]
+    with open_feed(token=TOKEN, url=simulator.url) as another:
+        until(another, Subscribed)
 
 
-def test_a_signal_handler_in_a_thread_that_has_the_turn_only_leaves_word(
+@pytest.mark.parametrize(
+    ("of_feed", "kind"),
+    [
+        ({"token": lambda: TOKEN}, FailureKind.TOKEN),
+        ({"token": TOKEN, "url": "wss://exchange.invalid/"}, FailureKind.NETWORK),
+        ({"token": TOKEN, "open_websocket": Memory}, FailureKind.NETWORK),
+    ],
+)
+def test_a_thread_that_cannot_be_started_is_a_failed_try(
+    of_feed: dict[str, Any], kind: FailureKind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = threading.Thread.start
+
+    def only_the_feeds_own(thread: threading.Thread) -> None:
+        if thread.name != "topone-feed-io":
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", only_the_feeds_own)
+    with open_feed(config=QUICK(), **of_feed) as feed:
+        for _ in range(2):
+            assert until(feed, Disconnected).reason.kind is kind
+
+
+def test_a_signal_handler_that_interrupts_who_holds_a_lock_only_leaves_word(
     simulator: Simulator,
 ) -> None:
-    with open_feed(token=TOKEN, url=simulator.url) as feed:
+    with (
+        open_feed(token=TOKEN, url=simulator.url) as feed,
+        open_feed(token=TOKEN, url=simulator.url) as other,
+    ):
         until(feed, Connected)
-        with feed._blocking.monitor.lock:
-            # Would wait for ever for what needs the lock.
-            feed.close()
+        for lock in (feed.turn, feed.lock, other.turn, other.lock, topone_threads._io._lock):
+            with lock:
+                # Would wait for ever for what needs the lock.
+                feed.close()
         until(feed, Closed)
 
 

@@ -87,7 +87,15 @@ class DeliveryBuffer:
 
     def get(self) -> Event | None:
         """Return the next event, oldest first; None if there is none."""
-        return self._waiting.popleft() if self._waiting else None
+        waiting = self._waiting
+        if isinstance(waiting, _Conflating):
+            return waiting.popleft() if waiting else None
+        if not waiting:
+            return None
+        # A Ctrl-C may come behind any call of `popleft`, and the event would be lost.
+        event = waiting[0]
+        del waiting[0]
+        return event
 
 
 class _Conflating:
@@ -119,14 +127,17 @@ class _Conflating:
             self.append(event)
 
     def popleft(self) -> Event:
+        # A Ctrl-C may come behind each call: what is returned leaves the queue behind the last one.
         if self._left_out:
-            count, self._left_out = self._left_out, 0
-            return Conflated(count)
-        number, event = self._events.popitem(last=False)
+            event: Event = Conflated(self._left_out)
+            self._left_out = 0
+            return event
+        number, event = next(iter(self._events.items()))
         self._superseded.discard(number)
         key = _key(event)
-        if key is not None and self._newest[key] == number:
+        if key is not None and self._newest.get(key) == number:
             del self._newest[key]
+        del self._events[number]
         return event
 
     def append(self, event: Event) -> None:

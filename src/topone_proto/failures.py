@@ -50,6 +50,8 @@ class FailureKind(StrEnum):
     """Nothing at all was received for ``SessionConfig.silence_timeout``."""
     ACK_TIMEOUT = "ack_timeout"
     """A request was not acknowledged within ``SessionConfig.ack_timeout``."""
+    FORKED = "forked"
+    """The feed was opened before ``os.fork``, and this is the child process."""
 
 
 _ADVICE: Final = {
@@ -66,6 +68,7 @@ _ADVICE: Final = {
     FailureKind.PONG_TIMEOUT: "the connection was half-open: the peer or the network went away",
     FailureKind.SILENCE: "the connection went silent",
     FailureKind.ACK_TIMEOUT: "the server did not answer a request",
+    FailureKind.FORKED: "a feed lives in the process that opened it: open another one in this one",
 }
 
 # The two causes that are known for a 403; the page of the exchange speaks of the first only.

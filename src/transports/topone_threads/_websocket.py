@@ -1,38 +1,41 @@
-"""A WebSocket as the feed wants it, and the one it gets by default.
+"""Blocking WebSockets: the one that an application may bring, and the one that it may take.
 
-All that knows sockets is here.
+``BlockingLink`` makes a feed's link of a WebSocket that ``open_websocket=`` has opened, by two
+threads. ``open_websocket`` makes a WebSocket of a link, for programs that want no feed.
 """
 
-import os
-import socket
+import errno
+import math
+import queue
 import ssl
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from contextlib import ExitStack, suppress
 from functools import partial
-from selectors import EVENT_WRITE, DefaultSelector
 from types import TracebackType
-from typing import Final, ParamSpec, Protocol, Self
+from typing import Final, Never, Protocol, Self
 
 from topone_proto import (
+    Close,
     Connect,
     ConnectionEnded,
     ConnectionFailed,
+    Failure,
+    SendPing,
+    SendText,
     failure_from_exception,
 )
-from topone_websockets import WebSocketClient
+from topone_threads._io import Bell, IoThread, serve
+from topone_threads._link import Link, Owner, SocketLink
 
-__all__ = ["OpenWebSocket", "WebSocket", "open_websocket"]
+__all__ = ["BlockingLink", "OpenWebSocket", "WebSocket", "open_websocket"]
 
-_P = ParamSpec("_P")
+# Frames that may be read before they are taken.
+_AHEAD: Final = 16
 
-# Bytes to take from the socket at once.
-_CHUNK: Final = 65536
-
-# RFC 8305 section 5, "Connection Attempt Delay": seconds until the next address is tried as well.
-_HEAD_START: Final = 0.25
+# Seconds that the thread may take to end, behind the last connection.
+_PATIENCE: Final = 5.0
 
 
 class WebSocket(Protocol):
@@ -87,201 +90,334 @@ OpenWebSocket = Callable[[Connect, Callable[[bytes], object]], WebSocket]
 ``with`` block is entered. It may call ``on_pong`` from any thread, but not within ``abort``."""
 
 
-class _SyncWebSocket:
+class BlockingLink:
+    """A link over a caller's blocking WebSocket, whose one thread receives and another one sends.
+
+    What these two find is posted to the I/O thread. ``_is_over`` means that nothing is reported any
+    more but ``link_gone``.
+    """
+
     def __init__(
-        self,
-        connect: Connect,
-        on_pong: Callable[[bytes], object],
-        ssl_context: ssl.SSLContext | None,
-        on_ping: Callable[[bytes], object],
+        self, owner: Owner, connect: Connect, *, open_websocket: OpenWebSocket, max_unsent: int
     ) -> None:
-        self._connect = connect
-        # Made by the dial: certificates take their time to load.
-        self._make_client = partial(
-            WebSocketClient, connect, on_pong, on_ping, ssl_context=ssl_context
-        )
-        # What ``abort`` acts on: second descriptors, since no thread may close what another uses.
-        self._held: list[socket.socket] = []
-        self._is_aborted = False
-        self._lock = threading.Lock()
-        # One thread at a time receives, one sends, and one has the client.
-        self._receiving = threading.Lock()
-        self._sending = threading.Lock()
-        self._turn = threading.Lock()
+        assert owner.io is not None
+        self.unread: deque[str | bytes] = deque()
+        self._owner, self._post = owner, partial(owner.io.post, owner)
+        self._call_at = owner.io.call_at
+        self._make = partial(open_websocket, connect, self._pong)
+        self._max_unsent = max_unsent
+        self._websocket: WebSocket | None = None
+        self._outbox = queue.SimpleQueue[SendText | SendPing | Close | None]()
+        self._has_room = threading.Event()
+        self._end: ConnectionEnded | None = None
+        self._is_wanted = True
+        self._is_open = self._is_over = self._is_mute = False
+        self._writer = threading.Thread(target=self._write, name="topone-feed-writer", daemon=True)
+        self._reader = threading.Thread(target=self._read, name="topone-feed-reader", daemon=True)
+        try:
+            self._writer.start()
+            self._reader.start()
+        except RuntimeError:
+            # The machine has none left, or Python is ending.
+            self._outbox.put(None)
+            self._post(self._failed, OSError(errno.EAGAIN, "no thread can be started"))
+            self._post(owner.link_gone, self)
+
+    @property
+    def heard_at(self) -> float | None:
+        """When bytes of the peer came last, if the WebSocket says so."""
+        return getattr(self._websocket, "heard_at", None)
+
+    # The two threads.
+
+    def _read(self) -> None:
+        is_entered = False
+        try:
+            self._websocket = websocket = self._make()
+            if self._is_over:
+                websocket.abort()
+            with websocket:
+                is_entered = True
+                try:
+                    self._post(self._made)
+                    self._receive(websocket)
+                except ConnectionEnded as end:
+                    self._post(self._lost, end)
+                finally:
+                    websocket.abort()
+                    self._outbox.put(None)
+                    self._writer.join()
+        except BaseException as error:  # noqa: BLE001 - a failed dial, or a fault for the feed
+            is_dial = not is_entered and isinstance(error, ConnectionFailed | OSError)
+            self._post(self._failed if is_dial else self._owner.fail, error)
+        finally:
+            self._outbox.put(None)
+            self._post(self._gone)
+
+    def _receive(self, websocket: WebSocket) -> None:
+        unread = self.unread
+        while True:
+            frame = websocket.receive()
+            if self._is_over:
+                continue
+            unread.append(frame)
+            if len(unread) == 1:
+                self._post(self._offer)
+            while len(unread) >= _AHEAD and not self._is_over:
+                self._has_room.clear()
+                if len(unread) >= _AHEAD and not self._is_over:
+                    self._has_room.wait()
+
+    def _write(self) -> None:
+        try:
+            while (action := self._outbox.get()) is not None:
+                websocket = self._websocket
+                assert websocket is not None
+                match action:
+                    case SendText(text=text):
+                        websocket.send_text(text)
+                    case SendPing(payload=payload):
+                        websocket.send_ping(payload)
+                    case Close(code=code, reason=reason):  # pragma: no branch
+                        websocket.close(code, reason)
+                        break
+        except ConnectionEnded:
+            # Who receives finds the same, behind what came before.
+            pass
+        except BaseException as fault:  # noqa: BLE001 - nobody else is there to take it
+            self._post(self._owner.fail, fault)
+        self._is_mute = True
+        if self._is_over:
+            self._abort()
+
+    def _pong(self, payload: bytes) -> None:
+        self._post(self._pong_came, payload)
+
+    # In the I/O thread.
+
+    def _made(self) -> None:
+        if not self._is_over:
+            self._is_open = True
+            self._owner.link_made(self)
+
+    def _failed(self, error: Exception) -> None:
+        if not self._is_over:
+            self._owner.link_failed(self, failure_from_exception(error))
+
+    def _gone(self) -> None:
+        # It has nothing left to do.
+        self._reader.join()
+        self._owner.link_gone(self)
+
+    def _pong_came(self, payload: bytes) -> None:
+        if not self._is_over:
+            self._owner.pong_came(self, payload)
+
+    def _lost(self, end: ConnectionEnded) -> None:
+        self._end = end
+        self._offer()
+
+    def _offer(self) -> None:
+        if self._is_over:
+            return
+        if self._is_wanted:
+            self._owner.frames_came(self)
+            self._has_room.set()
+        if self._end is not None and not self.unread and not self._is_over:
+            self._abort()
+            self._owner.link_lost(self, self._end)
+
+    def _abort(self) -> None:
+        self._is_over = True
+        self._has_room.set()
+        if self._websocket is not None:
+            self._websocket.abort()
+
+    def send(self, action: SendText | SendPing) -> None:
+        """Send a frame. One that comes too late is left out: the end of the link follows."""
+        self._outbox.put(action)
+        if self._outbox.qsize() > self._max_unsent:
+            self.unread.clear()
+            self._post(self._lost, ConnectionEnded(None, "the peer does not read"))
+
+    def read(self, *, wanted: bool) -> None:
+        """Read, or stop. What is unread is offered again first."""
+        self._is_wanted = wanted
+        if wanted and self._is_open:
+            self._offer()
+
+    def close(self, closing: Close) -> None:
+        """End it, with a closing handshake if it is open and there is time for one."""
+        self._is_over = True
+        self._has_room.set()
+        if not self._is_open or not closing.timeout or self._is_mute:
+            self._abort()
+            return
+        self._outbox.put(closing)
+        self._call_at(time.monotonic() + closing.timeout, self._owner, self._abort)
+
+    def abandon(self) -> None:
+        """Do nothing: what the WebSocket has open is not known."""
+
+
+class _Dialled:
+    """A WebSocket over a link: the I/O thread does the work, and whoever calls waits for it."""
+
+    def __init__(
+        self, open_link: Callable[[Owner], SocketLink], on_pong: Callable[[bytes], object]
+    ) -> None:
+        self.io: IoThread | None = None
+        self.turn: threading.RLock = threading.RLock()
+        self.lock: threading.RLock = threading.RLock()
+        self._open_link, self._on_pong = open_link, on_pong
+        self._bell = Bell()
+        self._link: SocketLink | None = None
+        self._frames: deque[str | bytes] = deque()
+        self._is_made = self._is_aborted = self._is_gone = False
+        # How the dial or the connection ended: by itself, or by a fault.
+        self._end: BaseException = ConnectionEnded()
+
+    # For the application.
 
     def __enter__(self) -> Self:
-        client: WebSocketClient | None = None
-        with ExitStack() as undo:
-            undo.callback(self._let_go)
-            try:
-                client = self._make_client()
-                self._socket = self._open(client)
-            except Exception as error:  # noqa: BLE001 - whatever it is, no dial came about
-                failure = client.failure(error) if client else failure_from_exception(error)
-            else:
-                undo.pop_all()
-                self._client, self._unread = client, client.unread
-                # More than the handshake may have come with it.
-                self._answer()
-                return self
-        # Out here, where it has no context.
-        raise ConnectionFailed(failure)
+        serve(self, alone=False)
+        self._do(self._open)
+        try:
+            self._wait(lambda: self._is_made or self._is_gone)
+        except BaseException:
+            self.__exit__()
+            raise
+        if not self._is_made:
+            self.__exit__()
+            raise self._end
+        return self
 
     def __exit__(self, *_: object) -> None:
         self.abort()
-        self._socket.close()
-        self._let_go()
+        self._wait(lambda: self._is_gone)
+        if self.io is not None and self.io.is_over and not self.io.is_here:
+            self.io.join(_PATIENCE)
 
     def receive(self) -> str | bytes:
-        while not self._unread:
-            with self._receiving:
-                # A thread that closes may have received it.
-                if not self._unread:
-                    self._pump()
-        return self._unread.popleft()
+        """The next message, whole."""
+        self._wait(lambda: self._frames or self._is_gone)
+        if not self._frames:
+            self._raise_end()
+        frame = self._frames.popleft()
+        if not self._frames and self._link is not None:
+            self._do(partial(self._link.read, wanted=True))
+        return frame
 
     def send_text(self, text: str) -> None:
-        self._send(self._client.send_text, text)
+        """Send a text message."""
+        self._send(SendText(text))
 
     def send_ping(self, payload: bytes) -> None:
-        self._send(self._client.send_ping, payload)
+        """Send a ping frame and return."""
+        self._send(SendPing(payload))
 
     def close(self, code: int, reason: str) -> None:
-        with suppress(ConnectionEnded):
-            self._send(self._client.close, code, reason)
-            while True:
-                with self._receiving:
-                    self._pump()
+        """Send a close frame and wait for the peer's."""
+        if self._link is not None:
+            self._do(self._link.close, Close(code, reason, math.inf))
+            self._wait(lambda: self._is_gone)
 
     def abort(self) -> None:
-        with self._lock:
-            self._is_aborted = True
-            for held in self._held:
-                with suppress(OSError):
-                    held.shutdown(socket.SHUT_RDWR)
+        """Drop the connection, from any thread and at any time."""
+        self._is_aborted = True
+        self._do(self._drop)
 
-    def _pump(self) -> None:
-        """Take in what the peer sends next."""
-        if (end := self._client.end()) is not None:
-            raise end
-        try:
-            data = self._socket.recv(_CHUNK)
-        except OSError:
-            data = b""
-        with self._turn:
-            self._client.receive(data)
-        self._answer()
+    def _do(self, function: Callable[..., object], *args: object) -> None:
+        if self.io is not None:
+            self.io.post(self, function, *args)
 
-    def _answer(self) -> None:
-        """Send what follows from what was received, which counts even if that does not arrive.
+    def _wait(self, condition: Callable[[], object]) -> None:
+        with self._bell.waiter(None) as waiter:
+            while not condition():
+                waiter.wait()
 
-        Nor does it wait for a thread that is sending: that looks again when it is done.
-        """
-        while self._client.has_to_send and self._sending.acquire(blocking=False):
-            try:
-                self._send_waiting()
-            except OSError:
-                return
-            finally:
-                self._sending.release()
+    def _send(self, action: SendText | SendPing) -> None:
+        is_done: list[None] = []
+        self._do(self._sent, action, is_done)
+        self._wait(lambda: is_done or self._is_gone)
+        if self._is_gone:
+            self._raise_end()
 
-    def _send(self, put: Callable[_P, None], *args: _P.args, **kwargs: _P.kwargs) -> None:
-        with self._turn:
-            put(*args, **kwargs)
-        try:
-            while self._client.has_to_send:
-                with self._sending:
-                    self._send_waiting()
-        except OSError:
-            end = self._client.end() or ConnectionEnded()
+    def _raise_end(self) -> Never:
+        end = self._end
+        raise ConnectionEnded(end.code, end.reason) if isinstance(end, ConnectionEnded) else end
+
+    # In the I/O thread.
+
+    def _open(self) -> None:
+        if self._is_aborted:
+            self._end = ConnectionFailed(failure_from_exception(ConnectionAbortedError()))
+            self._leave()
         else:
-            return
-        raise end
+            self._link = self._open_link(self)
 
-    def _send_waiting(self) -> None:
-        with self._turn:
-            data = self._client.to_send()
-        if data:
-            self._socket.sendall(data)
+    def _sent(self, action: SendText | SendPing, is_done: list[None]) -> None:
+        if self._link is not None:
+            self._link.send(action)
+        is_done.append(None)
+        self._bell.ring()
 
-    def _open(self, client: WebSocketClient) -> socket.socket:
-        """Dial, and shake hands."""
-        until = time.monotonic() + self._connect.timeout
-        sock = self._dial_tcp(until)
-        try:
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            while not client.is_connected:
-                sock.settimeout(_left(until))
-                if data := client.to_send():
-                    sock.sendall(data)
-                sock.settimeout(_left(until))
-                try:
-                    client.receive(sock.recv(_CHUNK))
-                except ConnectionFailed:
-                    # An alert, perhaps.
-                    with suppress(OSError):
-                        sock.sendall(client.to_send())
-                    raise
-            sock.settimeout(None)
-        except BaseException:
-            sock.close()
-            raise
-        return sock
+    def _drop(self) -> None:
+        if self._link is not None:
+            if not self._is_made:
+                self._end = ConnectionFailed(failure_from_exception(ConnectionAbortedError()))
+            self._link.close(Close(1000, "", 0.0))
 
-    def _dial_tcp(self, until: float) -> socket.socket:
-        """What ``socket.create_connection`` does, but so that ``abort`` can interrupt it, and that
-        an address which does not answer holds no other up."""
-        endpoint = self._connect.endpoint
-        found = deque(socket.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM))
-        errors: list[OSError] = []
-        with DefaultSelector() as selector, ExitStack() as attempts:
-            while found or selector.get_map():
-                if found:
-                    family, kind, protocol, _, address = found.popleft()
-                    try:
-                        sock = attempts.enter_context(socket.socket(family, kind, protocol))
-                        sock.settimeout(0)
-                        with suppress(BlockingIOError):
-                            sock.connect(address)
-                    except OSError as error:
-                        errors.append(error)
-                        continue
-                    # Only a socket that is connecting already can be interrupted.
-                    self._hold(sock)
-                    selector.register(sock, EVENT_WRITE, sock)
-                patience = until - time.monotonic()
-                if patience <= 0:
-                    errors.append(TimeoutError())
-                    break
-                for key, _ in selector.select(min(patience, _HEAD_START) if found else patience):
-                    sock = key.data
-                    number = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-                    if not number:
-                        self._let_go()
-                        self._hold(sock)
-                        sock.settimeout(None)
-                        # Out of reach of the stack, which closes all others.
-                        return socket.socket(fileno=sock.detach())
-                    errors.append(OSError(number, os.strerror(number)))
-                    selector.unregister(sock)
-        raise ExceptionGroup("no address could be reached", errors)
+    def _leave(self) -> None:
+        if not self._is_gone and self.io is not None:
+            self.io.leave(self)
+        self._is_gone = True
+        self._bell.ring()
 
-    def _hold(self, sock: socket.socket) -> None:
-        """Have ``abort`` act on this socket as well from now on."""
-        with self._lock:
-            if self._is_aborted:
-                raise ConnectionAbortedError
-            self._held.append(sock.dup())
+    def fail(self, fault: BaseException) -> None:
+        """Take a fault of the program, and end."""
+        self._end = fault
+        if self._link is None:
+            self._leave()
+        else:
+            self._link.close(Close(1000, "", 0.0))
 
-    def _let_go(self) -> None:
-        with self._lock:
-            while self._held:
-                self._held.pop().close()
+    def abandon(self, *, is_forked: bool) -> None:
+        """Let go of everything at once."""
+        if self._link is not None:
+            self._link.abandon()
+        if is_forked:
+            self._end = ConnectionEnded(None, "this process was forked")
+        self._is_gone = True
+        self._bell.ring()
 
+    def link_made(self, link: Link) -> None:  # noqa: ARG002 - there is only one
+        """Note that it is open."""
+        self._is_made = True
+        self._bell.ring()
 
-def _left(until: float) -> float:
-    """Seconds for ``settimeout``, which takes 0 for leave not to wait at all."""
-    return max(until - time.monotonic(), 0.001)
+    def link_failed(self, link: Link, failure: Failure) -> None:  # noqa: ARG002
+        """Note that the dial has come to nothing."""
+        self._end = ConnectionFailed(failure)
+
+    def frames_came(self, link: Link) -> None:
+        """Take what is ``unread``, and then no more until that is received."""
+        while link.unread:
+            self._frames.append(link.unread.popleft())
+        link.read(wanted=False)
+        self._bell.ring()
+
+    def pong_came(self, link: Link, payload: bytes) -> None:  # noqa: ARG002
+        """Take a pong."""
+        self._on_pong(payload)
+
+    def link_lost(self, link: Link, end: ConnectionEnded) -> None:  # noqa: ARG002
+        """Note that it has ended by itself."""
+        self._end = end
+
+    def link_gone(self, link: Link) -> None:  # noqa: ARG002
+        """Note that nothing is left of it."""
+        self._leave()
 
 
 def open_websocket(
@@ -291,11 +427,12 @@ def open_websocket(
     ssl_context: ssl.SSLContext | None = None,
     on_ping: Callable[[bytes], object] = bytes,
 ) -> WebSocket:
-    """Dial with websockets. It sends no pings of its own, follows no redirect, adds no ``Origin``.
+    """Dial with websockets, through the proxy that the environment names if it names one. It sends
+    no pings of its own, follows no redirect, adds no ``Origin``.
 
+    ``on_pong`` and ``on_ping`` are called in the thread that all feeds share: they must not block.
     ``on_ping`` is told of the server's ping frames, which are answered all the same.
-
-    It dials directly: a proxy that the environment names (``HTTPS_PROXY``) is not used, since
-    a dial through one could not be interrupted.
     """
-    return _SyncWebSocket(connect, on_pong, ssl_context, on_ping)
+    return _Dialled(
+        partial(SocketLink, connect=connect, ssl_context=ssl_context, on_ping=on_ping), on_pong
+    )

@@ -1,0 +1,552 @@
+"""The one thread that serves all feeds: whom it serves, and what may happen to it."""
+
+import os
+import queue
+import socket
+import subprocess
+import sys
+import threading
+from base64 import b64encode
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from decimal import Decimal
+from hashlib import sha1
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+
+import topone_threads._link
+from topone_proto import (
+    BALANCE,
+    ORDERS,
+    Balance,
+    BalanceUpdate,
+    Closed,
+    Connected,
+    Disconnected,
+    FailureKind,
+    FeedClosed,
+    LocalProtocolError,
+    SessionConfig,
+    Subscribed,
+)
+from topone_proto.gateway import Burst, LoseAck
+from topone_simulator import Simulator, run_in_thread
+from topone_threads import Feed, open_feed
+
+T = TypeVar("T")
+
+TOKEN = "topapi:5ecret"
+ETH = Balance("ETH", Decimal("1.5"), Decimal(0))
+PATIENCE = 20.0
+QUICK: dict[str, Any] = {"retry_first": 1e-6, "retry_base": 1e-6, "retry_cap": 1e-6}
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_left_behind() -> Iterator[None]:
+    before = set(threading.enumerate())
+    yield
+    for thread in set(threading.enumerate()) - before:
+        # It ends by itself a moment after its answer.
+        if thread.name == "topone-lookup":
+            thread.join(PATIENCE)
+    assert not set(threading.enumerate()) - before
+
+
+@pytest.fixture
+def simulator() -> Iterator[Simulator]:
+    with run_in_thread(tokens={TOKEN: "alice"}) as simulator:
+        yield simulator
+
+
+def until(feed: Feed, kind: type[T]) -> T:
+    while True:
+        event = feed.get(PATIENCE)
+        if isinstance(event, kind):
+            return event
+
+
+def in_turn(feed: Feed, function: Callable[[], object]) -> None:
+    """Have it called where the feed does its work, behind what was asked of it before."""
+    is_done = threading.Event()
+
+    def call() -> None:
+        function()
+        is_done.set()
+
+    feed._post(call)
+    assert is_done.wait(PATIENCE)
+
+
+def io_threads() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "topone-feed-io"]
+
+
+# Whom it serves.
+
+
+def test_all_feeds_share_one_thread_that_ends_with_the_last(simulator: Simulator) -> None:
+    fds = Path("/proc/self/fd")
+    before = len(list(fds.iterdir())) if fds.exists() else None
+    threads = threading.active_count()
+    for _ in range(2):
+        with ExitStack() as stack:
+            feeds = [
+                stack.enter_context(open_feed(token=TOKEN, url=simulator.url)) for _ in range(50)
+            ]
+            for feed in feeds:
+                until(feed, Subscribed)
+            assert threading.active_count() == threads + 1
+            simulator.publish(ETH)
+            for feed in feeds:
+                until(feed, BalanceUpdate)
+            for feed in feeds[1:]:
+                feed.close()
+            assert len(io_threads()) == 1
+            simulator.publish(ETH)
+            until(feeds[0], BalanceUpdate)
+        assert io_threads() == []
+    while fds.exists() and len(list(fds.iterdir())) != before:
+        # The simulator closes its side in its own time.
+        assert simulator.connections >= 0
+
+
+def test_what_fails_for_one_feed_ends_no_other(simulator: Simulator) -> None:
+    def fail() -> None:
+        raise ZeroDivisionError
+
+    with ExitStack() as stack:
+        other = stack.enter_context(open_feed(token=TOKEN, url=simulator.url))
+        until(other, Subscribed)
+        with pytest.raises(ZeroDivisionError), open_feed(token=TOKEN, url=simulator.url) as feed:
+            until(feed, Subscribed)
+            feed._post(fail)
+            list(feed)
+        # Whoever was told leaves the block; every later call is told the same.
+        with pytest.raises(ZeroDivisionError):
+            feed.subscribe(ORDERS)
+        feed.close()
+        simulator.publish(ETH)
+        until(other, BalanceUpdate)
+
+
+def test_a_fault_of_the_thread_itself_ends_every_feed(
+    simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with ExitStack() as stack:
+        feeds = [stack.enter_context(open_feed(token=TOKEN, url=simulator.url)) for _ in range(2)]
+        for feed in feeds:
+            until(feed, Subscribed)
+        [thread] = io_threads()
+        assert feeds[0].io is not None
+        monkeypatch.setattr(feeds[0].io.selector, "select", None)
+        feeds[0]._post(bool)
+        thread.join(PATIENCE)
+        for feed in feeds:
+            until(feed, Closed)
+            with pytest.raises(TypeError):
+                feed.get(PATIENCE)
+    with open_feed(token=TOKEN, url=simulator.url) as feed:
+        until(feed, Subscribed)
+
+
+def test_an_application_that_takes_nothing_holds_up_no_other(simulator: Simulator) -> None:
+    config = SessionConfig(capacity=4)
+    with (
+        open_feed(token=TOKEN, url=simulator.url, topics=[BALANCE], config=config) as slow,
+        open_feed(token=TOKEN, url=simulator.url, topics=[BALANCE]) as feed,
+    ):
+        slow.subscribe(BALANCE, PATIENCE)
+        feed.subscribe(BALANCE, PATIENCE)
+        simulator.inject(Burst(500))
+        for _ in range(500):
+            until(feed, BalanceUpdate)
+        assert slow.metrics().waiting < 10
+
+
+def test_a_recorder_that_blocks_holds_up_no_other(simulator: Simulator) -> None:
+    is_blocked, release = threading.Event(), threading.Event()
+
+    def write(_: str) -> None:
+        if io_threads():
+            is_blocked.set()
+            assert release.wait(PATIENCE)
+
+    with (
+        open_feed(token=TOKEN, url=simulator.url, record=write) as recorded,
+        open_feed(token=TOKEN, url=simulator.url) as feed,
+    ):
+        assert is_blocked.wait(PATIENCE)
+        until(feed, Subscribed)
+        release.set()
+        until(recorded, Subscribed)
+
+
+@pytest.mark.parametrize("method", ["get", "subscribe", "unsubscribe"])
+def test_a_recorder_cannot_wait_for_what_waits_for_it(simulator: Simulator, method: str) -> None:
+    feeds = queue.SimpleQueue[Feed]()
+
+    def write(_: str) -> None:
+        if not io_threads():
+            return
+        feed = feeds.get(timeout=PATIENCE)
+        if method == "get":
+            while True:
+                feed.get()
+        getattr(feed, method)(ORDERS)
+
+    feed: Any = open_feed(token=TOKEN, url=simulator.url, record=write)
+    feeds.put(feed)
+    with pytest.raises(LocalProtocolError, match="another thread"), feed:
+        list(feed)
+
+
+def test_a_recorder_may_close_the_feed(simulator: Simulator) -> None:
+    feeds = queue.SimpleQueue[Feed]()
+    lines: list[str] = []
+
+    def write(line: str) -> None:
+        lines.append(line)
+        if len(lines) == 5:
+            feeds.get(timeout=PATIENCE).close()
+
+    with open_feed(token=TOKEN, url=simulator.url, record=write) as feed:
+        feeds.put(feed)
+        assert list(feed)[-1] == Closed()
+
+
+# What the token callable may do.
+
+
+def test_a_token_callable_may_use_the_feed(simulator: Simulator) -> None:
+    feeds = queue.SimpleQueue[Feed]()
+
+    def token() -> str:
+        feed = feeds.get(timeout=PATIENCE)
+        for call in (feed.get, lambda timeout: feed.subscribe(BALANCE, timeout)):
+            with pytest.raises(TimeoutError):
+                call(0.01)
+        feed.metrics()
+        return TOKEN
+
+    with open_feed(token=token, url=simulator.url, topics=[]) as feed:
+        feeds.put(feed)
+        assert feed.get(PATIENCE) == Connected(1)
+        assert isinstance(feed.get(PATIENCE), Subscribed)
+        simulator.publish(ETH)
+        assert isinstance(feed.get(PATIENCE), BalanceUpdate)
+
+
+def test_a_token_callable_that_ends_its_thread_ends_the_feed() -> None:
+    def token() -> str:
+        raise SystemExit(3)
+
+    with pytest.raises(SystemExit), open_feed(token=token) as feed:
+        list(feed)
+
+
+# What a peer may do.
+
+
+@contextmanager
+def serving(serve: Callable[[socket.socket], object]) -> Generator[str, None, None]:
+    """A server that accepts a WebSocket and then does what is passed."""
+
+    def run() -> None:
+        peer, _ = server.accept()
+        with peer, suppress(ConnectionError):
+            request = b""
+            while not request.endswith(b"\r\n\r\n"):
+                request += peer.recv(65536)
+            key = request.split(b"Sec-WebSocket-Key: ")[1].split(b"\r\n")[0]
+            accept = b64encode(sha1(key + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest())
+            peer.sendall(
+                b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n"
+                b"Connection: Upgrade\r\nSec-WebSocket-Accept: " + accept + b"\r\n\r\n"
+            )
+            serve(peer)
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(PATIENCE)
+        thread = threading.Thread(target=run)
+        thread.start()
+        yield f"ws://127.0.0.1:{server.getsockname()[1]}/"
+        thread.join(PATIENCE)
+        assert not thread.is_alive()
+
+
+def flood(pings: bytes) -> Callable[[socket.socket], None]:
+    def serve(peer: socket.socket) -> None:
+        while True:
+            peer.sendall(pings)
+
+    return serve
+
+
+@pytest.mark.parametrize(
+    ("ping", "config", "kind", "detail"),
+    [
+        # So many in one piece that the link is given up at once.
+        (b"\x89\x00", {}, FailureKind.LOST, "the peer does not read"),
+        # So few that only reading stops, and liveness finds it out.
+        (
+            b"\x89\x7d" + bytes(125),
+            {"ping_interval": 0.2, "pong_timeout": 0.2},
+            FailureKind.PONG_TIMEOUT,
+            "",
+        ),
+    ],
+)
+def test_pongs_that_nobody_reads_do_not_pile_up(
+    ping: bytes,
+    config: dict[str, Any],
+    kind: FailureKind,
+    detail: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    most = 0
+    watch = topone_threads._link.SocketLink._watch
+
+    def spied(link: Any) -> None:
+        nonlocal most
+        most = max(most, len(link._out))
+        watch(link)
+
+    monkeypatch.setattr(topone_threads._link.SocketLink, "_watch", spied)
+    settings = SessionConfig(**config, retry_first=PATIENCE, close_timeout=0.1)
+    with (
+        serving(flood(ping * 1000)) as url,
+        open_feed(token=TOKEN, url=url, topics=[], config=settings) as feed,
+    ):
+        reason = until(feed, Disconnected).reason
+        assert (reason.kind, reason.detail) == (kind, detail)
+    # The answers to one piece of what was read, and what the feed itself wants to say.
+    assert 0 < most < 4 * topone_threads._link._CHUNK
+
+
+def test_a_part_of_a_frame_is_a_sign_of_life() -> None:
+    is_open, is_over = threading.Event(), threading.Event()
+
+    def serve(peer: socket.socket) -> None:
+        assert is_open.wait(PATIENCE)
+        peer.sendall(b"\x81\x7e\xff\xff" + b" " * 1000)
+        assert is_over.wait(PATIENCE)
+
+    with serving(serve) as url, open_feed(token=TOKEN, url=url, topics=[]) as feed:
+        until(feed, Connected)
+        link: Any = feed._busy
+        opened = link.heard_at
+        is_open.set()
+        while link.heard_at == opened:
+            pass
+
+        def deadline() -> None:
+            feed._armed = 0.0
+            feed._deadline_reached()
+
+        in_turn(feed, deadline)
+        assert feed._session.connection is not None
+        assert feed._session.connection.last_received == link.heard_at
+        is_over.set()
+
+
+# What the process may do. In a process of its own.
+
+
+def run(program: str, *arguments: str, timeout: float = PATIENCE) -> str:
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-W", "ignore:This process", "-c", program, *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=timeout,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+IN_CHILD = """
+import os, sys, threading
+from topone_proto import *
+from topone_threads import open_feed
+
+TOKEN, url = sys.argv[1:]
+
+def used(feed):
+    said = []
+    for use in (feed.get, lambda: next(feed), lambda: feed.get(0.1), lambda: feed.subscribe(ORDERS),
+                lambda: feed.unsubscribe(ORDERS)):
+        try:
+            use()
+        except FeedFailed as error:
+            said.append(error.failure.kind.value)
+    said.append(feed.metrics().is_connected)
+    said.append(feed.close())
+    with open_feed(token=TOKEN, url=url) as another:
+        while not isinstance(another.get(10), Subscribed):
+            pass
+    return said
+
+def until(feed, kind):
+    while not isinstance(event := feed.get(10), kind):
+        pass
+    return event
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+def test_a_forked_child_says_that_its_feed_is_the_parents(simulator: Simulator) -> None:
+    program = f"""{IN_CHILD}
+with open_feed(token=TOKEN, url=url) as feed, open_feed(token=TOKEN, url=url) as other:
+    until(feed, Subscribed), until(other, Subscribed)
+    for _ in range(20):
+        pid = os.fork()
+        if pid == 0:
+            with feed:
+                said = used(feed)
+            print(*said, threading.active_count(), flush=True)
+            os._exit(0)
+        assert os.waitpid(pid, 0)[1] == 0
+    feed.unsubscribe(ORDERS, 10)
+    print("parent", feed.metrics().is_connected, feed.metrics().epoch)
+    feed.close()
+    # The child has not touched what the parent waits with.
+    print(other.unsubscribe(ORDERS, 10))
+"""
+    out = run(program, TOKEN, simulator.url, timeout=3 * PATIENCE).splitlines()
+    assert out == [
+        *["forked forked forked forked forked False None 1"] * 20,
+        "parent True 1",
+        "None",
+    ]
+    # Nothing was sent in the parent's name.
+    assert simulator.goodbyes.count(None) == 0
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+def test_multiprocessing_may_fork_while_threads_wait_for_a_feed(simulator: Simulator) -> None:
+    program = f"""{IN_CHILD}
+import multiprocessing
+
+def child(feed):
+    print(*used(feed), flush=True)
+
+with open_feed(token=TOKEN, url=url) as feed:
+    until(feed, Subscribed), until(feed, Subscribed)
+    threads = [threading.Thread(target=lambda: list(feed)) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    context = multiprocessing.get_context("fork")
+    for _ in range(5):
+        process = context.Process(target=child, args=(feed,))
+        process.start()
+        process.join(10)
+        assert process.exitcode == 0, process.exitcode
+    print("parent", feed.metrics().is_connected)
+for thread in threads:
+    thread.join()
+"""
+    out = run(program, TOKEN, simulator.url, timeout=3 * PATIENCE).splitlines()
+    assert out == [*["forked forked forked forked forked False None"] * 5, "parent True"]
+
+
+@pytest.mark.parametrize(
+    "ending",
+    [
+        "atexit.register(feed.close)",
+        "atexit.register(feed.__exit__, None)",
+        # Left by a thread, after the main thread has ended.
+        "threading.Thread(target=leave).start()",
+        # Not at all.
+        "",
+    ],
+)
+def test_python_may_end_while_a_feed_is_open(simulator: Simulator, ending: str) -> None:
+    program = f"""{IN_CHILD}
+import atexit, time
+feed = open_feed(token=TOKEN, url=url).__enter__()
+until(feed, Subscribed)
+
+def leave():
+    threading.main_thread().join()
+    with feed:
+        pass
+
+{ending}
+print("end", flush=True)
+"""
+    assert run(program, TOKEN, simulator.url) == "end\n"
+    while simulator.connections:
+        pass
+    assert simulator.goodbyes == ((1000,) if ending else (None,))
+
+
+def test_python_does_not_wait_for_a_token_callable_or_a_lookup() -> None:
+    program = """
+import socket, threading
+from topone_threads import open_feed
+started = threading.Semaphore(0)
+def block(*args, **kwargs):
+    if not kwargs.get("flags"):
+        started.release()
+        threading.Event().wait()
+    raise OSError
+socket.getaddrinfo = block
+with (
+    open_feed(token=block) as one,
+    open_feed(token="t", url="wss://exchange.invalid/") as other,
+):
+    started.acquire(), started.acquire()
+    one.close()
+print("end")
+"""
+    assert run(program) == "end\n"
+
+
+def test_closing_starts_no_thread(simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't create new thread at interpreter shutdown")
+
+    with monkeypatch.context() as patch:
+        with open_feed(token=TOKEN, url=simulator.url) as feed:
+            until(feed, Subscribed)
+            patch.setattr(threading.Thread, "start", refuse)
+        assert list(feed)[-1] == Closed()
+    while simulator.connections:
+        pass
+    assert simulator.goodbyes == (1000,)
+
+
+@pytest.mark.parametrize("waiting", ["feed.get()", "next(feed)", "feed.subscribe(ORDERS)"])
+def test_ctrl_c_reaches_whoever_waits(simulator: Simulator, waiting: str) -> None:
+    program = f"""{IN_CHILD}
+import signal
+config = SessionConfig(ack_timeout=1000, ping_interval=None)
+with open_feed(token=TOKEN, url=url, topics=[], config=config) as feed:
+    until(feed, Connected)
+    def interrupt():
+        while not feed._bell._waiting:
+            pass
+        os.kill(os.getpid(), signal.SIGINT)
+    threading.Thread(target=interrupt).start()
+    try:
+        {waiting}
+    except KeyboardInterrupt:
+        print("interrupted", feed.metrics().is_connected)
+    feed.subscribe(BALANCE, 10)
+    print(until(feed, Subscribed).topic)
+"""
+    if "subscribe" in waiting:
+        program = program.replace("feed.subscribe(BALANCE, 10)\n", "feed.unsubscribe(BALANCE)\n")
+        program = program.replace("print(until(feed, Subscribed).topic)", "print('balance')")
+        simulator.inject(LoseAck())
+    assert run(program, TOKEN, simulator.url) == "interrupted True\nbalance\n"
+
+
+def test_an_answer_comes_too_late_for_a_feed_that_is_closed(simulator: Simulator) -> None:
+    with open_feed(token=TOKEN, url=simulator.url) as feed:
+        until(feed, Connected)
+    for call in (feed.subscribe, feed.unsubscribe):
+        with pytest.raises(FeedClosed):
+            call(ORDERS)

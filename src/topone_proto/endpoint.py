@@ -130,11 +130,15 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
+# urlsplit without its cache, which would keep a URL that is refused for the token in it.
+_split_once: Final[Callable[[str], SplitResult]] = getattr(urlsplit, "__wrapped__", urlsplit)
+
+
 def _split(url: str) -> SplitResult | None:
     """``url`` in its parts, or None if it cannot be read. No exception: urlsplit's may show a
     token."""
     try:
-        parts = urlsplit(url)
+        parts = _split_once(url)
         # Line ends, which urlsplit overlooks, would end the request line.
         return parts if parts.port != 0 and url.isprintable() and " " not in url else None
     except (ValueError, AttributeError, TypeError):

@@ -1,12 +1,17 @@
 """The token is nowhere: not in a log of any library at any level, not in an exception, its chain or
 its frames' locals, not in an event."""
 
+import gc
 import io
 import logging
 import ssl
+import subprocess
+import sys
 import traceback
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import trustme
@@ -18,7 +23,7 @@ import topone_threads
 import topone_trio
 from feedlog import hanging_up, until
 from portals import Open
-from topone_proto import ConfigurationError, FeedFailed, SessionConfig, Subscribed
+from topone_proto import ConfigurationError, Endpoint, FeedFailed, SessionConfig, Subscribed
 from topone_proto.gateway import (
     AnswerGarbage,
     Fault,
@@ -208,3 +213,59 @@ def refused(function: Callable[..., object], hidden: Hidden) -> BaseException:
         assert frames is not None
         return error.with_traceback(frames.tb_next)
     raise AssertionError
+
+
+# --- in memory -----------------------------------------------------------------------------------
+
+HALVES = ("s3cr3tOne", "AndTheOtherHalf")
+HEAP = Path(__file__).parent.parent / "heap.py"
+CHOICES = ["trio", "trio over websockets", "asyncio", "threads"]
+
+
+def remaining(adapter: str, url: str, token: str) -> list[str]:
+    """What ``heap.py`` prints."""
+    command = [sys.executable, str(HEAP), adapter, url, *HALVES]
+    process = subprocess.run(command, input=token, capture_output=True, text=True, check=True)
+    return process.stdout.splitlines()
+
+
+@pytest.mark.parametrize("adapter", CHOICES)
+def test_no_token_is_in_memory_once_a_feed_is_closed(adapter: str) -> None:
+    """The feed itself is still there, and nothing that it, a library or a cache refers to has the
+    token. Nor has it after a dial that was refused."""
+    token = f"topapi:{''.join(HALVES)}"
+    with run_in_thread(tokens={token: "alice"}) as simulator:
+        assert remaining(adapter, simulator.url, token) == ["Subscribed"]
+        assert remaining(adapter, simulator.url, f"{token}-not") == ["Closed"]
+
+
+def test_aiohttp_keeps_the_url_as_its_page_says() -> None:
+    """docs/security.md and docs/asyncio-library.md; both are to be changed with this."""
+    token = f"topapi:{''.join(HALVES)}"
+    with run_in_thread(tokens={token: "alice"}) as simulator:
+        outcome, *found = remaining("asyncio over aiohttp", simulator.url, token)
+    assert outcome == "Subscribed"
+    assert {line.partition(" ")[0] for line in found} >= {"yarl.URL"}
+
+
+def test_the_search_finds_what_a_cache_keeps() -> None:
+    code = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from urllib.parse import urlsplit
+import heap
+first, second = sys.argv[2:]
+urlsplit(f"wss://example.org/?token={first}{second}").query
+print(*heap.holders(first, second), sep="\\n")
+"""
+    command = [sys.executable, "-c", code, str(HEAP.parent), *HALVES]
+    process = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "has a text of it" in process.stdout
+
+
+def test_a_url_that_is_refused_for_its_token_is_in_no_cache() -> None:
+    secret = "0nly-here-5ecret"
+    for url in (f"wss://h/?%74oken={secret}", f"wss://{secret}@h/", f"wss://h/#{secret}"):
+        with pytest.raises(ConfigurationError):
+            Endpoint(url)
+    assert secret not in repr(gc.get_referents(urlsplit))

@@ -63,6 +63,7 @@ def open_over_aiohttp(*, token: Any, url: str, ssl_context: Any, **arguments: An
 
 ADAPTER = Adapter("asyncio over aiohttp", open_over_aiohttp, run_asyncio, asyncio.sleep)
 LIMITS = {
+    "caches of libraries",
     "a 101 is a 101: a long cookie",
     "a 101 is a 101: folded lines",
     "a 101 is a 101: keep-alive in a line before",

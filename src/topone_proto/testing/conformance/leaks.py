@@ -1,14 +1,16 @@
 """Where the token is, in what an adapter lets out. It is in none of it, at best."""
 
+import gc
 import logging
 from collections.abc import Generator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from traceback import StackSummary, TracebackException
 from typing import Final
 from urllib.parse import quote
 
-__all__ = ["TOKEN", "recorded_logs", "where_in_error", "where_in_text"]
+__all__ = ["TOKEN", "recorded_logs", "where_in_caches", "where_in_error", "where_in_text"]
 
 TOKEN: Final = "topapi:t0p-s3cr3t-%t0ken"  # noqa: S105 - it opens nothing but a simulated account
 """The token of every scenario. Never a local variable of the kit's that an adapter's traceback
@@ -30,6 +32,24 @@ def where_in_error(error: BaseException) -> str | None:
     return where_in_text(
         "\n".join([*shown.format(), repr(error), str(error), repr(error.__dict__)])
     )
+
+
+def where_in_caches(text: str) -> str | None:
+    """The function whose ``functools.lru_cache`` has ``text`` in an argument; None if there is
+    none."""
+    kind = type(lru_cache(len))
+    # Not by isinstance: that asks a weak reference's object, which may be gone.
+    for function in [each for each in gc.get_objects() if type(each) is kind]:
+        waiting = gc.get_referents(function)
+        seen = {id(each) for each in waiting}
+        for each in waiting:
+            if type(each) in {str, bytes} and text in str(each):
+                return getattr(function, "__qualname__", repr(function))
+            if type(each) in {dict, tuple} or issubclass(type(each), list):
+                inner = [new for new in gc.get_referents(each) if id(new) not in seen]
+                seen.update(map(id, inner))
+                waiting += inner
+    return None
 
 
 def _leave_out_the_kit(shown: TracebackException) -> None:

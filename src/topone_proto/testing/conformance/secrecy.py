@@ -5,6 +5,7 @@ every log: these are here for what no other does.
 """
 
 from typing import Final
+from uuid import uuid4
 
 from topone_proto.config import SessionConfig
 from topone_proto.endpoint import Token
@@ -12,7 +13,7 @@ from topone_proto.errors import ConfigurationError, FeedFailed
 from topone_proto.events import Closed, Subscribed
 from topone_proto.gateway import AnswerGarbage, CloseConnections, DropConnections
 from topone_proto.testing.conformance.kit import ONCE, QUICK, UP, UP_AGAIN, Kit
-from topone_proto.testing.conformance.leaks import TOKEN
+from topone_proto.testing.conformance.leaks import TOKEN, where_in_caches
 from topone_proto.testing.conformance.scenario import Collection, Group
 
 __all__ = ["SECRECY"]
@@ -64,6 +65,17 @@ async def the_chain_of_an_error(kit: Kit) -> None:
         with kit.raises(FeedFailed) as caught:
             await feed.next()
     kit.same(caught.error.__cause__, None, "the cause of the error")
+
+
+@SECRECY.add()
+async def caches_of_libraries(kit: Kit) -> None:
+    """Parsers of URLs remember what they were given. ``Connect.target`` needs none: no URL with the
+    token is to be given to one."""
+    # One that no scenario has dialled with before.
+    secret = uuid4().hex
+    async with kit.open(token=Token(f"topapi:{secret}"), config=ONCE) as feed:
+        await feed.until(Closed)
+    kit.same(where_in_caches(secret), None, "the function whose cache has the token")
 
 
 @SECRECY.add_each(

@@ -3,7 +3,7 @@
 import random
 import ssl
 import time
-from collections.abc import AsyncGenerator, Awaitable, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 
@@ -38,6 +38,7 @@ def open_feed(
     insecure: bool = False,
     headers: Headers = (),
     ssl_context: ssl.SSLContext | None = None,
+    record: Callable[[str], object] | None = None,
 ) -> AbstractAsyncContextManager["Feed"]:
     token, url = conceal(token, url)
     core: FeedCore[AsyncTokenSource] = FeedCore(
@@ -49,6 +50,7 @@ def open_feed(
         insecure=insecure,
         headers=headers,
         jitter=random.random,
+        record=record,
         wall=time.time,
     )
     return _running(core, ssl_context)
@@ -68,7 +70,10 @@ async def _running(
             except BaseException as raised:  # noqa: BLE001 - raised below, in no ExceptionGroup
                 error = raised
             with anyio.CancelScope(shield=True):
-                await feed.close()
+                try:
+                    await feed.close()
+                except BaseException as fault:  # noqa: BLE001 - the same
+                    error = error or fault
     except BaseException:
         # An error of the application goes before one of the feed, which may have followed from it,
         # and a cancellation behind: it may have followed from the feed's.
@@ -128,6 +133,9 @@ class Feed(AsyncFeed):
                         await self._do(job)
                 tasks.cancel_scope.cancel()
         finally:
+            if not self._core.is_closed:
+                # It was cancelled from outside: whoever waits for an event would wait for ever.
+                self._take(self._session.close(self._now()))
             self._finished.set()
 
     async def _watch_deadline(self) -> None:

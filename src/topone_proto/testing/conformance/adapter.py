@@ -97,6 +97,7 @@ class OpenFeed(Protocol[_T_co]):
         insecure: bool,
         headers: Headers,
         ssl_context: ssl.SSLContext | None,
+        record: Callable[[str], object] | None,
     ) -> _T_co:
         """A context manager that opens a feed and closes it on leaving."""
         ...

@@ -4,11 +4,13 @@ import json
 from decimal import Decimal
 from typing import Final
 
+from attrs import evolve
+
 from topone_proto.config import SessionConfig
-from topone_proto.events import BalanceUpdate, Connected, Subscribed
-from topone_proto.gateway import Burst, SendRaw
+from topone_proto.events import BalanceUpdate, Conflated, Connected, Disconnected, Subscribed
+from topone_proto.gateway import AcceptThenClose, Burst, SendRaw
 from topone_proto.models import Balance
-from topone_proto.testing.conformance.kit import ETH, Kit
+from topone_proto.testing.conformance.kit import ETH, QUICK, Kit
 from topone_proto.testing.conformance.scenario import Collection, Group
 from topone_proto.topics import BALANCE, ORDERS
 
@@ -84,6 +86,72 @@ async def a_slow_application_can_have_updates_conflated(kit: Kit) -> None:
         set(kit.seen[3:]) <= {"balance ETH", "balance LAST", "order 132991", "Conflated"},
         "something else came between",
     )
+
+
+@BACK_PRESSURE.add()
+async def a_slow_application_acts_on_a_recent_state(kit: Kit) -> None:
+    """With ``conflate`` an application at a tenth of the stream's speed is at most one buffer
+    behind, since reading does not stop, and every update is delivered or counted."""
+    count, rounds, capacity = 5000, 100, 100
+    config = SessionConfig(capacity=capacity, delivery="conflate")
+    delivered = conflated = 0
+    async with kit.open(topics=[BALANCE], config=config) as feed:
+        await feed.until(Subscribed)
+        newest = -1
+        for sent in range(count // rounds, count + 1, count // rounds):
+            kit.simulator.publish(
+                *[Balance("ETH", Decimal(n), Decimal(0)) for n in range(sent - 50, sent)]
+            )
+            await kit.read_on()
+            for _ in range(5 if sent < count else count):
+                event = await feed.next()
+                if isinstance(event, Conflated):
+                    conflated += event.count
+                    continue
+                kit.check(isinstance(event, BalanceUpdate), f"{event!r} came between")
+                assert isinstance(event, BalanceUpdate)
+                number = int(event.balance.available)
+                kit.check(number > newest, f"update {number} came after update {newest}")
+                newest, delivered = number, delivered + 1
+                kit.check(
+                    sent - newest <= capacity,
+                    f"the application acts on update {newest} when {sent} were sent",
+                )
+                if newest == count - 1:
+                    break
+    kit.check(conflated, "nothing was conflated")
+    kit.same(delivered + conflated, count, "the updates delivered and those counted")
+
+
+@BACK_PRESSURE.add()
+async def nothing_is_conflated_while_there_is_room(kit: Kit) -> None:
+    """Below ``capacity`` every update is delivered, with either policy."""
+    async with kit.open(
+        topics=[BALANCE], config=SessionConfig(capacity=100, delivery="conflate")
+    ) as feed:
+        await feed.until(Subscribed)
+        kit.simulator.publish(*[Balance("ETH", Decimal(n), Decimal(0)) for n in range(90)])
+        await kit.read_on()
+        for number in range(90):
+            update = await feed.take(BalanceUpdate)
+            kit.same(update.balance.available, number, "the next balance")
+
+
+@BACK_PRESSURE.add()
+async def an_application_that_takes_nothing_is_not_connected_again_and_again(kit: Kit) -> None:
+    """A server that accepts and closes costs two events with every dial. So a feed whose
+    application is behind dials no more, and goes on once the application has caught up."""
+    kit.simulator.inject(AcceptThenClose(times=None))
+    config = evolve(QUICK, capacity=8)
+    async with kit.open(topics=[], config=config) as feed:
+        await kit.eventually(lambda: len(kit.simulator.handshakes) >= 4, "the feed dials")
+        await kit.sleep(0.2)
+        dials = len(kit.simulator.handshakes)
+        kit.check(dials <= 5, f"it has dialled {dials} times while nobody took any event")
+        for _ in range(dials):
+            await feed.take(Connected)
+            await feed.take(Disconnected)
+        await kit.eventually(lambda: len(kit.simulator.handshakes) > dials, "the feed dials again")
 
 
 @BACK_PRESSURE.add()

@@ -31,7 +31,7 @@ from topone_proto.events import (
     Unsubscribed,
 )
 from topone_proto.failures import Failure
-from topone_proto.gateway import GatewayConfig
+from topone_proto.gateway import GatewayConfig, SendRaw
 from topone_proto.models import Balance, Order, OrderStatus, OrderType, Side
 from topone_proto.testing.conformance.adapter import Adapter, Feed, Simulate, Simulator
 from topone_proto.testing.conformance.leaks import TOKEN, where_in_error, where_in_text
@@ -156,6 +156,7 @@ class Kit:
         insecure: bool = False,
         headers: Headers = (),
         ssl_context: SSLContext | None = None,
+        record: Callable[[str], object] | None = None,
     ) -> AsyncGenerator["Listener", None]:
         """Open a feed; by default to the exchange of this run, as most programs would."""
         async with self.adapter.open_feed(
@@ -167,6 +168,7 @@ class Kit:
             insecure=insecure,
             headers=headers,
             ssl_context=ssl_context,
+            record=record,
         ) as feed:
             yield Listener(self, feed)
 
@@ -186,6 +188,15 @@ class Kit:
         while not condition():
             self.check(time.monotonic() < end, f"it never came to pass that {what}")
             await self.sleep(0.001)
+
+    async def read_on(self) -> None:
+        """Wait until the feed has read all that the exchange has sent: the answer to a ping in text
+        comes behind it, whether or not the application takes anything."""
+        before = self.simulator.requests.count("pong")
+        self.simulator.inject(SendRaw("ping"))
+        await self.eventually(
+            lambda: self.simulator.requests.count("pong") > before, "the feed reads on"
+        )
 
     def check(self, condition: object, problem: str) -> None:
         """Fail with ``problem`` unless the condition is true."""

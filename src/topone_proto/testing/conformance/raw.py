@@ -53,6 +53,17 @@ class Peer:
         """What the client says next; empty if it has hung up."""
         return self._connection.recv(4096)
 
+    def frames(self) -> Generator[tuple[int, bytes], None, None]:
+        """The client's frames, as opcode and payload, until it hangs up."""
+        heard = b""
+        with suppress(ConnectionError):
+            while data := self._connection.recv(4096):
+                heard += data
+                while (frame := _first_frame(heard)) is not None:
+                    opcode, payload, size = frame
+                    heard = heard[size:]
+                    yield opcode, payload
+
     def listen(self) -> bytes:
         """All that the client says until it hangs up."""
         heard = b""
@@ -96,6 +107,22 @@ def accept_key(request: bytes) -> bytes:
         if line.lower().startswith(b"sec-websocket-key:")
     ]
     return b64encode(sha1(key + _ACCEPTS).digest())  # noqa: S324 - as RFC 6455 has it
+
+
+def _first_frame(said: bytes) -> tuple[int, bytes, int] | None:
+    """The opcode, the payload and the size of the first frame of a client; None if it is not
+    whole. No scenario makes a client send one of 64 KiB."""
+    if len(said) < 2:
+        return None
+    length, start = said[1] & 0x7F, 2
+    if length == 126:
+        length, start = int.from_bytes(said[2:4], "big"), 4
+    end = start + 4 + length
+    if len(said) < end:
+        return None
+    mask, payload = said[start : start + 4], said[start + 4 : end]
+    plain = bytes(byte ^ mask[at % 4] for at, byte in enumerate(payload))
+    return said[0] & 0x0F, plain, end
 
 
 def _close_code(said: bytes) -> int | None:

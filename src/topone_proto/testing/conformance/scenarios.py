@@ -7,7 +7,9 @@ from topone_proto.testing.conformance.back_pressure import BACK_PRESSURE
 from topone_proto.testing.conformance.cancellation import CANCELLATION
 from topone_proto.testing.conformance.closing import CLOSING
 from topone_proto.testing.conformance.failures import FAILURES
+from topone_proto.testing.conformance.faults import FAULTS
 from topone_proto.testing.conformance.life import LIFE
+from topone_proto.testing.conformance.liveness import LIVENESS
 from topone_proto.testing.conformance.scenario import Scenario
 from topone_proto.testing.conformance.secrecy import SECRECY
 
@@ -15,7 +17,17 @@ __all__ = ["SCENARIOS"]
 
 SCENARIOS: Final[tuple[Scenario, ...]] = tuple(
     scenario
-    for group in (LIFE, FAILURES, ANSWERS, BACK_PRESSURE, CANCELLATION, SECRECY, CLOSING)
+    for group in (
+        LIFE,
+        FAILURES,
+        ANSWERS,
+        LIVENESS,
+        BACK_PRESSURE,
+        FAULTS,
+        CANCELLATION,
+        SECRECY,
+        CLOSING,
+    )
     for scenario in group.scenarios
 )
 """All scenarios, by group."""

@@ -1,5 +1,7 @@
 """What the feeds of all adapters share: tickets, the end, pausing."""
 
+from collections.abc import Callable
+
 import pytest
 
 from frames import TOKEN, ack, order, requests
@@ -10,6 +12,7 @@ from topone_proto import (
     Closed,
     ConfigurationError,
     Connect,
+    DeliveryPolicy,
     Failure,
     FailureKind,
     FeedClosed,
@@ -36,15 +39,23 @@ def supply() -> str:
 class Rig:
     """A feed without an adapter."""
 
-    def __init__(self, *topics: Topic, capacity: int = 1000, connected: bool = True) -> None:
+    def __init__(
+        self,
+        *topics: Topic,
+        capacity: int = 1000,
+        connected: bool = True,
+        delivery: str = "block",
+        record: Callable[[str], object] | None = None,
+    ) -> None:
         self.core: FeedCore[object] = FeedCore(  # type: ignore[type-var]  # no callable here
             token=Token(TOKEN),
             url=DEFAULT_URL,
             topics=topics,
-            config=SessionConfig(capacity=capacity),
+            config=SessionConfig(capacity=capacity, delivery=DeliveryPolicy(delivery)),
             origin=None,
             insecure=False,
             jitter=lambda: 0.0,
+            record=record,
         )
         self.session = self.core.session
         self.core.take(self.session.start(0.0))
@@ -218,6 +229,129 @@ def test_reading_goes_on_while_a_ticket_waits_but_not_without_end() -> None:
     assert rig.core.must_pause
     with pytest.raises(TooManyEvents, match="8 events wait"):
         ticket.result()
+
+
+def test_the_session_is_told_of_a_pause_in_every_state() -> None:
+    """Also without a connection: then it dials no more."""
+    rig = Rig(ORDERS, capacity=2)
+    lost = rig.session.connection_lost(None, "", 1.0)
+    rig.core.take(lost)
+    assert rig.core.pause_or_resume(1.0) is None
+    assert not rig.core.is_paused
+    # The topic is given up without a connection, which is an event too.
+    rig.core.take(rig.session.unsubscribe(ORDERS, 1.0))
+    step = rig.core.pause_or_resume(1.0)
+    assert step is not None
+    rig.core.take(step)
+    assert rig.core.is_paused
+    assert rig.core.metrics(1.0).is_paused
+    assert rig.core.deadline is None
+    assert rig.core.pause_or_resume(2.0) is None
+    rig.core.get()
+    assert lost.deadline is not None
+    assert rig.core.waiting > 1
+    while rig.core.waiting > 1:
+        rig.core.get()
+    step = rig.core.pause_or_resume(lost.deadline)
+    assert step is not None
+    [connect] = rig.core.take(step)
+    assert isinstance(connect, Connect)
+    assert not rig.core.metrics(1.0).is_paused
+
+
+def test_a_ticket_makes_a_feed_that_is_behind_dial() -> None:
+    """The caller of subscribe may be the very task that takes the events."""
+    rig = Rig(ORDERS, capacity=1)
+    rig.core.take(rig.session.connection_lost(None, "", 1.0))
+    assert rig.core.pause_or_resume(1.0) is not None
+    ticket, step = rig.core.subscribe(BALANCE, 9.0)
+    assert rig.core.take(step) == ()
+    resumed = rig.core.pause_or_resume(9.0)
+    assert resumed is not None
+    assert [type(action) for action in rig.core.take(resumed)] == [Connect]
+    # Nobody waits for it any more.
+    ticket.settle()
+    assert rig.core.pause_or_resume(9.0) is not None
+    assert rig.core.is_paused
+
+
+def test_a_closed_feed_is_not_paused() -> None:
+    rig = Rig(ORDERS, capacity=1)
+    rig.receive(order())
+    assert rig.core.pause_or_resume(1.0) is not None
+    rig.core.take(rig.session.close(1.0))
+    assert not rig.core.is_paused
+    assert rig.core.pause_or_resume(1.0) is None
+
+
+def test_a_call_is_refused_while_twice_the_capacity_waits() -> None:
+    """Without a connection every call may have an event, and nobody would bound them."""
+    rig = Rig(ORDERS, capacity=2)
+    rig.core.take(rig.session.connection_lost(None, "", 1.0))
+    calls = 0
+    with pytest.raises(TooManyEvents, match="nothing was requested") as caught:
+        while True:
+            before = rig.session.desired
+            rig.want(ORDERS, subscribed=ORDERS not in before)
+            calls += 1
+            assert calls < 20
+    assert not caught.value.stands
+    assert rig.session.desired == before
+    assert rig.core.waiting == 4
+
+
+def test_reading_goes_on_while_something_can_be_conflated() -> None:
+    rig = Rig(ORDERS, capacity=4, delivery="conflate")
+    for number in range(100):
+        assert rig.core.room(0) > 0
+        rig.receive(order(2000 + number))
+        assert not rig.core.must_pause
+        assert rig.core.waiting <= 4
+    assert rig.core.metrics(1.0).conflated + rig.core.waiting >= 100
+    for number in range(3):
+        rig.receive(order(number=number))
+    assert rig.core.must_pause
+    assert rig.core.room(0) == 0
+
+
+class FaultyError(Exception):
+    """A fault of the program's own."""
+
+
+def test_a_fault_is_raised_to_everybody_who_waits_and_once_by_the_block() -> None:
+    rig = Rig(ORDERS)
+    ticket, _ = rig.want(BALANCE)
+    fault = FaultyError()
+    rig.core.fail(fault)
+    rig.core.fail(FaultyError("a second one says nothing new"))
+    rig.core.take(rig.session.close(1.0))
+    assert rig.core.fault is fault
+    with pytest.raises(FaultyError) as caught:
+        rig.core.raise_unseen_fault()
+    assert caught.value is fault
+    rig.core.raise_unseen_fault()
+    for raises in (ticket.result, rig.core.raise_failure, lambda: rig.want(ORDERS)):
+        with pytest.raises(FaultyError) as caught:
+            raises()
+        assert caught.value is fault
+
+
+def test_the_fault_of_a_recorder_is_found_with_the_step_that_it_failed_at(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    lines: list[str] = []
+    rig = Rig(ORDERS, record=lines.append)
+    fault = FaultyError()
+    received = rig.session.message_received(order(), 1.0)
+    # A recorded feed has no hot path: each of its steps is looked at.
+    assert not rig.core.take_update(received)
+    rig.core.take(received)
+    assert rig.core.fault is None
+    monkeypatch.setattr(type(rig.session), "recording_error", fault, raising=False)
+    rig.receive(order())
+    assert rig.core.fault is fault
+    # The step is taken all the same.
+    assert rig.core.waiting == 2
 
 
 def test_a_callable_is_asked_and_what_it_supplies_is_checked() -> None:

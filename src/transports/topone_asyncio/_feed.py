@@ -96,29 +96,32 @@ async def _running(
         error = block.left_with(raised)
         # In here, so that a cancellation meanwhile, which drops the connection at once, has it as
         # its context.
-        await _closed(feed, core, tasks)
+        fault = await _closed(feed, core, tasks)
     else:
         block.left_with(None)
-        await _closed(feed, core, tasks)
-    if error is None:
-        core.raise_unseen_fault()
-        return
+        fault = await _closed(feed, core, tasks)
+    error = error or fault
     try:
-        raise error
+        if error is not None:
+            raise error
     finally:
-        del error  # no cycle of the exception and this frame
+        del error, fault  # no cycle of the exception and this frame
 
 
-async def _closed(feed: "Feed", core: FeedCore[AsyncTokenSource], tasks: "_Tasks") -> None:
+async def _closed(
+    feed: "Feed", core: FeedCore[AsyncTokenSource], tasks: "_Tasks"
+) -> BaseException | None:
+    """Close a feed. Returns a fault of it that nobody was given yet."""
     try:
         await feed.close()
     except asyncio.CancelledError:
         await tasks.abort()
         raise
-    except BaseException as error:
-        # The fault of the feed is for the block to raise.
-        if error is not core.fault:
+    except BaseException as fault:
+        if fault is not core.fault:
             raise
+        return fault
+    return None
 
 
 class _Block:

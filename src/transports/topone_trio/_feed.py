@@ -87,6 +87,7 @@ async def _running(
     core: FeedCore[AsyncTokenSource], open_websocket: OpenAsyncWebSocket
 ) -> AsyncGenerator["Feed", None]:
     error: BaseException | None = None
+    fault: BaseException | None = None
     block = trio.CancelScope()
     try:
         async with trio.open_nursery() as nursery:
@@ -98,27 +99,29 @@ async def _running(
                 error = raised
             # A cancellation meanwhile reaches the tasks, and drops the connection at once.
             with trio.CancelScope(shield=True):
-                await _closed(feed, core)
+                fault = await _closed(feed, core)
     except BaseException:
         # The nursery was cancelled. An error of the application goes before that.
         if error is None or isinstance(error, trio.Cancelled):
             raise
         raise error from None
     else:
+        error = error or fault
         if error is not None:
             raise error
-        core.raise_unseen_fault()
     finally:
-        del error  # no cycle of the exception and this frame
+        del error, fault  # no cycle of the exception and this frame
 
 
-async def _closed(feed: "Feed", core: FeedCore[AsyncTokenSource]) -> None:
+async def _closed(feed: "Feed", core: FeedCore[AsyncTokenSource]) -> BaseException | None:
+    """Close a feed. Returns a fault of it that nobody was given yet."""
     try:
         await feed.close()
-    except BaseException as error:
-        # The fault of the feed is for the block to raise.
-        if error is not core.fault:
+    except BaseException as fault:
+        if fault is not core.fault:
             raise
+        return fault
+    return None
 
 
 def _without_cancellations(error: BaseException) -> BaseException | None:

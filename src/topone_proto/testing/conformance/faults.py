@@ -37,26 +37,25 @@ class _Recorder:
             raise self.error
 
 
-async def _drop(kit: Kit, feed: Listener) -> None:
+async def _drop(kit: Kit, feed: Listener, _: _Recorder) -> None:
     await feed.until(Subscribed, 2)
     kit.simulator.inject(DropConnections())
 
 
-async def _subscribe(_: Kit, feed: Listener) -> None:
+async def _subscribe(_: Kit, feed: Listener, __: _Recorder) -> None:
     await feed.until(Subscribed, 2)
     await feed.unsubscribe(ORDERS)
 
 
-async def _close(_: Kit, feed: Listener) -> None:
+async def _close(_: Kit, feed: Listener, __: _Recorder) -> None:
     await feed.until(Subscribed, 2)
     await feed.close()
 
 
-async def _flood(kit: Kit, feed: Listener) -> None:
+async def _flood(kit: Kit, feed: Listener, recorder: _Recorder) -> None:
     await feed.until(Subscribed, 2)
     kit.simulator.inject(Burst(50))
-    for _ in range(20):
-        await feed.next()
+    await kit.eventually(lambda: recorder.error, "reading pauses")
 
 
 @frozen
@@ -67,7 +66,7 @@ class _Moment:
     """What is in the line at which it fails."""
     fault: Fault | None = None
     config: SessionConfig = QUICK
-    script: Callable[[Kit, Listener], Awaitable[None]] | None = None
+    script: Callable[[Kit, Listener, _Recorder], Awaitable[None]] | None = None
 
 
 _MOMENTS: Final = {
@@ -99,7 +98,7 @@ async def a_recorder_that_fails_ends_the_feed_with_its_error(kit: Kit, moment: _
     with kit.raises(DiskFullError) as caught:
         async with kit.open(config=moment.config, record=recorder) as feed:
             if moment.script is not None:
-                await moment.script(kit, feed)
+                await moment.script(kit, feed, recorder)
             await feed.rest()
     kit.check(caught.error is recorder.error, "another error was raised than the recorder's")
     await kit.eventually(lambda: not kit.simulator.connections, "the connection is gone")

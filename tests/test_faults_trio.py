@@ -1,0 +1,250 @@
+"""What goes wrong in a trio feed by itself. Whoever waits is woken with the fault, and nobody
+hangs."""
+
+import json
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+import trio
+import trio.testing
+
+import topone_trio
+from frames import TOKEN, ack
+from topone_proto import (
+    BALANCE,
+    ORDERS,
+    Closed,
+    Connect,
+    Connected,
+    Event,
+    FeedClosed,
+    SessionConfig,
+    Step,
+    Subscribed,
+)
+
+URL = "wss://exchange.example/ws/user/"
+
+
+class OddError(Exception):
+    """What nobody expects."""
+
+
+class Line:
+    """A WebSocket that acknowledges, and raises what it is told to."""
+
+    def __init__(self) -> None:
+        self.put, self.inbox = trio.open_memory_channel[str | BaseException](100)
+        self.closes: BaseException | None = None
+        self.answers = True
+        self.is_left = False
+
+    async def receive(self) -> str:
+        item = await self.inbox.receive()
+        if isinstance(item, BaseException):
+            raise item
+        return item
+
+    async def send_text(self, text: str) -> None:
+        await trio.lowlevel.checkpoint()
+        if self.answers:
+            self.put.send_nowait(ack(json.loads(text)))
+
+    async def send_ping(self, payload: bytes) -> None:
+        await trio.lowlevel.checkpoint()
+
+    async def close(self, code: int, reason: str) -> None:
+        await trio.lowlevel.checkpoint()
+        if self.closes is not None:
+            raise self.closes
+
+
+class Lines:
+    def __init__(self) -> None:
+        self.made: list[Line] = []
+
+    @asynccontextmanager
+    async def open(
+        self, connect: Connect, on_pong: Callable[[bytes], object]
+    ) -> AsyncGenerator[Line, None]:
+        line = Line()
+        self.made.append(line)
+        try:
+            yield line
+        finally:
+            line.is_left = True
+
+
+def feed_with(lines: Lines, **arguments: Any) -> Any:
+    given: dict[str, Any] = {"token": TOKEN, "url": URL, "topics": [ORDERS]}
+    return topone_trio.open_feed(open_websocket=lines.open, **{**given, **arguments})
+
+
+def live(main: Callable[[], Any]) -> None:
+    async def bounded() -> None:
+        with trio.fail_after(1e6):
+            await main()
+
+    trio.run(bounded, clock=trio.testing.MockClock(autojump_threshold=0))
+
+
+async def until(feed: topone_trio.Feed, kind: type[Event]) -> None:
+    while not isinstance(await anext(feed), kind):
+        pass
+
+
+class Outcome:
+    """What a task of another nursery ended with."""
+
+    def __init__(self) -> None:
+        self.error: BaseException | None = None
+        self.events: list[type[Event]] = []
+
+    async def iterate(self, feed: topone_trio.Feed) -> None:
+        try:
+            async for event in feed:
+                self.events.append(type(event))
+        except OddError as error:
+            self.error = error
+
+    async def subscribe(self, feed: topone_trio.Feed) -> None:
+        try:
+            await feed.subscribe(BALANCE)
+        except (OddError, FeedClosed) as error:
+            self.error = error
+
+
+def test_whoever_waits_is_woken_with_the_fault() -> None:
+    fault = OddError()
+    lines, iterating, calling = Lines(), Outcome(), Outcome()
+
+    async def main() -> None:
+        async with trio.open_nursery() as other, feed_with(lines) as feed:
+            await until(feed, Subscribed)
+            lines.made[0].answers = False
+            other.start_soon(iterating.iterate, feed)
+            other.start_soon(calling.subscribe, feed)
+            await trio.testing.wait_all_tasks_blocked()
+            lines.made[0].put.send_nowait(fault)
+            await trio.testing.wait_all_tasks_blocked()
+            assert not feed.metrics().is_connected
+            # Nobody else waits here, and everybody was told.
+            await feed.close()
+
+    live(main)
+    assert iterating.events == [Closed]
+    assert iterating.error is calling.error is fault
+    assert lines.made[0].is_left
+
+
+def test_a_block_that_waits_for_something_else_is_ended_by_the_fault() -> None:
+    lines = Lines()
+
+    async def main() -> None:
+        async with feed_with(lines) as feed:
+            await until(feed, Subscribed)
+            lines.made[0].put.send_nowait(OddError())
+            await trio.sleep_forever()
+
+    with pytest.raises(OddError):
+        live(main)
+    assert lines.made[0].is_left
+
+
+def test_a_fault_that_was_caught_is_not_raised_again() -> None:
+    lines = Lines()
+
+    async def main() -> None:
+        async with feed_with(lines) as feed:
+            await until(feed, Subscribed)
+            lines.made[0].put.send_nowait(OddError())
+            for _ in range(2):
+                with pytest.raises(OddError):
+                    await until(feed, Connected)
+
+    live(main)
+
+
+def test_a_fault_of_the_goodbye_is_raised_by_the_block() -> None:
+    lines = Lines()
+
+    async def main() -> None:
+        async with feed_with(lines) as feed:
+            await until(feed, Subscribed)
+            lines.made[0].closes = OddError()
+
+    with pytest.raises(OddError):
+        live(main)
+
+
+def test_an_error_of_the_application_goes_before_a_fault_of_the_feed() -> None:
+    lines = Lines()
+
+    async def main() -> None:
+        async with feed_with(lines) as feed:
+            await until(feed, Subscribed)
+            lines.made[0].closes = OddError()
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        live(main)
+
+
+def test_a_keyboard_interrupt_in_a_task_of_the_feed_comes_out_as_it_is() -> None:
+    lines = Lines()
+
+    async def main() -> None:
+        async with feed_with(lines) as feed:
+            await until(feed, Subscribed)
+            lines.made[0].put.send_nowait(KeyboardInterrupt())
+            await trio.sleep_forever()
+
+    with pytest.raises(KeyboardInterrupt):
+        live(main)
+
+
+def test_a_fault_at_a_deadline_ends_the_feed() -> None:
+    lines = Lines()
+
+    def broken(now: float) -> Step:
+        raise OddError
+
+    async def main() -> None:
+        async with feed_with(lines, config=SessionConfig(ping_interval=1.0)) as feed:
+            await until(feed, Subscribed)
+            feed._session.deadline_reached = broken
+            await until(feed, Connected)
+
+    with pytest.raises(OddError):
+        live(main)
+
+
+@pytest.mark.parametrize("is_shielded", [False, True])
+def test_a_feed_that_is_cancelled_ends_for_the_tasks_of_another_nursery(
+    *, is_shielded: bool
+) -> None:
+    """Also while the block itself does not notice the cancellation."""
+    lines, iterating, calling = Lines(), Outcome(), Outcome()
+
+    async def main() -> None:
+        async with trio.open_nursery() as other:
+            with trio.CancelScope() as scope:
+                async with feed_with(lines) as feed:
+                    await until(feed, Subscribed)
+                    lines.made[0].answers = False
+                    other.start_soon(iterating.iterate, feed)
+                    other.start_soon(calling.subscribe, feed)
+                    await trio.testing.wait_all_tasks_blocked()
+                    scope.cancel()
+                    with trio.CancelScope(shield=is_shielded):
+                        await trio.testing.wait_all_tasks_blocked()
+                    if is_shielded:
+                        assert iterating.events == [Closed]
+            assert scope.cancelled_caught
+
+    live(main)
+    assert iterating.events == [Closed]
+    assert iterating.error is None
+    assert isinstance(calling.error, FeedClosed)

@@ -82,6 +82,7 @@ def test_a_connection_that_is_cut_off_has_ended() -> None:
     said = server.says()
     assert list(client.receive(said[:-1])) == []
     assert list(client.receive(b"")) == [b""]
+    assert client.error is None
 
 
 def test_a_garbled_record_is_the_end() -> None:

@@ -67,7 +67,8 @@ class Tls:
             if not self._is_established:
                 raise
             # Cut off, garbled, or an alert: nothing more can be read.
-            self.error = error
+            if not isinstance(error, ssl.SSLEOFError):
+                self.error = error
         yield b""
 
     def to_send(self, plain: bytes = b"") -> bytes:

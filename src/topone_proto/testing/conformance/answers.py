@@ -8,6 +8,7 @@ more than the head does not pass.
 
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
+from ssl import SSLContext
 from typing import Final
 
 from attrs import frozen
@@ -16,6 +17,7 @@ from topone_proto._version import __version__
 from topone_proto.endpoint import Headers
 from topone_proto.events import Connected, Disconnected
 from topone_proto.failures import FailureKind
+from topone_proto.testing.conformance.certificates import client_context, server_context
 from topone_proto.testing.conformance.kit import QUICK, Kit
 from topone_proto.testing.conformance.raw import Peer, RawServer, accept_key, raw_server
 from topone_proto.testing.conformance.scenario import Collection, Group
@@ -108,13 +110,15 @@ _REFUSALS: Final[dict[str, _Form]] = {
 }
 
 
-def _server(kit: Kit, form: _Form, **parts: object) -> AbstractContextManager[RawServer]:
+def _server(
+    kit: Kit, form: _Form, ssl_context: SSLContext | None = None, **parts: object
+) -> AbstractContextManager[RawServer]:
     def serve(peer: Peer, server: RawServer) -> None:
         request = peer.request()
         server.requests.append(request)
         form.answer(peer, accept=accept_key(request).decode(), **parts)
 
-    return raw_server(serve, kit.patience)
+    return raw_server(serve, kit.patience, ssl_context)
 
 
 @ANSWERS.add_each(_REFUSALS, lambda _: ["disconnected handshake", "closed handshake"])
@@ -139,6 +143,36 @@ async def a_429_is_heeded(kit: Kit, form: _Form) -> None:
             await feed.close()
             await feed.rest()
         kit.same(len(server.requests), 1, "the number of dials")
+
+
+_OVER_TLS: Final = (
+    "hangs up behind it",
+    "stays",
+    "resets behind it",
+    "a body without an end",
+    "behind 102 and 103",
+    "byte by byte",
+    "a head that is cut off",
+)
+
+
+@ANSWERS.add_each(
+    {name: _REFUSALS[name] for name in _OVER_TLS},
+    lambda _: ["disconnected handshake", "closed handshake"],
+)
+async def a_403_over_tls_ends_the_feed(kit: Kit, form: _Form) -> None:
+    """It is the same over TLS, whose own goodbye many servers leave out."""
+    with _server(kit, form, server_context(), status=403) as server:
+        async with kit.open(url=server.url, ssl_context=client_context(), config=QUICK) as feed:
+            kit.same((await feed.failure()).status, 403, "the status")
+
+
+@ANSWERS.add(["disconnected not_websocket, retry"])
+async def a_server_that_hangs_up_over_tls(kit: Kit) -> None:
+    """Behind its handshake, TLS is not to blame."""
+    with _server(kit, _NO_ACCEPTANCES["nothing"], server_context()) as server:
+        async with kit.open(url=server.url, ssl_context=client_context()) as feed:
+            await feed.take(Disconnected)
 
 
 @ANSWERS.add(["disconnected handshake", "closed handshake"])

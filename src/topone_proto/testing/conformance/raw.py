@@ -2,6 +2,7 @@
 does not give."""
 
 import socket
+import ssl
 import struct
 import threading
 from base64 import b64encode
@@ -40,7 +41,6 @@ class Peer:
 
     def say_slowly(self, data: bytes) -> None:
         """Send bytes, each by itself."""
-        self._connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         for byte in data:
             self._connection.sendall(bytes([byte]))
 
@@ -150,18 +150,22 @@ def _has_close(said: bytes) -> bool:
 
 @contextmanager
 def raw_server(
-    serve: Callable[[Peer, RawServer], None], patience: float
+    serve: Callable[[Peer, RawServer], None],
+    patience: float,
+    ssl_context: ssl.SSLContext | None = None,
 ) -> Generator[RawServer, None, None]:
     """Run a server in a thread for the length of the block.
 
     Args:
         serve: is called with each client, one after the other, and hangs up by returning.
         patience: seconds that a client may keep it waiting.
+        ssl_context: for a server that speaks TLS, and hangs up without a goodbye in it.
     """
     is_over = threading.Event()
     with socket.create_server(("127.0.0.1", 0)) as listener:
         address = listener.getsockname()
-        server = RawServer(f"ws://127.0.0.1:{address[1]}/")
+        scheme = "ws" if ssl_context is None else "wss"
+        server = RawServer(f"{scheme}://127.0.0.1:{address[1]}/")
 
         def run() -> None:
             while not is_over.is_set():
@@ -170,7 +174,13 @@ def raw_server(
                     connection, _ = listener.accept()
                     with connection:
                         connection.settimeout(patience)
-                        serve(Peer(connection), server)
+                        # What is said goes out at once, so that a reset cannot overtake it.
+                        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                        if ssl_context is None:
+                            serve(Peer(connection), server)
+                            continue
+                        with ssl_context.wrap_socket(connection, server_side=True) as secure:
+                            serve(Peer(secure), server)
 
         thread = threading.Thread(target=run, name="topone-conformance-server", daemon=True)
         thread.start()

@@ -114,10 +114,10 @@ async def a_ping_is_answered(kit: Kit, form: PingForm) -> None:
 async def an_answered_ping_keeps_an_idle_connection(kit: Kit) -> None:
     """Every pong has to be reported, with its payload: without one the core takes the connection
     for dead. Look at what becomes of ``SendPing`` and of the library's pongs."""
-    config = evolve(QUICK, ping_interval=0.02, pong_timeout=0.4, silence_timeout=0.5)
+    config = evolve(QUICK, ping_interval=0.3, pong_timeout=0.3, silence_timeout=0.7)
     async with kit.open(config=config) as feed:
         await feed.until(Subscribed, 2)
-        kit.simulator.inject(DelayAck(seconds=1.2))
+        kit.simulator.inject(DelayAck(seconds=1.5))
         await feed.unsubscribe(ORDERS)
         kit.simulator.publish(ETH)
         await feed.until(BalanceUpdate)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from doors import ASYNCIO, TRIO, TRIO_OVER_WEBSOCKETS
+from doors import ADAPTERS
 from proxies import connect_proxy
 from topone_proto import Connected, Disconnected, FailureKind
 from topone_proto.gateway import RefuseHandshake
@@ -22,8 +22,6 @@ from topone_proto.testing.conformance.certificates import (
 )
 from topone_proto.testing.conformance.kit import ONCE, QUICK
 from topone_simulator import run_in_thread
-
-ADAPTERS = (ASYNCIO, TRIO, TRIO_OVER_WEBSOCKETS)
 
 pytestmark = pytest.mark.parametrize("adapter", ADAPTERS, ids=lambda adapter: adapter.name)
 

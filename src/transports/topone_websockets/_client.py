@@ -21,6 +21,7 @@ from topone_proto import (
 )
 from topone_proto.handshake import WRONG_ACCEPT, Answer
 from topone_proto.proxies import Proxy, Tunnel
+from topone_websockets._frames import Frames
 from topone_websockets._tls import Tls
 
 __all__ = ["WebSocketClient"]
@@ -28,6 +29,8 @@ __all__ = ["WebSocketClient"]
 # websockets writes whole URLs, tokens included, at level DEBUG.
 _quiet: Final = logging.Logger("quiet")  # noqa: LOG001 - nobody can find it and switch it on
 _quiet.disabled = True
+
+_HEAD_END: Final = b"\r\n\r\n"
 
 
 class WebSocketClient:
@@ -95,6 +98,13 @@ class WebSocketClient:
             [("Host", endpoint.authority), *request.headers.raw_items(), *endpoint.headers]
         )
         self._protocol.send_request(request)
+        self._frames = Frames(
+            self._protocol,
+            connect.max_frame_size,
+            self.unread.append,
+            self._take_all,
+            self._fragments,
+        )
 
     @property
     def is_connected(self) -> bool:
@@ -220,15 +230,10 @@ class WebSocketClient:
         send(data)
 
     def _receive(self, data: bytes | bytearray) -> None:
-        protocol = self._protocol
-        if protocol.state is State.CONNECTING:
+        if self._protocol.state is State.CONNECTING:
             self._receive_answer(data)
-            return
-        if data:
-            protocol.receive_data(data)
         else:
-            protocol.receive_eof()
-        self._take_all()
+            self._frames.receive(data)
 
     def _receive_answer(self, data: bytes | bytearray) -> None:
         try:
@@ -242,9 +247,13 @@ class WebSocketClient:
         else:
             if accepted is None:
                 return
-            self._protocol.receive_data(accepted)
+            # What follows the head is frames.
+            end = accepted.index(_HEAD_END) + len(_HEAD_END)
+            self._protocol.receive_data(accepted[:end])
             if self._protocol.handshake_exc is None:
                 self._take_all()
+                if end < len(accepted):
+                    self._frames.receive(accepted[end:])
                 return
             failure = WRONG_ACCEPT
         raise ConnectionFailed(failure)

@@ -37,7 +37,7 @@ class Adapter:
     own: Client
     """The WebSocket that the feed has, without the feed."""
     others: tuple[tuple[str, Client], ...] = ()
-    """Bare loops of other libraries."""
+    """Bare loops of other libraries, and the feed on top of one."""
 
 
 ADAPTERS = (
@@ -53,6 +53,7 @@ ADAPTERS = (
             ("bare loop of websockets", on_asyncio(clients.open_websockets_asyncio)),
             ("bare loop of picows.websockets", on_asyncio(clients.open_picows_websockets)),
             ("bare callback of picows", clients.picows_callback),
+            ("topone_asyncio.over_aiohttp", clients.feed_asyncio_over_aiohttp),
             (SOCKET, clients.bare_socket),
         ),
     ),
@@ -178,7 +179,7 @@ def _shares(adapter: Adapter, times: dict[str, list[Times]]) -> Table:
             Row(
                 "WebSocket",
                 tuple(100 * own / feed for own, _, feed in rounds),
-                f"{OWN}: {adapter.library}, and what the adapter needs to make it fit",
+                f"{OWN}: its library, and what the adapter needs to make it fit",
             ),
             Row(
                 "core",

@@ -36,6 +36,7 @@ import topone_trio
 from benchmarks.driven import connected, new_session
 from benchmarks.loopback import BLOCK_BYTES, TOKEN, burst
 from benchmarks.measuring import optional
+from topone_asyncio import over_aiohttp
 from topone_proto import (
     ORDERS,
     Connect,
@@ -388,14 +389,21 @@ def delays_of(arrivals: list[tuple[int, Event]]) -> list[int]:
     return delays
 
 
-def feed_asyncio(url: str, count: int, mode: Mode) -> Times:
+def feed_asyncio(url: str, count: int, mode: Mode, **options: Any) -> Times:
     """topone_asyncio."""
 
     async def main() -> Times:
-        async with topone_asyncio.open_feed(token=TOKEN, url=url, topics=[ORDERS]) as feed:
+        async with topone_asyncio.open_feed(
+            token=TOKEN, url=url, topics=[ORDERS], **options
+        ) as feed:
             return await take_feed(feed, count, mode)
 
     return asyncio.run(main())
+
+
+feed_asyncio_over_aiohttp: Client = partial(
+    feed_asyncio, open_websocket=over_aiohttp.open_websocket
+)
 
 
 def feed_trio(url: str, count: int, mode: Mode, **options: Any) -> Times:

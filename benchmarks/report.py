@@ -201,9 +201,10 @@ spaces in decimals are refused.
 
 
 _SHORT = """\
-The bare loop of a bar is that of the library's own client. `topone_threads` and
-`topone_trio.over_websockets` do not use it: they take websockets' protocol without I/O, and a
-socket of their own. Their row *the adapter's WebSocket alone* is what their feed stands on, and for
+The bare loop of a bar is that of a library's own client: aiohttp's under asyncio, as the yardstick.
+`topone_asyncio`, `topone_threads` and `topone_trio.over_websockets` do not use it: they take
+websockets' protocol without I/O, and a socket of their own. Their row
+*the adapter's WebSocket alone* is what their feed stands on, and for
 every adapter the table *where the processor time of an event goes* says how much of it is the
 WebSocket's, the core's and the feed's. *An order update through the core* shows an update's way
 step by step.

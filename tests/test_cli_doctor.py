@@ -12,6 +12,7 @@ from typing import get_args
 import pytest
 import trustme
 
+from proxies import connect_proxy
 from topone_cli._checks import Check, verdict
 from topone_cli._doctor import _Dials, examine
 from topone_proto import Endpoint, Failure, FailureKind, Token
@@ -216,6 +217,30 @@ def test_tls_with_a_good_and_with_a_bad_certificate() -> None:
     assert verdict(good).ok
     assert verdict(bad).text.startswith("TLS: tls (")
     assert bad[-1].name == "TLS"
+
+
+def test_it_goes_the_way_of_a_feed_through_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    authority = trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("exchange.invalid").configure_cert(context)
+    trusting = ssl.create_default_context()
+    authority.configure_trust(trusting)
+    with (
+        run_in_thread(tokens={TOKEN: "alice"}, config=QUIET, ssl_context=context) as simulator,
+        connect_proxy() as proxy,
+    ):
+        monkeypatch.setenv("HTTPS_PROXY", f"http://{proxy.url}")
+        monkeypatch.delenv("NO_PROXY", raising=False)
+        monkeypatch.delenv("no_proxy", raising=False)
+        # A name that only the proxy knows.
+        url = simulator.url.replace("127.0.0.1", "exchange.invalid")
+        checks = looked_at(url, ssl_context=trusting)
+        monkeypatch.setenv("HTTPS_PROXY", "socks5://127.0.0.1:1080")
+        unusable = looked_at(url, ssl_context=trusting)
+    assert named(checks, "proxy").text.startswith(f"HTTPS_PROXY names {proxy.url}")
+    assert named(checks, "TLS").ok is None
+    assert verdict(checks).ok, verdict(checks).text
+    assert verdict(unusable).text.startswith("proxy: network (HTTPS_PROXY is no http://")
 
 
 def doctor(simulator: Simulator, *arguments: str, token: str = TOKEN) -> tuple[int, str, str]:

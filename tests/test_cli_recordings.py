@@ -411,7 +411,7 @@ def test_a_recording_that_breaks_off_is_read_up_to_there(tmp_path: Path, command
     ("name", "content", "words"),
     [
         ("none.jsonl", None, "none.jsonl: No such file"),
-        ("empty.jsonl", b"", "jsonl, line 1: there is no header of a recording"),
+        ("empty.jsonl", b"", "empty.jsonl, line 1: it is empty"),
         ("har.jsonl", b'{"log": {}}', "jsonl, line 1: there is no header of a recording"),
         ("plain.gz", b"{}\n", "plain.gz: Not a gzipped file"),
         (

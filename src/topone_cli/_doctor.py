@@ -39,6 +39,7 @@ from topone_proto import (
 from topone_proto.events import ANOMALIES
 from topone_proto.redaction import Redactor
 from topone_threads import WebSocket, open_websocket
+from topone_websockets import proxy_for
 
 __all__ = ["check_url", "examine"]
 
@@ -94,6 +95,14 @@ def _transport(
 ) -> Iterator[Check]:
     host, port = endpoint.host, endpoint.port
     try:
+        proxy = proxy_for(endpoint)
+    except ConnectionFailed as error:
+        yield _failed("proxy", error.failure)
+        return
+    if proxy is not None:
+        host, port = proxy.host, proxy.port
+        yield Check("proxy", ok=True, text=f"HTTPS_PROXY names {host}:{port}: it is dialled first")
+    try:
         found = _look_up(host, port, timeout)
     except (OSError, UnicodeError) as error:
         yield _failed("DNS", failure_from_exception(error))
@@ -110,6 +119,9 @@ def _transport(
         yield Check("TCP", ok=True, text=f"port {port} answers in {_since(started)}")
         if not endpoint.is_tls:
             yield Check("TLS", ok=None, text="none: whoever is on the way can read the token")
+            return
+        if proxy is not None:
+            yield Check("TLS", ok=None, text="behind the proxy, where the handshake meets it")
             return
         context = ssl_context or ssl.create_default_context()
         try:

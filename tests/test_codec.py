@@ -76,7 +76,7 @@ ORDER_DATA: dict[str, Any] = {
 }
 BALANCE_DATA: dict[str, Any] = {"asset": "ETH", "available": "99999980.24173", "freeze": "23.596"}
 DATA = {ORDERS: ORDER_DATA, BALANCE: BALANCE_DATA}
-ABSENT = object()
+ABSENT = "absent"
 DECIMALS = [
     (ORDERS, "price"),
     (ORDERS, "amount"),

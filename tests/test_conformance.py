@@ -28,6 +28,7 @@ from topone_proto import (
     BalanceUpdate,
     Closed,
     Connect,
+    Connected,
     ConnectionEnded,
     ConnectionFailed,
     Disconnected,
@@ -377,6 +378,59 @@ async def taciturn(
         yield websocket
 
 
+class Hurried(Wrapped):
+    """It takes a deadline that is noticed late for proof, without reading first."""
+
+    async def __anext__(self) -> Event:
+        event = await super().__anext__()
+        if isinstance(event, Connected):
+            now = self.feed._now
+            for late in (10.0, 20.0, 30.0):
+                self.feed._now = lambda late=late: now() + late  # type: ignore[misc]
+                self.feed._deadline_reached()
+        return event
+
+
+class HardOfHearing:
+    """A WebSocket that does not say when bytes came."""
+
+    def __init__(self, websocket: AsyncWebSocket) -> None:
+        self.receive = websocket.receive
+        self.send_text = websocket.send_text
+        self.send_ping = websocket.send_ping
+        self.close = websocket.close
+
+
+@asynccontextmanager
+async def hard_of_hearing(
+    connect: Connect, on_pong: Callable[[bytes], object]
+) -> AsyncGenerator[AsyncWebSocket, None]:
+    async with topone_trio.open_websocket(connect, on_pong) as websocket:
+        yield HardOfHearing(websocket)
+
+
+@asynccontextmanager
+async def open_raising_twice(**arguments: Any) -> AsyncGenerator[topone_trio.Feed, None]:
+    async with topone_trio.open_feed(**arguments) as feed:
+        yield feed
+    feed._core.raise_failure()
+
+
+def configured(**changes: Any) -> Adapter:
+    """It has settings that were not asked for."""
+    return given(lambda arguments: {"config": attrs.evolve(arguments["config"], **changes)})
+
+
+def without_recording_errors(arguments: dict[str, Any]) -> dict[str, Any]:
+    record = arguments["record"]
+
+    def swallowing(line: str) -> None:
+        with suppress(OSError):
+            record(line)
+
+    return {"record": swallowing}
+
+
 BROKEN = {
     "drops an event": (
         wrapped(WithoutGaps),
@@ -436,6 +490,51 @@ BROKEN = {
         wrapped(Dropping),
         "a slow application loses nothing",
         "the next balance: Balance(asset='A",
+    ),
+    "never conflates": (
+        configured(delivery="block"),
+        "a slow application acts on a recent state",
+        "it never came to pass that the feed reads on",
+    ),
+    "conflates where there is room": (
+        configured(capacity=5),
+        "nothing is conflated while there is room",
+        "Conflated(count=",
+    ),
+    "dials for an application that takes nothing": (
+        configured(capacity=10**6),
+        "an application that takes nothing is not connected again and again",
+        "times while nobody took any event",
+    ),
+    "does not say when bytes came": (
+        given(lambda _: {"open_websocket": hard_of_hearing}),
+        "bytes are a sign of life: a large frame on a slow line",
+        "in place of 'balance ETH'",
+    ),
+    "takes a peer that pings for dead": (
+        given(lambda _: {"open_websocket": hard_of_hearing}),
+        "bytes are a sign of life: a peer that pings and answers no ping",
+        "in place of 'balance ETH'",
+    ),
+    "takes what was late for lost": (
+        wrapped(Hurried),
+        "an application that blocks the loop keeps its connection",
+        "'RequestTimedOut' was told",
+    ),
+    "goes on when a recorder has failed": (
+        given(without_recording_errors),
+        "a recorder that fails ends the feed with its error: a frame",
+        "the end did not come within 1 s",
+    ),
+    "groups a fault": (
+        of_trio(open_in_a_nursery),
+        "a recorder that fails ends the feed with its error: a deadline of a dial",
+        "it raised ExceptionGroup of DiskFullError",
+    ),
+    "raises a fault twice": (
+        of_trio(open_raising_twice),
+        "a fault that was caught leaves the block in peace: a connection",
+        "it raised DiskFullError",
     ),
     "never stops reading": (
         # The fastest of the adapters, for the scenario waits for it to have read all.
@@ -576,6 +675,9 @@ BROKEN = {
 @pytest.mark.parametrize(("adapter", "name", "problem"), BROKEN.values(), ids=BROKEN)
 def test_a_broken_adapter_fails(adapter: Adapter, name: str, problem: str) -> None:
     patience = IMPATIENT if "hangs" in problem or "did not come" in problem else PATIENCE
+    if "reads on" in problem:
+        # Half of it is waited for.
+        patience = 4 * IMPATIENT
     before = set(threading.enumerate())
     released.clear()
     with pytest.raises(ConformanceFailed) as caught:

@@ -84,6 +84,10 @@ def test_every_fault_has_a_name_and_a_description() -> None:
         ("burst number=5", "'number=5' does not fit"),
         ("burst count=many", "'count=many': a number is wanted"),
         ("burst count=none", "'count=none': a number is wanted"),
+        ("burst count=-1", "'count=-1': a number of 0 or more is wanted"),
+        ("delay-ack seconds=nan", "'seconds=nan': a number of 0 or more is wanted"),
+        ("delay-ack seconds=inf", "'seconds=inf': a number of 0 or more is wanted"),
+        ("refuse-handshake status=101", "'status=101': an HTTP status of a refusal"),
     ],
 )
 def test_what_is_no_fault_says_why(text: str, words: str) -> None:
@@ -174,6 +178,7 @@ def test_a_script_strikes(tmp_path: Path) -> None:
     [
         (("--fault", "rain"), "there is no fault 'rain'"),
         (("--script", "no-such-file"), "cannot be read"),
+        (("--token", ""), "no client can have this"),
     ],
 )
 def test_what_cannot_be_played_is_said_before_anything_is_served(

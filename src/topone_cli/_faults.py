@@ -62,6 +62,8 @@ def parse_fault(text: str) -> Fault:
         if not equals or key not in fields:
             raise FaultError(f"{setting!r} does not fit: it is {describe_fault(name)}")
         arguments[fields[key].name] = _value(setting, value, _kinds(fields[key].type))
+        if key == "status" and not 200 <= arguments[key] <= 599:
+            raise FaultError(f"{setting!r}: an HTTP status of a refusal is from 200 to 599")
     try:
         fault: Fault = cls(**arguments)
     except TypeError:
@@ -115,9 +117,13 @@ def _value(setting: str, text: str, kinds: tuple[type[Any], ...]) -> Any:
     for kind in (int, float):
         if kind in kinds:
             try:
-                return kind(text)
+                number = kind(text)
             except ValueError:
-                pass
+                continue
+            # Written so that NaN is refused, too.
+            if not 0 <= number < float("inf"):
+                raise FaultError(f"{setting!r}: a number of 0 or more is wanted")
+            return number
     if str in kinds:
         return text
     if bytes in kinds:

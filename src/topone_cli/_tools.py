@@ -27,7 +27,7 @@ from topone_cli._options import (
 from topone_cli._root import app
 from topone_cli._simulate import simulate_exchange
 from topone_cli._token import find_token
-from topone_proto import DEFAULT_URL, Token
+from topone_proto import DEFAULT_URL, ConfigurationError, Token
 
 __all__ = ["doctor", "simulate"]
 
@@ -81,6 +81,11 @@ def simulate(
     ] = None,
 ) -> None:
     """Run the simulated exchange alone, for other programs to connect to."""
+    for name in token or ():
+        try:
+            Token(name).require_usable()
+        except ConfigurationError as error:
+            raise typer.BadParameter(f"--token: no client can have this: {error.problem}") from None
     try:
         faults = [(0.0, parse_fault(text)) for text in fault or ()]
         faults += [] if script is None else read_script(script)

@@ -10,8 +10,11 @@ from unittest.mock import PropertyMock, patch
 
 import attrs
 
-from topone_proto import Failure, FeedCore, Session, SessionState, Step, account
-from topone_proto.account import Account, Knowledge, _Balances, _Ledger, _Orders
+from topone_proto import Failure, FeedCore, Session, SessionState, Step
+from topone_proto.account import Account, Knowledge, orders
+from topone_proto.account.balances import Balances
+from topone_proto.account.ledger import Ledger
+from topone_proto.account.orders import Orders
 from topone_proto.actions import Close, SendText
 from topone_proto.connection import FOLLOWED, Connection, SubscriptionState
 from topone_proto.delivery import DeliveryBuffer, _Conflating
@@ -498,7 +501,7 @@ def _patched(module: Any, name: str, wrapper: Callable[..., Any]) -> AbstractCon
 
 @mutant("I8")
 def account_believes_that_nothing_was_missed() -> AbstractContextManager[Any]:
-    return patch.object(_Ledger, "_doubt", lambda _: ())
+    return patch.object(Ledger, "_doubt", lambda _: ())
 
 
 @mutant("I8")
@@ -508,7 +511,7 @@ def account_does_not_hear_of_the_end() -> AbstractContextManager[Any]:
 
 @mutant("I8")
 def answer_from_before_the_loss_is_believed() -> AbstractContextManager[Any]:
-    return patch.object(_Ledger, "is_awaited", lambda self, _: self.knowledge is not WHOLE)
+    return patch.object(Ledger, "is_awaited", lambda self, _: self.knowledge is not WHOLE)
 
 
 @mutant("I8")
@@ -521,27 +524,27 @@ def order_that_is_not_listed_stays_open() -> AbstractContextManager[Any]:
     def answered(original: Any, self: Any, query: Any, names: Any, found: Any, *args: Any) -> Any:
         return original(self, query, names, found | self._listable(), *args)
 
-    return _around(_Ledger, "answered", answered)
+    return _around(Ledger, "answered", answered)
 
 
 @mutant("I8")
 def order_that_is_not_listed_is_taken_for_cancelled() -> AbstractContextManager[Any]:
     def answered(original: Any, self: Any, query: Any, names: Any, found: Any, *args: Any) -> Any:
-        for number in self._listable() - found if isinstance(self, _Orders) else ():
+        for number in self._listable() - found if isinstance(self, Orders) else ():
             known = self.find(number)
             assert known is not None
             self._put(attrs.evolve(known.order, status=OrderStatus.CANCELED), None, 0)
         return original(self, query, names, found, *args)
 
-    return _around(_Ledger, "answered", answered)
+    return _around(Ledger, "answered", answered)
 
 
 @mutant("I8")
 def answer_wins_over_a_newer_order() -> AbstractContextManager[Any]:
     numbers = count()
     return _both(
-        patch.object(account, "_rank", lambda _: next(numbers)),
-        patch.object(account, "_objection", lambda *_: None),
+        patch.object(orders, "_rank", lambda _: next(numbers)),
+        patch.object(orders, "_objection", lambda *_: None),
     )
 
 
@@ -550,7 +553,7 @@ def closed_order_can_open_again() -> AbstractContextManager[Any]:
     def rank(original: Any, order: Order) -> Any:
         return (False, *original(order)[1:])
 
-    return _patched(account, "_rank", rank)
+    return _patched(orders, "_rank", rank)
 
 
 @mutant("I8")
@@ -558,24 +561,24 @@ def larger_fill_of_the_same_moment_loses() -> AbstractContextManager[Any]:
     def rank(original: Any, order: Order) -> Any:
         return original(order)[:2]
 
-    return _patched(account, "_rank", rank)
+    return _patched(orders, "_rank", rank)
 
 
 @mutant("I8")
 def answer_wins_over_a_newer_balance() -> AbstractContextManager[Any]:
-    def merge(original: Any, self: _Balances, query: Any, *args: Any) -> Any:
+    def merge(original: Any, self: Balances, query: Any, *args: Any) -> Any:
         return original(self, attrs.evolve(query, position=10**9), *args)
 
-    return _around(_Balances, "merge", merge)
+    return _around(Balances, "merge", merge)
 
 
 @mutant("I8")
 def answer_never_wins_over_a_balance() -> AbstractContextManager[Any]:
-    def merge(original: Any, self: _Balances, query: Any, found: Any, *args: Any) -> Any:
+    def merge(original: Any, self: Balances, query: Any, found: Any, *args: Any) -> Any:
         known = [self.find(balance.asset) or balance for balance in found]
         return original(self, query, known, *args)
 
-    return _around(_Balances, "merge", merge)
+    return _around(Balances, "merge", merge)
 
 
 @mutant("I8")
@@ -583,7 +586,7 @@ def fill_is_the_whole_of_what_is_filled() -> AbstractContextManager[Any]:
     def fill(original: Any, before: Any, after: Order) -> Any:
         return tuple(attrs.evolve(f, deal_stock=after.deal_stock) for f in original(before, after))
 
-    return _patched(account, "_fill", fill)
+    return _patched(orders, "_fill", fill)
 
 
 @mutant("I8")
@@ -596,4 +599,4 @@ def closed_orders_are_kept_for_ever() -> AbstractContextManager[Any]:
 
 @mutant("I8", seeds=3000)
 def forgotten_order_is_open_again() -> AbstractContextManager[Any]:
-    return patch.object(_Orders, "_forgotten_at", PropertyMock(return_value=-1), create=True)
+    return patch.object(Orders, "_forgotten_at", PropertyMock(return_value=-1), create=True)

@@ -1,0 +1,148 @@
+"""What an account reports: its changes, and how far each topic can be trusted."""
+
+from decimal import ROUND_HALF_EVEN, Context, Decimal
+from enum import Enum
+from typing import Final, Generic, TypeVar
+
+from topone_proto._values import value
+from topone_proto.models import Balance, Order
+from topone_proto.topics import Topic
+
+__all__ = [
+    "AggregatedFill",
+    "BalanceChanged",
+    "Change",
+    "Difference",
+    "Knowledge",
+    "KnowledgeChanged",
+    "MovedBackwards",
+    "OrderChanged",
+    "Reading",
+    "Resynced",
+]
+
+_DIVISION: Final = Context(prec=28, rounding=ROUND_HALF_EVEN)
+
+_T = TypeVar("_T")
+
+
+class Knowledge(Enum):
+    """How far what is known of a topic can be trusted."""
+
+    UNKNOWN = "unknown"
+    """There never was a whole picture: what the stream did not mention is not known."""
+    STALE = "stale"
+    """There was a whole picture once, and updates may have been missed since."""
+    WHOLE = "whole"
+    """Everything is known, up to the updates that are still on their way."""
+
+
+@value
+class Reading(Generic[_T]):
+    """What was read, and how far it can be trusted."""
+
+    value: _T
+    """What is known."""
+    knowledge: Knowledge
+    """How far the topic that it belongs to can be trusted."""
+
+
+# --- changes -------------------------------------------------------------------------------------
+
+
+@value
+class BalanceChanged:
+    """The balance of one asset is another one, or is known for the first time."""
+
+    before: Balance | None
+    """The balance as it was known before; None if it was not."""
+    after: Balance
+    """The balance as it is known now."""
+    ts: int | None
+    """Server time of the update in milliseconds; None if an answer over HTTP told of it."""
+
+
+@value
+class OrderChanged:
+    """An order is in another state, or is known for the first time."""
+
+    before: Order | None
+    """The order as it was known before; None if it was not."""
+    after: Order
+    """The order as it is known now."""
+    ts: int | None
+    """Server time of the update in milliseconds; None if an answer over HTTP told of it."""
+
+
+@value
+class AggregatedFill:
+    """What was filled between two known states of an order, as one: the exchange publishes states
+    and not trades, so this may stand for several trades at different prices.
+
+    The fills of an order add up to its ``deal_stock`` and ``deal_money``.
+    """
+
+    order: Order
+    """The order afterwards: its market, its side, when it changed."""
+    since: float | None
+    """``update_time`` of the state before. None if that state is not known: this is then everything
+    that was filled since the order was made, however long ago."""
+    deal_stock: Decimal
+    """How much more is filled, in stock."""
+    deal_money: Decimal
+    """What more was paid or received, in money."""
+
+    @property
+    def price(self) -> Decimal:
+        """What one unit of stock cost on average, in money, to 28 digits."""
+        return _DIVISION.divide(self.deal_money, self.deal_stock)
+
+
+@value
+class MovedBackwards:
+    """An anomaly: the exchange told of a state that must have been before the one that it told of
+    already. It is not applied."""
+
+    kept: Order | Balance
+    """What was known before, and still is."""
+    refused: Order | Balance
+    """What the exchange told of, and was not applied."""
+    ts: int | None
+    """Server time of the refused update in milliseconds; None if an answer over HTTP told of it."""
+    reason: str
+    """What goes backwards, in a few words."""
+
+
+@value
+class KnowledgeChanged:
+    """A topic can be trusted more, or less, than before."""
+
+    topic: Topic
+    """The topic whose trust has changed."""
+    before: Knowledge
+    """How far it could be trusted."""
+    after: Knowledge
+    """How far it can be trusted now. Act on numbers of a topic that is ``WHOLE`` only."""
+
+
+Difference = BalanceChanged | OrderChanged | AggregatedFill
+"""What an answer over HTTP can tell that was not known."""
+
+
+@value
+class Resynced:
+    """A topic is whole: everything that was to be asked is answered, and the stream was followed
+    meanwhile."""
+
+    topic: Topic
+    """The topic that is whole."""
+    differences: tuple[Difference, ...]
+    """Everything that the answers of this subscription told and the stream had not."""
+    asked_ts: int | None
+    """The latest server time in milliseconds that was known when the first question was asked."""
+    answered_ts: int | None
+    """Server time of the last answer in milliseconds, if the caller knew it."""
+
+
+Change = Difference | MovedBackwards | KnowledgeChanged | Resynced
+"""Anything that an event or an answer can change."""

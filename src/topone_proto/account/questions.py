@@ -1,0 +1,33 @@
+"""What an account asks the exchange over HTTP."""
+
+from topone_proto._values import value
+
+__all__ = ["BalancesQuery", "OrdersQuery", "Query"]
+
+
+@value
+class OrdersQuery:
+    """Ask the exchange for orders."""
+
+    ids: tuple[int, ...] | None
+    """These, open or closed; None for all that are open, in all markets."""
+    asked_ts: int | None
+    """The time of the request: the latest server time in milliseconds that was known then."""
+    position: int
+    """The time of the request again, as the number of events that the account had seen."""
+
+
+@value
+class BalancesQuery:
+    """Ask the exchange for balances."""
+
+    assets: tuple[str, ...] | None
+    """Of these assets; None for all there are."""
+    asked_ts: int | None
+    """The time of the request: the latest server time in milliseconds that was known then."""
+    position: int
+    """The time of the request again, as the number of events that the account had seen."""
+
+
+Query = OrdersQuery | BalancesQuery
+"""What to ask over HTTP."""

@@ -30,6 +30,7 @@ from topone_proto import (
     SubscriptionRejected,
     Topic,
     UnexpectedUpdate,
+    Unrecognised,
     Unsubscribed,
 )
 from topone_proto.account import (
@@ -107,8 +108,10 @@ OPEN = order(at=100.0, filled="3")
         # The server's clock went back a little; there is nothing behind the end of an order.
         order(at=99.0, filled="10", status=OrderStatus.COMPLETED),
         order(at=101.0, filled="3", status=OrderStatus(9)),
-        # Of one moment, and as much is filled: the one that came later.
-        attrs.evolve(order(at=100.0, filled="3"), price=Decimal(7)),
+        # More is filled, or as much and it came later: times of two clocks say nothing.
+        order(at=99.0, filled="4"),
+        order(at=99.0, filled="3"),
+        attrs.evolve(order(at=100.0, filled="3"), left=Decimal(8)),
     ],
 )
 def test_the_later_state_of_an_order_wins(newer: Order) -> None:
@@ -122,8 +125,17 @@ def test_the_later_state_of_an_order_wins(newer: Order) -> None:
 @pytest.mark.parametrize(
     ("known", "refused", "reason"),
     [
-        (OPEN, order(at=99.0, filled="3"), "the update is older"),
-        (OPEN, order(at=99.0, filled="4"), "the update is older"),
+        (OPEN, order(at=101.0, filled="4", paid="5"), "less is filled than before"),
+        *(
+            (OPEN, attrs.evolve(order(at=101.0, filled="4"), **another), "it is another order")
+            for another in (
+                {"market": "BTC/USDT"},
+                {"side": Side.SELL},
+                {"type": OrderType.MARKET},
+                {"amount": Decimal(11)},
+                {"price": Decimal(7)},
+            )
+        ),
         (OPEN, order(at=100.0, filled="2"), "less is filled than before"),
         (OPEN, order(at=101.0, filled="2"), "less is filled than before"),
         (OPEN, order(at=101.0, filled="3", paid="5"), "less is filled than before"),
@@ -142,16 +154,28 @@ def test_the_later_state_of_an_order_wins(newer: Order) -> None:
         ),
     ],
 )
-def test_moving_backwards_is_reported_and_not_applied(
+def test_a_contradiction_is_reported_not_applied_and_asked_for_by_name(
     known: Order, refused: Order, reason: str
 ) -> None:
-    account = Account()
+    account = whole()
     account.apply(told(known))
-    [anomaly] = account.apply(told(refused, 1001))
+    assert account.is_current(1)
+    anomaly, stale = account.apply(told(refused, 1001))
+    assert stale == KnowledgeChanged(ORDERS, Knowledge.WHOLE, Knowledge.STALE)
+    assert not account.is_current(1)
+    assert account.unresolved == (1,)
     assert isinstance(anomaly, MovedBackwards)
     assert (anomaly.kept, anomaly.refused, anomaly.ts) == (known, refused, 1001)
     assert anomaly.reason == reason
     assert account.order(1).value == known
+    [query] = account.ask()
+    assert isinstance(query, OrdersQuery)
+    assert query.ids == (1,)
+    # What the exchange says by name is the truth, also if it contradicts.
+    account.answer(query, [refused])
+    assert account.order(1).value == refused
+    assert account.is_current(1)
+    assert account.knowledge(ORDERS) is Knowledge.WHOLE
 
 
 def test_the_same_again_is_no_news() -> None:
@@ -182,19 +206,17 @@ def test_an_order_is_open_until_it_closes() -> None:
 # --- balances ------------------------------------------------------------------------------------
 
 
-def test_the_newer_balance_wins_and_of_one_moment_the_one_that_came_later() -> None:
+def test_of_two_balances_the_one_that_came_later_is_right_whatever_the_servers_clock() -> None:
     account = Account()
     assert account.balance("ETH").value is None
-    first, later, at_once = balance("1"), balance("2", ts=1001), balance("3", ts=1001)
+    first, later, older = balance("1"), balance("2", ts=1001), balance("3", ts=900)
     assert account.apply(first) == (BalanceChanged(None, first.balance, 1000),)
     assert account.apply(later) == (BalanceChanged(first.balance, later.balance, 1001),)
-    assert account.apply(at_once) == (BalanceChanged(later.balance, at_once.balance, 1001),)
-    [anomaly] = account.apply(first)
-    assert anomaly == MovedBackwards(at_once.balance, first.balance, 1000, "the server's time")
+    assert account.apply(older) == (BalanceChanged(later.balance, older.balance, 900),)
     # Each asset by itself.
     other = balance("7", asset="BTC", ts=1000)
     assert account.apply(other) == (BalanceChanged(None, other.balance, 1000),)
-    assert account.balances().value == {"ETH": at_once.balance, "BTC": other.balance}
+    assert account.balances().value == {"ETH": older.balance, "BTC": other.balance}
 
 
 # --- fills ---------------------------------------------------------------------------------------
@@ -290,7 +312,7 @@ def test_a_thousand_closed_orders_are_remembered_unless_told_otherwise() -> None
 def test_a_gap_of_a_topic_that_is_not_followed_starts_no_questions() -> None:
     account = Account()
     account.apply(Gap(ORDERS, 1, 2, 1))
-    account.apply(Malformed("no", "$", "{", 1))
+    account.apply(Malformed("no", "$", "{", 1, topics=(ORDERS, BALANCE)))
     assert account.ask() == ()
 
 
@@ -334,8 +356,13 @@ def test_nothing_is_known_before_there_was_a_whole_picture() -> None:
             ),
             set[Topic](),
         ),
-        # It may have been an update.
-        (Malformed("cut", "$", "{", 1), {ORDERS, BALANCE}),
+        # They may have been updates of these.
+        (Malformed("cut", "$", "{", 1, topics=(ORDERS, BALANCE)), {ORDERS, BALANCE}),
+        (Malformed("cut", "$", "{", 1, topics=(BALANCE,)), {BALANCE}),
+        (Unrecognised("odd", None, "{}", topics=(ORDERS,)), {ORDERS}),
+        # These cannot have been.
+        (Malformed("empty", "", "", 0), set[Topic]()),
+        (Unrecognised("odd", None, "{}"), set[Topic]()),
         (UnexpectedUpdate(balance("1")), set[Topic]()),
         (told(OPEN), set[Topic]()),
         (Connected(1), set[Topic]()),
@@ -375,7 +402,7 @@ def test_reads_say_how_far_their_own_topic_is_known() -> None:
         (Gap(ORDERS, 1, 2, 1), {"ETH"}),
         (Gap(BALANCE, 1, 2, 1), {1}),
         (Unsubscribed(ORDERS, 1, 1), {"ETH"}),
-        (Malformed("not JSON", "$", "{", 1), set()),
+        (Malformed("not JSON", "$", "{", 1, topics=(ORDERS, BALANCE)), set()),
         (LOST, set()),
         (Connected(2), {1, "ETH"}),
     ],
@@ -454,14 +481,14 @@ def test_questions_are_about_what_is_followed() -> None:
 
 
 @given(st.permutations([order(at=100.0 + at, filled=str(at)) for at in range(6)]))
-def test_whatever_the_order_of_arrival_the_latest_state_stays(states: list[Order]) -> None:
-    account = Account()
-    latest = -1.0
+def test_whatever_the_order_of_arrival_what_is_filled_does_not_shrink(states: list[Order]) -> None:
+    account = whole()
+    most = Decimal(-1)
     for state in states:
         [change, *_] = account.apply(told(state))
-        at = state.update_time or 0.0
-        assert isinstance(change, MovedBackwards) is (at < latest)
-        latest = max(latest, at)
+        assert isinstance(change, MovedBackwards) is (state.deal_stock < most)
+        most = max(most, state.deal_stock)
         known = account.order(1).value
         assert known is not None
-        assert known.update_time == latest
+        assert known.deal_stock == most
+        assert account.is_current(1) is (state.deal_stock == most)

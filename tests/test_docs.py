@@ -306,8 +306,8 @@ class WatchedAccount(Account):
         super().__init__()
         self.again = self.open = self.most_open = 0
 
-    def ask(self) -> tuple[Query, ...]:
-        queries = super().ask()
+    def ask(self, now: float | None = None) -> tuple[Query, ...]:
+        queries = super().ask(now)
         self.open += len(queries)
         self.most_open = max(self.open, self.most_open)
         return queries

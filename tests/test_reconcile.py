@@ -20,12 +20,15 @@ from topone_proto import (
     Balance,
     BalanceUpdate,
     Close,
+    ConfigurationError,
     Connect,
     Disconnected,
     Event,
     Failure,
     FailureKind,
     Gap,
+    LocalProtocolError,
+    Malformed,
     Order,
     OrderStatus,
     OrderType,
@@ -43,16 +46,21 @@ from topone_proto import (
 )
 from topone_proto.account import (
     Account,
+    AccountConfig,
     AggregatedFill,
     BalanceChanged,
     BalancesQuery,
+    BalanceUnlisted,
     Change,
+    FillCorrected,
     Knowledge,
     KnowledgeChanged,
     MovedBackwards,
     OrderChanged,
     OrdersQuery,
+    OutcomeUnknown,
     Query,
+    Reading,
     Resynced,
 )
 from topone_proto.exchange import LivingAccount
@@ -74,6 +82,7 @@ from topone_proto.gateway import (
 )
 
 LOST = Disconnected(Failure(FailureKind.LOST), 1.0, 1, 1)
+COMPLETED = OrderStatus.COMPLETED
 NOW_WHOLE = {
     topic: KnowledgeChanged(topic, Knowledge.UNKNOWN, Knowledge.WHOLE)
     for topic in (ORDERS, BALANCE)
@@ -153,12 +162,12 @@ def test_an_order_that_only_the_exchange_knows_is_a_difference() -> None:
     assert account.ask() == ()
 
 
-def test_the_newer_state_wins_whoever_tells_it() -> None:
-    ours, theirs = order(1, at=105.0, filled="5"), order(2, at=105.0, filled="5")
-    account = followed(ORDERS, told(ours), told(order(2, at=103.0, filled="3")))
-    *_, resynced = account.answer(
-        asked_for_orders(account), [order(1, at=103.0, filled="3"), theirs]
-    )
+def test_the_state_with_more_filled_wins_whoever_tells_it() -> None:
+    ours, theirs = order(1, at=105.0, filled="5"), order(2, at=99.0, filled="5")
+    account = followed(ORDERS, told(order(2, at=103.0, filled="3")))
+    query = asked_for_orders(account)
+    account.apply(told(ours))
+    *_, resynced = account.answer(query, [order(1, at=107.0, filled="3"), theirs])
     assert account.open_orders().value == {1: ours, 2: theirs}
     assert isinstance(resynced, Resynced)
     assert resynced.differences == (
@@ -167,17 +176,35 @@ def test_the_newer_state_wins_whoever_tells_it() -> None:
     )
 
 
-def test_an_update_behind_what_an_answer_told_is_neither_applied_nor_an_anomaly() -> None:
+def test_an_answer_that_is_ahead_of_the_stream_waits_for_it_to_catch_up() -> None:
     account = followed(ORDERS)
     ahead = order(at=105.0, filled="5")
     account.answer(asked_for_orders(account), [ahead])
-    assert account.apply(told(order(at=101.0))) == ()
+    # Neither applied nor an anomaly: the rest is under way, or the exchange contradicts itself.
+    assert account.apply(told(order(at=101.0))) == (
+        KnowledgeChanged(ORDERS, Knowledge.WHOLE, Knowledge.STALE),
+    )
     assert account.apply(told(order(at=103.0, filled="2"))) == ()
-    assert account.apply(told(ahead)) == ()
     assert account.open_orders().value == {1: ahead}
+    assert account.unresolved == (1,)
+    assert not account.is_current(1)
+    assert isinstance(account.apply(told(ahead))[-1], Resynced)
+    assert account.is_current(1)
     # The stream itself does not go back.
-    [anomaly] = account.apply(told(order(at=101.0)))
+    anomaly, _ = account.apply(told(order(at=101.0)))
     assert isinstance(anomaly, MovedBackwards)
+
+
+def test_an_answer_that_the_stream_does_not_catch_up_with_is_asked_for_by_name() -> None:
+    account = followed(ORDERS)
+    account.answer(asked_for_orders(account), [order(at=105.0, filled="5")])
+    less = order(at=101.0, filled="2")
+    account.apply(told(less))
+    query = asked_for_orders(account)
+    assert query.ids == (1,)
+    changes = account.answer(query, [less])
+    assert FillCorrected(less, Decimal(-3), Decimal(-6)) in changes
+    assert account.open_orders() == Reading({1: less}, Knowledge.WHOLE)
 
 
 def test_an_open_order_that_the_exchange_does_not_list_is_asked_for_by_id() -> None:
@@ -228,14 +255,22 @@ def test_an_update_answers_what_was_unresolved() -> None:
     assert isinstance(changes[-1], Resynced)
 
 
-def test_what_was_told_since_the_acknowledgement_needs_no_answer() -> None:
+def test_what_was_told_since_the_question_needs_no_answer() -> None:
     account = followed(ORDERS)
-    account.apply(told(order(1)))
     query = asked_for_orders(account)
     account.apply(told(order(2)))
     changes = account.answer(query, [])
     assert isinstance(changes[-1], Resynced)
-    assert set(account.open_orders().value) == {1, 2}
+    assert set(account.open_orders().value) == {2}
+
+
+def test_what_was_told_before_the_question_and_is_not_listed_is_asked_for_by_id() -> None:
+    # Its end may be under way, or the stream was wrong.
+    account = followed(ORDERS)
+    account.apply(told(order(1)))
+    account.answer(asked_for_orders(account), [])
+    assert account.knowledge(ORDERS) is Knowledge.UNKNOWN
+    assert asked_for_orders(account).ids == (1,)
 
 
 def test_an_order_that_closed_meanwhile_stays_closed() -> None:
@@ -258,7 +293,7 @@ def test_an_order_that_closed_meanwhile_and_is_forgotten_is_asked_for_by_id(
     ended = order(1, at=closed_at, status=OrderStatus.CANCELED)
     account.apply(told(ended))
     account.apply(told(order(2, at=102.0, status=OrderStatus.CANCELED)))
-    account.answer(query, [order(1), order(1), order(3)])
+    account.answer(query, [order(1), order(1), order(3)], pages=1)
     assert account.open_orders().value == {}
     again = asked_for_orders(account)
     assert again.ids == (1, 3)
@@ -275,12 +310,7 @@ def test_an_order_that_closes_while_it_is_asked_for_by_id_stays_closed_though_fo
     account.apply(told(ended))
     account.apply(told(order(3, at=101.0, status=OrderStatus.CANCELED)))
     account.answer(by_id, [order(1), order(2)])
-    assert account.open_orders().value == {2: order(2)}
-    again = asked_for_orders(account)
-    assert again.ids == (1,)
-    account.answer(again, [ended])
-    assert account.open_orders().value == {2: order(2)}
-    assert account.knowledge(ORDERS) is Knowledge.WHOLE
+    assert account.open_orders() == Reading({2: order(2)}, Knowledge.WHOLE)
 
 
 def test_no_outdated_list_brings_a_forgotten_order_back() -> None:
@@ -291,28 +321,26 @@ def test_no_outdated_list_brings_a_forgotten_order_back() -> None:
     ended = order(1, at=101.0, status=OrderStatus.CANCELED)
     account.apply(told(ended))
     account.apply(told(order(2, at=101.0, status=OrderStatus.CANCELED)))
-    account.answer(second, [order(1)])
+    account.answer(second, [order(1)], pages=1)
     by_id = asked_for_orders(account)
-    account.answer(first, [order(1)])
+    assert account.answer(first, [order(1)], pages=1) == ()
     assert account.open_orders().value == {}
-    assert asked_for_orders(account).ids == (1,)
     account.answer(by_id, [ended])
     assert account.open_orders().value == {}
     assert account.knowledge(ORDERS) is Knowledge.WHOLE
 
 
-def test_no_outdated_list_opens_an_order_again_that_another_answer_closed() -> None:
+def test_no_outdated_answer_opens_an_order_again_that_another_answer_closed() -> None:
     account = followed(ORDERS, told(order(1)), told(order(9)), max_closed=1)
+    account.answer(asked_for_orders(account), [], pages=1)
     first = asked_for_orders(account)
     account.retry()
     second = asked_for_orders(account)
-    ended = [order(n, at=101.0, status=OrderStatus.CANCELED) for n in (1, 2)]
-    # The second closes both, and the first of them is forgotten. That of 9 is still open here.
-    account.answer(second, ended)
+    ended = order(1, at=101.0, status=OrderStatus.CANCELED)
+    account.answer(second, [ended])
+    account.apply(told(order(2, status=OrderStatus.CANCELED)))
     assert account.order(1).value is None
     account.answer(first, [order(1), order(9)])
-    assert set(account.open_orders().value) == {9}
-    account.answer(asked_for_orders(account), [ended[0], order(9)])
     assert set(account.open_orders().value) == {9}
     assert account.knowledge(ORDERS) is Knowledge.WHOLE
 
@@ -339,8 +367,8 @@ def test_everything_that_an_answer_changes_is_told_and_told_again_in_the_end() -
     assert (resynced.asked_ts, resynced.answered_ts) == (1000, 900)
 
 
-def test_of_two_states_of_one_moment_the_streams_survives() -> None:
-    ours, theirs = order(), attrs.evolve(order(), price=Decimal(7))
+def test_of_two_states_that_fit_the_streams_survives() -> None:
+    ours, theirs = order(), attrs.evolve(order(), update_time=999.0)
     account = followed(ORDERS)
     query = asked_for_orders(account)
     account.apply(told(ours))
@@ -348,22 +376,288 @@ def test_of_two_states_of_one_moment_the_streams_survives() -> None:
     assert account.order(1).value == ours
 
 
-def test_an_answer_that_contradicts_is_an_anomaly() -> None:
+def test_a_list_that_contradicts_is_an_anomaly_and_the_order_asked_for_by_id() -> None:
     known, strange = order(at=100.0, filled="5"), order(at=101.0, filled="4")
     account = followed(ORDERS, told(known))
     changes = account.answer(asked_for_orders(account), [strange])
-    assert changes[0] == MovedBackwards(known, strange, None, "less is filled than before")
+    assert changes == (MovedBackwards(known, strange, None, "less is filled than before"),)
     assert account.order(1).value == known
+    query = asked_for_orders(account)
+    assert query.ids == (1,)
+    changes = account.answer(query, [strange])
+    assert changes[:2] == (
+        OrderChanged(known, strange, None),
+        FillCorrected(strange, Decimal(-1), Decimal(-2)),
+    )
+    assert isinstance(changes[-1], Resynced)
 
 
-def test_the_end_of_an_order_told_again_in_other_words_changes_nothing() -> None:
+def test_the_end_of_an_order_told_again_in_other_words_is_asked_for_by_id() -> None:
     account = followed(ORDERS)
     query = asked_for_orders(account)
     ended = order(at=101.0, status=OrderStatus.CANCELED)
     account.apply(told(ended))
-    changes = account.answer(query, [order(at=102.0, status=OrderStatus.COMPLETED)])
-    assert changes == (NOW_WHOLE[ORDERS], Resynced(ORDERS, (), 500, None))
+    otherwise = order(at=102.0, status=OrderStatus.COMPLETED)
+    changes = account.answer(query, [otherwise], pages=1)
+    assert changes == (MovedBackwards(ended, otherwise, None, "the order was closed already"),)
     assert account.order(1).value == ended
+    assert not account.is_current(1)
+    account.answer(asked_for_orders(account), [ended])
+    assert account.is_current(1)
+    assert account.knowledge(ORDERS) is Knowledge.WHOLE
+
+
+def test_a_contradiction_is_not_forgotten_with_the_connection() -> None:
+    account = followed(ORDERS)
+    ended = order(status=OrderStatus.CANCELED)
+    account.answer(asked_for_orders(account), [])
+    account.apply(told(ended))
+    account.apply(told(order()))
+    account.apply(LOST)
+    assert not account.is_current(1)
+    account.apply(Subscribed(ORDERS, 900, 2))
+    listed, by_id = account.ask()
+    assert isinstance(listed, OrdersQuery)
+    account.answer(listed, [])
+    assert account.knowledge(ORDERS) is Knowledge.STALE
+    assert isinstance(by_id, OrdersQuery)
+    assert by_id.ids == (1,)
+    account.answer(by_id, [ended])
+    assert account.knowledge(ORDERS) is Knowledge.WHOLE
+
+
+def test_a_later_state_that_fits_everything_settles_a_contradiction() -> None:
+    account = followed(ORDERS)
+    account.answer(asked_for_orders(account), [])
+    for state in (order(filled="5"), order(filled="3")):
+        account.apply(told(state))
+    assert account.unresolved == (1,)
+    assert isinstance(account.apply(told(order(filled="6")))[-1], Resynced)
+    # One that fits what is held, and not what was told last, does not.
+    account.apply(told(order(filled="2", status=OrderStatus.PARTIAL_CANCELED)))
+    account.apply(told(order(filled="7")))
+    assert account.unresolved == (1,)
+    assert account.order(1).value == order(filled="7")
+
+
+def test_an_order_of_an_unknown_status_may_have_changed_unseen() -> None:
+    odd, done = order(filled="4", status=OrderStatus(5)), order(filled="10", status=COMPLETED)
+    account = followed(ORDERS, told(odd))
+    account.answer(asked_for_orders(account), [])
+    query = asked_for_orders(account)
+    assert query.ids == (1,)
+    assert isinstance(account.answer(query, [done])[-1], Resynced)
+    assert account.other_orders() == Reading({1: done}, Knowledge.WHOLE)
+
+
+# --- an order that the exchange does not have ----------------------------------------------------
+
+
+def absent(config: AccountConfig | None = None) -> Account:
+    """An account in which order 7 is open, and which has asked for it by its id."""
+    account = Account(config=config)
+    account.apply(told(order(7)))
+    account.apply(Subscribed(ORDERS, 500, 1))
+    [query] = account.ask(0.0)
+    assert isinstance(query, OrdersQuery)
+    account.answer(query, [], pages=1)
+    return account
+
+
+QUICK = AccountConfig(answer_lag=0.0, max_tries=3, retry_first=1.0, retry_cap=4.0)
+
+
+def test_an_order_that_nobody_has_is_asked_for_so_often_and_then_its_outcome_is_unknown() -> None:
+    account = absent(QUICK)
+    asked: list[float] = []
+    now = 0.0
+    changes: tuple[Change, ...] = ()
+    while account.knowledge(ORDERS) is not Knowledge.WHOLE:
+        for query in account.ask(now):
+            assert isinstance(query, OrdersQuery)
+            asked.append(now)
+            changes = account.answer(query, [])
+        now = account.deadline or now
+    assert asked == [0.0, 1.0, 3.0]
+    outcome = OutcomeUnknown(order(7))
+    assert changes == (
+        outcome,
+        NOW_WHOLE[ORDERS],
+        Resynced(ORDERS, (outcome,), asked_ts=1000, answered_ts=None),
+    )
+    assert account.open_orders().value == account.other_orders().value == {}
+    assert account.unknown_outcomes() == Reading({7: order(7)}, Knowledge.WHOLE)
+    assert account.order(7).value == order(7)
+    assert not account.is_current(7)
+    assert account.deadline is None
+    # After a loss it is not asked for again.
+    account.apply(LOST)
+    account.apply(Subscribed(ORDERS, 900, 2))
+    [query] = account.ask(100.0)
+    assert isinstance(account.answer(query, [])[-1], Resynced)
+    assert account.give_up(7) == ()
+
+
+@pytest.mark.parametrize("is_open", [True, False])
+def test_an_update_still_resolves_an_unknown_outcome(is_open: bool) -> None:
+    account = absent(QUICK)
+    assert account.give_up(7)[0] == OutcomeUnknown(order(7))
+    after = order(7) if is_open else order(7, filled="10", status=COMPLETED)
+    assert OrderChanged(order(7), after, 1000) in account.apply(told(after))
+    assert account.unknown_outcomes().value == {}
+    assert account.open_orders().value == ({7: after} if is_open else {})
+    assert account.is_current(7)
+
+
+def test_an_answer_still_resolves_an_outcome_that_was_given_up() -> None:
+    account = absent(QUICK)
+    [query] = account.ask(0.0)
+    assert isinstance(query, OrdersQuery)
+    assert isinstance(account.give_up(7)[-1], Resynced)
+    done = order(7, filled="10", status=COMPLETED)
+    assert account.answer(query, [done])[0] == OrderChanged(order(7), done, None)
+    assert account.other_orders() == Reading({7: done}, Knowledge.WHOLE)
+    assert account.give_up(7) == account.give_up(8) == ()
+
+
+def test_what_is_right_cannot_be_given_up() -> None:
+    account = followed(ORDERS)
+    account.apply(told(order()))
+    assert account.give_up(1) == ()
+    account.apply(LOST)
+    assert account.give_up(1) == (OutcomeUnknown(order()),)
+
+
+def test_a_failed_request_is_not_a_try() -> None:
+    account = absent(QUICK)
+    for now in range(0, 100, 5):
+        [query] = account.ask(float(now))
+        account.retry(query)
+    assert account.unresolved == (7,)
+    assert account.open_orders().value == {7: order(7)}
+
+
+def test_without_a_clock_the_caller_waits_and_the_tries_are_bounded() -> None:
+    account = followed(ORDERS, told(order(7)))
+    account.answer(asked_for_orders(account), [])
+    for _ in range(8):
+        query = asked_for_orders(account)
+        account.answer(query, [])
+        assert account.ask() == ()
+        account.retry(query)
+    assert set(account.unknown_outcomes().value) == {7}
+    assert account.knowledge(ORDERS) is Knowledge.WHOLE
+
+
+# --- pages ---------------------------------------------------------------------------------------
+
+
+def test_a_list_that_an_order_left_while_it_was_read_is_read_again() -> None:
+    account = followed(ORDERS)
+    query = asked_for_orders(account)
+    account.apply(told(order(4, status=OrderStatus.CANCELED)))
+    account.answer(query, [order(4), order(3), order(1)])
+    assert account.knowledge(ORDERS) is Knowledge.UNKNOWN
+    query = asked_for_orders(account)
+    assert query.ids is None
+    account.answer(query, [order(3), order(2), order(1)])
+    assert set(account.open_orders().value) == {1, 2, 3}
+    assert account.knowledge(ORDERS) is Knowledge.WHOLE
+
+
+def test_a_list_is_refuted_by_a_close_that_comes_later_and_two_equal_ones_are_proof() -> None:
+    account = followed(ORDERS)
+    account.answer(asked_for_orders(account), [order(4), order(3), order(1)])
+    assert account.knowledge(ORDERS) is Knowledge.WHOLE
+    account.apply(told(order(4, status=OrderStatus.CANCELED)))
+    assert account.knowledge(ORDERS) is Knowledge.STALE
+    for rows in ([3, 1], [3, 2, 1], [3, 2, 2, 1], [3, 2, 1]):
+        account.answer(asked_for_orders(account), [order(row) for row in rows])
+        assert account.knowledge(ORDERS) is Knowledge.STALE, rows
+    account.answer(asked_for_orders(account), [order(row) for row in (3, 2, 1)])
+    assert set(account.open_orders().value) == {1, 2, 3}
+    assert account.knowledge(ORDERS) is Knowledge.WHOLE
+    # From now on nothing can refute it.
+    account.apply(told(order(3, status=OrderStatus.CANCELED)))
+    assert account.knowledge(ORDERS) is Knowledge.WHOLE
+
+
+def test_a_list_of_one_page_cannot_be_refuted() -> None:
+    account = followed(ORDERS)
+    query = asked_for_orders(account)
+    account.apply(told(order(4, status=OrderStatus.CANCELED)))
+    account.answer(query, [order(3)], pages=1)
+    account.apply(told(order(3, status=OrderStatus.CANCELED)))
+    assert account.knowledge(ORDERS) is Knowledge.WHOLE
+
+
+# --- time ----------------------------------------------------------------------------------------
+
+
+def test_questions_wait_until_no_answer_can_be_from_before_the_subscription() -> None:
+    account = Account(config=AccountConfig(answer_lag=60.0))
+    account.apply(Subscribed(BALANCE, 500, 1))
+    assert account.ask(10.0) == ()
+    assert account.deadline == 70.0
+    account.apply(BalanceUpdate(eth("5"), 600))
+    assert account.ask(69.0) == ()
+    [query] = account.ask(70.0)
+    # It may be from before the update: that stands.
+    assert isinstance(query, BalancesQuery)
+    account.answer(query, [eth("3")])
+    assert account.balance("ETH") == Reading(eth("5"), Knowledge.WHOLE)
+    assert account.deadline is None
+
+
+def test_a_lag_needs_a_clock() -> None:
+    with pytest.raises(LocalProtocolError, match="now"):
+        Account(config=AccountConfig(answer_lag=1.0)).ask()
+    assert Account(config=QUICK).ask() == ()
+    assert Account().deadline is None
+
+
+def test_no_stream_of_odd_frames_makes_a_flood_of_questions() -> None:
+    account = Account(config=AccountConfig(answer_lag=0.0))
+    for topic in (ORDERS, BALANCE):
+        account.apply(Subscribed(topic, 500, 1))
+    asked = 0
+    for tenth in range(1200):
+        if tenth % 10 == 0:
+            account.apply(Malformed("odd", "$", "{", 1, topics=(ORDERS, BALANCE)))
+        queries = account.ask(tenth / 10)
+        asked += len(queries)
+        for query in queries:
+            account.answer(query, [], pages=1)
+    assert asked <= 20
+    now = account.deadline
+    assert now is not None
+    for query in account.ask(now):
+        account.answer(query, [])
+    assert account.knowledge(ORDERS) is account.knowledge(BALANCE) is Knowledge.WHOLE
+    # After a time of quiet nothing waits any more.
+    account.apply(Gap(ORDERS, 1, 2, 2))
+    assert len(account.ask(now + 61)) == 1
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"answer_lag": -1.0},
+        {"answer_lag": float("nan")},
+        {"answer_lag": "1"},
+        {"max_tries": 0},
+        {"max_tries": 1.5},
+        {"max_tries": True},
+        {"retry_first": 0.0},
+        {"retry_first": float("inf")},
+        {"retry_cap": -1.0},
+        {"retry_first": 31.0},
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(settings: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        AccountConfig(**settings)
+    assert caught.value.setting == f"AccountConfig.{next(iter(settings))}"
 
 
 # --- balances ------------------------------------------------------------------------------------
@@ -400,29 +694,49 @@ def test_an_update_of_a_balance_that_was_left_out_answers_for_it() -> None:
     assert not account.unresolved
 
 
-@pytest.mark.parametrize("says", ["1", "2"])
-def test_a_balance_in_doubt_is_settled_by_an_answer_that_says_the_same_or_is_older(
-    says: str,
-) -> None:
+def test_a_balance_that_contradicts_what_the_stream_told_is_asked_for_by_name() -> None:
     account = followed(BALANCE)
-    first = asked_for_balances(account)
     account.apply(BalanceUpdate(eth("1"), 1000))
-    account.answer(first, [eth("2")])
-    again = asked_for_balances(account)
-    account.apply(BalanceUpdate(eth("1"), 1001))
-    changes = account.answer(again, [eth(says)], answered_ts=1000)
-    assert isinstance(changes[-1], Resynced)
-    assert account.balance("ETH").value == eth("1")
+    account.answer(asked_for_balances(account), [eth("2")])
+    assert account.balance("ETH") == Reading(eth("1"), Knowledge.UNKNOWN)
+    assert not account.is_current("ETH")
+    query = asked_for_balances(account)
+    assert query.assets == ("ETH",)
+    assert account.answer(query, [eth("2")])[0] == BalanceChanged(eth("1"), eth("2"), None)
+    assert account.balance("ETH") == Reading(eth("2"), Knowledge.WHOLE)
 
 
-def test_a_balance_in_doubt_that_the_answer_leaves_out_is_what_the_stream_told() -> None:
+def test_an_update_settles_a_balance_in_doubt_and_no_older_answer_changes_it() -> None:
     account = followed(BALANCE)
-    first = asked_for_balances(account)
     account.apply(BalanceUpdate(eth("1"), 1000))
-    account.answer(first, [eth("2")])
-    changes = account.answer(asked_for_balances(account), [])
-    assert isinstance(changes[-1], Resynced)
-    assert account.balance("ETH").value == eth("1")
+    account.answer(asked_for_balances(account), [eth("2")])
+    query = asked_for_balances(account)
+    assert isinstance(account.apply(BalanceUpdate(eth("3"), 900))[-1], Resynced)
+    account.answer(query, [eth("2")])
+    assert account.balance("ETH") == Reading(eth("3"), Knowledge.WHOLE)
+
+
+def test_a_balance_that_the_stream_told_and_no_answer_has_stands() -> None:
+    account = followed(BALANCE)
+    account.apply(BalanceUpdate(eth("1"), 1000))
+    account.answer(asked_for_balances(account), [])
+    for _ in range(8):
+        query = asked_for_balances(account)
+        account.answer(query, [])
+        account.retry(query)
+    assert account.balance("ETH") == Reading(eth("1"), Knowledge.WHOLE)
+
+
+def test_a_balance_that_no_answer_has_any_more_is_left_out_in_the_end() -> None:
+    account = followed(BALANCE, BalanceUpdate(eth("1"), 1000))
+    account.answer(asked_for_balances(account), [])
+    changes: tuple[Change, ...] = ()
+    while query := next(iter(account.ask()), None):
+        assert isinstance(query, BalancesQuery)
+        changes = account.answer(query, [])
+        account.retry(query)
+    assert changes[0] == BalanceUnlisted(eth("1"))
+    assert account.balances() == Reading({}, Knowledge.WHOLE)
 
 
 def test_a_question_for_one_balance_says_nothing_of_the_others() -> None:
@@ -433,53 +747,13 @@ def test_a_question_for_one_balance_says_nothing_of_the_others() -> None:
     assert not account.unresolved
 
 
-def test_a_balance_that_changed_during_the_question_is_asked_for_again() -> None:
+def test_a_balance_that_changed_during_the_question_is_what_the_stream_told() -> None:
+    # Whatever changes it later, the stream tells.
     account = followed(BALANCE)
     query = asked_for_balances(account)
     account.apply(BalanceUpdate(eth("1"), 1000))
-    assert account.answer(query, [eth("2")]) == ()
-    assert account.balance("ETH").value == eth("1")
-    assert account.unresolved == ("ETH",)
-    query = asked_for_balances(account)
-    assert query.assets == ("ETH",)
-    changes = account.answer(query, [eth("2")])
-    assert account.balance("ETH").value == eth("2")
-    assert isinstance(changes[-1], Resynced)
-
-
-@pytest.mark.parametrize(("answer", "answered_ts"), [("1", None), ("2", 999)])
-def test_a_balance_is_not_asked_for_again_if_there_is_no_doubt(
-    answer: str, answered_ts: int | None
-) -> None:
-    # Both say the same, or the update is from after the answer.
-    account = followed(BALANCE)
-    query = asked_for_balances(account)
-    account.apply(BalanceUpdate(eth("1"), 1000))
-    changes = account.answer(query, [eth(answer)], answered_ts=answered_ts)
-    assert account.balance("ETH").value == eth("1")
-    assert isinstance(changes[-1], Resynced)
-
-
-def test_an_update_at_the_very_time_of_the_answer_is_in_doubt() -> None:
-    account = followed(BALANCE)
-    query = asked_for_balances(account)
-    account.apply(BalanceUpdate(eth("1"), 1000))
-    account.answer(query, [eth("2")], answered_ts=1000)
-    assert account.unresolved == ("ETH",)
-
-
-def test_a_balance_that_never_rests_is_asked_for_three_times() -> None:
-    account = followed(BALANCE)
-    asked = 0
-    while (queries := account.ask()) and asked < 10:
-        asked += 1
-        account.apply(BalanceUpdate(eth(str(asked)), 1000 + asked))
-        for query in queries:
-            assert isinstance(query, BalancesQuery)
-            account.answer(query, [eth("0.5")])
-    assert asked == 3
-    assert account.balance("ETH").value == eth("3")
-    assert account.knowledge(BALANCE) is Knowledge.WHOLE
+    account.answer(query, [eth("2")])
+    assert account.balance("ETH") == Reading(eth("1"), Knowledge.WHOLE)
 
 
 def test_a_balance_that_the_exchange_leaves_out_is_asked_for_and_no_zero_is_invented() -> None:

@@ -8,29 +8,37 @@ from topone_proto.account.account import Account
 from topone_proto.account.changes import (
     AggregatedFill,
     BalanceChanged,
+    BalanceUnlisted,
     Change,
     Difference,
+    FillCorrected,
     Knowledge,
     KnowledgeChanged,
     MovedBackwards,
     OrderChanged,
+    OutcomeUnknown,
     Reading,
     Resynced,
 )
+from topone_proto.account.config import AccountConfig
 from topone_proto.account.questions import BalancesQuery, OrdersQuery, Query
 
 __all__ = [
     "Account",
+    "AccountConfig",
     "AggregatedFill",
     "BalanceChanged",
+    "BalanceUnlisted",
     "BalancesQuery",
     "Change",
     "Difference",
+    "FillCorrected",
     "Knowledge",
     "KnowledgeChanged",
     "MovedBackwards",
     "OrderChanged",
     "OrdersQuery",
+    "OutcomeUnknown",
     "Query",
     "Reading",
     "Resynced",

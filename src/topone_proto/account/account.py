@@ -1,13 +1,20 @@
-"""The account itself: events and answers in, changes and questions out."""
+"""The account itself: events and answers in, changes and questions out.
+
+A fold without state of its own but for a count: it numbers what it is told, hands each event to the
+ledger of its topic, and each answer to the ledger that asked. What can be believed is decided in
+``ledger``, ``balances``, ``orders`` and ``evidence``; when to ask, in ``pace``.
+"""
 
 from collections.abc import Iterable, Mapping
 from typing import cast, overload
 
 from topone_proto.account.balances import Balances
 from topone_proto.account.changes import Change, Knowledge, Reading
+from topone_proto.account.config import AccountConfig
 from topone_proto.account.orders import Orders
+from topone_proto.account.pace import Horizon
 from topone_proto.account.questions import BalancesQuery, OrdersQuery, Query
-from topone_proto.errors import ConfigurationError
+from topone_proto.errors import ConfigurationError, LocalProtocolError
 from topone_proto.events import (
     BalanceUpdate,
     Closed,
@@ -18,6 +25,7 @@ from topone_proto.events import (
     OrderUpdate,
     Subscribed,
     SubscriptionRejected,
+    Unrecognised,
     Unsubscribed,
 )
 from topone_proto.models import Balance, Order
@@ -40,19 +48,31 @@ class Account:
             for query in account.ask():
                 start_soon(fetch, query)  # and call account.answer(query, found)
 
+    With a clock, questions are spaced and allow for answers that are behind the stream; see
+    ``AccountConfig``. Hand ``now`` to every ``ask``, and call it when ``deadline`` has come as well
+    as after every event and answer.
+
     Args:
-        max_closed: how many orders that are not open are remembered.
+        max_closed: how many orders that are not open are remembered, and how many of an unknown
+            outcome.
+        config: how it asks.
+
+    Raises:
+        ConfigurationError: ``max_closed`` is less than one.
     """
 
-    def __init__(self, *, max_closed: int = 1000) -> None:
+    def __init__(self, *, max_closed: int = 1000, config: AccountConfig | None = None) -> None:
         if max_closed < 1:
             raise ConfigurationError(
                 setting="max_closed",
                 problem=f"{max_closed!r} is no such number",
                 remedy="use a whole number of at least 1",
             )
-        self._balances = Balances()
-        self._orders = Orders(max_closed)
+        self._needs_clock = config is not None and config.answer_lag > 0
+        config = AccountConfig() if config is None else config
+        self._balances = Balances(config)
+        self._orders = Orders(max_closed, config)
+        self._horizon = Horizon(config.answer_lag)
         self._ledgers = (self._orders, self._balances)
         self._position = 0
         self._latest_ts: int | None = None
@@ -82,15 +102,21 @@ class Account:
         that the exchange does not document is neither open nor closed; such orders are here."""
         return Reading(self._orders.other_orders, self._orders.knowledge)
 
+    def unknown_outcomes(self) -> Reading[Mapping[int, Order]]:
+        """The last known states of orders that are not open any more and of which nobody says how
+        they ended, by id, the oldest first. See ``OutcomeUnknown``."""
+        return Reading(self._orders.unknown_outcomes, self._orders.knowledge)
+
     def order(self, number: int) -> Reading[Order | None]:
-        """One order by its id; None if it is not known, or not any more."""
-        known = self._orders.find(number)
-        return Reading(None if known is None else known.order, self._orders.knowledge)
+        """One order by its id; None if it is not known, or not any more. Of one in
+        ``unknown_outcomes`` this is the last known state."""
+        return Reading(self._orders.find(number), self._orders.knowledge)
 
     def is_current(self, name: int | str) -> bool:
         """True if what is known of one order, by id, or balance, by asset, is right even if its
-        topic is not whole: the present subscription has told of it, and no update can have been
-        missed since. A closed order stays as it is."""
+        topic is not whole: the present subscription has told it, or an answer has confirmed it
+        since, no update can have been missed, and nothing contradicts it. A closed order stays as
+        it is."""
         if isinstance(name, int):
             return self._orders.is_current(name)
         return self._balances.is_current(name)
@@ -102,8 +128,8 @@ class Account:
 
     @property
     def unresolved(self) -> tuple[int | str, ...]:
-        """The orders, by id, and the balances, by asset, about which the exchange has yet to say
-        more than it did."""
+        """The orders, by id, and the balances, by asset, that are in doubt: the exchange has yet to
+        say by name what has become of them."""
         return (*self._orders.unresolved, *self._balances.unresolved)
 
     # Telling.
@@ -132,30 +158,62 @@ class Account:
                 changes = self._lose(ORDERS, BALANCE)
             case Gap(topic=topic):
                 changes = self._miss(topic)
-            case Malformed():
-                # It may have been an update of any topic.
-                changes = self._miss(ORDERS, BALANCE)
+            case Malformed(topics=topics) | Unrecognised(topics=topics):
+                # It may have been an update of these.
+                changes = self._miss(*topics)
             case _:
                 pass
         return changes
 
-    def ask(self) -> tuple[Query, ...]:
-        """What to ask the exchange now, over HTTP. Everything is asked for once; see ``retry``.
+    def ask(self, now: float | None = None) -> tuple[Query, ...]:
+        """Return what to ask the exchange now, over HTTP. Everything is asked for once; see
+        ``retry``.
 
         Nothing is, while there is no subscription: what an answer says would be outdated before it
         could be followed.
+
+        Args:
+            now: the present time in seconds, on a clock that never goes back, such as the event
+                loop's. With it questions are spaced, and wait for ``AccountConfig.answer_lag``; see
+                ``deadline``. Without it they are asked at once.
+
+        Raises:
+            LocalProtocolError: there is no time, and a configuration was given that needs one.
         """
+        if now is None and self._needs_clock:
+            raise LocalProtocolError(
+                state="configured with an answer_lag",
+                input="ask without now",
+                remedy="call ask(now) with a monotonic clock, or set AccountConfig.answer_lag to 0",
+            )
+        horizon = self._horizon.at(now, self._position)
+        now = None if now is None else self._horizon.now
         return (
-            *(OrdersQuery(ids, self._latest_ts, self._position) for ids in self._orders.wanted()),
             *(
-                BalancesQuery(assets, self._latest_ts, self._position)
-                for assets in self._balances.wanted()
+                OrdersQuery(ids, self._latest_ts, horizon)
+                for ids in self._orders.wanted(now, horizon)
+            ),
+            *(
+                BalancesQuery(assets, self._latest_ts, horizon)
+                for assets in self._balances.wanted(now, horizon)
             ),
         )
 
+    @property
+    def deadline(self) -> float | None:
+        """When to call ``ask`` next, on the clock of ``now``, if nothing happens before; None for
+        not before an event or an answer. Without a clock it is None. Calling early is harmless."""
+        if self._horizon.now is None:
+            return None
+        times = [ledger.deadline(self._horizon) for ledger in self._ledgers]
+        return min((time for time in times if time is not None), default=None)
+
     def retry(self, query: Query | None = None) -> None:
-        """Let ``ask`` ask again: a request has failed, or what was asked for by name was not found.
-        Wait a little first.
+        """Let ``ask`` ask again: a request has failed. Without a clock also if what was asked for
+        by name was not found, and then wait a little first.
+
+        A failed request (an error, a timeout, a body that makes no sense) says nothing of what was
+        asked for. Never hand over an empty answer in its place.
 
         Args:
             query: the question to ask again; None for all that are not answered. Those that are
@@ -171,14 +229,33 @@ class Account:
             case BalancesQuery(assets=assets):  # pragma: no branch - there is no other
                 self._balances.retry_one(query, assets)
 
+    def give_up(self, name: int) -> tuple[Change, ...]:
+        """Stop asking for an order by its id, since nobody will say how it ended: the application
+        decides. It is ``OutcomeUnknown`` from then on, and open no more.
+
+        A later update or answer that has it still resolves it. Nothing changes if the order is not
+        known, or if what is known of it is right (``is_current``).
+        """
+        return self._orders.give_up(name)
+
     @overload
     def answer(
-        self, query: OrdersQuery, found: Iterable[Order], *, answered_ts: int | None = None
+        self,
+        query: OrdersQuery,
+        found: Iterable[Order],
+        *,
+        pages: int | None = None,
+        answered_ts: int | None = None,
     ) -> tuple[Change, ...]: ...
 
     @overload
     def answer(
-        self, query: BalancesQuery, found: Iterable[Balance], *, answered_ts: int | None = None
+        self,
+        query: BalancesQuery,
+        found: Iterable[Balance],
+        *,
+        pages: int | None = None,
+        answered_ts: int | None = None,
     ) -> tuple[Change, ...]: ...
 
     def answer(
@@ -186,6 +263,7 @@ class Account:
         query: Query,
         found: Iterable[Order] | Iterable[Balance],
         *,
+        pages: int | None = None,
         answered_ts: int | None = None,
     ) -> tuple[Change, ...]:
         """Take in what the exchange answered to a question of ``ask``.
@@ -195,26 +273,32 @@ class Account:
 
         Args:
             query: the question.
-            found: everything that the answer contains, of all its pages.
-            answered_ts: the time of the answer, as a server time in milliseconds that is not before
-                it. A local clock is none. Without one, more balances are asked for again.
+            found: everything that the answer contains: the rows of all pages one after the other,
+                also those that come twice.
+            pages: how many requests the list of open orders took. Say 1 if it was one: such a list
+                is complete. Of a list of several pages, or of None for not said, an order may be
+                missing that slipped from one page to the next when another closed; it is read again
+                where that may be so.
+            answered_ts: the time of the answer, as a server time in milliseconds. For ``Resynced``;
+                it decides nothing.
 
         Returns:
             What the answer changes, and ``Resynced`` if it was the last that was missing.
         """
+        # An answer has a place among the events: what it settles, no older one unsettles.
         match query:
-            case OrdersQuery():
-                if not self._orders.is_awaited(query):
+            case OrdersQuery(ids=ids):
+                if not self._orders.is_awaited(query, ids):
                     return ()
-                # An answer has a place among the events, too: what it closes, no older one opens.
                 self._position += 1
-                return self._orders.merge(
-                    query, cast("Iterable[Order]", found), answered_ts, self._position
-                )
-            case BalancesQuery():  # pragma: no branch - there is no other
-                if not self._balances.is_awaited(query):
+                orders = cast("Iterable[Order]", found)
+                return self._orders.merge(query, orders, pages, answered_ts, self._position)
+            case BalancesQuery(assets=assets):  # pragma: no branch - there is no other
+                if not self._balances.is_awaited(query, assets):
                     return ()
-                return self._balances.merge(query, cast("Iterable[Balance]", found), answered_ts)
+                self._position += 1
+                balances = cast("Iterable[Balance]", found)
+                return self._balances.merge(query, balances, answered_ts, self._position)
 
     def _see(self, ts: int | None) -> None:
         if ts is not None and (self._latest_ts is None or ts > self._latest_ts):
@@ -224,7 +308,9 @@ class Account:
         return tuple(ledger for ledger in self._ledgers if ledger.topic in topics)
 
     def _lose(self, *topics: Topic) -> tuple[Change, ...]:
-        return tuple(change for ledger in self._of(*topics) for change in ledger.lose())
+        return tuple(
+            change for ledger in self._of(*topics) for change in ledger.lose(self._position)
+        )
 
     def _miss(self, *topics: Topic) -> tuple[Change, ...]:
         return tuple(

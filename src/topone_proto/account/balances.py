@@ -1,12 +1,20 @@
-"""Balances by asset."""
+"""Balances by asset.
+
+A balance has no time and no order of its own, so arrival decides: of two updates of one
+subscription the later to come is right, whatever server times they carry. Once the present
+subscription has told a balance, every later change of it is told, too: it stands against answers.
+An answer that differs from it and was asked for later is a doubt, asked for by name; most of the
+time an update is under way and settles it first. What the present subscription has not told has
+not changed since it began: there the answer is right.
+"""
 
 from collections.abc import Iterable
-from typing import Final
 
 from attrs import define
 
-from topone_proto.account.changes import BalanceChanged, Change, MovedBackwards
-from topone_proto.account.ledger import NOT_HEARD, Ledger
+from topone_proto.account.changes import BalanceChanged, BalanceUnlisted, Change
+from topone_proto.account.config import AccountConfig
+from topone_proto.account.ledger import NOT_TOLD, Ledger
 from topone_proto.account.questions import BalancesQuery
 from topone_proto.events import BalanceUpdate
 from topone_proto.models import Balance
@@ -14,90 +22,96 @@ from topone_proto.topics import BALANCE
 
 __all__ = ["Balances"]
 
-# A balance that changes faster than it can be asked for is asked for so often and no more: the
-# stream tells every change of it.
-_MAX_ASKS: Final = 3
-
 
 @define(eq=False)
-class _KnownBalance:
+class _Known:
     balance: Balance
-    ts: int = NOT_HEARD
-    """Server time of the latest update."""
-    position: int = NOT_HEARD
-    """When the stream last told of it."""
+    position: int
+    """When it was told or confirmed."""
+    told_at: int = NOT_TOLD
+    """When the stream last told it."""
 
 
 class Balances(Ledger[str]):
-    """Balances by asset. They have no time of their own: an update has one, an answer has none."""
+    """All balances that are known."""
 
-    def __init__(self) -> None:
-        super().__init__(BALANCE)
-        self._known: dict[str, _KnownBalance] = {}
+    def __init__(self, config: AccountConfig) -> None:
+        super().__init__(BALANCE, config)
+        self._known: dict[str, _Known] = {}
 
     @property
     def balances(self) -> dict[str, Balance]:
+        """Every known balance, by asset."""
         return {asset: known.balance for asset, known in self._known.items()}
 
     def find(self, asset: str) -> Balance | None:
+        """What is known of one asset."""
         known = self._known.get(asset)
         return None if known is None else known.balance
 
     def heard(self, update: BalanceUpdate, position: int) -> tuple[Change, ...]:
-        """The stream told of a balance."""
+        """The stream told a balance."""
         balance = update.balance
-        known = self._known.get(balance.asset)
-        # Without a time that can be read it is as late as what was known.
-        ts = update.ts if update.ts is not None else 0 if known is None else known.ts
-        if known is not None and ts < known.ts:
-            return (MovedBackwards(known.balance, balance, update.ts, "the server's time"),)
-        changes = self._put(balance, ts)
-        known = self._known[balance.asset]
-        known.ts, known.position = ts, position
-        self.absent.discard(balance.asset)
-        return changes + self.settled()
+        changes = self._put(balance, update.ts, position)
+        self._known[balance.asset].told_at = position
+        return changes + self._settled()
 
     def merge(
-        self, query: BalancesQuery, found: Iterable[Balance], answered_ts: int | None
+        self,
+        query: BalancesQuery,
+        found: Iterable[Balance],
+        answered_ts: int | None,
+        position: int,
     ) -> tuple[Change, ...]:
-        """An answer told of balances."""
+        """An answer told balances."""
         changes: list[Change] = []
         names: set[str] = set()
+        is_by_name = query.assets is not None
         for balance in found:
             asset = balance.asset
             names.add(asset)
+            if is_by_name and asset not in self.doubts:
+                continue
             known = self._known.get(asset)
-            if known is None or known.position <= query.position:
-                # Whatever the stream had told by then, the exchange knew when it was asked.
-                changes += self._put(balance, None)
-                self._resolve(asset)
-            elif known.balance == balance or (answered_ts is not None and known.ts > answered_ts):
-                self._resolve(asset)
+            if self._is_crossed(query, asset):
+                self._ask_again(asset)
+            elif (
+                known is None
+                or is_by_name
+                or known.balance == balance
+                or not self._is_since_followed(known.told_at)
+            ):
+                changes += self._put(balance, None, position)
             else:
-                self._contest(asset)
-        return self.answered(query, query.assets, names, tuple(changes), answered_ts)
+                changes += self._put_in_doubt(asset, position, is_lasting=False)
+        if query.assets is None:
+            self._accept_list(query, names, position)
+        else:
+            changes += self._not_found(query, sorted(set(query.assets) - names))
+        return self._finish(changes, answered_ts)
 
-    def _put(self, balance: Balance, ts: int | None) -> tuple[Change, ...]:
+    def _put(self, balance: Balance, ts: int | None, position: int) -> tuple[Change, ...]:
+        self._resolve(balance.asset)
         known = self._known.get(balance.asset)
         if known is None:
-            self._known[balance.asset] = _KnownBalance(balance)
+            self._known[balance.asset] = _Known(balance, position)
             return (BalanceChanged(None, balance, ts),)
-        before, known.balance = known.balance, balance
+        before, known.balance, known.position = known.balance, balance, position
         return () if before == balance else (BalanceChanged(before, balance, ts),)
-
-    def _contest(self, asset: str) -> None:
-        """What the stream told stands, and is asked for again."""
-        asks = self.contested.pop(asset, 0) + 1
-        self._asked.discard(asset)
-        if asks < _MAX_ASKS:
-            self.contested[asset] = asks
 
     def _listable(self) -> set[str]:
         return set(self._known)
 
-    def is_known(self, name: str) -> bool:
-        return name in self._known
+    def _position_of(self, name: str) -> int:
+        known = self._known.get(name)
+        return NOT_TOLD if known is None else known.position
 
-    def is_told(self, name: str) -> bool:
+    def _is_right(self, name: str) -> bool:
         known = self._known.get(name)
         return known is not None and self._is_since_followed(known.position)
+
+    def _give_up(self, name: str) -> tuple[Change, ...]:
+        self._resolve(name)
+        if self._is_since_followed(self._known[name].told_at):
+            return ()  # the stream's word stands
+        return (BalanceUnlisted(self._known.pop(name).balance),)

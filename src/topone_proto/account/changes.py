@@ -11,12 +11,15 @@ from topone_proto.topics import Topic
 __all__ = [
     "AggregatedFill",
     "BalanceChanged",
+    "BalanceUnlisted",
     "Change",
     "Difference",
+    "FillCorrected",
     "Knowledge",
     "KnowledgeChanged",
     "MovedBackwards",
     "OrderChanged",
+    "OutcomeUnknown",
     "Reading",
     "Resynced",
 ]
@@ -34,7 +37,8 @@ class Knowledge(Enum):
     STALE = "stale"
     """There was a whole picture once, and updates may have been missed since."""
     WHOLE = "whole"
-    """Everything is known, up to the updates that are still on their way."""
+    """Everything is known, up to the updates that are still on their way. An order of which even
+    the exchange does not say how it ended was reported as ``OutcomeUnknown``."""
 
 
 @value
@@ -79,14 +83,15 @@ class AggregatedFill:
     """What was filled between two known states of an order, as one: the exchange publishes states
     and not trades, so this may stand for several trades at different prices.
 
-    The fills of an order add up to its ``deal_stock`` and ``deal_money``.
+    The fills of an order, and the ``FillCorrected`` if there was one, add up to its ``deal_stock``
+    and ``deal_money``.
     """
 
     order: Order
     """The order afterwards: its market, its side, when it changed."""
     since: float | None
-    """``update_time`` of the state before. None if that state is not known: this is then everything
-    that was filled since the order was made, however long ago."""
+    """``update_time`` of the state before. None if it has none, or if that state is not known: this
+    is then everything that was filled since the order was made, however long ago."""
     deal_stock: Decimal
     """How much more is filled, in stock."""
     deal_money: Decimal
@@ -99,18 +104,60 @@ class AggregatedFill:
 
 
 @value
+class FillCorrected:
+    """What was reported as filled of an order was wrong: the exchange has said since, asked for
+    that order by its id, that less is filled or that other money was paid.
+
+    The fills and the corrections of an order together add up to its ``deal_stock`` and
+    ``deal_money``.
+    """
+
+    order: Order
+    """The order as it is known now."""
+    deal_stock: Decimal
+    """How much to add to what was reported as filled, in stock; negative if less is filled."""
+    deal_money: Decimal
+    """How much to add to what was reported as paid or received, in money; may be negative."""
+
+
+@value
+class OutcomeUnknown:
+    """An order is not open any more, and how it ended is unknown: the exchange does not list it as
+    open, and did not have it either each time that it was asked for by its id, or the application
+    has given it up.
+
+    Reported once. The order is in ``Account.unknown_outcomes`` from then on. It may have been
+    filled or cancelled after the state that is shown here: neither is assumed. A later update or
+    answer that has the order still resolves it.
+    """
+
+    order: Order
+    """The last state that was known of it. Its status is the last known one, too."""
+
+
+@value
+class BalanceUnlisted:
+    """The exchange does not list a balance that was known before, even asked for it by name. It is
+    left out of the balances from now on, and no amount is assumed."""
+
+    before: Balance
+    """The last that was known of it."""
+
+
+@value
 class MovedBackwards:
-    """An anomaly: the exchange told of a state that must have been before the one that it told of
-    already. It is not applied."""
+    """An anomaly: the exchange told a state that contradicts the one that it told already, such as
+    less filled, a closed order that is open, or another price. It is not applied. The order is in
+    doubt from then on (its topic is not ``WHOLE``), and the exchange is asked for it by its id."""
 
     kept: Order | Balance
-    """What was known before, and still is."""
+    """What was known before, and is held until the exchange has confirmed one of them."""
     refused: Order | Balance
-    """What the exchange told of, and was not applied."""
+    """What the exchange told, and was not applied."""
     ts: int | None
-    """Server time of the refused update in milliseconds; None if an answer over HTTP told of it."""
+    """Server time of the refused update in milliseconds; None if an answer over HTTP told it."""
     reason: str
-    """What goes backwards, in a few words."""
+    """What contradicts, in a few words."""
 
 
 @value
@@ -125,7 +172,14 @@ class KnowledgeChanged:
     """How far it can be trusted now. Act on numbers of a topic that is ``WHOLE`` only."""
 
 
-Difference = BalanceChanged | OrderChanged | AggregatedFill
+Difference = (
+    BalanceChanged
+    | BalanceUnlisted
+    | OrderChanged
+    | OutcomeUnknown
+    | AggregatedFill
+    | FillCorrected
+)
 """What an answer over HTTP can tell that was not known."""
 
 

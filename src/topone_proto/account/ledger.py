@@ -1,158 +1,292 @@
-"""The state machine that both topics share: how far it is known, and what is left to ask."""
+"""The state machine that both topics share: how far a topic is known, and what is left to ask.
+
+Positions count what the account was told, events and answers alike; they are the only order that is
+trusted. Server times decide nothing: they step back, differ between nodes, and a cancel does not
+move the time of its order.
+
+States of a topic::
+
+    not followed ── follow ──> to be listed ── a list is accepted ──> listed
+         ^                          ^                                  │  │
+         └──────── lose ────────────┴──── miss, or the list is refuted ┘  └─ no doubts left: WHOLE
+
+- *Not followed*: there is no subscription. Nothing is asked, since what an answer says would be
+  outdated before it could be followed.
+- *To be listed*: everything is asked for, as one list. Whatever an answer reflects has changed
+  since only by updates that the present subscription brings.
+- *Listed*: the list was accepted. What it leaves open is a *doubt*, and asked for by name.
+
+A thing is in doubt if it was known and the list lacks it, or if something contradicts what is known
+of it. The doubt has a position: only an answer that was asked for after it can settle it. It ends
+
+- with a state that the stream tells and that contradicts nothing,
+- with an answer by name that was asked for after the doubt and not crossed by an update of that
+  thing: this is the truth, even where it contradicts what is held,
+- after ``max_tries`` answers by name that lack it, explicitly: its outcome is unknown.
+
+Invariants:
+
+- ``WHOLE`` exactly while followed, listed, and without a doubt.
+- What the present subscription told stands against any answer that may be older; a question's
+  position is the horizon from which on its answer may be (``pace``).
+- A failed request is not an answer: ``retry`` counts nothing.
+"""
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from typing import Final, Generic, TypeVar
 
-from topone_proto.account.changes import Change, Difference, Knowledge, KnowledgeChanged, Resynced
+from attrs import define
+
+from topone_proto.account.changes import (
+    Change,
+    Difference,
+    Knowledge,
+    KnowledgeChanged,
+    Resynced,
+)
+from topone_proto.account.config import AccountConfig
+from topone_proto.account.pace import Horizon, Pace
 from topone_proto.account.questions import Query
 from topone_proto.topics import Topic
 
-__all__ = ["NOT_HEARD", "Ledger"]
+__all__ = ["NOT_TOLD", "Doubt", "Ledger"]
 
-NOT_HEARD: Final = -1
+NOT_TOLD: Final = -1
+"""The position of what was never told."""
 
 _K = TypeVar("_K", int, str)
 
 
+@define(eq=False)
+class Doubt:
+    """A thing that has to be asked for by name."""
+
+    position: int
+    """When the doubt arose: an answer to an earlier question does not settle it."""
+    is_lasting: bool
+    """True if a contradiction is the cause, which no new list can remove."""
+    is_asked: bool = False
+    """True while a question is under way."""
+    tries: int = 0
+    """How many answers lacked it."""
+
+
 class Ledger(ABC, Generic[_K]):
-    """What is the same for both topics: how far it is known, and what is left to ask.
+    """What is known of one topic, and what to ask."""
 
-    First everything is listed. What the list leaves open is then asked for by name:
-
-    - ``absent``: known here and not listed there. What became of it only the exchange can say.
-    - ``contested``: told by an update while it was asked for. Which of both is newer cannot be
-      told. The number is how often it was asked for.
-    """
-
-    def __init__(self, topic: Topic) -> None:
+    def __init__(self, topic: Topic, config: AccountConfig) -> None:
         self.topic = topic
         self.knowledge = Knowledge.UNKNOWN
         self.followed_since: int | None = None
         """The position from which on every update arrives; None while there is no subscription."""
-        self.absent: set[_K] = set()
-        self.contested: dict[_K, int] = {}
+        self.doubts: dict[_K, Doubt] = {}
+        self._max_tries = config.max_tries
+        self._list_pace, self._name_pace = Pace(config), Pace(config)
         self._is_listed = False
         self._is_list_asked = False
-        self._asked: set[_K] = set()
+        self._list_after = NOT_TOLD
+        """The position that the next list has to reflect."""
+        self._has_clock = False
         self._differences: list[Difference] = []
         self._asked_ts: int | None = None
         self._answered_ts: int | None = None
 
     @property
     def unresolved(self) -> tuple[_K, ...]:
-        return tuple(sorted(self.absent.union(self.contested)))
+        """What is in doubt."""
+        return tuple(sorted(self.doubts))
+
+    # The connection.
 
     def follow(self, position: int) -> tuple[Change, ...]:
         """Every update from here on arrives. What was answered before may be outdated."""
-        self.followed_since = position
-        return self._doubt()
+        self.followed_since = self._list_after = position
+        return self._mark_stale(position)
 
-    def lose(self) -> tuple[Change, ...]:
+    def lose(self, position: int) -> tuple[Change, ...]:
         """Updates may not arrive any more."""
         self.followed_since = None
-        return self._doubt()
+        return self._mark_stale(position)
 
     def miss(self, position: int) -> tuple[Change, ...]:
         """Updates up to here may be missing."""
         return () if self.followed_since is None else self.follow(position)
 
-    def wanted(self) -> tuple[tuple[_K, ...] | None, ...]:
-        """What to ask for and is not asked for yet: nothing, everything, or some by name."""
-        if self.followed_since is None or self.knowledge is Knowledge.WHOLE:
+    # Questions.
+
+    def wanted(self, now: float | None, horizon: int) -> tuple[tuple[_K, ...] | None, ...]:
+        """What to ask for and is not asked for yet: everything (None), or some by name."""
+        self._has_clock = now is not None
+        if self.followed_since is None:
             return ()
-        if not self._is_listed:
-            is_asked, self._is_list_asked = self._is_list_asked, True
-            return () if is_asked else (None,)
-        names = tuple(name for name in self.unresolved if name not in self._asked)
-        self._asked.update(names)
-        return (names,) if names else ()
+        wanted: list[tuple[_K, ...] | None] = []
+        if self._wants_list and horizon >= self._list_after and self._list_pace.is_due(now):
+            self._is_list_asked = True
+            self._list_pace.asked(now)
+            wanted.append(None)
+        names = tuple(name for name in self._unasked() if self.doubts[name].position <= horizon)
+        if names and self._name_pace.is_due(now):
+            for name in names:
+                self.doubts[name].is_asked = True
+            self._name_pace.asked(now)
+            wanted.append(names)
+        return tuple(wanted)
+
+    def deadline(self, horizon: Horizon) -> float | None:
+        """When there will be something to ask; None if not before something is told."""
+        if self.followed_since is None:
+            return None
+        times: list[float] = []
+        if self._wants_list:
+            times.append(max(self._list_pace.not_before, horizon.reaches(self._list_after)))
+        if unasked := self._unasked():
+            position = min(self.doubts[name].position for name in unasked)
+            times.append(max(self._name_pace.not_before, horizon.reaches(position)))
+        return min(times, default=None)
 
     def retry(self) -> None:
         """Whatever was asked for, ask for it again."""
         self._is_list_asked = False
-        self._asked.clear()
+        for doubt in self.doubts.values():
+            doubt.is_asked = False
 
     def retry_one(self, query: Query, names: tuple[_K, ...] | None) -> None:
         """What this question was for, ask for it again."""
-        if not self.is_awaited(query):
+        if not self._is_of_present(query):
             return
         if names is None:
             self._is_list_asked = False
-        else:
-            self._asked.difference_update(names)
+            return
+        for name in names:
+            if (doubt := self.doubts.get(name)) is not None:
+                doubt.is_asked = False
 
-    def is_awaited(self, query: Query) -> bool:
-        """True if the answer can be used: it was asked for on the present subscription."""
-        return (
-            self.knowledge is not Knowledge.WHOLE
-            and self.followed_since is not None
-            and query.position >= self.followed_since
-        )
+    def is_awaited(self, query: Query, names: tuple[_K, ...] | None) -> bool:
+        """True if the answer can be used: it was asked for on the present subscription, and nobody
+        has answered it already."""
+        return self._is_of_present(query) and (names is not None or not self._is_listed)
+
+    # Knowledge.
 
     def is_current(self, name: _K) -> bool:
         """True if what is known of it is right, be the rest as it may."""
-        return self.is_told(name) or (self.knowledge is Knowledge.WHOLE and self.is_known(name))
+        return name not in self.doubts and self._is_right(name)
 
-    def answered(
-        self,
-        query: Query,
-        names: tuple[_K, ...] | None,
-        found: set[_K],
-        changes: tuple[Change, ...],
-        answered_ts: int | None,
+    def _finish(
+        self, changes: Iterable[Change], answered_ts: int | None = None
     ) -> tuple[Change, ...]:
-        """An answer was merged: these names were found in it, and these changes made."""
-        # By the time of an answer to a question for names, updates may have settled some of them.
-        expected = self._listable() if names is None else set(names).intersection(self.unresolved)
-        for name in expected - found:
-            if self.is_told(name):
-                self._resolve(name)
-            else:
-                self.absent.add(name)
-        if names is None:
-            self._is_listed = True
-            self._asked_ts = query.asked_ts
+        """What an answer or a decision changed, and whether the topic is whole by now."""
+        changes = tuple(changes)
         self._answered_ts = answered_ts
         self._differences += [change for change in changes if isinstance(change, Difference)]
-        return changes + self.settled()
+        return changes + self._settled()
 
-    def settled(self) -> tuple[Change, ...]:
+    def _accept_list(self, query: Query, found: set[_K], position: int) -> None:
+        """The list shows everything there is: whatever it lacks has to be asked for by name."""
+        self._is_listed = True
+        self._asked_ts = query.asked_ts
+        for name in self._listable() - found:
+            # What was told later than the list may be is on the stream, and stands.
+            if name not in self.doubts and self._position_of(name) <= query.position:
+                self.doubts[name] = Doubt(position, is_lasting=False)
+
+    def _reopen_list(self, position: int) -> tuple[Change, ...]:
+        """The list proves nothing: read it again, as it is from here on."""
+        self._is_listed = self._is_list_asked = False
+        self._list_after = position
+        return self._lower()
+
+    def _put_in_doubt(self, name: _K, position: int, *, is_lasting: bool) -> tuple[Change, ...]:
+        """Something contradicts what is known of it: ask for it by name."""
+        doubt = self.doubts.get(name)
+        if doubt is None:
+            self.doubts[name] = Doubt(position, is_lasting)
+        else:
+            doubt.position, doubt.is_asked = position, False
+            doubt.is_lasting = doubt.is_lasting or is_lasting
+        return self._lower()
+
+    def _resolve(self, name: _K) -> None:
+        self.doubts.pop(name, None)
+
+    def _not_found(self, query: Query, names: Iterable[_K]) -> list[Change]:
+        """An answer lacked these, though they were asked for by name."""
+        changes: list[Change] = []
+        for name in names:
+            doubt = self.doubts.get(name)
+            if doubt is None:
+                continue
+            if query.position < doubt.position:
+                doubt.is_asked = False
+                continue
+            doubt.tries += 1
+            # Without a clock the caller has to wait, and to call ``retry`` then.
+            doubt.is_asked = not self._has_clock
+            if doubt.tries >= self._max_tries:
+                changes += self._give_up(name)
+        return changes
+
+    def _settled(self) -> tuple[Change, ...]:
         """The topic is whole, if nothing is open any more."""
-        if not self._is_listed or self.absent or self.contested:
-            return ()
-        if self.knowledge is Knowledge.WHOLE:
+        if not self._is_listed or self.doubts or self.knowledge is Knowledge.WHOLE:
             return ()
         resynced = Resynced(self.topic, tuple(self._differences), self._asked_ts, self._answered_ts)
         self._differences.clear()
         return (*self._know(Knowledge.WHOLE), resynced)
 
-    def _resolve(self, name: _K) -> None:
-        self.absent.discard(name)
-        self.contested.pop(name, None)
-
-    def _doubt(self) -> tuple[Change, ...]:
-        self.absent.clear()
-        self.contested.clear()
+    def _mark_stale(self, position: int) -> tuple[Change, ...]:
+        self.doubts = {name: doubt for name, doubt in self.doubts.items() if doubt.is_lasting}
+        for doubt in self.doubts.values():
+            doubt.position = position
         self._is_listed = False
         self._differences.clear()
         self.retry()
+        return self._lower()
+
+    def _lower(self) -> tuple[Change, ...]:
         return self._know(Knowledge.STALE) if self.knowledge is Knowledge.WHOLE else ()
 
     def _know(self, after: Knowledge) -> tuple[Change, ...]:
         before, self.knowledge = self.knowledge, after
         return (KnowledgeChanged(self.topic, before, after),)
 
+    @property
+    def _wants_list(self) -> bool:
+        return not self._is_listed and not self._is_list_asked
+
+    def _unasked(self) -> tuple[_K, ...]:
+        return tuple(name for name in self.unresolved if not self.doubts[name].is_asked)
+
+    def _is_of_present(self, query: Query) -> bool:
+        return self.followed_since is not None and query.position >= self.followed_since
+
     def _is_since_followed(self, position: int) -> bool:
         return self.followed_since is not None and position > self.followed_since
+
+    def _is_crossed(self, query: Query, name: _K) -> bool:
+        """True if the answer may be older than what is known of it, or than the doubt about it."""
+        doubt = self.doubts.get(name)
+        doubted = NOT_TOLD if doubt is None else doubt.position
+        return query.position < max(self._position_of(name), doubted)
+
+    def _ask_again(self, name: _K) -> None:
+        """The answer came too early to settle it."""
+        if (doubt := self.doubts.get(name)) is not None:
+            doubt.is_asked = False
 
     @abstractmethod
     def _listable(self) -> set[_K]:
         """The names of all that a complete list has, as far as is known here."""
 
     @abstractmethod
-    def is_known(self, name: _K) -> bool:
-        """True if anything is known of it."""
+    def _position_of(self, name: _K) -> int:
+        """When what is known of it was told or confirmed."""
 
     @abstractmethod
-    def is_told(self, name: _K) -> bool:
-        """True if the present subscription has told enough, so that nobody need be asked."""
+    def _is_right(self, name: _K) -> bool:
+        """True if what is known of it is right, unless it is in doubt."""
+
+    @abstractmethod
+    def _give_up(self, name: _K) -> tuple[Change, ...]:
+        """The exchange does not have it: what is known of it ends here, and nothing is assumed."""

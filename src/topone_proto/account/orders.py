@@ -1,13 +1,45 @@
-"""Orders by id, and which state of one is the later."""
+"""Orders by id: all that are open, and the latest of the others up to a limit.
+
+Which of two states is later decides ``evidence``; whether both can be believed, this module:
+
+- The stream against itself: a state that contradicts its last one is an anomaly, not applied, and
+  the order is in doubt until a later state fits both, or an answer by id has come.
+- The stream against an answer that was ahead of it: no anomaly, since the answer may have been
+  read before the update that is still to come. The order is in doubt until the stream has caught
+  up.
+- A list against what is held: what it may be behind stands, where it is ahead it is applied, and
+  where both cannot be true the order is in doubt.
+- An answer by id that was asked for after the doubt, and not crossed: the truth.
+
+Whether a list lacks nothing. A list may have been read page by page, each at a moment of its own.
+An order that closes between two pages moves the rows behind it up by one, and one of them slips
+through unseen; an order that is made meanwhile moves them down and makes a row appear twice. So
+
+- a list that was read at one moment (``pages=1``), or is empty, is complete;
+- two passes in a row, the second one asked for after the first was answered, that have the same
+  orders and no row twice are complete: had an order closed after it was read in the first pass, the
+  second would lack it. That holds however late the stream is, as long as an order that has left
+  the list of open ones does not come back to it. If answers may lag, pages are not even read in the
+  order of time, and an order that is made can hide another as well. Then three passes are needed:
+  the second is complete, since nothing was made in it (the first would lack that) and nothing
+  closed (the third would);
+- any other list is read again if the stream has told a close since it was asked for. If not, it is
+  accepted *on probation*: the close may still be under way. The next close that the stream tells
+  refutes it, and from then on only a complete list will do.
+
+At most one list is refuted in a subscription that way, so that an account which closes orders all
+the time is not asked about all the time.
+"""
 
 from collections.abc import Iterable
-from decimal import Context, Decimal
 from typing import Final
 
-from attrs import define
+from attrs import define, frozen
 
-from topone_proto.account.changes import AggregatedFill, Change, MovedBackwards, OrderChanged
-from topone_proto.account.ledger import NOT_HEARD, Ledger
+from topone_proto.account.changes import Change, MovedBackwards, OrderChanged, OutcomeUnknown
+from topone_proto.account.config import AccountConfig
+from topone_proto.account.evidence import contradiction, fill_between, is_ahead, may_be_older
+from topone_proto.account.ledger import NOT_TOLD, Ledger
 from topone_proto.account.questions import OrdersQuery
 from topone_proto.events import OrderUpdate
 from topone_proto.models import Order
@@ -15,138 +47,281 @@ from topone_proto.topics import ORDERS
 
 __all__ = ["Orders"]
 
-# As in ``models``: wide enough to be exact.
-_EXACT: Final = Context(prec=512)
-
 
 @define(eq=False)
-class _KnownOrder:
+class _Known:
     order: Order
+    position: int
+    """When it was told or confirmed."""
     heard: Order | None = None
-    """The latest state that the stream told of."""
-    position: int = NOT_HEARD
-    """When it did."""
-    put_at: int = NOT_HEARD
-    """When what is known of it was told, by the stream or an answer."""
+    """The latest state that the stream told, believed or not."""
+    told: Order | None = None
+    """The latest state that the stream told and that does not contradict its earlier ones."""
+
+
+@frozen
+class _Pass:
+    """The last of the lists, and how many in a row were like it."""
+
+    numbers: frozenset[int] = frozenset()
+    answered_at: int = NOT_TOLD
+    count: int = 0
+
+
+_NO_PASS: Final = _Pass()
 
 
 class Orders(Ledger[int]):
-    """Orders by id: all that are open, and the latest of the others up to a limit."""
+    """All orders that are known."""
 
-    def __init__(self, max_closed: int) -> None:
-        super().__init__(ORDERS)
+    def __init__(self, max_closed: int, config: AccountConfig) -> None:
+        super().__init__(ORDERS, config)
         self._max_closed = max_closed
-        self._open: dict[int, _KnownOrder] = {}
+        self._lag = config.answer_lag
+        self._open: dict[int, _Known] = {}
         # Those of an unknown status as well: they may be closed, so their number needs a limit.
-        self._rest: dict[int, _KnownOrder] = {}
-        self._forgotten_at = NOT_HEARD
-        """When an order that was forgotten since was last told of, by the stream or an answer."""
+        self._rest: dict[int, _Known] = {}
+        self._lost: dict[int, _Known] = {}
+        """Of which nobody says how they ended."""
+        self._rows: dict[int, Order] = {}
+        """Of orders in doubt that are not known here: the state that an answer showed."""
+        self._forgotten_at = NOT_TOLD
+        """When an order that was forgotten since was last told, by the stream or an answer."""
+        self._moved_at = NOT_TOLD
+        """When the stream last told that an order had closed."""
+        self._pass = _NO_PASS
+        self._is_on_probation = False
+        self._is_refuted = False
+        """True once a list of this subscription was refuted: only a complete one will do."""
 
     @property
     def open_orders(self) -> dict[int, Order]:
+        """Every open order, by id."""
         return {number: known.order for number, known in self._open.items()}
 
     @property
     def other_orders(self) -> dict[int, Order]:
+        """Every order that is closed or of an unknown status, by id."""
         return {number: known.order for number, known in self._rest.items()}
 
-    def find(self, number: int) -> _KnownOrder | None:
-        return self._open.get(number) or self._rest.get(number)
+    @property
+    def unknown_outcomes(self) -> dict[int, Order]:
+        """Every order of which nobody says how it ended, by id."""
+        return {number: known.order for number, known in self._lost.items()}
+
+    def find(self, number: int) -> Order | None:
+        """What is known of one order."""
+        known = self._find(number)
+        return None if known is None else known.order
+
+    def follow(self, position: int) -> tuple[Change, ...]:
+        """Every update from here on arrives."""
+        self._pass, self._is_on_probation, self._is_refuted = _NO_PASS, False, False
+        return super().follow(position)
+
+    # --- the stream -----------------------------------------------------------------------------
 
     def heard(self, update: OrderUpdate, position: int) -> tuple[Change, ...]:
-        """The stream told of an order."""
+        """The stream told an order."""
         order = update.order
-        changes: tuple[Change, ...] = ()
-        known = self.find(order.id)
-        if known is None or (reason := _objection(order, known.order)) is None:
-            changes = self._put(order, update.ts, position)
-        elif known.heard is None or _objection(order, known.heard) is None:
-            # No step back of the stream: an answer was ahead of it.
-            pass
+        known = self._find(order.id)
+        changes = self._move(order, known, position)
+        if known is None:
+            changes += self._put(order, update.ts, position)
+            self._resolve(order.id)
         else:
-            return (MovedBackwards(known.order, order, update.ts, reason),)
-        known = self.find(order.id)
-        assert known is not None  # at least one that is not open is remembered: this one
-        known.heard, known.position = order, position
-        self.absent.discard(order.id)
-        return changes + self.settled()
+            changes += self._weigh(update, known, position)
+        if (known := self._find(order.id)) is not None:
+            known.heard = order
+            if not any(isinstance(change, MovedBackwards) for change in changes):
+                known.told = order
+        return changes + self._settled()
+
+    def _weigh(self, update: OrderUpdate, known: _Known, position: int) -> tuple[Change, ...]:
+        """Believe an update or not, by what is held and by what the stream told before."""
+        order, number = update.order, update.order.id
+        reason = contradiction(order, known.order)
+        if reason is None:
+            changes = self._put(order, update.ts, position)
+            if known.heard is None or contradiction(order, known.heard) is None:
+                self._resolve(number)
+                return changes
+            return changes + self._put_in_doubt(number, position, is_lasting=True)
+        changes = self._put_in_doubt(number, position, is_lasting=True)
+        if known.told is None or contradiction(order, known.told) is None:
+            return changes  # an answer was ahead of the stream, which has to catch up
+        return (MovedBackwards(known.order, order, update.ts, reason), *changes)
+
+    def _move(self, order: Order, known: _Known | None, position: int) -> tuple[Change, ...]:
+        """Look whether the update may have moved the rows of a list while it was read."""
+        heard = None if known is None else known.heard
+        if order.is_open:
+            # See above: if answers lag, what is made matters as well.
+            if not self._may_lag or (heard is not None and heard.is_open):
+                return ()
+        elif heard is not None and heard.is_closed:
+            return ()  # told again
+        self._moved_at = position
+        if not self._is_on_probation:
+            return ()
+        self._is_on_probation, self._is_refuted = False, True
+        return self._reopen_list(position)
+
+    # --- answers --------------------------------------------------------------------------------
 
     def merge(
-        self, query: OrdersQuery, found: Iterable[Order], answered_ts: int | None, position: int
+        self,
+        query: OrdersQuery,
+        found: Iterable[Order],
+        pages: int | None,
+        answered_ts: int | None,
+        position: int,
     ) -> tuple[Change, ...]:
-        """An answer told of orders."""
+        """An answer told orders."""
+        rows = tuple(found)
+        is_by_name = query.ids is not None
         changes: list[Change] = []
-        names: set[int] = set()
-        for order in found:
-            names.add(order.id)
-            known = self.find(order.id)
-            if known is None and not order.is_closed and query.position < self._forgotten_at:
-                # It may have closed since the exchange read its books, and been forgotten since.
-                self.absent.add(order.id)
-                self._asked.discard(order.id)
+        for order in rows:
+            if is_by_name and order.id not in self.doubts and order.id not in self._lost:
                 continue
-            if known is None or _rank(order) > _rank(known.order):
-                reason = None if known is None else _objection(order, known.order)
-                if reason is None:
-                    changes += self._put(order, None, position)
-                elif known is not None and not known.order.is_closed:
-                    changes.append(MovedBackwards(known.order, order, None, reason))
-            self._resolve(order.id)
-        return self.answered(query, query.ids, names, tuple(changes), answered_ts)
+            changes += self._take(order, query, position)
+        if query.ids is None:
+            self._judge(query, rows, pages, position)
+        else:
+            names = {order.id for order in rows}
+            changes += self._not_found(query, sorted(set(query.ids) - names))
+        return self._finish(changes, answered_ts)
+
+    def _take(self, order: Order, query: OrdersQuery, position: int) -> tuple[Change, ...]:
+        """Take one order of an answer in."""
+        number, known = order.id, self._find(order.id)
+        if known is None:
+            if not order.is_closed and query.position < self._forgotten_at:
+                # It may have closed since the exchange read its books, and been forgotten since.
+                self._rows[number] = order
+                return self._put_in_doubt(number, position, is_lasting=False)
+            return self._confirm(order, position)
+        if self._is_crossed(query, number):
+            return self._take_crossed(order, known, position)
+        reason = contradiction(order, known.order)
+        if reason is None or query.ids is not None:
+            if known.heard is not None and contradiction(order, known.heard) is not None:
+                known.heard = known.told = order
+            return self._confirm(order, position)
+        return (
+            MovedBackwards(known.order, order, None, reason),
+            *self._put_in_doubt(number, position, is_lasting=True),
+        )
+
+    def _take_crossed(self, order: Order, known: _Known, position: int) -> tuple[Change, ...]:
+        """Take one order in that may be older than what is known of it."""
+        reason = contradiction(order, known.order)
+        self._ask_again(order.id)
+        if reason is None:
+            return self._put(order, None, position) if is_ahead(order, known.order) else ()
+        # One that is in doubt is asked for already: a newer doubt would cross the next answer, too.
+        if may_be_older(order, known.order) or order.id in self.doubts:
+            return ()
+        return (
+            MovedBackwards(known.order, order, None, reason),
+            *self._put_in_doubt(order.id, position, is_lasting=True),
+        )
+
+    def _confirm(self, order: Order, position: int) -> tuple[Change, ...]:
+        changes = self._put(order, None, position)
+        self._resolve(order.id)
+        return changes
+
+    def _judge(
+        self, query: OrdersQuery, rows: tuple[Order, ...], pages: int | None, position: int
+    ) -> None:
+        """Decide whether a list lacks nothing that was open."""
+        numbers = frozenset(order.id for order in rows)
+        has_repeats = len(numbers) < len(rows)
+        last = self._pass
+        is_like_last = numbers == last.numbers and query.position >= last.answered_at
+        count = 0 if has_repeats else last.count + 1 if is_like_last else 1
+        self._pass = _Pass(numbers, position, count)
+        is_complete = pages == 1 or not rows or count >= (3 if self._may_lag else 2)
+        is_quiet = not has_repeats and query.position >= self._moved_at
+        if is_complete or (is_quiet and not self._is_refuted):
+            self._is_on_probation = not is_complete
+            self._accept_list(query, set(numbers), position)
+        else:
+            self._reopen_list(position)
+
+    @property
+    def _may_lag(self) -> bool:
+        return self._lag > 0 and self._has_clock
+
+    # --- decisions ------------------------------------------------------------------------------
+
+    def give_up(self, number: int) -> tuple[Change, ...]:
+        """Stop asking for an order: nobody will say how it ended."""
+        known = self._find(number)
+        is_sure = known is None or number in self._lost or self.is_current(number)
+        if is_sure and number not in self.doubts:
+            return ()
+        return self._finish(self._give_up(number), self._answered_ts)
+
+    def _give_up(self, name: int) -> tuple[Change, ...]:
+        known = self._open.pop(name, None) or self._rest.pop(name, None)
+        if known is None and name not in self._lost:
+            known = _Known(self._rows[name], NOT_TOLD)
+        self._resolve(name)
+        if known is None:
+            return ()  # reported already
+        self._lost[name] = known
+        if len(self._lost) > self._max_closed:
+            self._forget(self._lost)
+        return (OutcomeUnknown(known.order),)
+
+    # --- what is kept ---------------------------------------------------------------------------
+
+    def _find(self, number: int) -> _Known | None:
+        return self._open.get(number) or self._rest.get(number) or self._lost.get(number)
 
     def _put(self, order: Order, ts: int | None, position: int) -> tuple[Change, ...]:
-        known = self._open.pop(order.id, None) or self._rest.pop(order.id, None)
+        was_lost = order.id in self._lost
+        known = (
+            self._open.pop(order.id, None)
+            or self._rest.pop(order.id, None)
+            or self._lost.pop(order.id, None)
+        )
         before = None if known is None else known.order
         if known is None:
-            known = _KnownOrder(order)
-        known.order, known.put_at = order, position
+            known = _Known(order, position)
+        known.order, known.position = order, position
         if order.is_open:
             self._open[order.id] = known
         else:
             self._rest[order.id] = known
             if len(self._rest) > self._max_closed:
-                forgotten = self._rest.pop(next(iter(self._rest)))
-                self._forgotten_at = max(self._forgotten_at, forgotten.put_at)
-        if before == order:
+                self._forget(self._rest)
+        if before == order and not was_lost:
             return ()
-        return (OrderChanged(before, order, ts), *_fill(before, order))
+        return (OrderChanged(before, order, ts), *fill_between(before, order))
+
+    def _forget(self, orders: dict[int, _Known]) -> None:
+        number = next(iter(orders))
+        self._forgotten_at = max(self._forgotten_at, orders.pop(number).position)
+        self._resolve(number)
+
+    def _resolve(self, name: int) -> None:
+        super()._resolve(name)
+        self._rows.pop(name, None)
 
     def _listable(self) -> set[int]:
-        return set(self._open)
+        """The open ones, and those of an unknown status: they may be open, and may have changed."""
+        unsure = {number for number, known in self._rest.items() if not known.order.is_closed}
+        return unsure.union(self._open)
 
-    def is_known(self, name: int) -> bool:
-        return self.find(name) is not None
+    def _position_of(self, name: int) -> int:
+        known = self._find(name)
+        return NOT_TOLD if known is None else known.position
 
-    def is_told(self, name: int) -> bool:
-        known = self.find(name)
-        return known is not None and (
-            known.order.is_closed or self._is_since_followed(known.position)
-        )
-
-
-def _rank(order: Order) -> tuple[bool, float, Decimal]:
-    """Of two states of one order the one with the larger rank is the later one."""
-    return order.is_closed, order.update_time or 0.0, order.deal_stock
-
-
-def _objection(order: Order, known: Order) -> str | None:
-    """Why ``order`` cannot come after ``known``; None if it can, or is the same."""
-    if order == known:
-        return None
-    if known.is_closed:
-        return "the order was closed already"
-    if order.deal_stock < known.deal_stock or order.deal_money < known.deal_money:
-        return "less is filled than before"
-    if _rank(order) < _rank(known):
-        return "the update is older"
-    return None
-
-
-def _fill(before: Order | None, after: Order) -> tuple[AggregatedFill, ...]:
-    """What was filled between two states."""
-    stock, money, since = after.deal_stock, after.deal_money, None
-    if before is not None:
-        stock = _EXACT.subtract(stock, before.deal_stock)
-        money = _EXACT.subtract(money, before.deal_money)
-        since = before.update_time
-    return (AggregatedFill(after, since, stock, money),) if stock > 0 else ()
+    def _is_right(self, name: int) -> bool:
+        known = self._find(name)
+        if known is None or name in self._lost:
+            return False
+        return known.order.is_closed or self._is_since_followed(known.position)

@@ -14,7 +14,8 @@ class OrdersQuery:
     asked_ts: int | None
     """The time of the request: the latest server time in milliseconds that was known then."""
     position: int
-    """The time of the request again, as the number of events that the account had seen."""
+    """The time of the request again, as a number of events and answers: the answer reflects at
+    least what the account had been told by then."""
 
 
 @value
@@ -26,7 +27,8 @@ class BalancesQuery:
     asked_ts: int | None
     """The time of the request: the latest server time in milliseconds that was known then."""
     position: int
-    """The time of the request again, as the number of events that the account had seen."""
+    """The time of the request again, as a number of events and answers: the answer reflects at
+    least what the account had been told by then."""
 
 
 Query = OrdersQuery | BalancesQuery

@@ -1,0 +1,73 @@
+"""Rules of evidence for two states of one order. Pure, and without any time.
+
+- A final status comes after an open one.
+- Of two open states the one with the larger ``deal_stock`` is later. ``update_time`` says nothing:
+  server clocks differ, and a cancel does not move it.
+- What is filled and paid does not shrink, and an order stays the same order: its market, side,
+  type, amount and price do not change.
+
+Two states that break a rule contradict each other, and neither is better evidence by itself.
+"""
+
+from decimal import Context
+from typing import Final
+
+from topone_proto.account.changes import AggregatedFill, FillCorrected
+from topone_proto.models import Order
+
+__all__ = ["contradiction", "fill_between", "is_ahead", "may_be_older"]
+
+# As in ``models``: wide enough to be exact.
+_EXACT: Final = Context(prec=512)
+
+
+def contradiction(order: Order, known: Order) -> str | None:
+    """Return in a few words why ``order`` cannot be a state after ``known``; None if it can, or is
+    the same."""
+    if order == known:
+        return None
+    if not _is_same_order(order, known):
+        return "it is another order"
+    if known.is_closed:
+        # Times, and what is left, may be in other words in the history than on the stream.
+        if (order.status, order.deal_stock, order.deal_money) != (
+            known.status,
+            known.deal_stock,
+            known.deal_money,
+        ):
+            return "the order was closed already"
+        return None
+    if order.deal_stock < known.deal_stock or order.deal_money < known.deal_money:
+        return "less is filled than before"
+    return None
+
+
+def may_be_older(order: Order, known: Order) -> bool:
+    """Return True if ``order`` can be a state before ``known``."""
+    return not order.is_closed and contradiction(known, order) is None
+
+
+def is_ahead(order: Order, known: Order) -> bool:
+    """Return True if ``order``, which does not contradict ``known``, is the later one for sure."""
+    return order.is_closed > known.is_closed or order.deal_stock > known.deal_stock
+
+
+def fill_between(before: Order | None, after: Order) -> tuple[AggregatedFill | FillCorrected, ...]:
+    """Return what was filled between two states, or what was wrong about the fills so far."""
+    stock, money, since = after.deal_stock, after.deal_money, None
+    if before is not None:
+        stock = _EXACT.subtract(stock, before.deal_stock)
+        money = _EXACT.subtract(money, before.deal_money)
+        since = before.update_time
+    if not stock and not money:
+        return ()
+    if stock > 0 and money >= 0:
+        return (AggregatedFill(after, since, stock, money),)
+    return (FillCorrected(after, stock, money),)
+
+
+def _is_same_order(one: Order, other: Order) -> bool:
+    return (
+        (one.market, one.side, one.type, one.amount)
+        == (other.market, other.side, other.type, other.amount)
+    ) and (one.price is None or other.price is None or one.price == other.price)

@@ -4,7 +4,6 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
-from itertools import count
 from typing import Any
 from unittest.mock import PropertyMock, patch
 
@@ -15,6 +14,7 @@ from topone_proto.account import Account, Knowledge, orders
 from topone_proto.account.balances import Balances
 from topone_proto.account.ledger import Ledger
 from topone_proto.account.orders import Orders
+from topone_proto.account.pace import Horizon
 from topone_proto.actions import Close, SendText
 from topone_proto.connection import FOLLOWED, Connection, SubscriptionState
 from topone_proto.delivery import DeliveryBuffer, _Conflating
@@ -501,7 +501,7 @@ def _patched(module: Any, name: str, wrapper: Callable[..., Any]) -> AbstractCon
 
 @mutant("I8")
 def account_believes_that_nothing_was_missed() -> AbstractContextManager[Any]:
-    return patch.object(Ledger, "_doubt", lambda _: ())
+    return patch.object(Ledger, "_mark_stale", lambda *_: ())
 
 
 @mutant("I8")
@@ -511,7 +511,9 @@ def account_does_not_hear_of_the_end() -> AbstractContextManager[Any]:
 
 @mutant("I8")
 def answer_from_before_the_loss_is_believed() -> AbstractContextManager[Any]:
-    return patch.object(Ledger, "is_awaited", lambda self, _: self.knowledge is not WHOLE)
+    return patch.object(
+        Ledger, "is_awaited", lambda self, _, names: names is not None or not self._is_listed
+    )
 
 
 @mutant("I8")
@@ -521,55 +523,71 @@ def failed_request_is_not_repeated() -> AbstractContextManager[Any]:
 
 @mutant("I8")
 def order_that_is_not_listed_stays_open() -> AbstractContextManager[Any]:
-    def answered(original: Any, self: Any, query: Any, names: Any, found: Any, *args: Any) -> Any:
-        return original(self, query, names, found | self._listable(), *args)
+    def accept(original: Any, self: Any, query: Any, found: Any, position: Any) -> Any:
+        return original(self, query, found | self._listable(), position)
 
-    return _around(Ledger, "answered", answered)
+    return _around(Ledger, "_accept_list", accept)
 
 
 @mutant("I8")
 def order_that_is_not_listed_is_taken_for_cancelled() -> AbstractContextManager[Any]:
-    def answered(original: Any, self: Any, query: Any, names: Any, found: Any, *args: Any) -> Any:
+    def accept(original: Any, self: Any, query: Any, found: Any, position: Any) -> Any:
         for number in self._listable() - found if isinstance(self, Orders) else ():
             known = self.find(number)
             assert known is not None
-            self._put(attrs.evolve(known.order, status=OrderStatus.CANCELED), None, 0)
-        return original(self, query, names, found, *args)
+            self._put(attrs.evolve(known, status=OrderStatus.CANCELED), None, position)
+        return original(self, query, found, position)
 
-    return _around(Ledger, "answered", answered)
+    return _around(Ledger, "_accept_list", accept)
 
 
 @mutant("I8")
 def answer_wins_over_a_newer_order() -> AbstractContextManager[Any]:
-    numbers = count()
     return _both(
-        patch.object(orders, "_rank", lambda _: next(numbers)),
-        patch.object(orders, "_objection", lambda *_: None),
+        patch.object(orders, "contradiction", lambda *_: None),
+        patch.object(orders, "is_ahead", lambda *_: True),
     )
 
 
 @mutant("I8")
 def closed_order_can_open_again() -> AbstractContextManager[Any]:
-    def rank(original: Any, order: Order) -> Any:
-        return (False, *original(order)[1:])
+    def contradiction(original: Any, order: Order, known: Order) -> Any:
+        return None if known.is_closed else original(order, known)
 
-    return _patched(orders, "_rank", rank)
+    return _patched(orders, "contradiction", contradiction)
 
 
 @mutant("I8")
-def larger_fill_of_the_same_moment_loses() -> AbstractContextManager[Any]:
-    def rank(original: Any, order: Order) -> Any:
-        return original(order)[:2]
+def older_time_is_an_argument() -> AbstractContextManager[Any]:
+    def contradiction(original: Any, order: Order, known: Order) -> Any:
+        if (order.update_time or 0.0) < (known.update_time or 0.0):
+            return "the update is older"
+        return original(order, known)
 
-    return _patched(orders, "_rank", rank)
+    return _patched(orders, "contradiction", contradiction)
+
+
+@mutant("I8")
+def list_with_a_hole_is_believed() -> AbstractContextManager[Any]:
+    def judge(original: Any, self: Any, query: Any, rows: Any, pages: Any, *args: Any) -> Any:
+        return original(self, query, rows, 1, *args)
+
+    return _around(Orders, "_judge", judge)
+
+
+@mutant("I8")
+def list_is_not_refuted_by_a_close_that_comes_later() -> AbstractContextManager[Any]:
+    return patch.object(Orders, "_move", lambda *_: ())
+
+
+@mutant("I8")
+def order_in_doubt_is_not_asked_for() -> AbstractContextManager[Any]:
+    return patch.object(Ledger, "_unasked", lambda _: ())
 
 
 @mutant("I8")
 def answer_wins_over_a_newer_balance() -> AbstractContextManager[Any]:
-    def merge(original: Any, self: Balances, query: Any, *args: Any) -> Any:
-        return original(self, attrs.evolve(query, position=10**9), *args)
-
-    return _around(Balances, "merge", merge)
+    return patch.object(Balances, "_is_crossed", lambda *_: False)
 
 
 @mutant("I8")
@@ -582,17 +600,26 @@ def answer_never_wins_over_a_balance() -> AbstractContextManager[Any]:
 
 
 @mutant("I8")
+def answers_are_taken_to_lag_behind_by_nothing() -> AbstractContextManager[Any]:
+    def at(original: Any, self: Any, now: Any, position: int) -> Any:
+        original(self, now, position)
+        return position
+
+    return _around(Horizon, "at", at)
+
+
+@mutant("I8")
 def fill_is_the_whole_of_what_is_filled() -> AbstractContextManager[Any]:
     def fill(original: Any, before: Any, after: Order) -> Any:
         return tuple(attrs.evolve(f, deal_stock=after.deal_stock) for f in original(before, after))
 
-    return _patched(orders, "_fill", fill)
+    return _patched(orders, "fill_between", fill)
 
 
 @mutant("I8")
 def closed_orders_are_kept_for_ever() -> AbstractContextManager[Any]:
-    def init(original: Any, self: Account, *, max_closed: int) -> None:
-        original(self, max_closed=10**9)
+    def init(original: Any, self: Account, *, max_closed: int, **more: Any) -> None:
+        original(self, max_closed=10**9, **more)
 
     return _around(Account, "__init__", init)
 

@@ -48,10 +48,10 @@ I7: the end
     ``close`` ends within ``close_timeout``, whatever goes on, and leaves no connection behind.
 I8: the account
     An ``Account`` that is told every event, and whose questions are answered out of the exchange's
-    books some time later, page by page, or not at all, is right whenever it calls a topic whole and
-    nothing is on its way to it. When nothing goes wrong any more, everything that is followed
-    becomes whole. Fills add up, nothing seems to go back, and no more closed orders are kept than
-    allowed.
+    books some time later, as they were some time before, page by page with the newest first, or not
+    at all, is right whenever it calls a topic whole and nothing is on its way to it. When nothing
+    goes wrong any more, everything that is followed becomes whole. Fills add up, nothing seems to
+    go back, nothing is given up, and no more closed orders are kept than allowed.
 alive
     A half-open connection is noticed within ``ping_interval + pong_timeout`` of the last frame that
     was read, or within ``silence_timeout`` if there are no pings; not while reading is paused. An

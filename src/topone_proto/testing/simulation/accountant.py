@@ -2,19 +2,22 @@
 whether it holds what the exchange has in its books."""
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from random import Random
 from typing import Any, Final
 
 from topone_proto.account import (
     Account,
+    AccountConfig,
     AggregatedFill,
     BalancesQuery,
+    BalanceUnlisted,
     Change,
+    FillCorrected,
     Knowledge,
     MovedBackwards,
-    OrdersQuery,
+    OutcomeUnknown,
     Query,
     Resynced,
 )
@@ -64,14 +67,17 @@ class Accountant:
         self._rng = rng
         self._note = note
         self._fail = fail
-        self._account = Account(max_closed=plan.max_closed)
+        config = AccountConfig(answer_lag=plan.lag, retry_first=0.5, retry_cap=5.0)
+        self._account = Account(max_closed=plan.max_closed, config=config)
+        self._has_clock = plan.has_clock or plan.lag > 0
+        self._armed = float("inf")
         self._under_way = 0
         self._filled: defaultdict[int, Decimal] = defaultdict(Decimal)
 
     @property
     def is_busy(self) -> bool:
-        """True if an answer is still to come."""
-        return self._under_way > 0
+        """True if an answer is still to come, or a question still to be asked."""
+        return self._under_way > 0 or self._account.deadline is not None
 
     def told(self, event: Event) -> None:
         """The application has taken an event out of its feed."""
@@ -100,8 +106,9 @@ class Accountant:
             knowledge = self._account.knowledge(topic)
             if (knowledge is Knowledge.WHOLE) is not (topic in followed):
                 self._fail(_RULE, f"{topic} is {knowledge.value} in the end")
-        if self._account.unresolved:
-            self._fail(_RULE, f"unresolved in the end: {self._account.unresolved}")
+        for name in self._account.unresolved:
+            if (ORDERS if isinstance(name, int) else BALANCE) in followed:
+                self._fail(_RULE, f"unresolved in the end: {name}")
         self.check()
 
     def _compare(self, what: str, held: object, truth: object) -> None:
@@ -117,6 +124,12 @@ class Accountant:
                     pass  # the end of an order told again
                 case MovedBackwards():
                     self._fail(_RULE, f"the exchange never goes back: {change}")
+                case OutcomeUnknown() | BalanceUnlisted():
+                    self._fail(_RULE, f"the exchange has it: {change}")
+                case FillCorrected(order=order, deal_stock=stock):
+                    self._filled[order.id] += stock
+                    if self._filled[order.id] != order.deal_stock:
+                        self._fail(_RULE, f"fills do not add up: {change}")
                 case AggregatedFill(order=order, since=since, deal_stock=stock):
                     # A closed order that was forgotten is new when it comes again.
                     before = Decimal(0) if since is None else self._filled[order.id]
@@ -131,12 +144,22 @@ class Accountant:
     # --- HTTP -----------------------------------------------------------------------------------
 
     def _ask(self) -> None:
-        for query in self._account.ask():
+        now = self._world.now if self._has_clock else None
+        for query in self._account.ask(now):
             self._under_way += 1
             if not self.is_reliable and self._rng.random() < self._plan.failing:
                 self._world.at(self._world.now + self._rng.random() * _TIMEOUT, self._failed, query)
             else:
-                self._later(self._serve, query, 0, ())
+                self._later(self._serve, query, self._world.now, 0, ())
+        deadline = self._account.deadline
+        if deadline is not None and not self._armed <= deadline:
+            self._armed = deadline
+            self._world.at(deadline, self._ring, deadline)
+
+    def _ring(self, deadline: float) -> None:
+        if deadline == self._armed:
+            self._armed = float("inf")
+            self._ask()
 
     def _later(self, call: Callable[..., None], *args: object) -> None:
         delay = self._plan.latency + self._plan.spread * self._rng.random()
@@ -150,38 +173,45 @@ class Accountant:
         self._account.retry(query)
         self._ask()
 
-    def _serve(self, query: Query, start: int, found: tuple[Order | Balance, ...]) -> None:
-        """The exchange reads its books as they are now, one page of them from ``start`` on."""
-        server = self._server
-        books: Mapping[Any, Order | Balance] = (
-            server.orders if isinstance(query, OrdersQuery) else server.balances
-        )
-        page: list[Order | Balance] = []
-        for row in tuple(books.values())[start:]:
-            if len(page) == self._plan.page:
-                break
-            start += 1
-            if _is_asked_for(query, row):
-                page.append(row)
-        found = (*found, *page)
-        if start < len(books):
-            self._later(self._later, self._serve, query, start, found)
+    def _serve(self, query: Query, asked: float, pages: int, found: tuple[Any, ...]) -> None:
+        """The exchange reads one page out of its books, as they are or were a moment ago."""
+        orders, balances = self._books(asked)
+        size = self._plan.page
+        page: list[Any]
+        is_last = True
+        if isinstance(query, BalancesQuery):
+            assets = query.assets
+            page = [row for row in balances.values() if assets is None or row.asset in assets]
+        elif query.ids is None:
+            rows = [row for _, row in sorted(orders.items(), reverse=True) if row.is_open]
+            page = rows[pages * size : (pages + 1) * size]
+            is_last = len(page) < size
         else:
-            self._later(self._answered, query, found, server.ts)
+            names = query.ids[pages * size : (pages + 1) * size]
+            page = [orders[number] for number in names if number in orders]
+            is_last = (pages + 1) * size >= len(query.ids)
+        pages += 1
+        found = (*found, *page)
+        if is_last:
+            self._later(self._answered, query, found, pages, self._server.ts)
+        else:
+            self._later(self._later, self._serve, query, asked, pages, found)
 
-    def _answered(self, query: Any, found: tuple[Any, ...], ts: int) -> None:
+    def _books(self, asked: float) -> tuple[dict[int, Order], dict[str, Balance]]:
+        if not self._plan.lag or not self._has_clock:
+            return self._server.orders, self._server.balances
+        since = asked - self._plan.lag
+        return self._server.books(since + (self._world.now - since) * self._rng.random())
+
+    def _answered(self, query: Any, found: tuple[Any, ...], pages: int, ts: int) -> None:
         self._under_way -= 1
         self._note("  hears over HTTP of", *found)
-        answered_ts = ts if self._plan.is_timed else None
-        self._see(self._account.answer(query, found, answered_ts=answered_ts))
+        self._see(
+            self._account.answer(
+                query,
+                found,
+                pages=pages if self._plan.says_pages else None,
+                answered_ts=ts if self._plan.is_timed else None,
+            )
+        )
         self._ask()
-
-
-def _is_asked_for(query: Query, row: Order | Balance) -> bool:
-    match row:
-        case Order(id=number):
-            assert isinstance(query, OrdersQuery)
-            return row.is_open if query.ids is None else number in query.ids
-        case Balance(asset=asset):
-            assert isinstance(query, BalancesQuery)
-            return query.assets is None or asset in query.assets

@@ -32,8 +32,9 @@ from topone_proto.topics import BALANCE, ORDERS
 
 __all__ = ["Report", "recovery_bound", "run"]
 
-# How long a full pipe of the slowest link takes to run empty, with everything behind it.
-_TRAVEL: Final = 120.0
+# How long a full pipe of the slowest link takes to run empty, with everything behind it, and then
+# as many pages as an account may have to read, two of its lists and what they leave open.
+_TRAVEL: Final = 900.0
 
 
 @value

@@ -176,7 +176,14 @@ class AccountPlan:
     spread: float = 0.0
     """At most so many seconds more, at random. Here everything overtakes."""
     page: int = 100
-    """How many orders or balances there are on a page; each is read in its own moment."""
+    """How many orders there are on a page, the newest first; each page is read in its own
+    moment."""
+    says_pages: bool = False
+    """True if it says how many pages a list had."""
+    lag: float = 0.0
+    """How many seconds an answer may be behind, at most; each page by another time."""
+    has_clock: bool = True
+    """True if its questions are paced. Otherwise it waits a little, and asks again."""
     is_timed: bool = True
     """True if an answer says the exchange's time."""
     failing: float = 0.0
@@ -249,12 +256,19 @@ def draw(seed: int) -> Scenario:
 
 
 def _account(rng: Random) -> AccountPlan:
+    max_closed = rng.choice((1, 2, 1000))
+    latency, spread = rng.choice((0.001, 0.05, 1.0)), rng.choice((0.0, 0.1, 10.0))
+    page = rng.choice((1, 2, 100))
+    chance = rng.random()
     return AccountPlan(
-        max_closed=rng.choice((1, 2, 1000)),
-        latency=rng.choice((0.001, 0.05, 1.0)),
-        spread=rng.choice((0.0, 0.1, 10.0)),
-        page=rng.choice((1, 2, 100)),
-        is_timed=rng.random() < 0.5,
+        max_closed=max_closed,
+        latency=latency,
+        spread=spread,
+        page=page,
+        says_pages=chance * 2 % 1 < 0.5,
+        lag=(0.0, 0.0, 0.5, 5.0)[int(chance * 4 % 1 * 4)],
+        has_clock=chance * 4 % 1 >= 0.25,
+        is_timed=chance < 0.5,
         failing=rng.choice((0.0, 0.0, 0.2, 0.6)),
     )
 

@@ -89,11 +89,25 @@ class Server:
         self.balances: dict[str, Balance] = {}
         """The truth: every balance there is."""
         self._current: dict[int, Order] = {}
+        self._ledger: list[tuple[float, Order | Balance]] = []
 
     @property
     def open_orders(self) -> dict[int, Order]:
         """The truth: every order that is open now."""
         return {number: order for number, order in self.orders.items() if order.is_open}
+
+    def books(self, at: float) -> tuple[dict[int, Order], dict[str, Balance]]:
+        """The truth as it was at some time."""
+        orders: dict[int, Order] = {}
+        balances: dict[str, Balance] = {}
+        for moment, entry in self._ledger:
+            if moment > at:
+                break
+            if isinstance(entry, Order):
+                orders[entry.id] = entry
+            else:
+                balances[entry.asset] = entry
+        return orders, balances
 
     @property
     def ts(self) -> int:
@@ -175,6 +189,7 @@ class Server:
             else:
                 update = Balance(f"COIN{plan.key}", Decimal(self._serial), _ZERO)
                 self.balances[update.asset] = update
+            self._ledger.append((self._world.now, update))
             self._take(self._gateway.publish(ACCOUNT, update, self._world.now))
 
     def _next_order(self, key: int, *, closes: bool) -> Order:
@@ -192,7 +207,7 @@ class Server:
         return evolve(
             before,
             # Numbers of tomorrow's server among them.
-            type=OrderType(7) if self._serial % 11 == 0 else before.type,
+            type=OrderType(7) if before.id % 11 == 0 else before.type,
             status=status,
             left=before.amount - filled,
             deal_stock=filled,

@@ -10,11 +10,11 @@ from unittest.mock import PropertyMock, patch
 import attrs
 
 from topone_proto import Failure, FeedCore, Session, SessionState, Step
-from topone_proto.account import Account, Knowledge, orders
-from topone_proto.account.balances import Balances
-from topone_proto.account.ledger import Ledger
-from topone_proto.account.orders import Orders
-from topone_proto.account.pace import Horizon
+from topone_proto.account import Account, Knowledge, _orders
+from topone_proto.account._balances import Balances
+from topone_proto.account._ledger import Ledger
+from topone_proto.account._orders import Orders
+from topone_proto.account._pace import Horizon
 from topone_proto.actions import Close, SendText
 from topone_proto.connection import FOLLOWED, Connection, SubscriptionState
 from topone_proto.delivery import DeliveryBuffer, _Conflating
@@ -544,8 +544,8 @@ def order_that_is_not_listed_is_taken_for_cancelled() -> AbstractContextManager[
 @mutant("I8")
 def answer_wins_over_a_newer_order() -> AbstractContextManager[Any]:
     return _both(
-        patch.object(orders, "contradiction", lambda *_: None),
-        patch.object(orders, "is_ahead", lambda *_: True),
+        patch.object(_orders, "contradiction", lambda *_: None),
+        patch.object(_orders, "is_ahead", lambda *_: True),
     )
 
 
@@ -554,7 +554,7 @@ def closed_order_can_open_again() -> AbstractContextManager[Any]:
     def contradiction(original: Any, order: Order, known: Order) -> Any:
         return None if known.is_closed else original(order, known)
 
-    return _patched(orders, "contradiction", contradiction)
+    return _patched(_orders, "contradiction", contradiction)
 
 
 @mutant("I8")
@@ -564,7 +564,7 @@ def older_time_is_an_argument() -> AbstractContextManager[Any]:
             return "the update is older"
         return original(order, known)
 
-    return _patched(orders, "contradiction", contradiction)
+    return _patched(_orders, "contradiction", contradiction)
 
 
 @mutant("I8")
@@ -613,7 +613,7 @@ def fill_is_the_whole_of_what_is_filled() -> AbstractContextManager[Any]:
     def fill(original: Any, before: Any, after: Order) -> Any:
         return tuple(attrs.evolve(f, deal_stock=after.deal_stock) for f in original(before, after))
 
-    return _patched(orders, "fill_between", fill)
+    return _patched(_orders, "fill_between", fill)
 
 
 @mutant("I8")

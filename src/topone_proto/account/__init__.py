@@ -4,8 +4,8 @@ And what to ask the exchange over HTTP when it cannot: the questions and the mer
 are decided here, the asking is the caller's.
 """
 
-from topone_proto.account.account import Account
-from topone_proto.account.changes import (
+from topone_proto.account._account import Account
+from topone_proto.account._changes import (
     AggregatedFill,
     BalanceChanged,
     BalanceUnlisted,
@@ -20,8 +20,8 @@ from topone_proto.account.changes import (
     Reading,
     Resynced,
 )
-from topone_proto.account.config import AccountConfig
-from topone_proto.account.questions import BalancesQuery, OrdersQuery, Query
+from topone_proto.account._config import AccountConfig
+from topone_proto.account._questions import BalancesQuery, OrdersQuery, Query
 
 __all__ = [
     "Account",

@@ -36,11 +36,11 @@ from typing import Final
 
 from attrs import define, frozen
 
-from topone_proto.account.changes import Change, MovedBackwards, OrderChanged, OutcomeUnknown
-from topone_proto.account.config import AccountConfig
-from topone_proto.account.evidence import contradiction, fill_between, is_ahead, may_be_older
-from topone_proto.account.ledger import NOT_TOLD, Ledger
-from topone_proto.account.questions import OrdersQuery
+from topone_proto.account._changes import Change, MovedBackwards, OrderChanged, OutcomeUnknown
+from topone_proto.account._config import AccountConfig
+from topone_proto.account._evidence import contradiction, fill_between, is_ahead, may_be_older
+from topone_proto.account._ledger import NOT_TOLD, Ledger
+from topone_proto.account._questions import OrdersQuery
 from topone_proto.events import OrderUpdate
 from topone_proto.models import Order
 from topone_proto.topics import ORDERS

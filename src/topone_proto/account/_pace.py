@@ -19,7 +19,7 @@ causes doubts (odd frames, lost connections, contradictions) cannot cause a floo
 from collections import deque
 from typing import Final
 
-from topone_proto.account.config import AccountConfig
+from topone_proto.account._config import AccountConfig
 
 __all__ = ["Horizon", "Pace"]
 

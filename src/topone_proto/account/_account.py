@@ -8,12 +8,12 @@ ledger of its topic, and each answer to the ledger that asked. What can be belie
 from collections.abc import Iterable, Mapping
 from typing import cast, overload
 
-from topone_proto.account.balances import Balances
-from topone_proto.account.changes import Change, Knowledge, Reading
-from topone_proto.account.config import AccountConfig
-from topone_proto.account.orders import Orders
-from topone_proto.account.pace import Horizon
-from topone_proto.account.questions import BalancesQuery, OrdersQuery, Query
+from topone_proto.account._balances import Balances
+from topone_proto.account._changes import Change, Knowledge, Reading
+from topone_proto.account._config import AccountConfig
+from topone_proto.account._orders import Orders
+from topone_proto.account._pace import Horizon
+from topone_proto.account._questions import BalancesQuery, OrdersQuery, Query
 from topone_proto.errors import ConfigurationError, LocalProtocolError
 from topone_proto.events import (
     BalanceUpdate,

@@ -12,10 +12,10 @@ from collections.abc import Iterable
 
 from attrs import define
 
-from topone_proto.account.changes import BalanceChanged, BalanceUnlisted, Change
-from topone_proto.account.config import AccountConfig
-from topone_proto.account.ledger import NOT_TOLD, Ledger
-from topone_proto.account.questions import BalancesQuery
+from topone_proto.account._changes import BalanceChanged, BalanceUnlisted, Change
+from topone_proto.account._config import AccountConfig
+from topone_proto.account._ledger import NOT_TOLD, Ledger
+from topone_proto.account._questions import BalancesQuery
 from topone_proto.events import BalanceUpdate
 from topone_proto.models import Balance
 from topone_proto.topics import BALANCE

@@ -38,16 +38,16 @@ from typing import Final, Generic, TypeVar
 
 from attrs import define
 
-from topone_proto.account.changes import (
+from topone_proto.account._changes import (
     Change,
     Difference,
     Knowledge,
     KnowledgeChanged,
     Resynced,
 )
-from topone_proto.account.config import AccountConfig
-from topone_proto.account.pace import Horizon, Pace
-from topone_proto.account.questions import Query
+from topone_proto.account._config import AccountConfig
+from topone_proto.account._pace import Horizon, Pace
+from topone_proto.account._questions import Query
 from topone_proto.topics import Topic
 
 __all__ = ["NOT_TOLD", "Doubt", "Ledger"]

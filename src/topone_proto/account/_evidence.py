@@ -12,7 +12,7 @@ Two states that break a rule contradict each other, and neither is better eviden
 from decimal import Context
 from typing import Final
 
-from topone_proto.account.changes import AggregatedFill, FillCorrected
+from topone_proto.account._changes import AggregatedFill, FillCorrected
 from topone_proto.models import Order
 
 __all__ = ["contradiction", "fill_between", "is_ahead", "may_be_older"]

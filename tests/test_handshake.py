@@ -185,6 +185,12 @@ def test_what_does_not_accept_says_why(before: bytes, after: bytes, words: str) 
     assert words in failure.detail
 
 
+def test_a_fold_of_nothing_is_passed_over() -> None:
+    failure = judged(b"HTTP/1.1 403 No\r\n folded\r\nRetry-After: 7\r\n\r\n")
+    assert isinstance(failure, Failure)
+    assert (failure.status, failure.retry_after) == (403, 7)
+
+
 def test_headers_are_found_in_any_case_and_without_those_that_are_empty() -> None:
     head = Head(101, (("A", "1"), ("b", "2"), ("a", ""), ("a", "3")), is_whole=True)
     assert head.values("a") == ["1", "3"]

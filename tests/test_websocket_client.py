@@ -182,6 +182,12 @@ def test_a_refusal_counts_however_its_answer_goes_on(answer: bytes) -> None:
     assert client.failure(error).status == 403
 
 
+def test_a_head_that_a_reset_cuts_off_counts_by_its_lines() -> None:
+    client = WebSocketClient(CONNECT, lambda _: None)
+    client.receive(b"HTTP/1.1 401 No\r\nRetry-Af")
+    assert client.failure(ConnectionResetError()).status == 401
+
+
 def test_without_an_answer_the_error_counts() -> None:
     client = WebSocketClient(CONNECT, lambda _: None)
     assert client.failure(TimeoutError()).kind is FailureKind.TIMEOUT
@@ -332,6 +338,34 @@ def test_what_goes_wrong_before_the_tunnel_is_the_proxys(is_tls: bool) -> None:
     assert failed.value.failure.status is None
     assert failed.value.failure.detail.startswith("the proxy")
     assert client.failure(failed.value) == failed.value.failure
+
+
+def test_plain_text_goes_through_a_tunnel_if_that_is_asked_for() -> None:
+    client = WebSocketClient(CONNECT, len, proxy=Proxy("proxy.example", 1))
+    assert client.to_send().startswith(b"CONNECT 127.0.0.1:1 ")
+    client.receive(b"HTTP/1.1 200 Fine\r\n\r\n")
+    assert client.to_send().startswith(b"GET /ws/user/")
+    with pytest.raises(ConnectionFailed) as failed:
+        client.receive(b"HTTP/1.1 403 No\r\n\r\n")
+    assert failed.value.failure.status == 403
+
+
+def test_an_alert_in_place_of_an_answer_is_told() -> None:
+    client, server = WebSocketClient(WSS, len, ssl_context=TRUSTING), TlsServer()
+    pumped(client, server)
+    garbled = bytearray(server.says(b"HTTP/1.1 403 No\r\n\r\n"))
+    garbled[-1] ^= 1
+    with pytest.raises(ConnectionFailed) as failed:
+        client.receive(garbled)
+    assert failed.value.failure.kind is FailureKind.TLS
+
+
+def test_a_server_that_hangs_up_in_tls_is_no_alert() -> None:
+    client, server = WebSocketClient(WSS, len, ssl_context=TRUSTING), TlsServer()
+    pumped(client, server)
+    with pytest.raises(ConnectionFailed) as failed:
+        client.receive(b"")
+    assert failed.value.failure.kind is FailureKind.NOT_WEBSOCKET
 
 
 def test_behind_the_tunnel_the_server_is_meant() -> None:

@@ -111,7 +111,8 @@ class _Line(trio.abc.Stream):
                     raise
 
     async def wait_send_all_might_not_block(self) -> None:
-        await self._stream.wait_send_all_might_not_block()
+        # trio-websocket asks for it nowhere; a stream has to have it.
+        await self._stream.wait_send_all_might_not_block()  # pragma: no cover
 
     async def aclose(self) -> None:
         await self._stream.aclose()
@@ -342,7 +343,5 @@ async def open_websocket(
 def _failure_of(line: _Line, error: Exception | None) -> Failure:
     if line.refusal is not None:
         return line.refusal
-    # It was refused in its plain form, which has nothing else to be refused for.
-    if line.is_accepted or error is None:
-        return WRONG_ACCEPT
-    return failure_from_exception(error)
+    # The plain form has nothing else to be refused for.
+    return failure_from_exception(error) if error and not line.is_accepted else WRONG_ACCEPT

@@ -76,8 +76,8 @@ class Peer:
         """What the client says up to its close frame, and its answer to a close frame."""
         heard = b""
         with suppress(ConnectionError):
-            while (data := self._connection.recv(4096)) and not _has_close(heard := heard + data):
-                pass
+            while _close_frame(heard) is None and (data := self._connection.recv(4096)):
+                heard += data
         return heard
 
 
@@ -125,27 +125,20 @@ def _first_frame(said: bytes) -> tuple[int, bytes, int] | None:
     return said[0] & 0x0F, plain, end
 
 
-def _close_code(said: bytes) -> int | None:
-    """The code of the close frame among the frames of a client; None if it sent none, or one
-    without a code."""
-    while len(said) >= 6:
-        opcode, length = said[0] & 0x0F, said[1] & 0x7F
-        # No scenario makes a client send more in one frame.
-        assert length < 126
-        mask, payload = said[2:6], said[6 : 6 + length]
+def _close_frame(said: bytes) -> bytes | None:
+    """The payload of the close frame among the frames of a client; None if it has sent none."""
+    while (frame := _first_frame(said)) is not None:
+        opcode, payload, end = frame
         if opcode == 8:
-            plain = bytes(byte ^ mask[at % 4] for at, byte in enumerate(payload))
-            return int.from_bytes(plain[:2], "big") if len(plain) > 1 else None
-        said = said[6 + length :]
+            return payload
+        said = said[end:]
     return None
 
 
-def _has_close(said: bytes) -> bool:
-    while len(said) >= 2:
-        if said[0] & 0x0F == 8:
-            return len(said) >= 6 + (said[1] & 0x7F)
-        said = said[6 + (said[1] & 0x7F) :]
-    return False
+def _close_code(said: bytes) -> int | None:
+    """The code of the close frame; None if there is none, or one without a code."""
+    payload = _close_frame(said)
+    return int.from_bytes(payload[:2], "big") if payload else None
 
 
 @contextmanager

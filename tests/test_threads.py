@@ -33,6 +33,7 @@ from topone_proto import (
     Balance,
     BalanceUpdate,
     Closed,
+    Conflated,
     Connect,
     Connected,
     ConnectionEnded,
@@ -816,6 +817,56 @@ def test_a_feed_can_be_closed_whatever_a_ctrl_c_has_interrupted() -> None:
     soon(run)
 
 
+class Full(Memory):
+    """It has updates to give at once."""
+
+    def send_text(self, text: str) -> None:
+        super().send_text(text)
+        for number in range(FULL):
+            update = Balance("ETH", Decimal(number), Decimal(0))
+            self.carry_out(self.gateway.publish("alice", update, 0.0).actions)
+
+
+FULL = 5
+
+
+@pytest.mark.parametrize("config", [{"capacity": 3}, {"capacity": 100}])
+@pytest.mark.parametrize("delivery", ["block", "conflate"])
+def test_no_event_is_lost_whatever_a_ctrl_c_has_interrupted(
+    delivery: str, config: dict[str, Any]
+) -> None:
+    def ctrl_c() -> None:
+        raise KeyboardInterrupt
+
+    def take(feed: Feed, taken: list[Event]) -> None:
+        while len(feed_numbers(taken)) + skipped(taken) < FULL:
+            taken.append(next(feed))
+
+    def skipped(taken: list[Event]) -> int:
+        return sum(event.count for event in taken if isinstance(event, Conflated))
+
+    def feed_numbers(taken: list[Event]) -> list[Decimal]:
+        return [event.balance.available for event in taken if isinstance(event, BalanceUpdate)]
+
+    def run() -> None:
+        for nth in count(1):
+            taken: list[Event] = []
+            with Exchange(Full).open_feed(**config, delivery=delivery) as feed:
+                with suppress(KeyboardInterrupt), interrupted(nth, ctrl_c) as where:
+                    take(feed, taken)
+                take(feed, taken)
+            numbers = feed_numbers(taken)
+            assert numbers == sorted(numbers), where
+            assert numbers[-1] == FULL - 1, where
+            if delivery == "block":
+                assert numbers == list(range(FULL)), where
+            if not where:
+                assert nth > 20
+                break
+
+    soon(run)
+
+
 # The default WebSocket.
 
 
@@ -1100,16 +1151,19 @@ def test_a_thread_that_cannot_be_started_is_a_failed_try(
 def test_a_signal_handler_that_interrupts_who_holds_a_lock_only_leaves_word(
     simulator: Simulator,
 ) -> None:
-    with (
-        open_feed(token=TOKEN, url=simulator.url) as feed,
-        open_feed(token=TOKEN, url=simulator.url) as other,
-    ):
-        until(feed, Connected)
-        for lock in (feed.turn, feed.lock, other.turn, other.lock, topone_threads._io._lock):
-            with lock:
-                # Would wait for ever for what needs the lock.
-                feed.close()
-        until(feed, Closed)
+    def close(feed: Feed, lock: threading.RLock) -> None:
+        with lock:
+            feed.close()
+
+    with open_feed(token=TOKEN, url=simulator.url) as other:
+        until(other, Connected)
+        for number in range(5):
+            with open_feed(token=TOKEN, url=simulator.url, config=QUICK()) as feed:
+                until(feed, Connected)
+                locks = feed.turn, feed.lock, other.turn, other.lock, topone_threads._io._lock
+                # It would wait for what needs the lock.
+                soon(functools.partial(close, feed, locks[number]))
+                until(feed, Closed)
 
 
 @pytest.mark.parametrize("is_wrapped", [True, False])

@@ -169,16 +169,18 @@ def test_a_recorder_that_blocks_holds_up_no_other(simulator: Simulator) -> None:
     is_blocked, release = threading.Event(), threading.Event()
 
     def write(_: str) -> None:
-        if io_threads():
+        if threading.current_thread().name == "topone-feed-io":
             is_blocked.set()
             assert release.wait(PATIENCE)
 
     with (
-        open_feed(token=TOKEN, url=simulator.url, record=write) as recorded,
         open_feed(token=TOKEN, url=simulator.url) as feed,
+        open_feed(token=TOKEN, url=simulator.url, record=write) as recorded,
     ):
         assert is_blocked.wait(PATIENCE)
-        until(feed, Subscribed)
+        feed.subscribe(BALANCE, PATIENCE)
+        simulator.publish(ETH)
+        until(feed, BalanceUpdate)
         release.set()
         until(recorded, Subscribed)
 
@@ -422,6 +424,32 @@ with open_feed(token=TOKEN, url=url) as feed, open_feed(token=TOKEN, url=url) as
     ]
     # Nothing was sent in the parent's name.
     assert simulator.goodbyes.count(None) == 0
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="nothing shows descriptors")
+def test_a_forked_child_inherits_no_lock_that_is_held_and_no_descriptor(
+    simulator: Simulator,
+) -> None:
+    program = f"""{IN_CHILD}
+before = len(os.listdir("/proc/self/fd"))
+with open_feed(token=TOKEN, url=url) as feed:
+    until(feed, Subscribed)
+    is_held, release = threading.Event(), threading.Event()
+    def hold():
+        with feed.lock:
+            is_held.set()
+            release.wait()
+    feed._post(hold)
+    is_held.wait()
+    pid = os.fork()
+    if pid == 0:
+        print(len(os.listdir("/proc/self/fd")) - before, *used(feed), flush=True)
+        os._exit(0)
+    print(os.waitpid(pid, 0)[1])
+    release.set()
+"""
+    out = run(program, TOKEN, simulator.url)
+    assert out == "0 forked forked forked forked forked False None\n0\n"
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")

@@ -480,11 +480,11 @@ class Feed:
             link.read(wanted=not self._core.is_paused)
             return
         self._busy = self._current = job
-        thread = threading.Thread(
+        caller = threading.Thread(
             target=self._fetch_token, args=(job,), name="topone-feed-token", daemon=True
         )
         try:
-            thread.start()
+            caller.start()
         except RuntimeError:
             # The machine has none left, or Python is ending.
             detail = "no thread can be started"

@@ -647,7 +647,7 @@ async def test_a_frame_makes_neither_a_task_nor_a_timer(monkeypatch: pytest.Monk
 async def test_an_endless_burst_holds_no_deadline_up() -> None:
     memory = Memory()
     loop = asyncio.get_running_loop()
-    config = SessionConfig(ack_timeout=1, ping_interval=None, silence_timeout=None)
+    config = SessionConfig(ack_timeout=1, ping_interval=None, silence_timeout=1_000_000)
     memory.gateway.inject(LoseAck(method=ORDERS.subscribe_method), 0.0)
     async with feed_of(memory, config=config) as feed:
         await take_until(feed, Subscribed)

@@ -26,7 +26,7 @@ def test_every_setting_has_a_test_here() -> None:
 
 
 @pytest.mark.parametrize("name", TIMES)
-@pytest.mark.parametrize("seconds", [0, -1, -0.0, nan, inf, -inf, "5"])
+@pytest.mark.parametrize("seconds", [0, -1, -0.0, nan, -inf, "5", True, False])
 def test_a_time_is_finite_and_positive(name: str, seconds: object) -> None:
     error = refusal(**{name: seconds})
     assert error.setting == f"SessionConfig.{name}"
@@ -35,12 +35,61 @@ def test_a_time_is_finite_and_positive(name: str, seconds: object) -> None:
 
 
 @pytest.mark.parametrize("name", COUNTS)
-@pytest.mark.parametrize("count", [0, -1, 1.5, nan, "5"])
+@pytest.mark.parametrize("count", [0, -1, 1.5, nan, "5", True, False])
 def test_a_count_is_a_whole_number_of_at_least_one(name: str, count: object) -> None:
     error = refusal(**{name: count})
     assert error.setting == f"SessionConfig.{name}"
     assert repr(count) in error.problem
     assert "at least 1" in error.remedy
+
+
+@pytest.mark.parametrize("name", TIMES)
+@pytest.mark.parametrize("seconds", [2_000_001, 1e300, inf, 10**400, 10**5000], ids=range(5))
+def test_a_time_is_no_longer_than_a_platform_can_wait(name: str, seconds: float) -> None:
+    error = refusal(**{name: seconds})
+    assert error.setting == f"SessionConfig.{name}"
+    assert "longer than a platform can wait" in error.problem
+    assert "at most 2000000 seconds" in error.remedy
+    assert len(str(error)) < 300
+    others: dict[str, Any] = {"retry_cap": 2_000_000}
+    if name == "ping_interval":
+        others = {"silence_timeout": None}
+    assert getattr(SessionConfig(**{**others, name: 2_000_000}), name) == 2_000_000
+
+
+@pytest.mark.parametrize("name", COUNTS)
+@pytest.mark.parametrize("count", [2**31, 10**400, 10**5000], ids=range(3))
+def test_a_count_is_one_that_every_library_takes(name: str, count: int) -> None:
+    error = refusal(**{name: count})
+    assert error.setting == f"SessionConfig.{name}"
+    assert "at most 2147483647" in error.remedy
+    assert getattr(SessionConfig(**{name: 2**31 - 1}), name) == 2**31 - 1  # type: ignore[arg-type]  # by name
+
+
+@pytest.mark.parametrize(
+    ("setting", "settings", "remedy"),
+    [
+        ("silence_timeout", {"ping_interval": None, "silence_timeout": None}, "set ping_interval"),
+        ("silence_timeout", {"silence_timeout": 10}, "above ping_interval"),
+        ("silence_timeout", {"ping_interval": 170}, "above ping_interval"),
+        ("silence_timeout", {"ping_interval": 200}, "above ping_interval"),
+        ("retry_first", {"retry_first": 31}, "raise SessionConfig.retry_cap"),
+        ("retry_base", {"retry_cap": 0.5}, "raise SessionConfig.retry_cap"),
+    ],
+)
+def test_what_cannot_work_together_is_refused(
+    setting: str, settings: dict[str, Any], remedy: str
+) -> None:
+    error = refusal(**settings)
+    assert error.setting == f"SessionConfig.{setting}"
+    assert remedy in error.remedy
+
+
+def test_what_works_together_is_not_refused() -> None:
+    SessionConfig(ping_interval=20, silence_timeout=20.1)
+    SessionConfig(ping_interval=None, silence_timeout=1)
+    SessionConfig(ping_interval=500, silence_timeout=None)
+    SessionConfig(retry_first=1, retry_base=1, retry_cap=1)
 
 
 @pytest.mark.parametrize("name", [*TIMES, *COUNTS])
@@ -53,7 +102,8 @@ def test_none_only_where_it_has_a_meaning(name: str) -> None:
 
 @pytest.mark.parametrize("name", [*TIMES, *COUNTS])
 def test_one_is_enough(name: str) -> None:
-    assert getattr(SessionConfig(**{name: 1}), name) == 1  # type: ignore[arg-type]  # by name
+    others: dict[str, Any] = {"ping_interval": None} if name == "silence_timeout" else {}
+    assert getattr(SessionConfig(**{**others, name: 1}), name) == 1
 
 
 @pytest.mark.parametrize("policy", DeliveryPolicy)

@@ -338,10 +338,10 @@ def test_silence_ends_a_connection_that_sends_no_pings() -> None:
     assert connection.failure.kind is FailureKind.SILENCE
 
 
-def test_without_any_limit_there_is_no_deadline() -> None:
-    connection = Connection(SessionConfig(ping_interval=None, silence_timeout=None))
-    assert connection.deadline_reached(0.0).deadline is None
-    assert connection.deadline_reached(1e9).actions == ()
+def test_without_pings_silence_is_the_only_deadline() -> None:
+    connection = Connection(SessionConfig(ping_interval=None, silence_timeout=1_000_000.0))
+    assert connection.deadline_reached(0.0).deadline == 1_000_000.0
+    assert connection.deadline_reached(999_999.0).actions == ()
 
 
 def test_a_connection_that_was_given_up_ignores_frames_and_refuses_requests() -> None:

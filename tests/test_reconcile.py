@@ -881,7 +881,7 @@ class Request:
 
 
 MOMENTS = st.sampled_from([0.0, 0.0003, 0.001, 0.05, 0.3, 12.0])
-CONFIG = SessionConfig(ping_interval=None, silence_timeout=None)
+CONFIG = SessionConfig(ping_interval=None, silence_timeout=1_000_000)
 
 
 class Reconciling(RuleBasedStateMachine):

@@ -36,6 +36,7 @@ from topone_proto import (
     Step,
     Subscribed,
     SubscriptionRejected,
+    SubscriptionState,
     Token,
     Topic,
     UnexpectedResponse,
@@ -267,11 +268,105 @@ def test_a_gap_is_named_once() -> None:
     ]
 
 
-def test_a_refused_resubscription_still_names_the_gap_and_is_not_repeated() -> None:
+def test_a_refused_resubscription_is_tried_again_on_the_same_connection() -> None:
     driver = connected()
     driver.lose()
     driver.redial()
     [request] = requests(driver.connect())
+    driver.news()
+    waits = []
+    for _ in range(4):
+        step = driver.receive(ack(request, code=5, msg="no", ts=4000))
+        [rejected] = driver.news()
+        assert isinstance(rejected, SubscriptionRejected)
+        assert rejected.retry_in is not None
+        assert "asks again in" in str(rejected)
+        assert step.deadline == driver.now + rejected.retry_in
+        assert driver.session.desired == (ORDERS,)
+        assert driver.session.subscriptions[ORDERS] is SubscriptionState.REJECTED
+        waits.append(rejected.retry_in)
+        # What comes meanwhile does not hurry it, and does not make it forgotten.
+        assert driver.receive("ping").deadline == step.deadline
+        assert requests(driver.receive(balance())) == []
+        assert driver.take(driver.session.pong_received(b"x", driver.now)).deadline == step.deadline
+        driver.news()
+        [request] = requests(driver.wait())
+    assert waits == [0.25, 0.5, 1.0, 2.0]
+    driver.receive(ack(request, ts=5000))
+    [subscribed, gap] = driver.news()
+    assert isinstance(subscribed, Subscribed)
+    assert isinstance(gap, Gap)
+    assert gap.since_ts is not None
+    assert gap.until_ts is not None
+    assert gap.since_ts <= 1000
+    assert gap.until_ts >= 5000
+    # It was acknowledged: the count begins anew.
+    driver.lose()
+    driver.redial()
+    [request] = requests(driver.connect())
+    driver.receive(ack(request, code=5))
+    assert isinstance(driver.events[-1], SubscriptionRejected)
+    assert driver.events[-1].retry_in == 0.25
+
+
+def test_a_refused_resubscription_is_tried_again_on_the_next_connection() -> None:
+    driver = connected()
+    driver.lose()
+    driver.redial()
+    [request] = requests(driver.connect())
+    driver.receive(ack(request, code=5))
+    driver.lose()
+    driver.redial()
+    # It has waited while the feed did.
+    [request] = requests(driver.connect())
+    driver.receive(ack(request))
+    assert isinstance(driver.events[-1], Gap)
+
+
+def test_a_new_connection_does_not_shorten_the_wait_of_a_refused_topic() -> None:
+    driver = connected()
+    driver.lose()
+    driver.redial()
+    [request] = requests(driver.connect())
+    for _ in range(5):
+        driver.receive(ack(request, code=5))
+        due = driver.step.deadline
+        if due is not None and due - driver.now >= 4.0:
+            break
+        [request] = requests(driver.wait())
+    driver.lose()
+    driver.redial()
+    assert requests(driver.connect()) == []
+    assert driver.step.deadline == due
+    assert requests(driver.wait()) != []
+
+
+def test_an_application_that_asks_does_not_wait_and_one_that_has_enough_is_not_asked_for() -> None:
+    driver = connected()
+    driver.lose()
+    driver.redial()
+    [request] = requests(driver.connect())
+    driver.receive(ack(request, code=5))
+    [request] = requests(driver.take(driver.session.subscribe(ORDERS, driver.now)))
+    driver.receive(ack(request, code=5))
+    driver.news()
+    driver.take(driver.session.unsubscribe(ORDERS, driver.now))
+    assert driver.news() == [Gap(ORDERS, 1000, None, 2), Unsubscribed(ORDERS, None, 2)]
+    assert requests(driver.wait()) == []
+    # Asked for anew it was never acknowledged.
+    [request] = requests(driver.take(driver.session.subscribe(ORDERS, driver.now)))
+    driver.receive(ack(request, code=5))
+    assert driver.session.desired == ()
+
+
+def test_a_refused_resubscription_still_names_the_gap_and_is_not_repeated_for_ever() -> None:
+    driver = connected(config=SessionConfig(max_refusals=3))
+    driver.lose()
+    driver.redial()
+    [request] = requests(driver.connect())
+    for _ in range(2):
+        driver.receive(ack(request, code=5, msg="no", ts=4000))
+        [request] = requests(driver.wait())
     driver.news()
     driver.receive(ack(request, code=5, msg="no", ts=4000))
     assert driver.news() == [

@@ -265,7 +265,7 @@ class _Talk:
         self._dials = dials
         self._endpoint = endpoint
         self._connection = Connection(
-            SessionConfig(ack_timeout=dials.timeout, ping_interval=None, silence_timeout=None)
+            SessionConfig(ack_timeout=dials.timeout, ping_interval=None, silence_timeout=1_000_000)
         )
         self._acknowledged: dict[Topic, str] = {}
         self._refused: str | None = None

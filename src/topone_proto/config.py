@@ -2,15 +2,21 @@
 
 from collections.abc import Callable
 from enum import StrEnum
-from math import isfinite
-from typing import Any, Never
+from typing import Any, Final, Never
 
 from attrs import Attribute, field, frozen
 from attrs.validators import optional
 
 from topone_proto.errors import ConfigurationError
 
-__all__ = ["DeliveryPolicy", "SessionConfig"]
+__all__ = ["MAX_COUNT", "MAX_SECONDS", "DeliveryPolicy", "SessionConfig"]
+
+
+MAX_SECONDS: Final = 2_000_000
+"""The longest time that a setting may be, in seconds: a platform may count the milliseconds of a
+wait in 32 bits, which are 24.8 days."""
+MAX_COUNT: Final = 2**31 - 1
+"""The largest number that a setting may be."""
 
 
 class DeliveryPolicy(StrEnum):
@@ -34,14 +40,36 @@ def _text(_: object, attribute: "Attribute[Any]", text: object) -> None:
         _refuse(attribute.name, f"{text!r:.80} is no text", "use a language such as zh-CN")
 
 
+def _shown(thing: object) -> str:
+    try:
+        return f"{thing!r:.80}"
+    except ValueError:
+        # Python does not write whole numbers of thousands of digits.
+        return "a number of so many digits"
+
+
 def _seconds(_: object, attribute: "Attribute[Any]", seconds: object) -> None:
-    if not (isinstance(seconds, int | float) and isfinite(seconds) and seconds > 0):
-        _refuse(attribute.name, f"{seconds!r} is no time to wait", "use seconds greater than zero")
+    if isinstance(seconds, bool) or not (isinstance(seconds, int | float) and seconds > 0):
+        _refuse(
+            attribute.name,
+            f"{_shown(seconds)} is no time to wait",
+            "use seconds greater than zero",
+        )
+    if not seconds <= MAX_SECONDS:
+        _refuse(
+            attribute.name,
+            f"{_shown(seconds)} is longer than a platform can wait",
+            f"use at most {MAX_SECONDS} seconds, which are 23 days",
+        )
 
 
 def _count(_: object, attribute: "Attribute[Any]", count: object) -> None:
-    if not (isinstance(count, int) and count >= 1):
-        _refuse(attribute.name, f"{count!r} is no such number", "use a whole number of at least 1")
+    if isinstance(count, bool) or not (isinstance(count, int) and 1 <= count <= MAX_COUNT):
+        _refuse(
+            attribute.name,
+            f"{_shown(count)} is no such number",
+            f"use a whole number of at least 1 and at most {MAX_COUNT}",
+        )
 
 
 _optional_seconds: Callable[[object, "Attribute[Any]", Any], None] = optional(_seconds)
@@ -60,8 +88,10 @@ class SessionConfig:
     """How patient, how persistent and how large a feed may be. Times are in seconds.
 
     Raises:
-        ConfigurationError: a time is not positive, or a count is less than one, or a policy does
-            not exist.
+        ConfigurationError: a time is not positive or beyond ``MAX_SECONDS``, or a count is less
+            than one or beyond ``MAX_COUNT``, or a policy does not exist; or settings that cannot
+            work together: no liveness at all, a silence shorter than the interval of pings, a first
+            wait longer than the longest.
     """
 
     lang: str = field(default="zh-CN", validator=_text)
@@ -102,6 +132,10 @@ class SessionConfig:
     max_attempts: int | None = field(default=None, validator=_optional_count)
     """How many retries in a row there may be before the feed ends; None retries for ever."""
 
+    max_refusals: int = field(default=10, validator=_count)
+    """How many times in a row a topic that had been acknowledged before may be refused before it is
+    dropped. Between two tries there is the same back-off as between dials."""
+
     max_frame_size: int = field(default=2**20, validator=_count)
     """The largest frame that is read, in bytes as transports count them."""
     max_pending: int = field(default=64, validator=_count)
@@ -114,3 +148,32 @@ class SessionConfig:
     """How many events may wait for the application."""
     delivery: DeliveryPolicy = field(default=DeliveryPolicy.BLOCK, converter=_delivery)
     """What happens when that many wait."""
+
+    def __attrs_post_init__(self) -> None:
+        """Refuse what cannot work together."""
+        if self.silence_timeout is None and self.ping_interval is None:
+            _refuse(
+                "silence_timeout",
+                "with neither pings nor a limit to silence a dead connection is never noticed",
+                "set ping_interval or silence_timeout",
+            )
+        if (
+            self.silence_timeout is not None
+            and self.ping_interval is not None
+            and self.silence_timeout <= self.ping_interval
+        ):
+            _refuse(
+                "silence_timeout",
+                f"{self.silence_timeout:g} s are over before the first ping, after "
+                f"{self.ping_interval:g} s, so that an idle account is connected anew each time",
+                "set silence_timeout above ping_interval, best above the sum of ping_interval and "
+                "pong_timeout, or ping_interval to None",
+            )
+        for name in ("retry_first", "retry_base"):
+            span: float = getattr(self, name)
+            if span > self.retry_cap:
+                _refuse(
+                    name,
+                    f"{span:g} s are longer than the longest wait, {self.retry_cap:g} s",
+                    "raise SessionConfig.retry_cap, or lower this",
+                )

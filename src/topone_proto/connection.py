@@ -388,14 +388,20 @@ class Connection:
             self._set_deadline()
         return self._step()
 
-    def deadline_reached(self, now: float) -> Step:
+    def deadline_reached(self, now: float, *, told: float | None = None) -> Step:
         """Do what is due. Harmless when called early: the returned deadline is simply the old one.
-        Called clearly late it gives up nothing yet: what is unread is to be read first."""
+        Called clearly late it gives up nothing yet: what is unread is to be read first.
+
+        Args:
+            now: the time.
+            told: the deadline that the caller was told, if it is another than that of the latest
+                step.
+        """
         if not self._started:
             self._start(now)
         if self._failure is not None:
             return Step()
-        grace = self._lateness.grace(self._deadline, now)
+        grace = self._lateness.grace(self._deadline if told is None else told, now)
         if grace is not None:
             self._excused_until = now + grace
         if self._paused_at is None and now >= self._excused_until:

@@ -78,8 +78,12 @@ class Unsubscribed:
 
 @define(auto_exc=False, unsafe_hash=True)
 class SubscriptionRejected(TopOneError):  # noqa: N818 - an event first
-    """The exchange refused to subscribe or to unsubscribe. It is not asked again until the
-    application does.
+    """The exchange refused to subscribe or to unsubscribe.
+
+    A topic that had been acknowledged before is asked for again, with back-off, on this connection
+    and on later ones: ``retry_in`` says when. Anything else is not asked again until the
+    application does, and neither is a topic that was refused ``SessionConfig.max_refusals`` times
+    in a row.
 
     Raised by a feed's ``subscribe`` and ``unsubscribe``, too. Look at ``code`` and ``msg``: the
     exchange publishes no list of its codes. A token without the needed right is a common cause.
@@ -102,10 +106,13 @@ class SubscriptionRejected(TopOneError):  # noqa: N818 - an event first
     """Seconds until the feed asks again by itself; None if it does not."""
 
     def __str__(self) -> str:
+        then = "then subscribe again"
+        if self.retry_in is not None:
+            then = f"the feed asks again in {self.retry_in:.1f} s"
         return (
             f"the exchange refused {self.method} with code {self.code} "
             f"({self.msg or 'no message'}): check the topic's name and the rights of the token, "
-            "then subscribe again"
+            f"{then}"
         )
 
 

@@ -200,6 +200,16 @@ _REMEDY: Final = {
 _UNASKED: Final = frozenset({SubscriptionState.IDLE, SubscriptionState.REJECTED})
 
 
+@attrs.define
+class _Refusal:
+    """What is known of a topic that was acknowledged before and is refused now."""
+
+    count: int = 0
+    """How often in a row."""
+    due: float | None = None
+    """When it may be asked for again; None once it may."""
+
+
 def _topic(topic: object) -> Topic:
     if isinstance(topic, Topic):
         return topic
@@ -258,6 +268,9 @@ class Session:
         self._desired: dict[Topic, None] = dict.fromkeys(map(_topic, topics))
         # The topics whose stream has broken off, until a Gap tells of it.
         self._broken: dict[Topic, Break] = {}
+        # What was acknowledged since it was asked for: one refusal does not make it undesired.
+        self._acknowledged: set[Topic] = set()
+        self._refusals: dict[Topic, _Refusal] = {}
         self._lateness = Lateness(min(self._config.open_timeout, self._config.token_timeout))
         # When all that is desired was acknowledged on this connection.
         self._settled_at: float | None = None
@@ -315,9 +328,11 @@ class Session:
 
     def subscribe(self, topic: Topic, now: float) -> Step:
         """Desire a topic, on this connection and on every later one. Nothing happens if it is
-        desired already."""
+        desired already, but that one that was refused and waits is asked for again at once."""
         self._require(_I.SUBSCRIBE)
         self._desired[_topic(topic)] = None
+        if topic in self._refusals:
+            self._refusals[topic].due = None
         return self._step(actions=self._ask(now))
 
     def unsubscribe(self, topic: Topic, now: float) -> Step:
@@ -325,7 +340,7 @@ class Session:
         self._require(_I.UNSUBSCRIBE)
         if topic not in self._desired:
             return self._step()
-        del self._desired[topic]
+        self._drop(topic)
         connection = self._connection
         if connection is None or connection.state_of(topic) in _UNASKED:
             return self._step(self._forsake(topic, now))
@@ -383,6 +398,7 @@ class Session:
             connection.reading_paused(now)
         # Also without a topic: liveness begins with the connection.
         connection.deadline_reached(now)
+        self._release(now)
         return self._step((Connected(self._epoch),), self._ask(now))
 
     def connection_failed(self, failure: Failure, now: float) -> Step:
@@ -405,24 +421,32 @@ class Session:
         step = connection.message_received(frame, now)
         # The hot path: the session has nothing to add to an update, nor to the answer to a ping.
         if not step.events:
-            return step
+            return self._of(step)
         first = step.events[0]
-        if isinstance(first, (OrderUpdate, BalanceUpdate)) and self._has_no_secret(first):
-            return step
+        if (
+            isinstance(first, (OrderUpdate, BalanceUpdate))
+            and len(step.events) == 1
+            and self._has_no_secret(first)
+        ):
+            return self._of(step)
         return self._after(step, now)
 
     def pong_received(self, payload: bytes, now: float) -> Step:
         """Take the pong of a ``SendPing`` in."""
         self._require(_I.PONG_RECEIVED)
         connection = self._connection
-        return self._step() if connection is None else connection.pong_received(payload, now)
+        return (
+            self._step() if connection is None else self._of(connection.pong_received(payload, now))
+        )
 
     def bytes_received(self, at: float, now: float) -> Step:
         """Bytes of the peer came at the time ``at``; see ``Connection.bytes_received``. Ignored
         while there is no connection."""
         self._require(_I.BYTES_RECEIVED)
         connection = self._connection
-        return self._step() if connection is None else connection.bytes_received(at, now)
+        if connection is None:
+            return self._step()
+        return self._of(connection.bytes_received(at, now))
 
     def reading_paused(self, now: float) -> Step:
         """The application is slow and reading has stopped; see ``Connection.reading_paused``.
@@ -433,7 +457,9 @@ class Session:
         self._require(_I.READING_PAUSED)
         self._paused = True
         connection = self._connection
-        return self._step() if connection is None else connection.reading_paused(now)
+        if connection is None:
+            return self._step()
+        return self._of(connection.reading_paused(now))
 
     def reading_resumed(self, now: float) -> Step:
         """Reading goes on. A dial that became due in the meantime is made now."""
@@ -441,7 +467,7 @@ class Session:
         self._paused = False
         connection = self._connection
         if connection is not None:
-            return connection.reading_resumed(now)
+            return self._of(connection.reading_resumed(now))
         return self._dial_if_due(now)
 
     def connection_lost(self, code: int | None, reason: str, now: float) -> Step:
@@ -468,7 +494,12 @@ class Session:
         Called clearly late it gives up nothing yet: what is unread is to be read first."""
         self._require(_I.DEADLINE_REACHED)
         if self._connection is not None:
-            return self._after(self._connection.deadline_reached(now), now)
+            told = self._next_deadline()
+            step = self._after(self._connection.deadline_reached(now, told=told), now)
+            if self._connection is None or not self._refusals:
+                return step
+            self._release(now)
+            return self._step(step.events, step.actions + self._ask(now))
         if self._state is _S.WAITING:
             return self._dial_if_due(now)
         if self._deadline is None or now < self._deadline:
@@ -493,11 +524,21 @@ class Session:
             )
 
     def _step(self, events: tuple[Event, ...] = (), actions: tuple[Action, ...] = ()) -> Step:
+        return Step(events, actions, self._next_deadline())
+
+    def _next_deadline(self) -> float | None:
         connection = self._connection
-        if connection is not None:
-            return Step(events, actions, connection.deadline)
-        is_held = self._paused and self._state is _S.WAITING
-        return Step(events, actions, None if is_held else self._deadline)
+        if connection is None:
+            is_held = self._paused and self._state is _S.WAITING
+            return None if is_held else self._deadline
+        if not self._refusals:
+            return connection.deadline
+        due = [refusal.due for refusal in self._refusals.values() if refusal.due is not None]
+        return min((at for at in (*due, connection.deadline) if at is not None), default=None)
+
+    def _of(self, step: Step) -> Step:
+        """A step of the connection that the session has nothing to add to but its deadline."""
+        return attrs.evolve(step, deadline=self._next_deadline()) if self._refusals else step
 
     def _dial_if_due(self, now: float) -> Step:
         """The next dial, if there is to be one and its time has come."""
@@ -519,6 +560,9 @@ class Session:
         config = self._config
         return (Connect(self._endpoint, token, config.open_timeout, config.max_frame_size),)
 
+    def _waits(self, topic: Topic) -> bool:
+        return topic in self._refusals and self._refusals[topic].due is not None
+
     def _ask(self, now: float) -> tuple[Action, ...]:
         """Requests for whatever differs between what is desired and what the connection has, as far
         as there is room among the pending ones. The rest is asked for when responses make room."""
@@ -529,7 +573,7 @@ class Session:
         requests = [
             (connection.subscribe, topic)
             for topic in self._desired
-            if states.get(topic, SubscriptionState.IDLE) in _UNASKED
+            if states.get(topic, SubscriptionState.IDLE) in _UNASKED and not self._waits(topic)
         ]
         requests += [
             (connection.unsubscribe, topic)
@@ -554,17 +598,11 @@ class Session:
             match event:
                 case Subscribed(topic=topic, ts=ts):
                     events += self._mend(topic, ts, now)
+                    self._acknowledged.add(topic)
+                    self._refusals.pop(topic, None)
                     answered = True
-                case SubscriptionRejected(topic=topic, method=method):
-                    if method == topic.subscribe_method:
-                        self._desired.pop(topic, None)
-                        # Before it, as with every topic that is not followed any more.
-                        events[-1:-1] = self._mend(topic, None, now)
-                    else:
-                        # The server goes on publishing, and the application has been told. Asking
-                        # once more with every response would help nobody, so the topic counts as
-                        # desired again.
-                        self._desired[topic] = None
+                case SubscriptionRejected():
+                    events[-1:] = self._rejected(event, now)
                     answered = True
                 case Unsubscribed():
                     answered = True
@@ -578,6 +616,46 @@ class Session:
         if self._settled_at is None and self._is_settled(connection):
             self._settled_at = now
         return self._step(tuple(events), actions)
+
+    def _rejected(self, event: SubscriptionRejected, now: float) -> tuple[Event, ...]:
+        """What a refusal means, and what the application is told of it."""
+        topic, clean = event.topic, self._scrub(event)
+        if event.method != topic.subscribe_method:
+            # The server goes on publishing, and the application has been told. Asking once more
+            # with every response would help nobody, so the topic counts as desired again.
+            self._desired[topic] = None
+            return (clean,)
+        retry_in = self._retry_in(topic)
+        if retry_in is None:
+            self._drop(topic)
+            # The gap before it, as with every topic that is not followed any more.
+            return (*self._mend(topic, None, now), clean)
+        # Its gap is told of when it is acknowledged again, or dropped.
+        self._refusals[topic].due = now + retry_in
+        return (attrs.evolve(clean, retry_in=retry_in),)
+
+    def _retry_in(self, topic: Topic) -> float | None:
+        """Seconds until a topic that was refused is asked for again; None if it is not: it was
+        never acknowledged, or refused too often."""
+        if topic not in self._desired or topic not in self._acknowledged:
+            return None
+        refusal = self._refusals.setdefault(topic, _Refusal())
+        refusal.count += 1
+        if refusal.count >= self._config.max_refusals:
+            return None
+        return self._spread(refusal.count)
+
+    def _drop(self, topic: Topic) -> None:
+        """A topic is not desired any more."""
+        self._desired.pop(topic, None)
+        self._acknowledged.discard(topic)
+        self._refusals.pop(topic, None)
+
+    def _release(self, now: float) -> None:
+        """Topics that were refused may be asked for again, if they have waited long enough."""
+        for refusal in self._refusals.values():
+            if refusal.due is not None and refusal.due <= now:
+                refusal.due = None
 
     def _is_settled(self, connection: Connection) -> bool:
         return all(
@@ -663,17 +741,22 @@ class Session:
         disconnected = Disconnected(failure, wait, self._epoch, self._retries)
         return self._step((*events, disconnected), actions)
 
-    def _delay(self, failure: Failure) -> float:
-        """Capped exponential back-off with full jitter, on top of what the server asked for."""
+    def _spread(self, attempt: int) -> float:
+        """Capped exponential back-off with full jitter: the seconds before this attempt."""
         config = self._config
         span = config.retry_first
-        if self._retries > 1:
+        if attempt > 1:
             # The exponent is bounded because a float's is; the cap is reached long before.
-            span = min(config.retry_cap, config.retry_base * 2.0 ** min(self._retries - 2, 60))
+            span = min(config.retry_cap, config.retry_base * 2.0 ** min(attempt - 2, 60))
+        return span * self._jitter()
+
+    def _delay(self, failure: Failure) -> float:
+        """Back-off on top of what the server asked for."""
+        config = self._config
         floor = min(failure.retry_after or 0.0, config.retry_after_cap)
         if failure.status == 429:
             floor = max(floor, config.rate_limit_wait)
-        return floor + span * self._jitter()
+        return floor + self._spread(self._retries)
 
     def _give_up(
         self,
@@ -691,6 +774,7 @@ class Session:
         self._deadline = None
         self._connection = None
         self._broken.clear()
+        self._refusals.clear()
         self._token = None
         self._redactor.forget()
         self._refusal = None

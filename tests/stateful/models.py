@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from decimal import Decimal
 from typing import Any
 
-from attrs import Factory, define
+from attrs import Factory, define, evolve
 
 from stateful.machine import plain
 from topone_proto import (
@@ -294,7 +294,8 @@ class ConnectionModel:
     def strange(self, kind: type, now: float, frame: str | bytes = "long") -> Expected:
         if not self.hear(now) or frame in self.noise:
             return Expected()
-        if frame in NOISE:
+        is_echo = len(frame) <= 64 and "topapi" in str(frame)
+        if frame in NOISE or is_echo:
             # What was no update is reported once.
             self.noise.append(frame)
         return Expected([kind])
@@ -428,6 +429,10 @@ class SessionModel:
         self.broken: dict[Topic, int | None] = {}
         self.settled_at: float | None = None
         self.refused: tuple[Failure, Token] | None = None
+        # What was acknowledged since it was asked for; how often it was refused since, and when it
+        # may be asked for again, None for now.
+        self.acknowledged: set[Topic] = set()
+        self.refusals: dict[Topic, tuple[int, float | None]] = {}
 
     @property
     def subscriptions(self) -> dict[Topic, S]:
@@ -477,7 +482,13 @@ class SessionModel:
         if self.is_paused:
             self.connection.pause(now)
         self.settled_at = None if self.desired else now
+        self._release(now)
         return Expected([Connected(self.epoch)], self._ask(now, seen.actions))
+
+    def _release(self, now: float) -> None:
+        for topic, (count, due) in self.refusals.items():
+            if due is not None and due <= now:
+                self.refusals[topic] = count, None
 
     def connection_failed(self, failure: Failure, now: float) -> Expected:
         if self.connection is not None:
@@ -502,12 +513,16 @@ class SessionModel:
     def subscribe(self, topic: Topic, now: float, seen: Step) -> Expected:
         if topic not in self.desired:
             self.desired.append(topic)
+        if topic in self.refusals:
+            self.refusals[topic] = self.refusals[topic][0], None
         return Expected([], self._ask(now, seen.actions))
 
     def unsubscribe(self, topic: Topic, now: float, seen: Step) -> Expected:
         if topic not in self.desired:
             return Expected()
         self.desired.remove(topic)
+        self.acknowledged.discard(topic)
+        self.refusals.pop(topic, None)
         state = S.IDLE if self.connection is None else self.connection.state_of(topic)
         if state in {S.IDLE, S.REJECTED}:
             return Expected(self._forsake(topic))
@@ -521,7 +536,7 @@ class SessionModel:
         wanted = [
             (f"sub_{topic.name}", connection.subscribe, topic)
             for topic in self.desired
-            if connection.may_subscribe(topic)
+            if connection.may_subscribe(topic) and self.refusals.get(topic, (0, None))[1] is None
         ] + [
             (f"unsub_{topic.name}", connection.unsubscribe, topic)
             for topic in connection.states
@@ -549,8 +564,18 @@ class SessionModel:
             match event:
                 case Subscribed(topic=topic, ts=ts):
                     expected.events += self._mend(topic, ts)
+                    self.acknowledged.add(topic)
+                    self.refusals.pop(topic, None)
                 case SubscriptionRejected(topic=topic, method=method):
-                    if method.startswith("sub_"):
+                    count = self.refusals.get(topic, (0, None))[0] + 1
+                    is_known = topic in self.acknowledged and topic in self.desired
+                    if method.startswith("sub_") and is_known and count < self.config.max_refusals:
+                        wait = self._span(count) * self.spread()
+                        self.refusals[topic] = count, now + wait
+                        expected.events = [evolve(event, retry_in=wait)]
+                    elif method.startswith("sub_"):
+                        self.acknowledged.discard(topic)
+                        self.refusals.pop(topic, None)
                         # It is not followed any more, which the gap comes before.
                         self.desired = [entry for entry in self.desired if entry != topic]
                         expected.events = self._mend(topic, None) + expected.events
@@ -586,7 +611,10 @@ class SessionModel:
     @property
     def due(self) -> float | None:
         if self.connection is not None:
-            return self.connection.due
+            waiting = [due for _, due in self.refusals.values() if due is not None]
+            return min(
+                (at for at in (*waiting, self.connection.due) if at is not None), default=None
+            )
         # A dial waits until the application has caught up.
         return None if self.is_paused and self.state is Life.WAITING else self.deadline
 
@@ -595,6 +623,9 @@ class SessionModel:
         if connection is not None:
             expected = connection.deadline_reached(now, seen)
             if connection.failure is None:
+                self._release(now)
+                if self.refusals:
+                    expected.actions += self._ask(now, seen.actions)
                 return expected
             detail = ""
             if connection.failure is FailureKind.ACK_TIMEOUT:
@@ -659,16 +690,20 @@ class SessionModel:
         retry = self._retry(failure, now)
         return Expected(events + retry.events, retry.actions)
 
+    def _span(self, attempt: int) -> float:
+        if attempt < 2:
+            return self.config.retry_first
+        span = self.config.retry_base
+        for _ in range(attempt - 2):
+            span = min(2 * span, self.config.retry_cap)
+        return span
+
     def _retry(self, failure: Failure, now: float) -> Expected:
         config = self.config
         if config.max_attempts is not None and self.retries == config.max_attempts:
             return self._end(failure)
         self.retries += 1
-        span = config.retry_first
-        if self.retries >= 2:
-            span = config.retry_base
-            for _ in range(self.retries - 2):
-                span = min(2 * span, config.retry_cap)
+        span = self._span(self.retries)
         asked = min(failure.retry_after or 0.0, config.retry_after_cap)
         floor = max(asked, config.rate_limit_wait) if failure.status == 429 else asked
         wait = floor + span * self.spread()
@@ -685,4 +720,5 @@ class SessionModel:
         self.state = Life.CLOSED
         self.connection = None
         self.deadline = None
+        self.refusals = {}
         self.broken = {}

@@ -40,8 +40,8 @@ CONFIGS = [
     # Pings overlap: the next one goes out before the last one must be answered.
     config(ack_timeout=8, ping_interval=4, pong_timeout=10, silence_timeout=None),
     config(ack_timeout=16, ping_interval=None, silence_timeout=8, max_pending=1),
-    config(ack_timeout=2, ping_interval=2, pong_timeout=2, silence_timeout=2, lang="en"),
-    config(ping_interval=None, silence_timeout=None, max_pending=2),
+    config(ack_timeout=2, ping_interval=2, pong_timeout=2, silence_timeout=3, lang="en"),
+    config(ping_interval=None, silence_timeout=1_000_000, max_pending=2),
 ]
 TIMES = st.integers(1000, 1003)
 MAYBE_TIMES = st.none() | TIMES

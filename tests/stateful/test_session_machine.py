@@ -500,7 +500,11 @@ class SessionMachine(Machine):
         frame = json.dumps({"method": "!" * before + self.hostile(SECRETS[0]) * times})
         frame = frame[:-1] if broken else frame
         kind = Malformed if broken else Unrecognised
-        [event] = self.receive(frame, connection.strange(kind, self.now)).events
+        expected = connection.strange(kind, self.now, frame)
+        step = self.receive(frame, expected)
+        if not expected.events:
+            return
+        [event] = step.events
         assert isinstance(event, Malformed | Unrecognised)
         clean, keep = self.model.clean(frame), self.model.config.max_kept
         assert clean.startswith(event.frame)

@@ -107,6 +107,11 @@ class Auditor:
         self._paused_for = 0.0
         self._active: set[Topic] = set()
         self._ids: set[str] = set()
+        # What was acknowledged since it was desired, how often it was refused since, and when it
+        # may be asked for again.
+        self._known: set[Topic] = set()
+        self._refused: dict[Topic, int] = {}
+        self._ask_at: dict[Topic, float] = {}
         # Since when everything desired is acknowledged: at the latest since the answer that made it
         # so, at the earliest since the application gave up the last topic that was not.
         self._settled_since: float | None = None
@@ -157,6 +162,11 @@ class Auditor:
         """The application calls ``subscribe`` or ``unsubscribe``."""
         self._calls += 1
         (self.desired.add if wanted else self.desired.discard)(topic)
+        # The application's word ends a wait.
+        self._ask_at.pop(topic, None)
+        if not wanted:
+            self._known.discard(topic)
+            self._refused.pop(topic, None)
 
     def paused(self) -> None:
         """The client stops reading."""
@@ -378,6 +388,9 @@ class Auditor:
                 self._need_connection(event)
                 self._need_answer(event, topic, frame, wanted=True, ok=True)
                 self._active.add(topic)
+                if topic in self.desired:
+                    self._known.add(topic)
+                self._refused.pop(topic, None)
                 assert link is not None
                 assert frame is not None
                 gap = _gap_of(topic, after[:1])
@@ -397,7 +410,10 @@ class Auditor:
                 self._need_connection(event)
                 wanted = method == topic.subscribe_method
                 self._need_answer(event, topic, frame, wanted=wanted, ok=False)
-                if wanted:
+                if wanted and event.retry_in is not None:
+                    self._see_refusal(topic, event)
+                elif wanted:
+                    self._need_no_retry(topic, event)
                     self.desired.discard(topic)
                     # Nobody follows the topic from here on, so that its gap has no end.
                     self._streams.ended(topic, ts, _gap_of(topic, before[-1:]), until_ts=None)
@@ -405,6 +421,31 @@ class Auditor:
                     self.desired.add(topic)
                     self._active.add(topic)
                     self._streams.refused_to_end(topic, ts)
+
+    def _see_refusal(self, topic: Topic, event: SubscriptionRejected) -> None:
+        """A topic that had been acknowledged is refused, and asked for again later."""
+        assert event.retry_in is not None
+        count = self._refused.get(topic, 0) + 1
+        if topic not in self._known or topic not in self.desired:
+            self.fail("I2", f"it was never acknowledged and is asked for again: {event}")
+        if count >= self._config.max_refusals:
+            self.fail("I3", f"refused {count} times, and asked for again: {event}")
+        if abs(event.retry_in - self._span(count) * self.jitter) > _HAIR:
+            self.fail("I3", f"{self.jitter} of {self._span(count)} s are due: {event}")
+        self._refused[topic] = count
+        self._ask_at[topic] = self._world.now + event.retry_in
+
+    def _need_no_retry(self, topic: Topic, event: SubscriptionRejected) -> None:
+        count = self._refused.pop(topic, 0) + 1
+        if topic in self._known & self.desired and count < self._config.max_refusals:
+            self.fail("I2", f"it had been acknowledged, and is dropped: {event}")
+        self._known.discard(topic)
+
+    def _span(self, attempt: int) -> float:
+        config = self._config
+        if attempt == 1:
+            return config.retry_first
+        return min(config.retry_cap, config.retry_base * 2.0 ** (attempt - 2))
 
     def _begin(self, epoch: int) -> None:
         self._epoch = epoch
@@ -496,9 +537,7 @@ class Auditor:
 
     def _check_wait(self, event: Disconnected) -> None:
         config, reason = self._config, event.reason
-        span = config.retry_first
-        if self._attempts > 1:
-            span = min(config.retry_cap, config.retry_base * 2.0 ** (self._attempts - 2))
+        span = self._span(self._attempts)
         least = min(reason.retry_after or 0.0, config.retry_after_cap)
         if reason.status == 429:
             least = max(least, config.rate_limit_wait)
@@ -550,6 +589,8 @@ class Auditor:
             self.fail("I5", f"an id is used again: {text}")
         if wanted is not (topic in self.desired) or wanted is (topic in self._active):
             self.fail("I2", f"nobody wants this: {text}")
+        if wanted and self._world.now < self._ask_at.pop(topic, 0.0) - _HAIR:
+            self.fail("I3", f"a refused topic is asked for too early: {text}")
         self._ids.add(request["id"])
         self._requests[request["id"]] = (wanted, topic)
         self._asked_at[request["id"]] = self._reading_clock

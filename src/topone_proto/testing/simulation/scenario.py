@@ -384,6 +384,7 @@ def _config(rng: Random, *, pings: bool) -> SessionConfig:
         rate_limit_wait=rng.choice((60.0, 60.0, 15.0)),
         retry_after_cap=rng.choice((3600.0, 20.0)),
         max_attempts=rng.choice((None, None, None, 1, 4)),
+        max_refusals=rng.choice((10, 10, 2, 1)),
         max_frame_size=rng.choice((2**20, 1000)),
         max_pending=rng.choice((64, 2, 1)),
         max_kept=rng.choice((4096, 40)),
@@ -514,7 +515,7 @@ def _trouble(rng: Random, client: ClientPlan, calm_at: float) -> Trouble:
                     DelayAck(rng.uniform(0.1, client.config.ack_timeout * 1.5), times, method),
                     LoseAck(times, method),
                     DuplicateAck(times, method),
-                    RejectRequest(rng.choice((7, -1)), "no", times, method),
+                    RejectRequest(rng.choice((7, -1)), "no", times + rng.choice((0, 4)), method),
                     WrongId(times=times, method=method),
                 )
             )

@@ -269,13 +269,27 @@ def session_configs() -> st.SearchStrategy[SessionConfig]:
     given |= dict.fromkeys([*names, "retry_after_cap"], seconds)
     given |= dict.fromkeys(["ping_interval", "silence_timeout"], st.none() | seconds)
     given |= dict.fromkeys(["max_pending", "max_unsent", "capacity"], st.integers(1, 10_000))
+    given |= dict.fromkeys(["max_refusals"], st.integers(1, 100))
     given |= dict.fromkeys(["max_frame_size", "max_kept"], st.integers(1, 2**20))
     given |= {
         "lang": st.sampled_from(["zh-CN", "en-US"]),
         "max_attempts": st.none() | st.integers(1, 100),
         "delivery": st.sampled_from(DeliveryPolicy),
     }
-    return st.fixed_dictionaries({}, optional=given).map(lambda chosen: SessionConfig(**chosen))
+    return st.fixed_dictionaries({}, optional=given).map(_workable)
+
+
+def _workable(chosen: dict[str, Any]) -> SessionConfig:
+    """The settings, with those that cannot work together made to."""
+    cap = max(chosen.get("retry_first", 0.5), chosen.get("retry_base", 1.0))
+    chosen["retry_cap"] = max(cap, chosen.get("retry_cap", 30.0))
+    ping_interval = chosen.get("ping_interval", 20.0)
+    silence_timeout = chosen.get("silence_timeout", 170.0)
+    if ping_interval is None and silence_timeout is None:
+        del chosen["silence_timeout"]
+    elif None not in (ping_interval, silence_timeout) and silence_timeout <= ping_interval:
+        chosen["silence_timeout"] = ping_interval * 2
+    return SessionConfig(**chosen)
 
 
 def actions() -> st.SearchStrategy[Action]:

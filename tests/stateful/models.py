@@ -5,6 +5,7 @@ A model is told what happened and answers with what must come of it. Where the p
 choice, it looks at what was chosen (``seen``) and checks that it was allowed.
 """
 
+import re
 from collections.abc import Callable, Iterable
 from decimal import Decimal
 from typing import Any
@@ -440,7 +441,9 @@ class SessionModel:
         return states if self.connection is None else states | self.connection.states
 
     def clean(self, text: str) -> str:
-        return text if self.token is None else text.replace(self.token.reveal(), "***")
+        # Tokens in a row become one mark.
+        secret = "" if self.token is None else re.escape(self.token.reveal())
+        return re.sub(f"(?:{secret})+", "***", text) if secret else text
 
     # Dialling.
 

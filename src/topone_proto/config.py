@@ -26,9 +26,10 @@ class DeliveryPolicy(StrEnum):
     """Reading stops until there is room again, and TCP slows the server down. Nothing is
     dropped."""
     CONFLATE = "conflate"
-    """Of the waiting updates of one asset, or of one open order, only the newest is kept, and a
-    ``Conflated`` event says how many were left out. The last state of an order that has closed is
-    always kept."""
+    """Reading goes on: of the waiting updates of one asset, or of one open order, only the newest
+    is kept, and a ``Conflated`` event says how many were left out. The last state of an order that
+    has closed is always kept. Nothing is left out below ``capacity``; if that many different ones
+    wait, reading stops as with ``block``."""
 
 
 def _refuse(setting: str, problem: str, remedy: str) -> Never:

@@ -174,6 +174,11 @@ class _Tasks:
             self._cancelled.add(task)
             task.cancel()
 
+    async def ended(self) -> None:
+        """Wait for the end of all of them."""
+        while self._running:
+            await asyncio.wait(self._running)
+
     def is_cancelled_by_others(self) -> bool:
         """Whether the task that asks, and was cancelled, was so by somebody else."""
         return asyncio.current_task() not in self._cancelled
@@ -263,6 +268,8 @@ class Feed(AsyncFeed):
 
     async def _ended(self) -> None:
         await asyncio.wait((self._runner,))
+        # Cancelled by others, it may leave some behind that are about to end.
+        await self._tasks.ended()
 
     def _interrupt(self) -> None:
         self._block.interrupt()

@@ -155,6 +155,21 @@ async def an_application_that_takes_nothing_is_not_connected_again_and_again(kit
 
 
 @BACK_PRESSURE.add()
+async def a_call_makes_a_feed_dial_that_is_behind(kit: Kit) -> None:
+    """The caller of ``subscribe`` may be the very task that takes the events, so a feed that dials
+    no more for want of room does so for a call."""
+    kit.simulator.inject(AcceptThenClose(times=4))
+    async with kit.open(topics=[], config=evolve(QUICK, capacity=8)) as feed:
+        await kit.eventually(lambda: len(kit.simulator.handshakes) >= 4, "the feed dials")
+        await feed.subscribe(BALANCE)
+        for _ in range(4):
+            await feed.take(Connected)
+            await feed.take(Disconnected)
+        await feed.take(Connected)
+        await feed.take(Subscribed)
+
+
+@BACK_PRESSURE.add()
 async def a_call_is_answered_while_events_wait(kit: Kit) -> None:
     """The acknowledgement lies behind more updates than the feed may hold, and whoever waits for
     it takes none of them: a feed with a call under way reads on."""

@@ -316,6 +316,22 @@ def test_every_number_in_sight_is_a_whole_one(feed: list[Event], width: int, hei
                     assert word.rstrip("*?") in whole, line
 
 
+@pytest.mark.parametrize(
+    ("width", "shown"),
+    [
+        (80, "topone demo over trio, ws://127.0.0.1:41965/ws/user/"),
+        (52, "topone demo over trio, ws://127.0.0.1:41965/ws/user/"),
+        (51, "topone demo over trio"),
+        (20, "topone demo over tr…"),
+    ],
+)
+def test_a_title_has_no_part_of_a_url(width: int, shown: str) -> None:
+    console = Console(record=True, width=width, height=24, file=io.StringIO(), color_system=None)
+    title = "topone demo over trio, ws://127.0.0.1:41965/ws/user/"
+    console.print(picture(View(), title, NOON, width=width), height=24)
+    assert console.export_text().splitlines()[0].rstrip() == shown
+
+
 def test_what_fits_in_no_column_stands_below() -> None:
     amount = Decimal("1234567890.12345678")
     view = view_of(*FOLLOWED, *(order_update(id=n, amount=amount) for n in range(9, 0, -1)))

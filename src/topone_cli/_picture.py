@@ -8,6 +8,7 @@ from functools import partial
 from typing import Final
 
 from attrs import frozen
+from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.layout import Layout
 from rich.text import Text
@@ -116,7 +117,7 @@ def _header(view: View, title: str, at: float, width: int) -> Text:
         longer = f"{state}, retry in {max(0.0, view.retry_at - at):.1f} s"
         state = longer if len(longer) <= width else state
     header = Text(no_wrap=True, overflow="ellipsis")
-    header.append(f"{printable(title)}\n", "bold")
+    header.append(f"{_shortened(printable(title), width)}\n", "bold")
     header.append(state, _STATE_STYLES[view.state])
     room = width - len(state)
     for fact in _facts(view, at):
@@ -125,6 +126,13 @@ def _header(view: View, title: str, at: float, width: int) -> Text:
             break
         header.append(f"  {fact}")
     return header
+
+
+def _shortened(title: str, width: int) -> str:
+    """As many of the parts between commas as there is room for: a URL cut short is another one."""
+    while cell_len(title) > width and ", " in title:
+        title = title.rpartition(", ")[0]
+    return title
 
 
 def _facts(view: View, at: float) -> list[str]:

@@ -48,6 +48,7 @@ from topone_proto import (
 )
 from topone_proto.account import (
     Account,
+    AccountConfig,
     Change,
     Knowledge,
     OrderChanged,
@@ -299,11 +300,14 @@ class Judge:
         self.is_done = True
 
 
+PROMPT = AccountConfig(answer_lag=0.0, retry_first=0.001, retry_cap=0.001)
+
+
 class WatchedAccount(Account):
     """Counts the questions that a bot has been given and has not come back with."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, config: AccountConfig) -> None:
+        super().__init__(config=config)
         self.again = self.open = self.most_open = 0
 
     def ask(self, now: float | None = None) -> tuple[Query, ...]:
@@ -350,7 +354,7 @@ def judged(module: ModuleType, judge: Judge, enough: Callable[[], object]) -> An
     original: type[Any] = module.Bot
 
     class Bot(original):  # type: ignore[misc]  # as above
-        patience = 0.01
+        pace = PROMPT
 
         def decide(self, change: Change) -> None:
             super().decide(change)
@@ -411,17 +415,18 @@ def test_the_threads_bot_finds_what_it_missed(judge: Judge) -> None:
 
 
 @pytest.mark.parametrize("name", ["bot_trio", "bot_asyncio", "bot_threads"])
-def test_a_bot_asks_once_for_every_wait_while_nobody_answers(name: str, judge: Judge) -> None:
+def test_a_bot_asks_each_question_once_while_nobody_answers(name: str, judge: Judge) -> None:
     module, simulator = program(name), judge.simulator
-    account = WatchedAccount()
+    account = WatchedAccount(PROMPT)
     asked: list[str] = []
-    waits: list[float] = []
+    refused: list[str] = []
 
     def ask(what: str) -> None:
         asked.append(what)
         if len(simulator.handshakes) == 1 and asked.count(what) == 10:
             simulator.inject(DropConnections())
         if len(simulator.handshakes) == 1 or asked.count(what) < 40:
+            refused.append(what)
             raise module.BooksError
 
     class Books(module.SimulatedBooks):  # type: ignore[misc, name-defined]  # of a module that is loaded by its path
@@ -436,11 +441,6 @@ def test_a_bot_asks_once_for_every_wait_while_nobody_answers(name: str, judge: J
     class Bot(module.Bot):  # type: ignore[misc, name-defined]  # as above
         config = QUICK
 
-        @property
-        def patience(self) -> float:
-            waits.append(0.0)
-            return waits[-1]
-
         def decide(self, change: Change) -> None:
             topics = (ORDERS, BALANCE)
             if {self.account.knowledge(topic) for topic in topics} == {Knowledge.WHOLE}:
@@ -453,7 +453,7 @@ def test_a_bot_asks_once_for_every_wait_while_nobody_answers(name: str, judge: J
         run_bot(name, bot, "demo", simulator.url)
     assert len(simulator.handshakes) == 3
     assert min(asked.count("orders"), asked.count("balances")) >= 40
-    assert account.again <= len(waits)
+    assert account.again == len(refused)
     # Of each topic the question of the subscription that was lost, and those that it was asked when
     # it was subscribed to again and when its gap was told.
     assert account.most_open <= 6
@@ -474,8 +474,8 @@ def test_the_test_of_a_bot_is_failed_by_one_that_looks_nothing_up(
         module.test_it_finds_what_it_missed()
 
 
-async def nothing(*_: object) -> list[Order]:
-    return []
+async def nothing(*_: object) -> tuple[list[Order], int]:
+    return [], 1
 
 
 @pytest.mark.parametrize("name", ["bot_trio", "bot_asyncio", "bot_threads"])

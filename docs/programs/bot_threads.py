@@ -9,7 +9,8 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from decimal import Decimal
 from functools import partial
-from threading import Event, RLock, Timer
+from threading import Condition, Event, RLock, Timer
+from time import monotonic
 from typing import Protocol
 
 import topone_simulator
@@ -17,11 +18,14 @@ import topone_threads
 from topone_proto import DEFAULT_URL, Balance, FeedFailed, Order, SessionConfig
 from topone_proto.account import (
     Account,
+    AccountConfig,
     AggregatedFill,
     BalancesQuery,
     Change,
+    FillCorrected,
     Knowledge,
     OrdersQuery,
+    OutcomeUnknown,
     Query,
     Resynced,
 )
@@ -35,8 +39,9 @@ class BooksError(Exception):
 class Books(Protocol):
     """What the exchange says over HTTP. Raises ``BooksError`` if it does not."""
 
-    def orders(self, ids: tuple[int, ...] | None) -> list[Order]:
-        """These orders, open or closed; None: all that are open, in all markets, on all pages."""
+    def orders(self, ids: tuple[int, ...] | None) -> tuple[list[Order], int]:
+        """These orders, open or closed; None: all that are open, in all markets, on all pages.
+        And how many pages that were."""
 
     def balances(self, assets: tuple[str, ...] | None) -> list[Balance]:
         """The balances of these assets; None: all."""
@@ -45,16 +50,16 @@ class Books(Protocol):
 class Bot:
     """Follows an account and looks up what it may have missed."""
 
-    patience = 5.0
-    """Seconds before asking again over HTTP."""
     config = SessionConfig()
     """How patient and persistent the feed is."""
+    pace = AccountConfig()
+    """How long questions over HTTP wait for each other, and for answers that lag behind."""
 
     def __init__(self, books: Books) -> None:
-        self.account = Account()
+        self.account = Account(config=self.pace)
         self.books = books
         # The account is for one thread at a time: that of the feed, or one that looks up.
-        self.lock = RLock()
+        self.news = Condition(RLock())
         self.stopping = Event()
         self.feed: topone_threads.Feed | None = None
         self.error: BaseException | None = None
@@ -64,6 +69,10 @@ class Bot:
         match change:
             case AggregatedFill(order=order, deal_stock=amount, price=price):
                 print(f"order {order.id}: {amount} {order.stock} filled at {price}")
+            case FillCorrected(order=order, deal_stock=amount):
+                print(f"order {order.id}: {amount} {order.stock} to add to what was told before")
+            case OutcomeUnknown(order=order):
+                print(f"order {order.id}: closed, and nobody says how")
             case Resynced(topic=topic, differences=missed):
                 print(f"{topic}: whole again, {len(missed)} changes were missed")
             case _:
@@ -71,7 +80,7 @@ class Bot:
 
     def spendable(self, asset: str) -> Decimal | None:
         """What can be spent now; None while nobody can know."""
-        with self.lock:
+        with self.news:
             reading = self.account.balance(asset)
             if reading.knowledge is Knowledge.WHOLE or self.account.is_current(asset):
                 return Decimal(0) if reading.value is None else reading.value.available
@@ -79,7 +88,8 @@ class Bot:
 
     def run(self, token: str | Callable[[], str], url: str = DEFAULT_URL) -> None:
         """Follow the account until ``stop`` is called. Raises ``FeedFailed`` if the feed ends."""
-        with ThreadPoolExecutor(2) as self.workers:
+        with ThreadPoolExecutor(3) as self.workers:
+            self.start(self.ask)
             try:
                 with topone_threads.open_feed(
                     token=token, url=url, config=self.config
@@ -87,10 +97,12 @@ class Bot:
                     if self.stopping.is_set():
                         self.feed.close()
                     for event in self.feed:
-                        with self.lock:
+                        with self.news:
                             self.take(self.account.apply(event))
             finally:
                 self.stopping.set()
+                with self.news:
+                    self.news.notify_all()
         if self.error is not None:
             raise self.error
 
@@ -101,40 +113,46 @@ class Bot:
             self.feed.close()
 
     def take(self, changes: tuple[Change, ...]) -> None:
-        """Act on changes, then look up whatever is not known by now."""
+        """Act on changes, and have looked up whatever is not known by now."""
         for change in changes:
             self.decide(change)
-        if not self.stopping.is_set():
-            for query in self.account.ask():
-                self.workers.submit(self.look_up, query).add_done_callback(self.looked_up)
+        self.news.notify_all()
 
-    def looked_up(self, done: Future[None]) -> None:
-        """A mistake in ``decide`` ends the bot, in whichever thread it shows."""
-        self.error = done.exception() or self.error
-        if self.error is not None:
-            self.stop()
+    def ask(self) -> None:
+        """Ask the account's questions: after every event and answer, and when it wants to."""
+        with self.news:
+            while not self.stopping.is_set():
+                for query in self.account.ask(monotonic()):
+                    self.start(self.look_up, query)
+                deadline = self.account.deadline
+                self.news.wait(None if deadline is None else max(0.0, deadline - monotonic()))
 
     def look_up(self, query: Query) -> None:
         """Ask the exchange, and tell the account what it said. Your HTTP client has a timeout."""
-        is_answered = False
         try:
             match query:
                 case OrdersQuery(ids=names):
-                    orders = self.books.orders(names)
-                    with self.lock:
-                        self.take(self.account.answer(query, orders))
+                    orders, pages = self.books.orders(names)
+                    with self.news:
+                        self.take(self.account.answer(query, orders, pages=pages))
                 case BalancesQuery(assets=names):
                     balances = self.books.balances(names)
-                    with self.lock:
+                    with self.news:
                         self.take(self.account.answer(query, balances))
-            with self.lock:
-                is_answered = set(names or ()).isdisjoint(self.account.unresolved)
         except BooksError:
             print("no answer over HTTP")
-        if not is_answered and not self.stopping.wait(self.patience):
-            with self.lock:
+            with self.news:
                 self.account.retry(query)
-                self.take(())
+                self.news.notify_all()
+
+    def start(self, work: Callable[..., None], *arguments: object) -> None:
+        self.workers.submit(work, *arguments).add_done_callback(self.done)
+
+    def done(self, work: Future[None]) -> None:
+        """A mistake in ``decide`` ends the bot, in whichever thread it shows."""
+        self.error = work.exception() or self.error
+        if self.error is not None:
+            self.stop()
 
 
 class SimulatedBooks:
@@ -143,9 +161,9 @@ class SimulatedBooks:
     def __init__(self, simulator: topone_simulator.Simulator) -> None:
         self.simulator = simulator
 
-    def orders(self, ids: tuple[int, ...] | None) -> list[Order]:
+    def orders(self, ids: tuple[int, ...] | None) -> tuple[list[Order], int]:
         known = self.simulator.orders.values()
-        return [order for order in known if (order.is_open if ids is None else order.id in ids)]
+        return [order for order in known if (order.is_open if ids is None else order.id in ids)], 1
 
     def balances(self, assets: tuple[str, ...] | None) -> list[Balance]:
         known = self.simulator.balances.values()

@@ -4,6 +4,7 @@
 Yours to write: ``decide``, and ``Books`` with an HTTP client. Everything else can stay.
 """
 
+import math
 import sys
 from collections.abc import Callable
 from decimal import Decimal
@@ -18,11 +19,14 @@ import topone_trio
 from topone_proto import DEFAULT_URL, Balance, FeedFailed, Order, SessionConfig
 from topone_proto.account import (
     Account,
+    AccountConfig,
     AggregatedFill,
     BalancesQuery,
     Change,
+    FillCorrected,
     Knowledge,
     OrdersQuery,
+    OutcomeUnknown,
     Query,
     Resynced,
 )
@@ -37,8 +41,9 @@ class BooksError(Exception):
 class Books(Protocol):
     """What the exchange says over HTTP. Raises ``BooksError`` if it does not."""
 
-    async def orders(self, ids: tuple[int, ...] | None) -> list[Order]:
-        """These orders, open or closed; None: all that are open, in all markets, on all pages."""
+    async def orders(self, ids: tuple[int, ...] | None) -> tuple[list[Order], int]:
+        """These orders, open or closed; None: all that are open, in all markets, on all pages.
+        And how many pages that were."""
 
     async def balances(self, assets: tuple[str, ...] | None) -> list[Balance]:
         """The balances of these assets; None: all."""
@@ -47,20 +52,25 @@ class Books(Protocol):
 class Bot:
     """Follows an account and looks up what it may have missed."""
 
-    patience = 5.0
-    """Seconds before asking again over HTTP."""
     config = SessionConfig()
     """How patient and persistent the feed is."""
+    pace = AccountConfig()
+    """How long questions over HTTP wait for each other, and for answers that lag behind."""
 
     def __init__(self, books: Books) -> None:
-        self.account = Account()
+        self.account = Account(config=self.pace)
         self.books = books
+        self.news = trio.Event()
 
     def decide(self, change: Change) -> None:
         """Your strategy: called for everything that changed, in order."""
         match change:
             case AggregatedFill(order=order, deal_stock=amount, price=price):
                 print(f"order {order.id}: {amount} {order.stock} filled at {price}")
+            case FillCorrected(order=order, deal_stock=amount):
+                print(f"order {order.id}: {amount} {order.stock} to add to what was told before")
+            case OutcomeUnknown(order=order):
+                print(f"order {order.id}: closed, and nobody says how")
             case Resynced(topic=topic, differences=missed):
                 print(f"{topic}: whole again, {len(missed)} changes were missed")
             case _:
@@ -77,10 +87,11 @@ class Bot:
         """Follow the account until this is cancelled. Raises ``FeedFailed`` if the feed ends."""
         failure: FeedFailed | None = None
         async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.ask, nursery)
             try:
                 async with topone_trio.open_feed(token=token, url=url, config=self.config) as feed:
                     async for event in feed:
-                        self.take(self.account.apply(event), nursery)
+                        self.take(self.account.apply(event))
             except FeedFailed as end:
                 # Raised below: a nursery would put it into an ExceptionGroup.
                 failure = end
@@ -88,31 +99,37 @@ class Bot:
         if failure is not None:
             raise failure
 
-    def take(self, changes: tuple[Change, ...], nursery: trio.Nursery) -> None:
-        """Act on changes, then look up whatever is not known by now."""
+    def take(self, changes: tuple[Change, ...]) -> None:
+        """Act on changes, and have looked up whatever is not known by now."""
         for change in changes:
             self.decide(change)
-        for query in self.account.ask():
-            nursery.start_soon(self.look_up, query, nursery)
+        self.news.set()
 
-    async def look_up(self, query: Query, nursery: trio.Nursery) -> None:
+    async def ask(self, nursery: trio.Nursery) -> None:
+        """Ask the account's questions: after every event and answer, and when it wants to."""
+        while True:
+            self.news = trio.Event()
+            for query in self.account.ask(trio.current_time()):
+                nursery.start_soon(self.look_up, query)
+            deadline = self.account.deadline
+            with trio.move_on_at(math.inf if deadline is None else deadline):
+                await self.news.wait()
+
+    async def look_up(self, query: Query) -> None:
         """Ask the exchange, and tell the account what it said."""
-        is_answered = False
         try:
             with trio.fail_after(10):
                 match query:
                     case OrdersQuery(ids=names):
-                        changes = self.account.answer(query, await self.books.orders(names))
+                        orders, pages = await self.books.orders(names)
+                        changes = self.account.answer(query, orders, pages=pages)
                     case BalancesQuery(assets=names):
                         changes = self.account.answer(query, await self.books.balances(names))
-            self.take(changes, nursery)
-            is_answered = set(names or ()).isdisjoint(self.account.unresolved)
+            self.take(changes)
         except (BooksError, trio.TooSlowError):
             print("no answer over HTTP")
-        if not is_answered:
-            await trio.sleep(self.patience)
             self.account.retry(query)
-            self.take((), nursery)
+            self.news.set()
 
 
 class SimulatedBooks:
@@ -121,9 +138,9 @@ class SimulatedBooks:
     def __init__(self, simulator: topone_simulator.Simulator) -> None:
         self.simulator = simulator
 
-    async def orders(self, ids: tuple[int, ...] | None) -> list[Order]:
+    async def orders(self, ids: tuple[int, ...] | None) -> tuple[list[Order], int]:
         known = self.simulator.orders.values()
-        return [order for order in known if (order.is_open if ids is None else order.id in ids)]
+        return [order for order in known if (order.is_open if ids is None else order.id in ids)], 1
 
     async def balances(self, assets: tuple[str, ...] | None) -> list[Balance]:
         known = self.simulator.balances.values()

@@ -7,7 +7,7 @@ from bot_asyncio import Bot, SimulatedBooks
 
 import topone_simulator
 from topone_proto import BALANCE, ORDERS, SessionConfig, Side, Topic
-from topone_proto.account import Change, Knowledge, Reading, Resynced
+from topone_proto.account import AccountConfig, Change, Knowledge, Reading, Resynced
 from topone_proto.gateway import DropConnections, RefuseHandshake
 
 
@@ -15,6 +15,7 @@ class WatchedBot(Bot):
     """Says when it knows a topic again, and loses no time."""
 
     config = SessionConfig(retry_first=0.01, retry_base=0.01)
+    pace = AccountConfig(answer_lag=0.0, retry_first=0.01, retry_cap=0.01)
 
     def __init__(self, books: SimulatedBooks) -> None:
         super().__init__(books)

@@ -16,7 +16,7 @@ CANCELLATION: Final = Collection(Group.CANCELLATION)
 """These scenarios."""
 
 # A retry that nobody lives to see.
-_PATIENT = SessionConfig(close_timeout=0.5, retry_first=60.0)
+_PATIENT = SessionConfig(close_timeout=0.5, retry_first=60.0, retry_cap=60.0)
 
 
 @CANCELLATION.add_each(

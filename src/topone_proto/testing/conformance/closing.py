@@ -36,7 +36,9 @@ async def close_ends_it(kit: Kit, case: tuple[Fault | None, type[Event] | None, 
     fault, kind, count = case
     if fault is not None:
         kit.simulator.inject(fault)
-    async with kit.open(config=SessionConfig(close_timeout=0.5, retry_first=60.0)) as feed:
+    async with kit.open(
+        config=SessionConfig(close_timeout=0.5, retry_first=60.0, retry_cap=60.0)
+    ) as feed:
         if kind is None:
             await kit.eventually(lambda: kit.simulator.handshakes, "the feed dials")
         else:

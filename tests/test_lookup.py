@@ -187,3 +187,14 @@ assert not look_up("localhost", 443).done()
 """
     done = python("import warnings; warnings.simplefilter('ignore')" + HANGING + program)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_families_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    def info(address: str) -> Any:
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        return (family, socket.SOCK_STREAM, 6, "", (address, 443))
+
+    found = [info(address) for address in ("::1", "::2", "::3", "192.0.2.1")]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+    addresses = [info[4][0] for info in look_up("exchange.example", 443).result(PATIENCE)]
+    assert addresses == ["::1", "192.0.2.1", "::2", "::3"]

@@ -49,7 +49,8 @@ def test_user_and_password_are_told_to_the_proxy_and_shown_nowhere(user: str, pl
 @pytest.mark.parametrize(
     "setting",
     ["socks5://word@h:1", "ftp://word@h", "http://", "http://word@", "http://h:0", "http://h:x",
-     "http://h:99999", "http://[::1", "http://bücher.example"],
+     "http://h:99999", "http://[::1", "http://bücher.example", "http://a..b",
+     f"http://{'a' * 64}.example"],
 )  # fmt: skip
 def test_what_is_no_http_proxy_is_a_failed_dial(setting: str) -> None:
     with pytest.raises(ConnectionFailed) as failed:

@@ -147,6 +147,9 @@ def _parse(url: str) -> Proxy | None:
         return None
     if scheme not in _PORTS or not host or not host.isascii() or port == 0:
         return None
+    # Resolvers and TLS raise UnicodeError for others, which nobody takes for a failed dial.
+    if not all(0 < len(label) < 64 for label in host.removesuffix(".").split(".")):
+        return None
     authorization = f"Basic {_basic(user)}" if at else None
     return Proxy(host, port or _PORTS[scheme], scheme == "https", authorization)
 

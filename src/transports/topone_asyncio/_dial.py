@@ -9,10 +9,9 @@ import asyncio
 import os
 import socket
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future
 from contextlib import suppress
-from itertools import chain, zip_longest
 from typing import Final, TypeVar
 
 from topone_proto import Endpoint
@@ -33,7 +32,7 @@ async def dial_tcp(host: str, port: int) -> socket.socket:
         OSError: the name has no address.
         ExceptionGroup: no address could be reached; its members say why.
     """
-    waiting = deque(_interleaved(await resolve(host, port)))
+    waiting = deque(await resolve(host, port))
     attempts: set[asyncio.Task[socket.socket]] = set()
     errors: list[BaseException] = []
     try:
@@ -93,15 +92,6 @@ async def _result_of(lookup: Future[_T]) -> _T:
     finally:
         lookup.cancel()
         del lookup  # no cycle of its exception and this frame
-
-
-def _interleaved(addresses: Iterable[AddressInfo]) -> Iterable[AddressInfo]:
-    """The same, by turns of each family (RFC 8305 section 4)."""
-    families: dict[socket.AddressFamily, list[AddressInfo]] = {}
-    for address in addresses:
-        families.setdefault(address[0], []).append(address)
-    turns = chain.from_iterable(zip_longest(*families.values()))
-    return (address for address in turns if address is not None)
 
 
 async def _connect(address: AddressInfo) -> socket.socket:

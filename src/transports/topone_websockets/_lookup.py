@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from functools import partial
+from itertools import chain, zip_longest
 from typing import Any, Final, TypeAlias, TypeVar
 
 from topone_proto import Endpoint
@@ -102,8 +103,9 @@ def look_up(host: str, port: int) -> Future[Sequence[AddressInfo]]:
     the future's callbacks. Cancel the future to give a lookup up: one that waits for its turn is
     not begun then, and the result of one that hangs interests nobody.
 
-    The result is a sequence of ``AddressInfo``. An ``OSError`` says that there is none, most often
-    a ``socket.gaierror``.
+    The result is a sequence of ``AddressInfo``, those of IPv6 and of IPv4 in turn (RFC 8305 section
+    4): a family that does not work here holds the other one up once. An ``OSError`` says that there
+    is none, most often a ``socket.gaierror``.
     """
     try:
         found = _addresses(host, port, socket.AI_NUMERICHOST)
@@ -129,7 +131,13 @@ def look_up_proxy(endpoint: Endpoint) -> Future[Proxy | None]:
 
 def _addresses(host: str, port: int, flags: int = 0) -> Sequence[AddressInfo]:
     try:
-        return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=flags)
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=flags)
     except UnicodeError:
         pass
+    else:
+        families: dict[socket.AddressFamily, list[AddressInfo]] = {}
+        for address in found:
+            families.setdefault(address[0], []).append(address)
+        turns = chain.from_iterable(zip_longest(*families.values()))
+        return [address for address in turns if address is not None]
     raise socket.gaierror(socket.EAI_NONAME, "no host can have this name")

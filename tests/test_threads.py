@@ -368,7 +368,7 @@ def test_closing_while_tcp_connects(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_closing_while_backing_off() -> None:
-    config = QUICK(retry_first=FOR_EVER)
+    config = QUICK(retry_first=FOR_EVER, retry_cap=FOR_EVER)
     with listening() as (server, host, port):
         server.close()
         with open_feed(token=TOKEN, url=f"ws://{host}:{port}/", config=config) as feed:

@@ -663,7 +663,7 @@ class EndedUnread(Memory):
 def test_closing_waits_for_no_close_frame_that_nobody_can_send() -> None:
     with Exchange(EndedUnread).open_feed() as feed:
         until(feed, Connected)
-        link: Any = feed._busy
+        link: Any = feed._link
         while not link._is_mute:
             pass
         soon(feed.close)

@@ -337,7 +337,7 @@ def test_a_part_of_a_frame_is_a_sign_of_life() -> None:
 
     with serving(serve) as url, open_feed(token=TOKEN, url=url, topics=[]) as feed:
         until(feed, Connected)
-        link: Any = feed._busy
+        link: Any = feed._link
         opened = link.heard_at
         is_open.set()
         while link.heard_at == opened:

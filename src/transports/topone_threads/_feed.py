@@ -170,10 +170,10 @@ class Feed:
         self._close_timeout = close_timeout
         self._is_alone = is_alone
         self._bell = Bell()
-        # The job to do next, the one whose end is waited for, and the same while it counts.
+        # The job to do next. The one under way is a link or a token call, and counts until `Close`.
         self._job: FetchToken | Connect | None = None
-        self._busy: FetchToken | Link | None = None
-        self._current: FetchToken | Link | None = None
+        self._link: Link | None = None
+        self._is_calling = self._is_current = False
         # When the I/O thread is going to call `_deadline_reached`.
         self._armed = math.inf
         self._has_failed = self._is_ended = self._is_forked = False
@@ -463,50 +463,48 @@ class Feed:
                 self._job = action
                 self._do_next()
             case SendText() | SendPing():
-                if self._current is not None and not isinstance(self._current, FetchToken):
-                    self._current.send(action)
+                if self._link is not None and self._is_current:
+                    self._link.send(action)
             case Close():  # pragma: no branch - there is no other
-                self._job = self._current = None
-                if self._busy is not None and not isinstance(self._busy, FetchToken):
-                    self._busy.close(action)
+                self._job, self._is_current = None, False
+                if self._link is not None:
+                    self._link.close(action)
 
     def _do_next(self) -> None:
         job = self._job
-        if self._busy is not None or job is None:
+        if job is None or self._link is not None or self._is_calling:
             return
-        self._job = None
+        self._job, self._is_current = None, True
         if isinstance(job, Connect):
-            self._busy = self._current = link = self._open_link(self, job)
-            link.read(wanted=not self._core.is_paused)
+            self._link = self._open_link(self, job)
+            self._link.read(wanted=not self._core.is_paused)
             return
-        self._busy = self._current = job
-        caller = threading.Thread(
-            target=self._fetch_token, args=(job,), name="topone-feed-token", daemon=True
-        )
+        self._is_calling = True
+        caller = threading.Thread(target=self._fetch_token, name="topone-feed-token", daemon=True)
         try:
             caller.start()
         except RuntimeError:
             # The machine has none left, or Python is ending.
             detail = "no thread can be started"
-            self._token_came(job, partial(self._session.token_failed, detail))
+            self._token_came(partial(self._session.token_failed, detail))
 
-    def _fetch_token(self, job: FetchToken) -> None:
+    def _fetch_token(self) -> None:
         """Ask the application's callable, in a thread of its own."""
         assert self._core.token_source is not None
         try:
             supplied = wrapped(self._core.token_source())
         except Exception as error:  # noqa: BLE001 - whatever the application's callable raises
             detail = type(error).__name__
-            self._post(self._token_came, job, partial(self._session.token_failed, detail))
+            self._post(self._token_came, partial(self._session.token_failed, detail))
         except BaseException as fault:  # noqa: BLE001 - nobody else is there to take it
             self._post(self.fail, fault)
         else:
-            self._post(self._token_came, job, partial(self._core.token_obtained, supplied))
+            self._post(self._token_came, partial(self._core.token_obtained, supplied))
 
-    def _token_came(self, job: FetchToken, tell: Callable[[float], Step]) -> None:
-        is_current = self._current is job
-        self._busy = self._current = None
-        if is_current:
+    def _token_came(self, tell: Callable[[float], Step]) -> None:
+        self._is_calling = False
+        if self._is_current:
+            self._is_current = False
             self._take(tell(time.monotonic()))
         self._do_next()
 
@@ -515,12 +513,11 @@ class Feed:
         if self._armed > now:
             return
         self._armed = math.inf
-        heard_at = getattr(self._current, "heard_at", None)
+        heard_at = None if self._link is None else self._link.heard_at
         connection = self._session.connection
-        if heard_at is not None and connection is not None:
-            last = connection.last_received
-            if last is not None and heard_at > last:
-                self._take(self._session.bytes_received(heard_at, now))
+        last = None if connection is None else connection.last_received
+        if heard_at is not None and last is not None and heard_at > last:
+            self._take(self._session.bytes_received(heard_at, now))
         self._take(self._session.deadline_reached(now))
 
     def _pause_or_resume(self) -> None:
@@ -528,12 +525,11 @@ class Feed:
             step = self._core.pause_or_resume(time.monotonic())
         if step is not None:
             self._take(step)
-            if self._current is not None and not isinstance(self._current, FetchToken):
-                self._current.read(wanted=not self._core.is_paused)
+            if self._link is not None:
+                self._link.read(wanted=not self._core.is_paused)
 
     def _end_if_over(self) -> None:
-        is_busy = self._busy is not None and not isinstance(self._busy, FetchToken)
-        if self._core.is_closed and not is_busy and not self._is_ended:
+        if self._core.is_closed and self._link is None and not self._is_ended:
             if self.io is not None:
                 self.io.leave(self)
             self._is_ended = True
@@ -551,8 +547,8 @@ class Feed:
 
     def abandon(self, *, is_forked: bool) -> None:
         """Let go of everything at once."""
-        if self._busy is not None and not isinstance(self._busy, FetchToken):
-            self._busy.abandon()
+        if self._link is not None:
+            self._link.abandon()
         self._is_ended = self._core.is_closed = True
         if is_forked:
             self._is_forked, self._next = True, self._in_child
@@ -560,22 +556,16 @@ class Feed:
 
     # What the link reports.
 
-    def link_made(self, link: Link) -> None:
+    def link_made(self) -> None:
         """Note that it is open."""
-        if link is self._current:
+        if self._is_current:
             self._take(self._session.connection_made(time.monotonic()))
-
-    def link_failed(self, link: Link, failure: Failure) -> None:
-        """Note that the dial has come to nothing."""
-        if link is self._current:
-            self._current = None
-            self._take(self._session.connection_failed(failure, time.monotonic()))
 
     def frames_came(self, link: Link) -> None:
         """Take what is ``unread``, as far as there is room for it."""
         core, unread = self._core, link.unread
         received = self._session.message_received
-        while unread and link is self._current and not core.is_paused:
+        while unread and self._is_current and not core.is_paused:
             now = time.monotonic()
             steps: list[Step] = []
             for _ in range(min(len(unread), core.room(0))):
@@ -586,21 +576,23 @@ class Feed:
                     break
             self._take(*steps)
 
-    def pong_came(self, link: Link, payload: bytes) -> None:
+    def pong_came(self, payload: bytes) -> None:
         """Take a pong."""
-        if link is self._current:
+        if self._is_current:
             self._take(self._session.pong_received(payload, time.monotonic()))
 
-    def link_lost(self, link: Link, end: ConnectionEnded) -> None:
-        """Note that it has ended by itself, and nothing is unread any more."""
-        if link is self._current:
-            self._current = None
+    def link_ended(self, how: Failure | ConnectionEnded | None) -> None:
+        """Note how the dial or the connection has ended."""
+        self._link = None
+        if self._is_current:
+            self._is_current = False
             now = time.monotonic()
-            self._take(self._session.connection_lost(end.code, end.reason, now))
-
-    def link_gone(self, link: Link) -> None:
-        """Note that nothing is left of it."""
-        if link is self._busy:
-            self._busy = None
+            match how:
+                case Failure():
+                    self._take(self._session.connection_failed(how, now))
+                case ConnectionEnded(code=code, reason=reason):
+                    self._take(self._session.connection_lost(code, reason, now))
+                case None:  # a fault
+                    pass
         self._do_next()
         self._end_if_over()

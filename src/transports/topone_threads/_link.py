@@ -4,9 +4,8 @@ Theory. A link *looks up* the host in a thread that belongs to nobody else, *dia
 (each has a head start before the next is tried as well, RFC 8305), *shakes hands*, is *open*, and
 perhaps *closes*. ``drop`` ends it at once in any of these states, and nothing is reported after it.
 
-A link reports to its owner: ``link_failed``, or ``link_made`` and then ``frames_came`` and
-``pong_came`` until ``link_lost``. After ``close`` it reports nothing of these. The last report is
-always ``link_gone``.
+A link reports to its owner: ``link_made``, then ``frames_came`` and ``pong_came``, none of them
+after ``close``. The last report is always ``link_ended``: nothing is left of it then.
 
 It reads only while the owner wants it to and while all that is to be sent was taken. A peer that
 floods with pings and does not read the pongs is not read from either: what waits to be sent is then
@@ -82,28 +81,21 @@ class Link(Protocol):
 class Owner(Member, Protocol):
     """What a link works for."""
 
-    def link_made(self, link: Link) -> None:
+    def link_made(self) -> None:
         """Note that it is open."""
-        ...
-
-    def link_failed(self, link: Link, failure: Failure) -> None:
-        """Note that the dial has come to nothing."""
         ...
 
     def frames_came(self, link: Link) -> None:
         """Take what is ``unread``, as far as there is room for it."""
         ...
 
-    def pong_came(self, link: Link, payload: bytes) -> None:
+    def pong_came(self, payload: bytes) -> None:
         """Take a pong."""
         ...
 
-    def link_lost(self, link: Link, end: ConnectionEnded) -> None:
-        """Note that it has ended by itself, and nothing is unread any more."""
-        ...
-
-    def link_gone(self, link: Link) -> None:
-        """Note that nothing is left of it."""
+    def link_ended(self, how: Failure | ConnectionEnded | None) -> None:
+        """Note how the dial or the connection has ended, behind all frames; None after
+        ``close``."""
         ...
 
 
@@ -146,7 +138,12 @@ class SocketLink:
             self._io.post(owner, self._fail, error)
             return
         make_client = partial(
-            WebSocketClient, connect, self._pong, self._ping, ssl_context=ssl_context, proxy=proxy
+            WebSocketClient,
+            connect,
+            owner.pong_came,
+            self._ping,
+            ssl_context=ssl_context,
+            proxy=proxy,
         )
         place = proxy or endpoint
         self._lookup = look_up(place.host, place.port)
@@ -244,8 +241,7 @@ class SocketLink:
             client = client or self._client
             self._drop()
             failure = client.failure(error) if client else failure_from_exception(error)
-            self._owner.link_failed(self, failure)
-            self._owner.link_gone(self)
+            self._owner.link_ended(failure)
 
     # Reading and writing.
 
@@ -285,7 +281,7 @@ class SocketLink:
                     self._fail(ConnectionResetError())
                 return
             self._is_open = True
-            self._owner.link_made(self)
+            self._owner.link_made()
         self._offer()
 
     def _offer(self) -> None:
@@ -304,9 +300,7 @@ class SocketLink:
     def _end(self, end: ConnectionEnded) -> None:
         if not self._is_dropped:
             self._drop()
-            if not self._is_closing:
-                self._owner.link_lost(self, end)
-            self._owner.link_gone(self)
+            self._owner.link_ended(None if self._is_closing else end)
 
     def _flush(self) -> None:
         """Send what is to be sent, as far as the socket takes it."""
@@ -351,9 +345,6 @@ class SocketLink:
         # Its answer is a frame that has to be sent.
         self._frames += 1
         self._on_ping(payload)
-
-    def _pong(self, payload: bytes) -> None:
-        self._owner.pong_came(self, payload)
 
     # For the owner.
 

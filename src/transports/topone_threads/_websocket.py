@@ -91,10 +91,10 @@ OpenWebSocket = Callable[[Connect, Callable[[bytes], object]], WebSocket]
 
 
 class BlockingLink:
-    """A link over a caller's blocking WebSocket, whose one thread receives and another one sends.
+    """A link over a caller's blocking WebSocket: one thread reads it, and another one writes.
 
-    What these two find is posted to the I/O thread. ``_is_over`` means that nothing is reported any
-    more but ``link_gone``.
+    What they find is posted to the I/O thread. ``_is_over`` means that nothing of it counts any
+    more. The reader waits for the writer, so its end is the end of both.
     """
 
     def __init__(
@@ -102,16 +102,16 @@ class BlockingLink:
     ) -> None:
         assert owner.io is not None
         self.unread: deque[str | bytes] = deque()
-        self._owner, self._post = owner, partial(owner.io.post, owner)
-        self._call_at = owner.io.call_at
-        self._make = partial(open_websocket, connect, self._pong)
+        self._owner, self._io = owner, owner.io
+        self._post = partial(owner.io.post, owner)
+        self._make = partial(open_websocket, connect, partial(self._post, self._pong_came))
         self._max_unsent = max_unsent
         self._websocket: WebSocket | None = None
         self._outbox = queue.SimpleQueue[SendText | SendPing | Close | None]()
         self._has_room = threading.Event()
-        self._end: ConnectionEnded | None = None
+        self._how: Failure | ConnectionEnded | None = None
         self._is_wanted = True
-        self._is_open = self._is_over = self._is_mute = False
+        self._is_open = self._is_over = self._is_mute = self._is_gone = False
         self._writer = threading.Thread(target=self._write, name="topone-feed-writer", daemon=True)
         self._reader = threading.Thread(target=self._read, name="topone-feed-reader", daemon=True)
         try:
@@ -120,8 +120,8 @@ class BlockingLink:
         except RuntimeError:
             # The machine has none left, or Python is ending.
             self._outbox.put(None)
-            self._post(self._failed, OSError(errno.EAGAIN, "no thread can be started"))
-            self._post(owner.link_gone, self)
+            error = OSError(errno.EAGAIN, "no thread can be started")
+            self._post(self._ended, failure_from_exception(error))
 
     @property
     def heard_at(self) -> float | None:
@@ -131,6 +131,7 @@ class BlockingLink:
     # The two threads.
 
     def _read(self) -> None:
+        how: Failure | ConnectionEnded | None = None
         is_entered = False
         try:
             self._websocket = websocket = self._make()
@@ -142,17 +143,19 @@ class BlockingLink:
                     self._post(self._made)
                     self._receive(websocket)
                 except ConnectionEnded as end:
-                    self._post(self._lost, end)
+                    how = end
                 finally:
                     websocket.abort()
                     self._outbox.put(None)
                     self._writer.join()
         except BaseException as error:  # noqa: BLE001 - a failed dial, or a fault for the feed
-            is_dial = not is_entered and isinstance(error, ConnectionFailed | OSError)
-            self._post(self._failed if is_dial else self._owner.fail, error)
+            if is_entered or not isinstance(error, ConnectionFailed | OSError):
+                self._post(self._owner.fail, error)
+            else:
+                how = failure_from_exception(error)
         finally:
             self._outbox.put(None)
-            self._post(self._gone)
+            self._post(self._ended, how)
 
     def _receive(self, websocket: WebSocket) -> None:
         unread = self.unread
@@ -190,45 +193,33 @@ class BlockingLink:
         if self._is_over:
             self._abort()
 
-    def _pong(self, payload: bytes) -> None:
-        self._post(self._pong_came, payload)
-
     # In the I/O thread.
 
     def _made(self) -> None:
         if not self._is_over:
             self._is_open = True
-            self._owner.link_made(self)
-
-    def _failed(self, error: Exception) -> None:
-        if not self._is_over:
-            self._owner.link_failed(self, failure_from_exception(error))
-
-    def _gone(self) -> None:
-        # It has nothing left to do.
-        self._reader.join()
-        self._owner.link_gone(self)
+            self._owner.link_made()
 
     def _pong_came(self, payload: bytes) -> None:
-        if not self._is_over:
-            self._owner.pong_came(self, payload)
+        if not self._is_over and not self._is_gone:
+            self._owner.pong_came(payload)
 
-    def _lost(self, end: ConnectionEnded) -> None:
-        self._end = end
+    def _ended(self, how: Failure | ConnectionEnded | None) -> None:
+        if self._reader.ident is not None:
+            # It has nothing left to do.
+            self._reader.join()
+        self._how, self._is_gone = self._how or how, True
         self._offer()
 
     def _offer(self) -> None:
-        if self._is_over:
-            return
-        if self._is_wanted:
+        if self._is_wanted and not self._is_over:
             self._owner.frames_came(self)
             self._has_room.set()
-        if self._end is not None and not self.unread and not self._is_over:
-            self._abort()
-            self._owner.link_lost(self, self._end)
+        if self._is_gone and (self._is_over or not self.unread):
+            self._is_gone = False
+            self._owner.link_ended(None if self._is_over else self._how)
 
     def _abort(self) -> None:
-        self._is_over = True
         self._has_room.set()
         if self._websocket is not None:
             self._websocket.abort()
@@ -237,8 +228,8 @@ class BlockingLink:
         """Send a frame. One that comes too late is left out: the end of the link follows."""
         self._outbox.put(action)
         if self._outbox.qsize() > self._max_unsent:
-            self.unread.clear()
-            self._post(self._lost, ConnectionEnded(None, "the peer does not read"))
+            self._how = ConnectionEnded(None, "the peer does not read")
+            self._abort()
 
     def read(self, *, wanted: bool) -> None:
         """Read, or stop. What is unread is offered again first."""
@@ -250,11 +241,12 @@ class BlockingLink:
         """End it, with a closing handshake if it is open and there is time for one."""
         self._is_over = True
         self._has_room.set()
-        if not self._is_open or not closing.timeout or self._is_mute:
+        if not self._is_open or not closing.timeout or self._is_mute or self._is_gone:
             self._abort()
+            self._offer()
             return
         self._outbox.put(closing)
-        self._call_at(time.monotonic() + closing.timeout, self._owner, self._abort)
+        self._io.call_at(time.monotonic() + closing.timeout, self._owner, self._abort)
 
     def abandon(self) -> None:
         """Do nothing: what the WebSocket has open is not known."""
@@ -391,14 +383,10 @@ class _Dialled:
         self._is_gone = True
         self._bell.ring()
 
-    def link_made(self, link: Link) -> None:  # noqa: ARG002 - there is only one
+    def link_made(self) -> None:
         """Note that it is open."""
         self._is_made = True
         self._bell.ring()
-
-    def link_failed(self, link: Link, failure: Failure) -> None:  # noqa: ARG002
-        """Note that the dial has come to nothing."""
-        self._end = ConnectionFailed(failure)
 
     def frames_came(self, link: Link) -> None:
         """Take what is ``unread``, and then no more until that is received."""
@@ -407,16 +395,14 @@ class _Dialled:
         link.read(wanted=False)
         self._bell.ring()
 
-    def pong_came(self, link: Link, payload: bytes) -> None:  # noqa: ARG002
+    def pong_came(self, payload: bytes) -> None:
         """Take a pong."""
         self._on_pong(payload)
 
-    def link_lost(self, link: Link, end: ConnectionEnded) -> None:  # noqa: ARG002
-        """Note that it has ended by itself."""
-        self._end = end
-
-    def link_gone(self, link: Link) -> None:  # noqa: ARG002
-        """Note that nothing is left of it."""
+    def link_ended(self, how: Failure | ConnectionEnded | None) -> None:
+        """Note how the dial or the connection has ended."""
+        if how is not None:
+            self._end = ConnectionFailed(how) if isinstance(how, Failure) else how
         self._leave()
 
 

@@ -87,22 +87,22 @@ async def _running(
         del error  # no cycle of the exception and this frame
 
 
-class Bell:
-    """Where tasks wait for news. An event is for one time, so each ring hangs up a new one."""
+class Condition:
+    """A place where tasks wait for news. An event is for one time: each call makes a new one."""
 
     def __init__(self) -> None:
-        self._rung = anyio.Event()
+        self._news = anyio.Event()
         self._is_awaited = False
 
     async def wait(self) -> None:
         self._is_awaited = True
-        await self._rung.wait()
+        await self._news.wait()
 
-    def ring(self) -> None:
+    def notify_all(self) -> None:
         if self._is_awaited:
             self._is_awaited = False
-            self._rung.set()
-            self._rung = anyio.Event()
+            self._news.set()
+            self._news = anyio.Event()
 
 
 class Feed(AsyncFeed):
@@ -112,11 +112,11 @@ class Feed(AsyncFeed):
         super().__init__(
             core,
             partial(open_websocket, ssl_context=ssl_context),
-            make_bell=Bell,
+            make_condition=Condition,
             clock=anyio.current_time,
         )
         self._scope = anyio.CancelScope()
-        self._deadline_moved = Bell()
+        self._deadline_moved = Condition()
         self._finished = anyio.Event()
         self._take(self._session.start(self._now()))
 
@@ -149,12 +149,12 @@ class Feed(AsyncFeed):
         await self._finished.wait()
 
     def _arm(self, deadline: float) -> None:  # noqa: ARG002 - the watcher looks for itself
-        self._deadline_moved.ring()
+        self._deadline_moved.notify_all()
 
     def _drop(self) -> None:
         self._scope.cancel()
 
-    async def _converse(self, websocket: AsyncWebSocket) -> None:
+    async def _run_connection(self, websocket: AsyncWebSocket) -> None:
         with anyio.CancelScope() as self._scope:
             self._take(self._session.connection_made(self._now()))
             async with anyio.create_task_group() as tasks:
@@ -162,7 +162,7 @@ class Feed(AsyncFeed):
                 await self._read(websocket)
                 tasks.cancel_scope.cancel()
 
-    async def _breathe(self) -> None:
+    async def _checkpoint(self) -> None:
         await anyio.lowlevel.checkpoint()
 
     async def _within(self, seconds: float, awaitable: Awaitable[None]) -> None:

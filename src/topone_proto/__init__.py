@@ -15,7 +15,7 @@ from topone_proto.async_feed import (
     AsyncFeed,
     AsyncTokenSource,
     AsyncWebSocket,
-    Bell,
+    Condition,
     OpenAsyncWebSocket,
 )
 from topone_proto.codec import decode, encode
@@ -82,9 +82,9 @@ __all__ = [
     "AsyncWebSocket",
     "Balance",
     "BalanceUpdate",
-    "Bell",
     "Close",
     "Closed",
+    "Condition",
     "ConfigurationError",
     "Conflated",
     "Connect",

@@ -1,9 +1,8 @@
-"""The part of a feed that is the same under every event loop, and under none.
+"""The part of a feed that is the same under every event loop.
 
-Coroutines, and no event loop: they wait only by what a subclass gives them (a clock, a ``Bell``,
-tasks), and speak to a WebSocket only by ``AsyncWebSocket``. What opens it, what runs tasks beside
-each other and what cancels them is the adapter's. So an adapter for threads can run them, too: its
-waits block instead of suspending.
+Coroutines without an event loop: they wait only by what a subclass gives them (a clock, a
+``Condition``, tasks), and speak to a WebSocket only by ``AsyncWebSocket``. What opens it, what runs
+tasks beside each other and what cancels them is the adapter's.
 """
 
 import math
@@ -24,7 +23,7 @@ from topone_proto.metrics import FeedMetrics
 from topone_proto.step import Step
 from topone_proto.topics import Topic
 
-__all__ = ["AsyncFeed", "AsyncTokenSource", "AsyncWebSocket", "Bell", "OpenAsyncWebSocket"]
+__all__ = ["AsyncFeed", "AsyncTokenSource", "AsyncWebSocket", "Condition", "OpenAsyncWebSocket"]
 
 AsyncTokenSource = Callable[[], str | Token | Awaitable[str | Token]]
 """What can be passed as ``token=`` in place of the token: a callable, async or not."""
@@ -67,14 +66,14 @@ drops the connection at once on leaving. A dial that fails raises ``ConnectionFa
 other exception is a fault of the program, and ends the feed with it."""
 
 
-class Bell(Protocol):
-    """Where tasks wait for news of one kind: they look, and wait if there is none."""
+class Condition(Protocol):
+    """A place where tasks wait for news of one kind: they look, and wait if there is none."""
 
     async def wait(self) -> None:
-        """Wait until the bell is rung."""
+        """Wait until ``notify_all`` is called."""
         ...
 
-    def ring(self) -> None:
+    def notify_all(self) -> None:
         """Wake whoever waits at this moment. Often nobody does: that should cost little."""
         ...
 
@@ -104,10 +103,10 @@ class AsyncFeed(ABC):
     If nobody waits in a call of the feed when it fails, ``_interrupt`` ends the application's block
     where that is possible: no event would ever come again.
 
-    ``_converse`` tells the session that the connection is made, and runs ``_read`` and ``_write``.
-    Both return when the connection has ended. ``_drop`` may be called by the very task that it is
-    to cancel, from within ``_take``: where cancelling oneself is not possible, put it off to the
-    next turn of the loop. ``__anext__`` does not suspend while events wait: other tasks have no
+    ``_run_connection`` tells the session that the connection is made, and runs ``_read`` and
+    ``_write``. Both return when the connection has ended. ``_drop`` may be called by the very task
+    that it is to cancel, from within ``_take``: where cancelling oneself is not possible, put it
+    off to the next turn of the loop. ``__anext__`` does not suspend while events wait: other tasks have no
     turn meanwhile, unless the subclass gives them one.
     """
 
@@ -116,7 +115,7 @@ class AsyncFeed(ABC):
         core: FeedCore[AsyncTokenSource],
         open_websocket: OpenAsyncWebSocket,
         *,
-        make_bell: Callable[[], Bell],
+        make_condition: Callable[[], Condition],
         clock: Callable[[], float],
     ) -> None:
         self._core = core
@@ -138,10 +137,10 @@ class AsyncFeed(ABC):
         # How many tasks of the application wait for an event, an acknowledgement or the end.
         self._waiters = 0
         self._has_failed = False
-        self._work_came = make_bell()
-        self._mail_came = make_bell()
-        self._events_came = make_bell()
-        self._room_came = make_bell()
+        self._work_came = make_condition()
+        self._mail_came = make_condition()
+        self._events_came = make_condition()
+        self._room_came = make_condition()
 
     # For the application.
 
@@ -222,18 +221,18 @@ class AsyncFeed(ABC):
 
     @abstractmethod
     def _drop(self) -> None:
-        """Cancel what ``_do`` is doing; once a WebSocket is open, only its ``_converse``."""
+        """Cancel what ``_do`` is doing; once a WebSocket is open, only its ``_run_connection``."""
 
     def _interrupt(self) -> None:  # noqa: B027 - optional
         """Cancel the application's block, since the feed has failed and the application waits for
         something else. Does nothing where that is not possible."""
 
     @abstractmethod
-    async def _converse(self, websocket: AsyncWebSocket) -> None:
+    async def _run_connection(self, websocket: AsyncWebSocket) -> None:
         """Run ``_write`` in a task beside ``_read``, until that returns or ``_drop`` is called."""
 
     @abstractmethod
-    async def _breathe(self) -> None:
+    async def _checkpoint(self) -> None:
         """Let other tasks run: a WebSocket may hand over what it has buffered without waiting."""
 
     @abstractmethod
@@ -249,10 +248,10 @@ class AsyncFeed(ABC):
         self._pause_or_resume()
         if core.is_closed:
             self._next = core.get
-            self._work_came.ring()
+            self._work_came.notify_all()
         elif core.fault is not None:
             self._fail(core.fault)
-        self._events_came.ring()
+        self._events_came.notify_all()
 
     def _fail(self, fault: BaseException) -> None:
         """End the feed with a fault of the program's own: whoever waits gets it. The first one
@@ -264,7 +263,7 @@ class AsyncFeed(ABC):
         self._has_failed = True
         if not core.is_closed:
             self._take(self._session.close(self._now()))
-        self._events_came.ring()
+        self._events_came.notify_all()
         if not self._waiters:
             self._interrupt()
 
@@ -302,7 +301,7 @@ class AsyncFeed(ABC):
     async def _read(self, websocket: AsyncWebSocket) -> None:
         core, now, receive = self._core, self._now, websocket.receive
         message_received, take_update = self._session.message_received, core.take_update
-        ring = self._events_came.ring
+        notify_all = self._events_came.notify_all
         try:
             while True:
                 if core.is_paused:
@@ -311,14 +310,14 @@ class AsyncFeed(ABC):
                     frame = await receive()
                     step = message_received(frame, now())
                     if take_update(step):
-                        ring()
+                        notify_all()
                     else:
                         self._take(step)
                         if core.is_paused:
                             break
                 self._pause_or_resume()
                 if not core.is_paused:
-                    await self._breathe()
+                    await self._checkpoint()
         except ConnectionEnded as end:
             self._take(self._session.connection_lost(end.code, end.reason, self._now()))
         except Exception as fault:  # noqa: BLE001 - whatever a plug-in raises
@@ -337,7 +336,7 @@ class AsyncFeed(ABC):
         except ConnectionEnded as end:
             # The reader finds the same behind what was received before, and reports it.
             self._end = end
-            self._room_came.ring()
+            self._room_came.notify_all()
         except Exception as fault:  # noqa: BLE001 - whatever a plug-in raises
             self._fail(fault)
 
@@ -348,7 +347,7 @@ class AsyncFeed(ABC):
         try:
             self._take(step)
             if ticket.is_settled:
-                await self._breathe()
+                await self._checkpoint()
             while not ticket.is_settled:
                 await self._events_came.wait()
         finally:
@@ -381,7 +380,7 @@ class AsyncFeed(ABC):
             async with self._open_websocket(connect, self._on_pong) as websocket:
                 is_open = True
                 self._current_websocket = websocket
-                await self._converse(websocket)
+                await self._run_connection(websocket)
                 await self._shake_hands(websocket)
         except (ConnectionFailed, OSError) as error:
             if is_open:
@@ -412,10 +411,10 @@ class AsyncFeed(ABC):
             match action:
                 case FetchToken() | Connect():
                     self._job = action
-                    self._work_came.ring()
+                    self._work_came.notify_all()
                 case SendText() | SendPing():
                     self._outbox.append(action)
-                    self._mail_came.ring()
+                    self._mail_came.notify_all()
                 case Close():  # pragma: no branch - there is no other
                     self._closing = action
                     self._job = None
@@ -438,7 +437,7 @@ class AsyncFeed(ABC):
         step = self._core.pause_or_resume(self._now())
         if step is not None:
             self._next = self._next_making_room if self._core.is_paused else self._core.get
-            self._room_came.ring()
+            self._room_came.notify_all()
             self._take(step)
 
     async def _wait_for_room(self) -> None:

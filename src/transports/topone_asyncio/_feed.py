@@ -204,7 +204,7 @@ class _Tasks:
             self.on_fault(fault)
 
 
-class _Bell:
+class _Condition:
     def __init__(self) -> None:
         self._waiting: set[asyncio.Future[None]] = set()
 
@@ -216,7 +216,7 @@ class _Bell:
         finally:
             self._waiting.discard(future)
 
-    def ring(self) -> None:
+    def notify_all(self) -> None:
         for future in self._waiting:
             if not future.done():
                 future.set_result(None)
@@ -238,7 +238,7 @@ class Feed(AsyncFeed):
         tasks: _Tasks,
     ) -> None:
         self._loop = asyncio.get_running_loop()
-        super().__init__(core, open_websocket, make_bell=_Bell, clock=self._loop.time)
+        super().__init__(core, open_websocket, make_condition=_Condition, clock=self._loop.time)
         self._block = block
         self._tasks = tasks
         tasks.on_fault = self._fail
@@ -288,7 +288,7 @@ class Feed(AsyncFeed):
         if self._task is not None:
             self._tasks.cancel(self._task)
 
-    async def _converse(self, websocket: AsyncWebSocket) -> None:
+    async def _run_connection(self, websocket: AsyncWebSocket) -> None:
         self._take(self._session.connection_made(self._now()))
         writer = self._tasks.start(self._write(websocket), "writer")
         self._task = reader = self._tasks.start(self._read(websocket), "reader")
@@ -299,7 +299,7 @@ class Feed(AsyncFeed):
             self._tasks.cancel(writer)
         await asyncio.wait((writer,))
 
-    async def _breathe(self) -> None:
+    async def _checkpoint(self) -> None:
         await asyncio.sleep(0)
 
     async def _within(self, seconds: float, awaitable: Awaitable[None]) -> None:

@@ -133,7 +133,7 @@ def _without_cancellations(error: BaseException) -> BaseException | None:
     return next((fault for fault in faults if fault is not None), None)
 
 
-class _Bell:
+class _Condition:
     # A parking lot could do it, and takes twice as long.
 
     def __init__(self) -> None:
@@ -149,7 +149,7 @@ class _Bell:
 
         await trio.lowlevel.wait_task_rescheduled(abort)
 
-    def ring(self) -> None:
+    def notify_all(self) -> None:
         if self._waiting:
             for task in self._waiting:
                 trio.lowlevel.reschedule(task)
@@ -171,11 +171,11 @@ class Feed(AsyncFeed):
         nursery: trio.Nursery,
         block: trio.CancelScope,
     ) -> None:
-        super().__init__(core, open_websocket, make_bell=_Bell, clock=trio.current_time)
+        super().__init__(core, open_websocket, make_condition=_Condition, clock=trio.current_time)
         self._block = block
         # What a Close cancels: a token call or a dial, later a conversation.
         self._scope = trio.CancelScope()
-        self._deadline_moved = _Bell()
+        self._deadline_moved = _Condition()
         self._finished = trio.Event()
         self._take(self._session.start(self._now()))
         nursery.start_soon(self._run)
@@ -218,7 +218,7 @@ class Feed(AsyncFeed):
         await self._finished.wait()
 
     def _arm(self, deadline: float) -> None:  # noqa: ARG002 - the watcher looks for itself
-        self._deadline_moved.ring()
+        self._deadline_moved.notify_all()
 
     def _interrupt(self) -> None:
         self._block.cancel()
@@ -226,7 +226,7 @@ class Feed(AsyncFeed):
     def _drop(self) -> None:
         self._scope.cancel()
 
-    async def _converse(self, websocket: AsyncWebSocket) -> None:
+    async def _run_connection(self, websocket: AsyncWebSocket) -> None:
         with trio.CancelScope() as self._scope:
             self._take(self._session.connection_made(self._now()))
             async with trio.open_nursery() as nursery:
@@ -234,7 +234,7 @@ class Feed(AsyncFeed):
                 await self._read(websocket)
                 nursery.cancel_scope.cancel()
 
-    async def _breathe(self) -> None:
+    async def _checkpoint(self) -> None:
         await trio.lowlevel.checkpoint()
 
     async def _within(self, seconds: float, awaitable: Awaitable[None]) -> None:

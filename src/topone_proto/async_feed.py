@@ -106,8 +106,8 @@ class AsyncFeed(ABC):
     ``_run_connection`` tells the session that the connection is made, and runs ``_read`` and
     ``_write``. Both return when the connection has ended. ``_drop`` may be called by the very task
     that it is to cancel, from within ``_take``: where cancelling oneself is not possible, put it
-    off to the next turn of the loop. ``__anext__`` does not suspend while events wait: other tasks have no
-    turn meanwhile, unless the subclass gives them one.
+    off to the next turn of the loop. ``__anext__`` does not suspend while events wait: other tasks
+    have no turn meanwhile, unless the subclass gives them one.
     """
 
     def __init__(

@@ -15,7 +15,7 @@ from typing import Any, TypeVar, get_args
 
 import attrs
 import pytest
-from hypothesis import Phase, find, given, settings
+from hypothesis import Phase, find, given, seed, settings
 from hypothesis import strategies as st
 from hypothesis.errors import NoSuchExample
 
@@ -426,3 +426,35 @@ def test_the_examples_of_the_guide_run() -> None:
             test()
     finally:
         settings.load_profile(profile)
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_a_failure_of_a_conversation_is_small_and_readable(number: int) -> None:
+    """A property that fails at once, whatever is in the conversation: it is shrunk within a few
+    hundred runs, and what is shown is less than a screen."""
+    runs = 0
+
+    @seed(number)
+    @settings(database=None, deadline=None, max_examples=50, phases=[Phase.generate, Phase.shrink])
+    @given(troubled_conversations())
+    def fails(conversation: Conversation) -> None:
+        nonlocal runs
+        runs += 1
+        assert not conversation.troubles
+
+    with pytest.raises(AssertionError) as caught:
+        fails()
+    shown = "\n".join(getattr(caught.value, "__notes__", []))
+    assert "Conversation about orders, balance" in shown
+    assert len(shown.splitlines()) <= 12
+    assert max(map(len, shown.splitlines())) <= 160
+    assert runs <= 300
+
+
+@given(troubled_conversations())
+@settings(FEWER)
+def test_a_conversation_is_shown_with_a_line_for_each_turn(conversation: Conversation) -> None:
+    lines = repr(conversation).splitlines()
+    assert len(lines) == 1 + len(conversation.turns)
+    assert max(map(len, lines)) <= 160
+    assert len(conversation.turns) <= 14

@@ -24,18 +24,20 @@ def check(account: LivingAccount, known: dict[int, Order], funds: dict[str, Bala
         for order in known.values():
             assert order.price is not None
             assert order.left is not None
-            assert order.deal_stock + order.left == order.amount
+            spends = order.type is OrderType.MARKET and order.is_buy
+            done = order.deal_money if spends else order.deal_stock
+            assert done + order.left == order.amount
             assert order.left >= 0
             assert (order.update_time or 0.0) >= (order.create_time or 0.0) > 0
             assert bool(order.deal_money) == bool(order.deal_stock)
             assert order.is_open == (order.id in account.open_orders)
             match order.status:
                 case OrderStatus.COMPLETED:
-                    assert order.left == 0
+                    assert spends or order.left == 0
                 case OrderStatus.CANCELED:
                     assert order.deal_stock == 0
                 case OrderStatus.PARTIAL_CANCELED:
-                    assert 0 < order.deal_stock < order.amount
+                    assert 0 < done < order.amount
                 case _:
                     assert order.left > 0
             limit = order.price * order.deal_stock
@@ -43,7 +45,7 @@ def check(account: LivingAccount, known: dict[int, Order], funds: dict[str, Bala
                 assert order.deal_money <= limit if order.is_buy else order.deal_money >= limit
             if order.is_open:
                 held = account.held(order.id)
-                if order.is_sell:
+                if order.is_sell or spends:
                     assert held == order.left
                 elif order.type is OrderType.LIMIT:
                     assert held == order.left * order.price
@@ -175,6 +177,38 @@ def test_a_limit_order_by_hand() -> None:
     assert isinstance(cancelled, Order)
     assert cancelled.status is OrderStatus.PARTIAL_CANCELED
     assert btc == Balance("BTC", Decimal("12.22"), Decimal(0))
+
+
+def test_a_market_order_to_buy_spends_money_and_may_have_some_left() -> None:
+    account = LivingAccount(1)
+    [order, btc] = account.place("ETH/BTC", Side.BUY, Decimal(1), 0.0).changes
+    assert isinstance(order, Order)
+    assert order.amount == order.left == 1
+    assert btc == Balance("BTC", Decimal("11.5"), Decimal(1))
+    with pytest.raises(LocalProtocolError, match="a fill"):
+        account.fill(order.id, Decimal("10.001"), 1.0, price=Decimal("0.1"))
+    partly, _, btc = account.fill(order.id, Decimal(4), 1.0, price=Decimal("0.1")).changes
+    assert isinstance(partly, Order)
+    assert partly.is_open
+    assert (partly.left, partly.deal_stock) == (Decimal("0.6"), Decimal(4))
+    assert btc == Balance("BTC", Decimal("11.5"), Decimal("0.6"))
+    done, eth, btc = account.fill(order.id, Decimal("5.455"), 2.0, price=Decimal("0.10999")).changes
+    assert isinstance(done, Order)
+    assert done.status is OrderStatus.COMPLETED
+    assert done.left == Decimal("0.6") - Decimal("0.59999545") > 0
+    assert eth == Balance("ETH", Decimal("189.455"), Decimal(0))
+    assert btc == Balance("BTC", Decimal("11.5") + done.left, Decimal(0))
+    assert account.held(order.id) == 0
+
+
+def test_a_market_order_to_buy_that_pays_for_nothing_any_more_is_cancelled() -> None:
+    account = LivingAccount(1, rate=10.0, balances={"BTC": Decimal("0.00001")})
+    [order, _] = account.place("ETH/BTC", Side.BUY, Decimal("0.00001"), 0.0).changes
+    assert isinstance(order, Order)
+    changes = account.deadline_reached(10.0).changes
+    [cancelled] = [change for change in changes if isinstance(change, Order)]
+    assert (cancelled.id, cancelled.status) == (order.id, OrderStatus.CANCELED)
+    assert changes[-1] == Balance("BTC", Decimal("0.00001"), Decimal(0))
 
 
 def test_what_cannot_be_done() -> None:

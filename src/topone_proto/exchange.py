@@ -24,9 +24,6 @@ __all__ = ["DEFAULT_BALANCES", "DEFAULT_MARKETS", "ExchangeStep", "LivingAccount
 # raises.
 _EXACT: Final = Context(prec=100, traps=[Inexact, InvalidOperation])
 _ZERO: Final = Decimal(0)
-# What a market buy sets aside per unit of stock: a market moves less than this while such an order
-# is open.
-_MARKET_RESERVE: Final = Decimal(2)
 _MAX_OPEN: Final = 12
 _MAX_CLOSED: Final = 1000
 # The id of the first order: the one of the exchange's own example, and ten more for every second
@@ -88,8 +85,11 @@ class LivingAccount:
 
     - An open limit order to buy holds ``left * price`` of its money, one to sell holds ``left`` of
       its stock.
-    - A market order has the price ``0``. To sell it holds ``left``; to buy it holds ``left`` times
-      twice the market's price at its placing.
+    - A market order has the price ``0``. To sell it has ``amount`` and ``left`` in stock, as a
+      limit order has, and holds ``left``. To buy it has both in money: it spends ``amount``,
+      ``left`` is what is not spent yet, and that is what it holds. It is completed once ``left``
+      does not pay for the smallest amount of stock any more, so a completed one may have something
+      left; that becomes available again.
     - A fill never costs more than the order holds for it; what it saves becomes available again.
       There are no fees.
     - Order ids count up, from where ``start_time`` says: an account that is started later has other
@@ -194,7 +194,7 @@ class LivingAccount:
         self, market: str, side: Side, amount: Decimal, now: float, *, price: Decimal | None = None
     ) -> ExchangeStep:
         """Place an order: a limit order at ``price``, a market order without one. Nothing is filled
-        yet.
+        yet. The ``amount`` is in stock; that of a market order to buy is in money.
 
         Raises:
             LocalProtocolError: there is no such market, the amount or the price is not positive, or
@@ -208,10 +208,7 @@ class LivingAccount:
             )
         with localcontext(_EXACT):
             stock, _, money = market.partition("/")
-            if side is Side.SELL:
-                unit_hold = Decimal(1)
-            else:
-                unit_hold = self._prices[market] * _MARKET_RESERVE if price is None else price
+            unit_hold = Decimal(1) if side is Side.SELL or price is None else price
             funds = self._funds[stock if side is Side.SELL else money]
             hold = amount * unit_hold
             if hold > funds.available:
@@ -245,8 +242,8 @@ class LivingAccount:
     def fill(
         self, order_id: int, amount: Decimal, now: float, *, price: Decimal | None = None
     ) -> ExchangeStep:
-        """Fill ``amount`` of an open order at ``price``, by default a limit order's own or the
-        market's.
+        """Fill an open order by ``amount`` of stock at ``price``, by default a limit order's own or
+        the market's.
 
         Raises:
             LocalProtocolError: the order is not open, has not so much left, or does not trade at
@@ -256,23 +253,30 @@ class LivingAccount:
         with localcontext(_EXACT):
             if price is None:
                 price = order.price or self._prices[order.market]
-            unit_hold = self._unit_hold[order_id]
-            worse = price > unit_hold if order.is_buy else price < (order.price or _ZERO)
-            if not _ZERO < amount <= self._left(order) or price <= 0 or worse:
+            is_limit = order.type is OrderType.LIMIT
+            limit = order.price or _ZERO
+            worse = is_limit and (price > limit if order.is_buy else price < limit)
+            # In what ``left`` is in.
+            used = amount * price if _spends_money(order) else amount
+            if not (amount > 0 and used <= self._left(order)) or price <= 0 or worse:
                 raise LocalProtocolError(
                     state=f"{order.left} of the order is left at {order.price}",
                     input=f"a fill of {amount} at {price}",
                     remedy="fill no more than is left, at a price that the order accepts",
                 )
             stock, money = self._funds[order.stock], self._funds[order.money]
+            left = self._left(order) - used
+            is_complete = not left
             if order.is_buy:
-                money.freeze -= amount * unit_hold
-                money.available += amount * (unit_hold - price)
+                hold = used * self._unit_hold[order_id]
+                if _spends_money(order) and left < self._markets[order.market].lot * price:
+                    is_complete, hold = True, hold + left
+                money.freeze -= hold
+                money.available += hold - amount * price
                 stock.available += amount
             else:
                 stock.freeze -= amount
                 money.available += amount * price
-            left = self._left(order) - amount
             order = self._put(
                 evolve(
                     order,
@@ -280,7 +284,7 @@ class LivingAccount:
                     deal_stock=order.deal_stock + amount,
                     deal_money=order.deal_money + amount * price,
                     update_time=self._time(now),
-                    status=OrderStatus.PENDING if left else OrderStatus.COMPLETED,
+                    status=OrderStatus.COMPLETED if is_complete else OrderStatus.PENDING,
                 )
             )
             return self._changed(order, order.stock, order.money)
@@ -331,7 +335,7 @@ class LivingAccount:
         stock, _, money = name.partition("/")
         side = self._random.choice((Side.SELL, Side.BUY))
         if self._random.random() < 0.2:
-            price, buy_hold = None, self._prices[name] * _MARKET_RESERVE
+            price, buy_hold = None, self._prices[name]
         else:
             steps = self._random.randint(0, 20) * (1 if side is Side.SELL else -1)
             price = buy_hold = max(market.tick, self._prices[name] + market.tick * steps)
@@ -340,11 +344,23 @@ class LivingAccount:
         lots = int(self._funds[asset].available // (market.lot * unit_hold * 10))
         if lots < 1:
             return None
-        return self.place(name, side, market.lot * self._random.randint(1, lots), now, price=price)
+        amount = market.lot * self._random.randint(1, lots)
+        if price is None and side is Side.BUY:
+            amount *= buy_hold
+        return self.place(name, side, amount, now, price=price)
 
     def _fill_something(self, order: Order, now: float) -> ExchangeStep:
         market = self._markets[order.market]
+        price = self._prices[order.market]
+        if order.type is OrderType.LIMIT:
+            limit = order.price or _ZERO
+            price = min(price, limit) if order.is_buy else max(price, limit)
         left = self._left(order)
+        if _spends_money(order):
+            left = left // (market.lot * price) * market.lot
+            if not left:
+                # The price has risen meanwhile.
+                return self.cancel(order.id, now)
         lots = int(left // market.lot)
         # Half of the fills complete the order.
         amount = (
@@ -352,11 +368,6 @@ class LivingAccount:
             if lots < 2 or self._random.random() < 0.5
             else market.lot * self._random.randint(1, lots - 1)
         )
-        price = self._prices[order.market]
-        if order.is_buy:
-            price = min(price, self._unit_hold[order.id])
-        elif order.type is OrderType.LIMIT:
-            price = max(price, order.price or _ZERO)
         return self.fill(order.id, amount, now, price=price)
 
     def _move_prices(self) -> None:
@@ -401,3 +412,8 @@ class LivingAccount:
     def _changed(self, order: Order, *assets: str) -> ExchangeStep:
         balances = self.balances
         return ExchangeStep((order, *(balances[asset] for asset in assets)), self._next_event)
+
+
+def _spends_money(order: Order) -> bool:
+    """True if ``amount`` and ``left`` are in money: of a market order to buy."""
+    return order.type is OrderType.MARKET and order.is_buy

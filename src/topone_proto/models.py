@@ -64,7 +64,8 @@ class OrderStatus(_WireEnum):
     PENDING = 1
     """On the book, possibly partly filled."""
     COMPLETED = 2
-    """Wholly filled."""
+    """Filled as far as it could be: a limit order wholly; a market order to buy may have money
+    left."""
     CANCELED = 3
     """Cancelled with nothing filled."""
     PARTIAL_CANCELED = 4
@@ -118,10 +119,12 @@ class Order:
     """The limit, in money per unit of stock. None where the exchange sent none, as it may for
     market orders."""
     amount: Decimal
-    """How much was ordered, in stock."""
+    """How much was ordered, in stock; of a market order to buy very likely how much to spend, in
+    money (the exchange's page does not say; the one true example shows it so)."""
     left: Decimal | None
-    """How much of ``amount`` is not filled yet, in stock. None where the exchange sent none, as it
-    may for market orders."""
+    """How much of ``amount`` is not filled yet, in the unit of ``amount``. None where the exchange
+    sent none, as it may for market orders. A completed order may have something left: of a market
+    order to buy, the money that bought nothing. Whether an order is filled says ``status``."""
     deal_stock: Decimal
     """How much has been filled, in stock (``dealStock``; ETH for ETH/BTC)."""
     deal_money: Decimal

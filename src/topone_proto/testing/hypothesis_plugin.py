@@ -7,7 +7,7 @@ else.
 
 from typing import Any, Final, get_args
 
-from topone_proto.account import AggregatedFill
+from topone_proto.account import AccountConfig, AggregatedFill, FillCorrected
 from topone_proto.actions import Action
 from topone_proto.config import SessionConfig
 from topone_proto.endpoint import Endpoint, Token
@@ -27,7 +27,7 @@ TYPES: Final[frozenset[type[Any]]] = frozenset(
     {
         *(Topic, Side, OrderType, OrderStatus, Balance, Order, Failure, Request),
         *(Token, Endpoint, SessionConfig, Step, FeedMetrics),
-        *(AggregatedFill, GatewayConfig, Market),
+        *(AccountConfig, AggregatedFill, FillCorrected, GatewayConfig, Market),
         *get_args(Message),
         *get_args(Event),
         *get_args(Action),

@@ -7,7 +7,7 @@ from typing import Any, Final, TypeVar, cast, get_args
 
 from hypothesis import strategies as st
 
-from topone_proto.account import AggregatedFill
+from topone_proto.account import AccountConfig, AggregatedFill, FillCorrected
 from topone_proto.actions import Action, Close, Connect, FetchToken, SendPing, SendText
 from topone_proto.codec import encode
 from topone_proto.config import DeliveryPolicy, SessionConfig
@@ -337,6 +337,24 @@ def aggregated_fills() -> st.SearchStrategy[AggregatedFill]:
     return st.builds(AggregatedFill, orders(), since, more, more | st.just(Decimal(0)))
 
 
+def fill_corrections() -> st.SearchStrategy[FillCorrected]:
+    """What an account says was wrong about the fills that it had reported."""
+    less = st.integers(-(10**40), -1).map(lambda digits: Decimal(digits).scaleb(-20))
+    any_money = st.integers(-(10**40), 10**40).map(lambda digits: Decimal(digits).scaleb(-20))
+    return st.builds(FillCorrected, orders(), less | st.just(Decimal(0)), any_money)
+
+
+def account_configs() -> st.SearchStrategy[AccountConfig]:
+    """Settings that ``AccountConfig`` accepts, all defaults among them."""
+    given: dict[str, st.SearchStrategy[Any]] = {
+        "answer_lag": st.floats(0, 3600),
+        "max_tries": st.integers(1, 100),
+        "retry_first": st.floats(0.001, 30),
+        "retry_cap": st.floats(30, 3600),
+    }
+    return st.fixed_dictionaries({}, optional=given).map(lambda chosen: AccountConfig(**chosen))
+
+
 def markets() -> st.SearchStrategy[Market]:
     """Markets of a simulated exchange: their price is a multiple of their tick."""
     powers = st.integers(0, 8).map(lambda digits: Decimal(1).scaleb(-digits))
@@ -450,7 +468,9 @@ _STRATEGIES: Final[dict[type[Any], Callable[[], st.SearchStrategy[Any]]]] = {
         Close, st.integers(1000, 4999), st.text(max_size=30), st.floats(0, 3600)
     ),
     Step: steps,
+    AccountConfig: account_configs,
     AggregatedFill: aggregated_fills,
+    FillCorrected: fill_corrections,
     GatewayConfig: gateway_configs,
     Market: markets,
 }

@@ -132,6 +132,15 @@ def test_escapes_of_escapes(encode: Callable[[str], str], times: int) -> None:
     assert not any("789" in each or "abc" in each for each in undone(redacted))
 
 
+@pytest.mark.parametrize("encode", [json.dumps, lambda text: json.dumps(json.dumps(text)), quote])
+def test_a_token_with_what_looks_like_an_escape(encode: Callable[[str], str]) -> None:
+    """Each kind is undone by itself: this token is no more once all of them are."""
+    secret = '%41"&#65;"/\\'
+    redacted = Redactor(Token(secret)).redact(f"see {encode(secret)} there")
+    assert HIDDEN in redacted
+    assert "41" not in redacted
+
+
 @given(text=st.text(), secret=TOKENS)
 def test_a_text_without_a_token_is_the_very_same(text: str, secret: str) -> None:
     secret = "".join(character for character in secret if character not in text)

@@ -5,6 +5,7 @@ import random
 from collections.abc import Callable, Iterable
 from itertools import product
 
+import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,6 +14,7 @@ from frames import TOKEN, ack, balance, order, requests
 from topone_proto import (
     BALANCE,
     ORDERS,
+    BalanceUpdate,
     Close,
     Closed,
     ConfigurationError,
@@ -40,6 +42,7 @@ from topone_proto import (
     Token,
     Topic,
     UnexpectedResponse,
+    UnexpectedUpdate,
     Unsubscribed,
 )
 from topone_proto.session import TRANSITIONS, SessionInput
@@ -813,6 +816,79 @@ def test_a_token_at_the_cut_is_redacted_before_it_is_cut(shift: int, repeated: i
     for event in events:
         assert TOKEN[:4] not in repr(event)
         assert len(repr(event)) < 600
+
+
+def test_no_failure_has_the_token_in_its_words() -> None:
+    driver = started(token=None)
+    driver.take(driver.session.token_obtained(Token(TOKEN), driver.now))
+    driver.fail(Failure(FailureKind.NETWORK, f"no route to ?token={TOKEN}"))
+    driver.redial()
+    driver.take(driver.session.token_failed(f"again {TOKEN}", driver.now))
+    driver.redial()
+    driver.take(driver.session.token_obtained(Token(TOKEN), driver.now))
+    driver.up()
+    driver.fail(Failure(FailureKind.LOST, f"lost {TOKEN.replace('t', '%74')}"))
+    driver.redial()
+    driver.take(driver.session.token_obtained(Token("topapi:an0ther-0ne"), driver.now))
+    driver.up()
+    driver.take(driver.session.connection_lost(1008, f"old {TOKEN}", driver.now))
+    reasons = [event.reason for event in driver.events if isinstance(event, Disconnected)]
+    assert [reason.detail for reason in reasons] == [
+        "no route to ?token=***",
+        "again ***",
+        "lost ***",
+        "old ***",
+    ]
+
+
+def test_the_words_of_a_failure_are_bounded() -> None:
+    driver = started()
+    driver.fail(Failure(FailureKind.NETWORK, "x" * 100_000))
+    driver.redial()
+    driver.up()
+    driver.take(driver.session.connection_lost(1008, "y" * 1000, driver.now))
+    reasons = [event.reason for event in driver.events if isinstance(event, Disconnected)]
+    assert [len(reason.detail) for reason in reasons] == [512, 128]
+
+
+def test_names_in_updates_are_searched() -> None:
+    driver = started((ORDERS, BALANCE))
+    for request in requests(driver.connect()):
+        driver.receive(ack(request))
+    driver.receive(order())
+    driver.receive(order().replace("ETH/BTC", f"{TOKEN}/BTC"))
+    driver.receive(balance(asset=TOKEN))
+    driver.receive(balance(asset=TOKEN).replace("topapi", "\\u0074opapi"))
+    whole, odd, *assets = driver.events[-4:]
+    assert isinstance(whole, OrderUpdate)
+    assert whole.order.market == "ETH/BTC"
+    assert isinstance(odd, OrderUpdate)
+    assert odd.order.market == "***/BTC"
+    assert attrs.evolve(odd, order=attrs.evolve(odd.order, market="ETH/BTC")) == whole
+    assert [event.balance.asset for event in assets if isinstance(event, BalanceUpdate)] == [
+        "***",
+        "***",
+    ]
+
+
+def test_an_update_that_nobody_asked_for_is_searched() -> None:
+    driver = started((BALANCE,))
+    driver.connect()
+    driver.receive(order().replace("ETH/BTC", TOKEN))
+    assert isinstance(driver.events[-1], UnexpectedUpdate)
+    assert TOKEN not in repr(driver.events[-1])
+
+
+def test_half_of_the_token_in_one_field_and_half_in_the_next() -> None:
+    driver = started()
+    driver.connect()
+    half = len(TOKEN) // 2
+    frame = {"id": "9", "method": TOKEN[half:], "code": 3, "msg": f"not {TOKEN[:half]}"}
+    driver.receive(json.dumps(frame))
+    driver.receive(json.dumps({"method": TOKEN[:half], "text": TOKEN[half:]}))
+    for event in driver.events[-2:]:
+        assert TOKEN[:half] not in repr(event)
+        assert TOKEN[half:] not in repr(event)
 
 
 @pytest.mark.parametrize("topics", [["orders"], "orders", [None]])

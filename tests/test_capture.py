@@ -107,9 +107,9 @@ TOKENS = st.text(
 ).map("Qz7~".__add__)
 CONFIGS = st.builds(
     SessionConfig,
-    ping_interval=st.none() | st.floats(0.5, 5),
+    ping_interval=st.floats(0.5, 5),
     pong_timeout=st.floats(0.5, 5),
-    silence_timeout=st.none() | st.floats(1, 20),
+    silence_timeout=st.none() | st.floats(5.5, 20),
     retry_first=st.floats(0.01, 5),
     stable_after=st.floats(0.1, 10),
     max_attempts=st.none() | st.integers(1, 4),
@@ -124,7 +124,7 @@ class Life:
 
     def __init__(self, data: st.DataObject, *, is_rude: bool = False) -> None:
         self._draw = data.draw
-        # True: the caller puts the token into details, which no adapter does and no session undoes.
+        # True: the caller puts the token into details, which no adapter does.
         self.is_rude = is_rude
         self.is_fixed = self._draw(st.booleans())
         # What the server knows of it: nothing before it is dialled with.
@@ -199,19 +199,37 @@ class Life:
 
     def echo(self) -> str:
         """A frame in which the server repeats the token."""
+        token = self.token
         spelled = self._draw(
-            st.sampled_from([self.token, quote(self.token, safe=""), quote(self.token, safe=":")])
+            st.sampled_from(
+                [
+                    token,
+                    token[: len(token) // 2],
+                    token[len(token) // 2 :],
+                    quote(token, safe=""),
+                    quote(token, safe=":"),
+                    "".join(f"%{ord(character):02x}" for character in token),
+                    "".join(f"&#{ord(character)};" for character in token),
+                    json.dumps(token)[1:-1].replace("/", "\\/"),
+                ]
+            )
         )
+        escaped = "".join(f"\\u{ord(character):04X}" for character in spelled)
         return self._draw(
             st.sampled_from(
-                [f"what is {spelled}?", json.dumps({"method": "notice", "text": spelled})]
+                [
+                    f"what is {spelled}?",
+                    json.dumps({"method": "notice", "text": spelled}),
+                    f'{{"method":"notice","text":"{escaped}"}}',
+                    json.dumps({"id": "?", "method": "odd", "code": 1, "msg": f"no {spelled}"}),
+                ]
             )
         )
 
 
 @given(data=st.data())
 def test_a_recorded_life_lives_again(data: st.DataObject) -> None:
-    life = Life(data)
+    life = Life(data, is_rude=data.draw(st.booleans()))
     life.live()
     assert replayed(life.lines) == life.steps
 

@@ -204,6 +204,29 @@ def test_a_recorder_cannot_wait_for_what_waits_for_it(simulator: Simulator, meth
         list(feed)
 
 
+def test_a_recorder_that_fails_ends_the_feed_at_whatever_input(simulator: Simulator) -> None:
+    for nth in range(2, 12):
+        lines: list[str] = []
+
+        def write(line: str, lines: list[str] = lines, nth: int = nth) -> None:
+            lines.append(line)
+            if len(lines) == nth:
+                raise OSError(28, "No space left on device")
+
+        # Deadlines are among the inputs.
+        config = SessionConfig(ping_interval=0.01)
+        # Told once, the block can be left.
+        with (
+            open_feed(token=lambda: TOKEN, url=simulator.url, record=write, config=config) as feed,
+            pytest.raises(OSError, match="No space left"),
+        ):
+            list(feed)
+        assert len(lines) == nth
+        assert io_threads() == []
+    while simulator.connections:
+        pass
+
+
 def test_a_recorder_may_close_the_feed(simulator: Simulator) -> None:
     feeds = queue.SimpleQueue[Feed]()
     lines: list[str] = []

@@ -43,6 +43,10 @@ class WebSocket(Protocol):
 
     Once it is no longer open, every method but ``close`` and ``abort`` raises
     ``topone_proto.ConnectionEnded``. One thread receives, another one sends and closes.
+
+    It may have an attribute ``heard_at: float | None``: when bytes of the peer came last, be they a
+    part of a frame or a control frame, by ``time.monotonic``. With it a large frame on a slow line,
+    or a peer that only pings, is not taken for dead.
     """
 
     def __enter__(self) -> Self:

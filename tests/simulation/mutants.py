@@ -336,7 +336,7 @@ def liveness_is_judged_while_reading_is_paused() -> AbstractContextManager[Any]:
     return _around(Connection, "reading_paused", paused)
 
 
-@mutant("alive", seeds=500)
+@mutant("alive", "I2", seeds=5000)
 def a_pause_counts() -> AbstractContextManager[Any]:
     def resumed(_: Any, self: Connection, __: float) -> Any:
         self._paused_at = None

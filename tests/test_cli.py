@@ -191,7 +191,9 @@ def test_without_being_told_it_takes_the_first_adapter_that_is_there(
 
 
 def test_without_any_adapter_it_names_all_extras(monkeypatch: pytest.MonkeyPatch) -> None:
-    missing = dict.fromkeys(("topone_trio", "topone_asyncio", "topone_threads"), "websockets")
+    missing: dict[str, str] = dict.fromkeys(
+        ("topone_trio", "topone_asyncio", "topone_threads"), "websockets"
+    )
     monkeypatch.setattr(topone_cli._run, "import_module", partial(import_unless, missing))
     with pytest.raises(ImportError, match=r"no adapter is installed: pip install") as error:
         choose_adapter(None)

@@ -38,6 +38,7 @@ __all__ = [
     "UNKNOWN_METHOD_FRAME",
     "Accept",
     "AcceptThenClose",
+    "AddCode",
     "AnswerGarbage",
     "Burst",
     "CloseConnections",
@@ -55,6 +56,7 @@ __all__ = [
     "IgnoreHandshake",
     "LoseAck",
     "MutePeer",
+    "NodeClock",
     "OriginRule",
     "PingForm",
     "Publication",
@@ -69,6 +71,9 @@ __all__ = [
     "SendRaw",
     "SendStrangeUpdate",
     "Stall",
+    "StepClock",
+    "TimeForm",
+    "WriteTimes",
     "WrongId",
 ]
 
@@ -107,6 +112,21 @@ class PingForm(StrEnum):
     """A text frame ``{"method":"ping"}``."""
     TIMESTAMP = "timestamp"
     """A text frame ``{"ping":1561948335075}`` with the server's time."""
+
+
+class TimeForm(StrEnum):
+    """How the server writes its time. The exchange's page has whole milliseconds."""
+
+    MILLISECONDS = "milliseconds"
+    """``1561948335075``."""
+    FLOAT = "float"
+    """``1561948335075.0``."""
+    TEXT = "text"
+    """``"1561948335075"``."""
+    SECONDS = "seconds"
+    """``1561948335.075``."""
+    MICROSECONDS = "microseconds"
+    """``1561948335075000``."""
 
 
 def _seconds(_: object, attribute: Any, seconds: float | None) -> None:
@@ -355,6 +375,16 @@ class DuplicateAck:
 
 
 @value
+class NodeClock:
+    """The next dials that are accepted are with a node of the exchange whose clock is wrong."""
+
+    milliseconds: int
+    """By how much it leads; negative if it is behind."""
+    times: int | None = 1
+    """How many dials come to such a node; None for all from now on."""
+
+
+@value
 class RejectRequest:
     """The next requests are refused with a code, and change nothing."""
 
@@ -427,6 +457,34 @@ class Burst:
 
 
 @value
+class StepClock:
+    """The clock of every node of the exchange is set forward, or back."""
+
+    milliseconds: int
+    """By how much."""
+
+
+@value
+class WriteTimes:
+    """The times of every later frame are written in another form."""
+
+    form: TimeForm
+    """Which."""
+    peer: int | None = None
+    """To whom; None for every client there is."""
+
+
+@value
+class AddCode:
+    """Every later update carries a code, as responses do."""
+
+    code: int | str | None = 0
+    """The code."""
+    peer: int | None = None
+    """To whom; None for every client there is."""
+
+
+@value
 class GoSilent:
     """The connections become half-open: they stay, and nothing is sent, answered or heard on them
     any more."""
@@ -468,11 +526,20 @@ class ExpireToken:
     """The close reason."""
 
 
-_DialFault = RefuseHandshake | AnswerGarbage | IgnoreHandshake | AcceptThenClose
+_DialFault = RefuseHandshake | AnswerGarbage | IgnoreHandshake | AcceptThenClose | NodeClock
 _RequestFault = DelayAck | LoseAck | DuplicateAck | RejectRequest | WrongId
-_InstantFault = SendRaw | SendStrangeUpdate | Burst | GoSilent | CloseConnections | DropConnections
+_InstantFault = (
+    SendRaw
+    | SendStrangeUpdate
+    | Burst
+    | WriteTimes
+    | AddCode
+    | GoSilent
+    | CloseConnections
+    | DropConnections
+)
 
-Fault = _DialFault | _RequestFault | _InstantFault | ExpireToken
+Fault = _DialFault | _RequestFault | _InstantFault | StepClock | ExpireToken
 """Anything that ``Gateway.inject`` takes."""
 
 
@@ -567,6 +634,20 @@ def _order_data(order: Order) -> dict[str, Any]:
     }
 
 
+def _written(ts: int, form: TimeForm) -> int | float | str:
+    match form:
+        case TimeForm.FLOAT:
+            return float(ts)
+        case TimeForm.TEXT:
+            return str(ts)
+        case TimeForm.SECONDS:
+            return ts / 1000
+        case TimeForm.MICROSECONDS:
+            return ts * 1000
+        case _:
+            return ts
+
+
 def _topic(update: Balance | Order) -> Topic:
     return BALANCE if isinstance(update, Balance) else ORDERS
 
@@ -632,6 +713,9 @@ class _Peer:
     is_silent: bool = False
     unanswered_since: float | None = None
     pings: int = 0
+    lead: int = 0
+    form: TimeForm = TimeForm.MILLISECONDS
+    more: dict[str, Any] = Factory(dict[str, Any])
 
 
 class Gateway:
@@ -674,6 +758,7 @@ class Gateway:
         self._last_update: dict[tuple[str, Topic], Balance | Order] = {}
         self._delayed: list[tuple[float, int, SendFrame]] = []
         self._delayed_count = 0
+        self._stepped = 0
         self._dial_faults: _Armed[_DialFault] = _Armed()
         self._request_faults: _Armed[_RequestFault] = _Armed()
         self._actions: list[GatewayAction] = []
@@ -692,7 +777,7 @@ class Gateway:
 
     def server_ts(self, now: float) -> int:
         """The server's time in milliseconds."""
-        return self._config.start_ts + round((now - self._start) * 1000)
+        return self._config.start_ts + self._stepped + round((now - self._start) * 1000)
 
     def allow(self, token: str, account: str) -> None:
         """Let ``token`` open ``account`` from now on."""
@@ -708,7 +793,9 @@ class Gateway:
             headers: the request's headers, names in any case.
             now: the time.
         """
-        fault = self._dial_faults.strike(lambda fault: not isinstance(fault, AcceptThenClose))
+        fault = self._dial_faults.strike(
+            lambda fault: not isinstance(fault, AcceptThenClose | NodeClock)
+        )
         match fault:
             case RefuseHandshake(status=status, retry_after=retry_after):
                 asked = () if retry_after is None else (("Retry-After", str(retry_after)),)
@@ -793,8 +880,16 @@ class Gateway:
     def inject(self, fault: Fault, now: float) -> GatewayStep:
         """Make something go wrong, now or when its occasion comes."""
         match fault:
-            case RefuseHandshake() | AnswerGarbage() | IgnoreHandshake() | AcceptThenClose():
+            case (
+                RefuseHandshake()
+                | AnswerGarbage()
+                | IgnoreHandshake()
+                | AcceptThenClose()
+                | NodeClock()
+            ):
                 self._dial_faults.add(fault)
+            case StepClock(milliseconds=milliseconds):
+                self._stepped += milliseconds
             case DelayAck() | LoseAck() | DuplicateAck() | RejectRequest() | WrongId():
                 self._request_faults.add(fault)
             case ExpireToken(token=token, code=code, reason=reason):
@@ -871,6 +966,9 @@ class Gateway:
         )
         self._peers[client.number] = client
         self._actions.append(Accept(client.number))
+        clock = self._dial_faults.strike(lambda fault: isinstance(fault, NodeClock))
+        if isinstance(clock, NodeClock):
+            client.lead = clock.milliseconds
         fault = self._dial_faults.strike(lambda fault: isinstance(fault, AcceptThenClose))
         if isinstance(fault, AcceptThenClose):
             if fault.code is None:
@@ -900,7 +998,7 @@ class Gateway:
             "method": request.method,
             "code": code,
             "msg": msg,
-            "ts": self.server_ts(now),
+            "ts": _written(self._ts(client, now), client.form),
         }
         frame = SendFrame(client.number, _text(response | data))
         match fault:
@@ -915,14 +1013,21 @@ class Gateway:
                 self._actions.append(frame)
 
     def _publish(self, client: _Peer, update: Balance | Order, now: float, **more: object) -> None:
-        topic, ts = _topic(update), self.server_ts(now)
+        topic, ts = _topic(update), self._ts(client, now)
         self._publications.append(Publication(client.number, topic, ts, update))
         if not client.is_silent:
             data = _balance_data(update) if isinstance(update, Balance) else _order_data(update)
-            frame = {"method": topic.subscribe_method, "ts": ts, "data": data | more}
-            self._actions.append(SendFrame(client.number, _text(frame | more)))
+            written = _written(ts, client.form)
+            frame = {"method": topic.subscribe_method, "ts": written, "data": data | more}
+            self._actions.append(SendFrame(client.number, _text(frame | client.more | more)))
 
-    def _strike(self, client: _Peer, fault: _InstantFault, now: float) -> None:
+    def _ts(self, client: _Peer, now: float) -> int:
+        """The time in milliseconds by the clock of the client's node."""
+        return self.server_ts(now) + client.lead
+
+    def _strike(  # noqa: C901 - a line or two for each fault
+        self, client: _Peer, fault: _InstantFault, now: float
+    ) -> None:
         match fault:
             case SendRaw(text=text):
                 self._actions.append(SendFrame(client.number, text))
@@ -935,6 +1040,10 @@ class Gateway:
                         update = self._last_update.get((client.account, topic), example)
                         for _ in range(count):
                             self._publish(client, update, now)
+            case WriteTimes(form=form):
+                client.form = form
+            case AddCode(code=code):
+                client.more = {"code": code}
             case GoSilent():
                 client.is_silent = True
                 self._actions.append(MutePeer(client.number))

@@ -1,6 +1,7 @@
 """Ways in which the core could be wrong, each as a patch: what the simulation has to notice."""
 
 import math
+import re
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
@@ -19,6 +20,7 @@ from topone_proto.actions import Close, SendText
 from topone_proto.connection import FOLLOWED, Connection, SubscriptionState
 from topone_proto.delivery import DeliveryBuffer, _Conflating
 from topone_proto.events import BalanceUpdate, Event, Gap, OrderUpdate, SubscriptionRejected
+from topone_proto.gaps import Break
 from topone_proto.messages import Response
 from topone_proto.models import Order, OrderStatus
 
@@ -627,3 +629,63 @@ def closed_orders_are_kept_for_ever() -> AbstractContextManager[Any]:
 @mutant("I8", seeds=3000)
 def forgotten_order_is_open_again() -> AbstractContextManager[Any]:
     return patch.object(Orders, "_forgotten_at", PropertyMock(return_value=-1), create=True)
+
+
+# --- clocks, times and codes ----------------------------------------------------------------------
+
+
+@mutant("I1", seeds=600)
+def gap_is_measured_by_times_alone() -> AbstractContextManager[Any]:
+    def span(_: Any, self: Break, ack_ts: int | None, *__: Any) -> Any:
+        return self.since_ts, ack_ts
+
+    return _around(Break, "span", span)
+
+
+@mutant("I1", seeds=600)
+def gap_begins_by_the_old_clock_only() -> AbstractContextManager[Any]:
+    def since_by(_: Any, self: Break, __: Any) -> Any:
+        return self.since_ts
+
+    return _around(Break, "_since_by", since_by)
+
+
+@mutant("I1", "I2", "alive", seeds=600)
+def time_in_another_form_voids_a_frame() -> AbstractContextManager[Any]:
+    def received(original: Any, self: Connection, frame: Any, now: float) -> Any:
+        ts = re.search(r'"ts":(\d+)[,}]', frame) if '"ts"' in frame else True
+        return original(self, frame if ts else "{", now)
+
+    return _around(Connection, "message_received", received)
+
+
+@mutant("I1", "I2", seeds=600)
+def update_with_a_code_is_a_response() -> AbstractContextManager[Any]:
+    def received(original: Any, self: Connection, frame: Any, now: float) -> Any:
+        is_coded = '"data":{"' in frame and '"code":' in frame and '"code":null' not in frame
+        return original(self, '{"code":0}' if is_coded else frame, now)
+
+    return _around(Connection, "message_received", received)
+
+
+# --- refusals after a reconnect -------------------------------------------------------------------
+
+
+@mutant("I2", seeds=400)
+def refused_topic_is_dropped_at_once() -> AbstractContextManager[Any]:
+    return _around(Session, "_retry_in", lambda *_: None)
+
+
+@mutant("I3", seeds=400)
+def refused_topic_is_asked_for_at_once() -> AbstractContextManager[Any]:
+    return _around(Session, "_waits", lambda *_: False)
+
+
+@mutant("I3", "runaway", seeds=600)
+def refused_topic_is_asked_for_without_end() -> AbstractContextManager[Any]:
+    def retry_in(original: Any, self: Session, topic: Any) -> Any:
+        wait = original(self, topic)
+        refusal = self._refusals.get(topic)
+        return self._spread(refusal.count) if wait is None and refusal is not None else wait
+
+    return _around(Session, "_retry_in", retry_in)

@@ -45,7 +45,8 @@ _HAIR = 1e-6
 # What can make everything desired acknowledged, apart from the application's giving the rest up.
 _SETTLING = (Connected, Subscribed, Unsubscribed, SubscriptionRejected)
 # Milliseconds. Longer no request and its answer take, with all that a network and a pause do.
-_SLACK = 100_000.0
+# And what the clocks of its nodes differ by, and are set back or forward by.
+_SLACK = 500_000.0
 # Characters of what counts as a short frame.
 _SHORT = 64
 
@@ -405,7 +406,8 @@ class Auditor:
                 # Without an acknowledgement the gap comes first: nothing is told of the topic
                 # afterwards.
                 gap = _gap_of(topic, before[-1:] if ts is None else after[:1])
-                self._streams.ended(topic, ts, gap, until_ts=ts)
+                number = None if ts is None or frame is None else frame.number
+                self._streams.ended(topic, number, gap, until_ts=ts)
             case SubscriptionRejected(topic=topic, method=method, ts=ts):
                 self._need_connection(event)
                 wanted = method == topic.subscribe_method
@@ -416,7 +418,8 @@ class Auditor:
                     self._need_no_retry(topic, event)
                     self.desired.discard(topic)
                     # Nobody follows the topic from here on, so that its gap has no end.
-                    self._streams.ended(topic, ts, _gap_of(topic, before[-1:]), until_ts=None)
+                    number = None if frame is None else frame.number
+                    self._streams.ended(topic, number, _gap_of(topic, before[-1:]), until_ts=None)
                 else:
                     self.desired.add(topic)
                     self._active.add(topic)

@@ -16,6 +16,7 @@ from topone_proto.gateway import (
     MALFORMED_FRAME,
     UNKNOWN_METHOD_FRAME,
     AcceptThenClose,
+    AddCode,
     AnswerGarbage,
     CloseConnections,
     DelayAck,
@@ -25,10 +26,14 @@ from topone_proto.gateway import (
     GoSilent,
     IgnoreHandshake,
     LoseAck,
+    NodeClock,
     PingForm,
     RefuseHandshake,
     RejectRequest,
     SendRaw,
+    StepClock,
+    TimeForm,
+    WriteTimes,
     WrongId,
 )
 from topone_proto.topics import BALANCE, ORDERS, Topic
@@ -92,6 +97,7 @@ Network = Outage | BlackHole | Unreachable
 """What can go wrong on the way."""
 GatewayFault = (
     AcceptThenClose
+    | AddCode
     | AnswerGarbage
     | CloseConnections
     | DelayAck
@@ -100,9 +106,12 @@ GatewayFault = (
     | GoSilent
     | IgnoreHandshake
     | LoseAck
+    | NodeClock
     | RefuseHandshake
     | RejectRequest
     | SendRaw
+    | StepClock
+    | WriteTimes
     | WrongId
 )
 """What the exchange can do wrong."""
@@ -252,7 +261,37 @@ def draw(seed: int) -> Scenario:
     rng = Random(seed)  # noqa: S311 - to be repeated, not to be secret
     scenario = _draw_stall(rng, seed) if rng.random() < 0.1 else _draw_storm(rng, seed)
     clients = tuple(evolve(client, account=_account(rng)) for client in scenario.clients)
-    return evolve(scenario, clients=clients)
+    scenario = evolve(scenario, clients=clients)
+    return _with_odd_clocks(rng, scenario) if rng.random() < 0.3 else scenario
+
+
+def _with_odd_clocks(rng: Random, scenario: Scenario) -> Scenario:
+    """The same, with an exchange of several nodes: their clocks differ, are set back or forward and
+    write their times in other forms; updates carry codes."""
+    calm_at = scenario.calm_at
+    troubles = list(scenario.troubles)
+    for _ in range(rng.choice((1, 3, 6))):
+        at, name = rng.uniform(0.0, calm_at), rng.choice(scenario.clients).name
+        lead = rng.choice((-60_000, -5_000, -40, -1, 1, 40, 5_000, 60_000))
+        what = rng.choice(
+            (
+                NodeClock(lead, rng.choice((1, 3))),
+                NodeClock(lead, rng.choice((1, 3))),
+                StepClock(lead),
+                WriteTimes(rng.choice(tuple(TimeForm))),
+                AddCode(rng.choice((0, "0", 7, None))),
+            )
+        )
+        troubles.append(Trouble(at, name, what))
+        if isinstance(what, NodeClock | StepClock) and rng.random() < 0.7:
+            gone: tuple[GatewayFault, ...] = (DropConnections(), GoSilent())
+            troubles.append(Trouble(at, name, rng.choice(gone)))
+    return evolve(
+        scenario,
+        # Of today, since the size of a number tells its unit.
+        gateway=evolve(scenario.gateway, start_ts=1561948335075),
+        troubles=tuple(sorted(troubles, key=lambda trouble: trouble.at)),
+    )
 
 
 def _account(rng: Random) -> AccountPlan:
@@ -462,6 +501,7 @@ def _traffic(rng: Random, calm_at: float) -> tuple[Publish, ...]:
     return tuple(sorted(traffic, key=lambda publish: publish.at))
 
 
+_NOISE: Final = tuple(map(SendRaw, ("pong", "", "\x01", "heartbeat", '{"event":"heartbeat"}')))
 _LONG: Final = SendRaw('{"method":"notice","data":"' + "x" * 1200 + '"}')
 _ECHOES: Final = (
     SendRaw('{"method":"{token}","data":{}}'),
@@ -520,7 +560,7 @@ def _trouble(rng: Random, client: ClientPlan, calm_at: float) -> Trouble:
                 )
             )
         case "frame":
-            what = rng.choice((MALFORMED_FRAME, UNKNOWN_METHOD_FRAME, _LONG, SendRaw("pong")))
+            what = rng.choice((MALFORMED_FRAME, UNKNOWN_METHOD_FRAME, _LONG, *_NOISE))
         case "echo":
             what = rng.choice(_ECHOES)
         case _:

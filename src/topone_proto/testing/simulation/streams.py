@@ -14,13 +14,14 @@ __all__ = ["Streams"]
 class _Sent:
     """One update that was sent to a client and not delivered yet."""
 
-    __slots__ = ("is_covered", "is_owed", "number", "peers", "serial", "ts")
+    __slots__ = ("is_covered", "is_owed", "number", "peers", "serial", "times")
 
     def __init__(self, serial: int, ts: int, number: int, peer: int, *, is_owed: bool) -> None:
         self.serial = serial
-        self.ts = ts
         self.number = number
         self.peers = [peer]
+        # By the clock of each of these connections.
+        self.times = {peer: ts}
         self.is_owed = is_owed
         self.is_covered = False
 
@@ -29,7 +30,7 @@ class _Sent:
         return self.is_owed and not self.is_covered
 
     def __str__(self) -> str:
-        return f"update {self.serial} (ts {self.ts})"
+        return f"update {self.serial} (ts {self.times})"
 
 
 class _Stream:
@@ -79,6 +80,8 @@ class Streams:
         self._fail = fail
         self._slack = slack
         self._streams = {BALANCE: _Stream(), ORDERS: _Stream()}
+        # The connections on which a server time was heard: of any other clock nothing is known.
+        self._told: set[int] = set()
 
     def sent(self, topic: Topic, serial: int, ts: int, number: int, peer: int) -> None:
         """The exchange has sent an update."""
@@ -88,6 +91,7 @@ class Streams:
             stream.sent[serial] = _Sent(serial, ts, number, peer, is_owed=stream.is_open)
         else:
             item.peers.append(peer)
+            item.times[peer] = ts
 
     def update(self, update: Update, serial: int, peer: int, number: int) -> None:
         """The application is told of an update, out of the frame with this number."""
@@ -110,6 +114,8 @@ class Streams:
             elif peer in older.peers:
                 self._fail("I1", f"{older} of {topic} is left out without a Gap: next is {serial}")
         stream.heard(update.ts)
+        if update.ts is not None:
+            self._told.add(peer)
         stream.open(peer, number)
 
     def subscribed(
@@ -117,17 +123,21 @@ class Streams:
     ) -> None:
         """The application is told of an acknowledgement, and of a gap right behind it or not."""
         stream = self._streams[topic]
+        if ts is not None:
+            self._told.add(peer)
         self._mend(topic, gap, until_ts=ts)
         stream.heard(ts)
         if stream.is_open:
             self._settle(topic, lambda item: item.number < number)
         stream.open(peer, number)
 
-    def ended(self, topic: Topic, ts: int | None, gap: Gap | None, *, until_ts: int | None) -> None:
-        """The application is told that a topic is not followed any more: since the server time
-        ``ts``, or since now. A gap ends at ``until_ts``."""
+    def ended(
+        self, topic: Topic, number: int | None, gap: Gap | None, *, until_ts: int | None
+    ) -> None:
+        """The application is told that a topic is not followed any more: since the frame with this
+        number, or since now. A gap ends at ``until_ts``."""
         self._mend(topic, gap, until_ts=until_ts)
-        self._settle(topic, lambda item: ts is None or item.ts < ts)
+        self._settle(topic, lambda item: number is None or item.number < number)
         self._streams[topic].close()
 
     def refused_to_end(self, topic: Topic, ts: int | None) -> None:
@@ -157,8 +167,11 @@ class Streams:
         self._check_span(gap, stream.whole_ts, until_ts)
         stream.is_broken = False
         for item in stream.sent.values():
-            if (gap.since_ts is None or gap.since_ts <= item.ts) and (
-                gap.until_ts is None or item.ts <= gap.until_ts
+            if all(
+                (gap.since_ts is None or gap.since_ts <= ts)
+                and (gap.until_ts is None or ts <= gap.until_ts)
+                for peer, ts in item.times.items()
+                if peer in self._told
             ):
                 item.is_covered = True
 

@@ -556,7 +556,13 @@ def closed_order_can_open_again() -> AbstractContextManager[Any]:
     def contradiction(original: Any, order: Order, known: Order) -> Any:
         return None if known.is_closed else original(order, known)
 
-    return _patched(_orders, "contradiction", contradiction)
+    def is_ahead(original: Any, order: Order, known: Order) -> Any:
+        return known.is_closed or original(order, known)
+
+    return _both(
+        _patched(_orders, "contradiction", contradiction),
+        _patched(_orders, "is_ahead", is_ahead),
+    )
 
 
 @mutant("I8")
@@ -569,7 +575,7 @@ def older_time_is_an_argument() -> AbstractContextManager[Any]:
     return _patched(_orders, "contradiction", contradiction)
 
 
-@mutant("I8")
+@mutant("I8", seeds=4000)
 def list_with_a_hole_is_believed() -> AbstractContextManager[Any]:
     def judge(original: Any, self: Any, query: Any, rows: Any, pages: Any, *args: Any) -> Any:
         return original(self, query, rows, 1, *args)
@@ -577,7 +583,7 @@ def list_with_a_hole_is_believed() -> AbstractContextManager[Any]:
     return _around(Orders, "_judge", judge)
 
 
-@mutant("I8")
+@mutant("I8", seeds=4000)
 def list_is_not_refuted_by_a_close_that_comes_later() -> AbstractContextManager[Any]:
     return patch.object(Orders, "_move", lambda *_: ())
 
@@ -589,7 +595,10 @@ def order_in_doubt_is_not_asked_for() -> AbstractContextManager[Any]:
 
 @mutant("I8")
 def answer_wins_over_a_newer_balance() -> AbstractContextManager[Any]:
-    return patch.object(Balances, "_is_crossed", lambda *_: False)
+    return _both(
+        patch.object(Balances, "_is_crossed", lambda *_: False),
+        patch.object(Balances, "_is_since_followed", lambda *_: False),
+    )
 
 
 @mutant("I8")

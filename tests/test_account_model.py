@@ -37,6 +37,7 @@ from topone_proto import (
     OrderUpdate,
     Side,
     Subscribed,
+    Topic,
 )
 from topone_proto.account import (
     Account,
@@ -65,6 +66,8 @@ class World:
     """What happens at the exchange, in this order: see ``Model.happen``."""
     prelude: tuple[tuple[Any, ...], ...] = ()
     """What has happened there, and been told, before anything can go wrong."""
+    topics: tuple[Topic, ...] = (ORDERS, BALANCE)
+    """What is followed: fewer topics, fewer orders of things."""
     orders: int = 3
     """How many orders are open at first: 1, 2, and so on."""
     page: int = 2
@@ -134,6 +137,8 @@ class Model:
             self.happen()
             self.deliver()
         self.script = deque(world.script)
+        if world.is_eager:
+            self.ask()
 
     # --- a run ----------------------------------------------------------------------------------
 
@@ -238,7 +243,7 @@ class Model:
     def connect(self) -> None:
         self.is_connected = True
         self.since = len(self.published)
-        for topic in (ORDERS, BALANCE):
+        for topic in self.world.topics:
             self.tell(Subscribed(topic, 500, 1))
             self.tell(Gap(topic, 900, 500, 1))
 
@@ -326,7 +331,7 @@ class Model:
                 self.answer(request)
                 self.check()
             assert self.questions - before < 40, self.log
-        for topic in (ORDERS, BALANCE):
+        for topic in self.world.topics:
             assert self.account.knowledge(topic) is Knowledge.WHOLE, self.log
         assert not self.account.unresolved
         self.check()
@@ -432,13 +437,15 @@ def every_run(world: World) -> int:
 
 
 SMALL = {
-    "one closes between two pages": World((("close", 4),), is_whole=False, orders=4),
+    "one closes between two pages": World(
+        (("close", 4), ("fill", 1, 1)), is_whole=False, topics=(ORDERS,), orders=4
+    ),
     "one closes, another is made": World(
-        (("close", 2), ("open", 3)), is_whole=False, orders=2, page=3
+        (("close", 3), ("open", 4), ("close", 4)), is_whole=False, topics=(ORDERS,)
     ),
     "more is filled at an older time": World((("fill", 1, 1), ("fill", 1, 4)), orders=1, losses=1),
     "an order of unknown status ends unseen": World(
-        (("complete", 1),), prelude=(("odd_status", 1),), orders=1, losses=1
+        (("complete", 1),), prelude=(("odd_status", 1),), topics=(ORDERS,), orders=1, losses=1
     ),
     "the history does not have it": World(
         (("close", 1),), orders=1, losses=1, lacks=frozenset({1})
@@ -449,12 +456,15 @@ SMALL = {
     "balances change while they are asked for": World(
         (("balance", "ETH", 2, 900), ("balance", "ETH", 3, 800)), orders=0, losses=1
     ),
-    "answers lag behind": World(
-        (("balance", "ETH", 2), ("close", 1)), orders=1, lag=3, is_whole=False
-    ),
-    "requests fail": World((("close", 1),), orders=1, losses=1, failures=1),
+    "answers lag behind": World((("balance", "ETH", 2),), orders=0, lag=2, losses=1),
+    "requests fail": World((("close", 1),), orders=1, losses=1, failures=1, topics=(ORDERS,)),
     "closed orders are forgotten": World(
-        (("close", 1), ("close", 2)), orders=2, is_whole=False, max_closed=1, page=9
+        (("close", 1), ("close", 2)),
+        topics=(ORDERS,),
+        orders=2,
+        is_whole=False,
+        max_closed=1,
+        page=9,
     ),
 }
 LARGE = {

@@ -465,6 +465,8 @@ def test_an_error_in_the_header_does_not_cost_the_session(
         session.connection_failed(Failure(FailureKind.NETWORK), 100.0 * number + 1)
         session.deadline_reached(100.0 * number + 99)
     assert len(calls) == 1
+    # Nor are the random numbers kept that nobody will write.
+    assert session._recorder._draws == []
 
 
 def test_the_first_error_counts_and_shows_no_token() -> None:
@@ -510,11 +512,16 @@ def test_a_frame_that_could_not_be_written_is_not_in_the_traceback_with_its_toke
 def test_a_recorder_may_call_the_session() -> None:
     """An input while a line is written gets its line behind it."""
     lines: list[str] = []
+    is_writing = False
 
     def write(line: str) -> None:
+        nonlocal is_writing
+        assert not is_writing
+        is_writing = True
         lines.append(line)
         if "connection_made" in line:
             session.close(3.0)
+        is_writing = False
 
     session = RecordedSession(
         [ORDERS], token=Token(TOKEN), jitter=lambda: 0.5, write=write, wall=lambda: WALL

@@ -28,6 +28,7 @@ from topone_proto import (
     FetchToken,
     Gap,
     LocalProtocolError,
+    Malformed,
     OrderUpdate,
     RequestTimedOut,
     SendPing,
@@ -43,6 +44,7 @@ from topone_proto import (
     Topic,
     UnexpectedResponse,
     UnexpectedUpdate,
+    Unrecognised,
     Unsubscribed,
 )
 from topone_proto.session import TRANSITIONS, SessionInput
@@ -877,6 +879,23 @@ def test_an_update_that_nobody_asked_for_is_searched() -> None:
     driver.receive(order().replace("ETH/BTC", TOKEN))
     assert isinstance(driver.events[-1], UnexpectedUpdate)
     assert TOKEN not in repr(driver.events[-1])
+
+
+def test_a_topic_that_the_server_makes_of_the_token_is_hidden_and_our_own_never() -> None:
+    driver = started()
+    driver.connect()
+    driver.receive(json.dumps({"method": f"sub_{TOKEN}", "ts": 1, "data": {"a": 1}}))
+    event = driver.events[-1]
+    assert isinstance(event, Unrecognised)
+    assert event.topics == (Topic("***"),)
+    assert TOKEN not in repr(event)
+    # A token that is a topic's name is none that anybody has; the topic is still the topic.
+    driver = started(token="orders")
+    driver.connect()
+    driver.receive('{"method":"sub_orders","ts":1,"data":{"id":"x"}}')
+    event = driver.events[-1]
+    assert isinstance(event, Malformed)
+    assert event.topics == (ORDERS,)
 
 
 def test_half_of_the_token_in_one_field_and_half_in_the_next() -> None:

@@ -811,9 +811,7 @@ class Session:
             for name, text in attrs.asdict(anomaly, recurse=False).items()
             if isinstance(text, str)
         }
-        if isinstance(anomaly, Response):
-            changed["data"] = self._redactor.clean(anomaly.data)
-        elif not isinstance(anomaly, SubscriptionRejected):
+        if isinstance(anomaly, (Malformed, Unrecognised)):
             # A name that was asked for is the application's own.
             known = self.subscriptions
             changed["topics"] = tuple(

@@ -32,7 +32,7 @@ library sends it in none of these forms.
 
 import re
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final, TypeVar, cast
 
 import attrs
@@ -53,6 +53,7 @@ MAX_TOKENS: Final = 16
 """How many tokens are remembered, the latest ones."""
 
 _T = TypeVar("_T")
+_Items = list[object] | tuple[object, ...] | Mapping[object, object]
 
 # --- escapes -------------------------------------------------------------------------------------
 
@@ -407,31 +408,34 @@ class Redactor:
         tuples and dicts, keys included. The very same value if there is no token."""
         return cast("_T", self._clean(value, _DEEPEST))
 
-    def _clean(self, value: Any, deepest: int) -> Any:
-        if isinstance(value, str):
-            return value if type(value) is not str else self.redact(value)
-        if isinstance(value, (list, tuple, Mapping)) and not deepest:
-            return HIDDEN
+    def _clean(self, value: object, deepest: int) -> object:
+        if type(value) is str:
+            return self.redact(value)
         if isinstance(value, Topic):
             return value if self.redact(value.name) == value.name else Topic(HIDDEN)
+        if isinstance(value, (list, tuple, Mapping)):
+            return self._clean_items(cast("_Items", value), deepest - 1) if deepest else HIDDEN
+        kind: type[Any] = type(value)
+        if attrs.has(kind):
+            changed: dict[str, object] = {}
+            for field in attrs.fields(kind):
+                old = getattr(value, field.name)
+                new = self._clean(old, deepest)
+                if new is not old:
+                    changed[field.name] = new
+            return attrs.evolve(cast("Any", value), **changed) if changed else value
+        return value
+
+    def _clean_items(self, value: "_Items", deepest: int) -> object:
         if isinstance(value, Mapping):
             members = {
-                self._clean(name, 0): self._clean(inner, deepest - 1)
-                for name, inner in value.items()
+                self._clean(name, 0): self._clean(inner, deepest) for name, inner in value.items()
             }
             return value if members == value else members
-        if isinstance(value, (list, tuple)):
-            items = [self._clean(inner, deepest - 1) for inner in cast("Iterable[Any]", value)]
-            kind = type(cast("list[Any]", value))
-            return value if items == list(cast("Iterable[Any]", value)) else kind(items)
-        if attrs.has(type(value)):
-            changed = {
-                field.name: new
-                for field in attrs.fields(type(value))
-                if (new := self._clean(old := getattr(value, field.name), deepest)) is not old
-            }
-            return attrs.evolve(value, **changed) if changed else value
-        return value
+        items = [self._clean(inner, deepest) for inner in value]
+        if all(new is old for new, old in zip(items, value, strict=True)):
+            return value
+        return items if isinstance(value, list) else tuple(items)
 
     def _matches(self, text: str) -> list[_Match]:
         if not self.__tokens:

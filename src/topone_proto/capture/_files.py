@@ -74,9 +74,9 @@ def open_capture(path: str, mode: Literal["r", "w", "x"] = "r") -> IO[str]:
     Raises:
         OSError: it cannot be opened.
     """
+    import gzip  # noqa: PLC0415 - importing the core loads nothing that does I/O
+
     compressed = path.endswith(".gz")
-    if compressed:
-        import gzip  # noqa: PLC0415 - importing the core loads nothing that does I/O
     if mode == "r":
         if compressed:
             return cast("IO[str]", gzip.open(path, "rt", encoding="utf-8"))

@@ -117,8 +117,7 @@ class _Recorder:
             self._is_writing = False
 
     def _fail(self, error: BaseException) -> None:
-        # The first says why.
-        self.error = self.error or error
+        self.error = error
         self._lines.clear()
         self._draws = []
 
@@ -176,7 +175,8 @@ def _recorded(by: SessionInput) -> Callable[..., Step]:
     def method(self: RecordedSession, *args: Any, **named: Any) -> Step:
         step = take(self, *args, **named)
         *given, now = (*args, *(named[name] for name in names[len(args) :]))
-        self._recorder.record(step, by, tuple(zip(arguments, given, strict=True)), now)
+        recorder = self._recorder  # pyright: ignore[reportPrivateUsage]  # it becomes a method
+        recorder.record(step, by, tuple(zip(arguments, given, strict=True)), now)
         return step
 
     return method

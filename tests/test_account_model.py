@@ -441,7 +441,7 @@ SMALL = {
         (("close", 4), ("fill", 1, 1)), is_whole=False, topics=(ORDERS,), orders=4
     ),
     "one closes, another is made": World(
-        (("close", 3), ("open", 4), ("close", 4)), is_whole=False, topics=(ORDERS,)
+        (("close", 3), ("open", 4)), is_whole=False, topics=(ORDERS,)
     ),
     "more is filled at an older time": World((("fill", 1, 1), ("fill", 1, 4)), orders=1, losses=1),
     "an order of unknown status ends unseen": World(

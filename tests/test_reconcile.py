@@ -549,6 +549,69 @@ def test_without_a_clock_the_caller_waits_and_the_tries_are_bounded() -> None:
     assert account.knowledge(ORDERS) is Knowledge.WHOLE
 
 
+def test_an_answer_to_an_older_doubt_is_no_try() -> None:
+    account = absent(QUICK)
+    [query] = account.ask(0.0)
+    assert isinstance(query, OrdersQuery)
+    account.apply(told(order(7, filled="3")))
+    account.apply(told(order(7, filled="2")))
+    account.answer(query, [])
+    [again] = account.ask(1.0)
+    assert isinstance(again, OrdersQuery)
+    assert again.position > query.position
+
+
+def test_so_many_unknown_outcomes_are_remembered_and_no_more() -> None:
+    account = Account(max_closed=2)
+    for number in range(4):
+        account.apply(told(order(number)))
+    for number in range(4):
+        assert account.give_up(number) == (OutcomeUnknown(order(number)),)
+    assert list(account.unknown_outcomes().value) == [2, 3]
+
+
+def test_an_order_that_only_an_old_row_shows_ends_unknown_as_well() -> None:
+    account = followed(ORDERS, max_closed=1)
+    query = asked_for_orders(account)
+    for number in (1, 2):
+        account.apply(told(order(number, status=OrderStatus.CANCELED)))
+    account.answer(query, [order(1)], pages=1)
+    assert account.give_up(1)[0] == OutcomeUnknown(order(1))
+
+
+def test_a_contradiction_about_an_unknown_outcome_is_reported_as_unknown_only_once() -> None:
+    account = followed(ORDERS, told(order(filled="3")))
+    account.answer(asked_for_orders(account), [])
+    account.give_up(1)
+    account.apply(told(order(filled="2")))
+    assert account.unresolved == (1,)
+    changes = account.give_up(1)
+    assert OutcomeUnknown(order(filled="3")) not in changes
+    assert isinstance(changes[-1], Resynced)
+
+
+def test_the_end_told_again_at_another_time_is_no_contradiction() -> None:
+    ended = order(status=OrderStatus.CANCELED)
+    account = followed(ORDERS, told(ended))
+    again = attrs.evolve(ended, update_time=None)
+    assert account.apply(told(again)) == (OrderChanged(ended, again, 1000),)
+    assert account.unresolved == ()
+
+
+def test_the_time_is_that_of_the_caller_and_marks_are_few() -> None:
+    account = Account(config=AccountConfig(answer_lag=32.0))
+    account.apply(Subscribed(BALANCE, 500, 1))
+    assert account.ask(0.0) == ()
+    account.apply(Gap(BALANCE, 1, 2, 1))
+    # Too soon after the last mark for one more.
+    assert account.ask(0.5) == ()
+    assert account.deadline == 1.0
+    assert account.ask(1.0) == ()
+    assert account.deadline == 33.0
+    assert account.ask(32.9) == ()
+    assert len(account.ask(33.0)) == 1
+
+
 # --- pages ---------------------------------------------------------------------------------------
 
 

@@ -131,10 +131,11 @@ class Orders(Ledger[int]):
             self._resolve(order.id)
         else:
             changes += self._weigh(update, known, position)
-        if (known := self._find(order.id)) is not None:
-            known.heard = order
-            if not any(isinstance(change, MovedBackwards) for change in changes):
-                known.told = order
+        known = self._find(order.id)
+        assert known is not None  # what is forgotten is older
+        known.heard = order
+        if not any(isinstance(change, MovedBackwards) for change in changes):
+            known.told = order
         return changes + self._settled()
 
     def _weigh(self, update: OrderUpdate, known: _Known, position: int) -> tuple[Change, ...]:

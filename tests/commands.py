@@ -1,6 +1,7 @@
 """Runs the command ``topone``: in a process of its own, or in this one."""
 
 import os
+import select
 import signal
 import struct
 import subprocess
@@ -97,11 +98,16 @@ def unwrapped(text: str) -> str:
 class Shown:
     """What a terminal was told to show."""
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, descriptor: int, process: "subprocess.Popen[bytes]") -> None:
         self._descriptor = descriptor
+        self._process = process
         self.data = b""
 
     def more(self) -> bool:
+        """Wait for more; False if the other side has ended. What says nothing is ended."""
+        if not select.select([self._descriptor], [], [], BOUND)[0]:
+            self._process.kill()
+            raise AssertionError(f"it waits, and has shown {self.data[-200:]!r}")
         try:
             piece = os.read(self._descriptor, 65536)
         except OSError:
@@ -133,4 +139,4 @@ def at_terminal(
         | ({} if token is None else {"TOPONE_TOKEN": token}),
     )
     os.close(theirs)
-    return Shown(ours), process
+    return Shown(ours, process), process

@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import ssl
+import struct
 import subprocess
 import sys
 import threading
@@ -74,6 +75,7 @@ from topone_proto.gateway import (
     SendRaw,
 )
 from topone_simulator import Simulator, serve
+from topone_websockets import WebSocketClient
 
 TOKENS = {TOKEN: "demo"}
 URL = "wss://exchange.example/ws/user/"
@@ -1262,6 +1264,50 @@ async def test_a_callback_that_fails_is_heard_of() -> None:
             await websocket.receive()
 
 
+@clean()
+async def test_a_reset_in_the_handshake_is_the_networks() -> None:
+    async def reset(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        linger = struct.pack("ii", 1, 0)
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        writer.transport.abort()
+
+    async with await asyncio.start_server(reset, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        failed = await failure_of(f"ws://127.0.0.1:{port}/")
+    assert failed.failure.kind is FailureKind.NETWORK
+
+
+@clean()
+async def test_a_socket_that_no_transport_takes_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def create_connection(*_: object, sock: socket.socket) -> Any:
+        sockets.append(sock)
+        raise OSError(24, "too many open files")
+
+    sockets: list[socket.socket] = []
+    async with raw_server(b"") as (address, requests):
+        with monkeypatch.context() as patch:
+            patch.setattr(asyncio.get_running_loop(), "create_connection", create_connection)
+            failed = await failure_of(f"ws://{address}/")
+    assert failed.failure.kind is FailureKind.NETWORK
+    assert [sock.fileno() for sock in sockets] == [-1]
+    assert requests == []
+
+
+@clean()
+async def test_a_transport_that_closes_is_left_alone() -> None:
+    """Under uvloop it would raise."""
+
+    class Closing:
+        def is_closing(self) -> bool:
+            return True
+
+    websocket = _WebSocket(WebSocketClient(connect_to(URL), print))
+    websocket.connection_made(Closing())  # type: ignore[arg-type]  # all that it is asked for
+    websocket.pause_writing()
+    websocket.resume_writing()
+
+
 # --- TCP ---
 
 
@@ -1299,6 +1345,9 @@ class Network:
         match self.answers[place]:
             case "refuses":
                 raise ConnectionRefusedError(111, f"Connect call failed {place}")
+            case "refuses late":
+                await asyncio.sleep(0.3)
+                raise ConnectionRefusedError
             case "says nothing":
                 await asyncio.Event().wait()
             case "answers late":
@@ -1316,6 +1365,7 @@ class Network:
         ({FIRST: "says nothing", SECOND: "answers"}, [0, 0.25], 1),
         ({FIRST: "answers late", SECOND: "says nothing"}, [0, 0.25], 0),
         ({FIRST: "says nothing", SECOND: "refuses", THIRD: "answers"}, [0, 0.25, 0.25], 2),
+        ({FIRST: "refuses late", SECOND: "answers late"}, [0, 0.25], 1),
     ],
 )
 @clean(faked=True)

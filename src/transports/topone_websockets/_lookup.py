@@ -57,7 +57,7 @@ class _Lookups:
             with self._lock:
                 self._threads -= 1
                 self._waiting = deque(it for it in self._waiting if it[1] is not result)
-            if result.set_running_or_notify_cancel():
+            if result.set_running_or_notify_cancel():  # pragma: no branch - nobody has it yet
                 result.set_exception(OSError(errno.EAGAIN, "no thread for a name lookup"))
         return result
 
@@ -89,7 +89,7 @@ _lookups = _Lookups()
 def _start_anew() -> None:
     """Forget the threads of the parent process, which this one does not have."""
     global _lookups  # noqa: PLW0603 - there is one for the process
-    _lookups = _Lookups()
+    _lookups = _Lookups()  # pragma: no cover - in a process that coverage does not see the end of
 
 
 if hasattr(os, "register_at_fork"):  # pragma: no branch - all but Windows

@@ -1148,6 +1148,25 @@ async def test_what_nobody_receives_is_not_read() -> None:
             pass
 
 
+@clean()
+async def test_who_keeps_up_is_read_to_without_a_pause() -> None:
+    async def answer(connection: ServerConnection) -> None:
+        with suppress(ConnectionClosed):
+            while True:
+                await connection.send(bytes(len(await connection.recv()) * 20_000))
+
+    async with (
+        websocket_server(answer) as url,
+        topone_asyncio.open_websocket(connect_to(url), print) as websocket,
+    ):
+        assert isinstance(websocket, _WebSocket)
+        for _ in range(30):
+            await websocket.send_text("x")
+            await until(lambda: bool(websocket._unread))
+            assert not websocket._is_piled
+            assert len(await websocket.receive()) == 20_000
+
+
 async def until_it_stays(number: Callable[[], int]) -> None:
     unchanged = 0
     while unchanged < 200:

@@ -15,7 +15,9 @@ clock an update was stamped by, its time is within. It never ends before it begi
 that agree it is longer by no more than the time that a request and its answer take.
 
 Bounds that contradict each other tell of a clock that was set forward meanwhile. Then the upper one
-is that of the latest frame, which holds for the clock as it is now.
+is that of the latest frame, which holds for the clock as it is now. A step that leaves no trace in
+any frame, since the stream broke off before it and goes on with another node, can be known by
+nobody outside.
 """
 
 from collections.abc import Iterable

@@ -598,7 +598,8 @@ class Session:
             match event:
                 case Subscribed(topic=topic, ts=ts):
                     events += self._mend(topic, ts, now)
-                    self._acknowledged.add(topic)
+                    if topic in self._desired:
+                        self._acknowledged.add(topic)
                     self._refusals.pop(topic, None)
                     answered = True
                 case SubscriptionRejected():

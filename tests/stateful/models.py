@@ -567,7 +567,8 @@ class SessionModel:
             match event:
                 case Subscribed(topic=topic, ts=ts):
                     expected.events += self._mend(topic, ts)
-                    self.acknowledged.add(topic)
+                    if topic in self.desired:
+                        self.acknowledged.add(topic)
                     self.refusals.pop(topic, None)
                 case SubscriptionRejected(topic=topic, method=method):
                     count = self.refusals.get(topic, (0, None))[0] + 1

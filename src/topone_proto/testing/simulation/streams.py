@@ -167,9 +167,9 @@ class Streams:
         self._check_span(gap, stream.whole_ts, until_ts)
         stream.is_broken = False
         for item in stream.sent.values():
-            if all(
-                (gap.since_ts is None or gap.since_ts <= ts)
-                and (gap.until_ts is None or ts <= gap.until_ts)
+            # One without an end: of a clock that was set back meanwhile nobody heard.
+            if gap.until_ts is None or all(
+                (gap.since_ts is None or gap.since_ts <= ts) and ts <= gap.until_ts
                 for peer, ts in item.times.items()
                 if peer in self._told
             ):

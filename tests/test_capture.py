@@ -1,5 +1,6 @@
 """Recording and replay: a recorded life lives again, damage is survived, the token stays out."""
 
+import errno
 import gzip
 import json
 import os
@@ -469,6 +470,16 @@ def test_an_error_in_the_header_does_not_cost_the_session(
     assert session._recorder._draws == []
 
 
+def test_a_clock_that_fails_later_is_an_error_of_the_recorder() -> None:
+    times = iter([WALL])
+    session = RecordedSession(
+        token=Token(TOKEN), jitter=lambda: 0.5, write=len, wall=lambda: next(times)
+    )
+    assert session.recording_error is None
+    assert [type(action) for action in session.start(1.0).actions] == [Connect]
+    assert isinstance(session.recording_error, StopIteration)
+
+
 def test_the_first_error_counts_and_shows_no_token() -> None:
     lines: list[str] = []
 
@@ -683,6 +694,8 @@ def test_settings_and_kinds_of_tomorrow_are_passed_over() -> None:
             "jitter": ["x"],
         },
         {"kind": "close", "now": 10**400, "wall": 1.0},
+        {"kind": "bytes_received", "now": 3.0, "wall": 1.0, "at": 10**400},
+        {"kind": "bytes_received", "now": 3.0, "wall": 1.0, "at": "3"},
     ],
 )
 def test_a_line_that_cannot_be_lived_is_an_error_with_its_number(junk: dict[str, Any]) -> None:
@@ -867,6 +880,20 @@ def test_a_full_disk_is_an_error_of_the_line_that_finds_it() -> None:
         file.write("{}\n")
     with pytest.raises(OSError, match="space"):
         file.close()
+
+
+def test_a_disk_that_fails_is_an_error_of_the_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with (
+        open_capture(str(tmp_path / "life.jsonl"), "w") as file,
+        pytest.raises(OSError, match="Input/output"),
+    ):
+        file.write("{}\n")
 
 
 @pytest.mark.skipif(os.name != "posix", reason="no such devices here")

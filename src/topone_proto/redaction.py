@@ -34,6 +34,7 @@ import re
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, TypeVar, cast
+from urllib.parse import quote
 
 import attrs
 
@@ -95,7 +96,7 @@ def _has_escapes(text: str) -> bool:
 class _Layer:
     """A text, either as it came or with its escapes undone once more."""
 
-    __slots__ = ("_below", "_escapes", "_places", "text")
+    __slots__ = ("_below", "_escapes", "_places", "shift", "text")
 
     def __init__(
         self,
@@ -103,8 +104,11 @@ class _Layer:
         below: "_Layer | None" = None,
         places: list[int] = [],  # noqa: B006 - never changed
         escapes: list[tuple[int, int, int]] = [],  # noqa: B006
+        shift: int = 0,
     ) -> None:
         self.text = text
+        # Where a part of the text as it came begins there.
+        self.shift = shift
         self._below = below
         # For every escape: where its character is here, where it was, and which group it was.
         self._places = places
@@ -139,13 +143,13 @@ class _Layer:
         while layer._below is not None:
             start, last = layer._source(start)[0], layer._source(end - 1)[1]
             end, layer = last, layer._below
-        return start, end
+        return start + layer.shift, end + layer.shift
 
     def respell(self, place: int, new: str, changes: dict[int, str]) -> None:
         """Note which characters of the text as it came have to be others for the one at ``place``
         to be ``new``, and nothing else to move."""
         if self._below is None:
-            changes.setdefault(place, new)
+            changes.setdefault(place + self.shift, new)
             return
         start, end, group = self._source(place)
         if not group:
@@ -226,10 +230,12 @@ def _public(secret: str) -> int:
 class _Needle:
     """What is looked for of one token."""
 
-    __slots__ = ("grams", "head", "public", "run", "size", "tail", "whole")
+    __slots__ = ("grams", "head", "public", "quoted", "run", "size", "tail", "whole")
 
     def __init__(self, secret: str) -> None:
         self.whole = secret
+        # As dials and other programs write it into a URL.
+        self.quoted = {quote(secret, safe=safe) for safe in (":", "", "/")} - {secret}
         self.public = _public(secret)
         length = len(secret) - self.public
         # 0: none.
@@ -272,6 +278,18 @@ def _whole(text: str, needle: _Needle) -> Iterator[tuple[int, int, int]]:
     while at >= 0:
         yield at, at + length, 0
         at = text.find(needle.whole, at + length)
+
+
+def _quoted(text: str, needle: _Needle) -> Iterator[_Layer]:
+    """The places with the token as a URL has it, undone by themselves: with a ``%4`` before it, its
+    first character would be taken for the rest of an escape."""
+    for form in needle.quoted:
+        at = text.find(form)
+        while at >= 0:
+            layer = _Layer(form, shift=at).undo(_KINDS["%"])
+            assert layer is not None
+            yield layer
+            at = text.find(form, at + len(form))
 
 
 def _runs(text: str, needle: _Needle) -> Iterator[tuple[int, int, int]]:
@@ -441,13 +459,20 @@ class Redactor:
         if not self.__tokens:
             return []
         needles = tuple(self.__tokens.values())
-        return [
+        matches = [
             _Match(layer, number, *found)
             for layer in _layers(text)
             for number, needle in enumerate(needles)
             for search in (_whole, _runs, _ends)
             for found in search(layer.text, needle)
         ]
+        if "%" in text:
+            matches += [
+                _Match(layer, number, 0, len(needle.whole), 0)
+                for number, needle in enumerate(needles)
+                for layer in _quoted(text, needle)
+            ]
+        return matches
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({len(self.__tokens)} tokens)"

@@ -161,6 +161,7 @@ def test_a_text_without_a_token_is_the_very_same(text: str, secret: str) -> None
         "topapi",
         "100%, or \\u00e9 and &eacute; and %zz &# \\",
         "abd+def",
+        "%7f and &#12; and \\u007f",
     ],
 )
 def test_what_only_looks_like_a_token_stays(text: str) -> None:
@@ -280,6 +281,8 @@ def test_a_redactor_shows_no_token() -> None:
     for each in (REDACTOR, masker):
         for text in (repr(each), str(each), pretty_repr(each)):
             assert "0123" not in text
+    tokens = next(each for each in gc.get_referents(REDACTOR) if isinstance(each, dict))
+    assert "0123" not in repr(tokens)
 
     def fail(redactor: Redactor) -> None:
         raise KeyError(repr(redactor))

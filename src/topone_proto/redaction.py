@@ -154,7 +154,8 @@ class _Layer:
         start, end, group = self._source(place)
         if not group:
             self._below.respell(start, new, changes)
-        elif group not in {_ITSELF, _NAME}:
+        else:
+            # A letter or a digit, so that it is a number. Others are never changed.
             behind = 1 if group > 4 else 0  # the semicolon
             digits = str(ord(new)) if group == _DECIMAL else f"{ord(new):02x}"
             first = end - behind - len(digits)

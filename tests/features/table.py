@@ -5,14 +5,45 @@ A test that passes with its feature removed proves nothing. Add a row for every 
 added to the docs: ``test_features`` walks through all of them.
 """
 
+import re
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from decimal import Context, Decimal
 from typing import Any
 from unittest.mock import patch
+from urllib.parse import urlsplit
 
 import attrs
 
-from topone_proto import Session
+from topone_proto import (
+    Close,
+    Connect,
+    Connection,
+    Endpoint,
+    Event,
+    Failure,
+    FailureKind,
+    FeedCore,
+    Order,
+    Session,
+    Step,
+    SubscriptionState,
+    Token,
+    Topic,
+    Unrecognised,
+    Unsubscribed,
+    codec,
+    connection,
+    delivery,
+    gaps,
+    models,
+    redaction,
+    session,
+)
+from topone_proto.account import _evidence, _ledger, _orders, _pace
+from topone_proto.capture import _recorder
+from topone_proto.lateness import Lateness
+from topone_proto.redaction import Redactor
 
 Remove = Callable[[], AbstractContextManager[Any]]
 
@@ -55,24 +86,591 @@ def around(cls: type, name: str, wrapper: Callable[..., Any]) -> AbstractContext
     return patch.object(cls, name, replacement)
 
 
+def method(cls: type, name: str, result: Any) -> AbstractContextManager[Any]:
+    """A method that does nothing but return ``result``."""
+    return patch.object(cls, name, lambda *_, **__: result)
+
+
+def wrapped(module: Any, name: str, wrapper: Callable[..., Any]) -> AbstractContextManager[Any]:
+    """``wrapper(original, *args)`` in place of a function of a module."""
+    original = getattr(module, name)
+    return patch.object(module, name, lambda *args, **kwargs: wrapper(original, *args, **kwargs))
+
+
 # --- 1. no silent loss ---------------------------------------------------------------------------
 
 
 @feature(1, "tests/test_session.py")
 def gap_after_a_reconnect() -> AbstractContextManager[Any]:
-    return patch.object(Session, "_mend", lambda *_: ())
+    return method(Session, "_mend", ())
+
+
+@feature(1, "tests/test_session.py")
+def gap_of_a_topic_that_is_given_up() -> AbstractContextManager[Any]:
+    def forsake(_: Any, self: Session, topic: Topic, __: float) -> tuple[Event, ...]:
+        return (Unsubscribed(topic, None, self.epoch),)
+
+    return around(Session, "_forsake", forsake)
+
+
+@feature(1, "tests/test_gaps.py", "tests/test_session.py")
+def gap_by_the_clocks_of_both_connections() -> AbstractContextManager[Any]:
+    def span(_: Any, self: gaps.Break, ack_ts: int | None, *__: Any) -> Any:
+        return self.since_ts, ack_ts
+
+    return around(gaps.Break, "span", span)
+
+
+@feature(1, "tests/test_session.py", "tests/stateful/test_session_machine.py")
+def gap_that_outlives_a_second_loss() -> AbstractContextManager[Any]:
+    return patch.object(gaps.Break, "again", lambda self, clock: gaps.Break(None, None, None))
+
+
+@feature(1, "tests/test_connection.py")
+def update_that_overtakes_its_acknowledgement() -> AbstractContextManager[Any]:
+    def move(original: Any, self: Any, by: Any) -> None:
+        original(self, by)
+        self.followed = self.state is SubscriptionState.ACTIVE
+
+    return around(connection._Subscription, "move", move)
+
+
+@feature(1, "tests/test_connection.py")
+def update_that_nobody_asked_for_is_an_event() -> AbstractContextManager[Any]:
+    return patch.object(connection, "UnexpectedUpdate", lambda update: update)
+
+
+@feature(1, "tests/test_codec.py")
+def update_that_carries_a_code() -> AbstractContextManager[Any]:
+    def classify(original: Any, frame: Any, keep: int) -> Any:
+        envelope = codec._decode_envelope(frame)
+        if codec._is_present(envelope.code):
+            return codec._response(envelope, None, None, (0, ""))
+        return original(frame, keep)
+
+    return wrapped(codec, "_classify", classify)
+
+
+@feature(1, "tests/test_connection.py")
+def data_within_an_acknowledgement() -> AbstractContextManager[Any]:
+    return method(Connection, "_delivered", ())
+
+
+@feature(1, "tests/test_codec.py")
+def topics_of_a_frame_that_cannot_be_read() -> AbstractContextManager[Any]:
+    return patch.object(codec, "suspects", lambda *_: ())
+
+
+# --- 2. never stale and quiet --------------------------------------------------------------------
+
+
+@feature(2, "tests/test_connection.py")
+def pings_of_the_client() -> AbstractContextManager[Any]:
+    return method(Connection, "_ping", ())
+
+
+@feature(2, "tests/test_connection.py")
+def half_open_connection_is_given_up() -> AbstractContextManager[Any]:
+    return _never_fails(FailureKind.PONG_TIMEOUT)
+
+
+@feature(2, "tests/test_connection.py")
+def silent_connection_is_given_up() -> AbstractContextManager[Any]:
+    return _never_fails(FailureKind.SILENCE)
+
+
+@feature(2, "tests/test_connection.py")
+def acknowledgement_has_a_deadline() -> AbstractContextManager[Any]:
+    def time_out(_: Any, self: Connection, __: Any) -> Step:
+        return Step((), (), self.deadline)
+
+    return around(Connection, "_time_out", time_out)
+
+
+def _never_fails(kind: FailureKind) -> AbstractContextManager[Any]:
+    def fail(original: Any, self: Connection, failed: FailureKind, detail: str = "") -> Step:
+        return Step((), (), self.deadline) if failed is kind else original(self, failed, detail)
+
+    return around(Connection, "_fail", fail)
+
+
+@feature(2, "tests/test_connection.py")
+def bytes_count_as_life() -> AbstractContextManager[Any]:
+    def bytes_received(_: Any, self: Connection, __: float, ___: float) -> Step:
+        return Step((), (), self.deadline)
+
+    return around(Connection, "bytes_received", bytes_received)
+
+
+@feature(2, "tests/adapters/test_adapters.py", "-k", "slow or pings")
+def bytes_are_reported_by_the_drivers() -> AbstractContextManager[Any]:
+    return method(Session, "bytes_received", Step())
+
+
+@feature(2, "tests/test_connection.py", "tests/test_session.py")
+def late_deadline_proves_nothing() -> AbstractContextManager[Any]:
+    return method(Lateness, "grace", None)
+
+
+@feature(2, "tests/test_connection.py")
+def lateness_ends() -> AbstractContextManager[Any]:
+    return method(Lateness, "grace", 1.0)
+
+
+@feature(2, "tests/test_connection.py")
+def pause_does_not_count() -> AbstractContextManager[Any]:
+    def resumed(_: Any, self: Connection, __: float) -> Step:
+        self._paused_at = None
+        self._set_deadline()
+        return Step((), (), self.deadline)
+
+    return around(Connection, "reading_resumed", resumed)
+
+
+@feature(2, "tests/test_connection.py")
+def answer_to_an_application_ping() -> AbstractContextManager[Any]:
+    return patch.object(codec, "Ping", lambda answer: Unrecognised("no ping", None, answer))
 
 
 # --- 3. never a storm ----------------------------------------------------------------------------
 
 
 @feature(3, "tests/test_session.py")
-def back_off_grows() -> AbstractContextManager[Any]:
-    def delay(original: Any, self: Session, failure: Any) -> Any:
-        retries, self._retries = self._retries, 1
-        try:
-            return original(self, failure)
-        finally:
-            self._retries = retries
+def back_off() -> AbstractContextManager[Any]:
+    return method(Session, "_delay", 0.0)
 
-    return around(Session, "_delay", delay)
+
+@feature(3, "tests/test_session.py")
+def back_off_grows() -> AbstractContextManager[Any]:
+    def spread(original: Any, self: Session, attempt: int) -> Any:
+        return original(self, min(attempt, 1))
+
+    return around(Session, "_spread", spread)
+
+
+@feature(3, "tests/test_session.py")
+def back_off_has_a_cap() -> AbstractContextManager[Any]:
+    def spread(original: Any, self: Session, attempt: int) -> Any:
+        config = self._config
+        self._config = attrs.evolve(config, retry_cap=1e9)
+        try:
+            return original(self, attempt)
+        finally:
+            self._config = config
+
+    return around(Session, "_spread", spread)
+
+
+@feature(3, "tests/test_session.py")
+def back_off_is_spread_at_random() -> AbstractContextManager[Any]:
+    def spread(original: Any, self: Session, attempt: int) -> Any:
+        jitter, self._jitter = self._jitter, lambda: 1.0
+        try:
+            return original(self, attempt)
+        finally:
+            self._jitter = jitter
+
+    return around(Session, "_spread", spread)
+
+
+@feature(3, "tests/test_session.py")
+def back_off_starts_anew_after_a_stable_connection() -> AbstractContextManager[Any]:
+    return around(Session, "_lose", _lose(settled_at=None))
+
+
+@feature(3, "tests/test_session.py")
+def back_off_goes_on_after_an_unstable_connection() -> AbstractContextManager[Any]:
+    return around(Session, "_lose", _lose(settled_at=-1e9))
+
+
+def _lose(*, settled_at: float | None) -> Callable[..., Any]:
+    def lose(original: Any, self: Session, *arguments: Any) -> Any:
+        self._settled_at = settled_at
+        return original(self, *arguments)
+
+    return lose
+
+
+@feature(3, "tests/test_session.py")
+def wait_after_http_429() -> AbstractContextManager[Any]:
+    return around(Session, "_delay", _delay_of(status=500))
+
+
+@feature(3, "tests/test_session.py")
+def wait_that_the_server_asks_for() -> AbstractContextManager[Any]:
+    return around(Session, "_delay", _delay_of(retry_after=None))
+
+
+def _delay_of(**changes: Any) -> Callable[..., Any]:
+    def delay(original: Any, self: Session, failure: Failure) -> Any:
+        return original(self, attrs.evolve(failure, **changes))
+
+    return delay
+
+
+@feature(3, "tests/test_session.py")
+def limit_of_attempts() -> AbstractContextManager[Any]:
+    def retry(original: Any, self: Session, *arguments: Any, **more: Any) -> Any:
+        config = self._config
+        self._config = attrs.evolve(config, max_attempts=None)
+        try:
+            return original(self, *arguments, **more)
+        finally:
+            self._config = config
+
+    return around(Session, "_retry", retry)
+
+
+@feature(3, "tests/test_session.py")
+def refused_token_ends_the_feed() -> AbstractContextManager[Any]:
+    return patch.object(Failure, "refuses_token", property(lambda _: False))
+
+
+@feature(3, "tests/test_session.py")
+def token_source_gets_a_second_chance() -> AbstractContextManager[Any]:
+    def fail(original: Any, self: Session, failure: Failure, now: float) -> Any:
+        self._is_fixed, is_fixed = True, self._is_fixed
+        try:
+            return original(self, failure, now)
+        finally:
+            self._is_fixed = is_fixed
+
+    return around(Session, "_fail", fail)
+
+
+@feature(3, "tests/test_session.py")
+def resubscription_that_was_refused_is_tried_again() -> AbstractContextManager[Any]:
+    return method(Session, "_retry_in", None)
+
+
+@feature(3, "tests/test_session.py")
+def refusals_have_a_limit() -> AbstractContextManager[Any]:
+    def retry_in(_: Any, self: Session, topic: Topic) -> float:
+        self._refusals.setdefault(topic, session._Refusal())
+        return 1.0
+
+    return around(Session, "_retry_in", retry_in)
+
+
+@feature(3, "tests/test_session.py")
+def resubscription_after_a_reconnect() -> AbstractContextManager[Any]:
+    def ask(original: Any, self: Session, now: float) -> Any:
+        return original(self, now) if self.epoch < 2 else ()
+
+    return around(Session, "_ask", ask)
+
+
+# --- 4. never a leak -----------------------------------------------------------------------------
+
+
+@feature(4, "tests/test_session.py", "tests/test_redaction.py")
+def redaction_of_every_text() -> AbstractContextManager[Any]:
+    return patch.object(Redactor, "redact", lambda _, text: text)
+
+
+@feature(4, "tests/test_session.py")
+def redaction_of_anomalies() -> AbstractContextManager[Any]:
+    return patch.object(Session, "_clean", lambda _, event: event)
+
+
+@feature(4, "tests/test_session.py")
+def redaction_of_failures() -> AbstractContextManager[Any]:
+    return patch.object(Session, "_told", lambda _, failure: failure)
+
+
+@feature(4, "tests/test_session.py")
+def redaction_of_updates() -> AbstractContextManager[Any]:
+    return method(Session, "_has_no_secret", True)
+
+
+@feature(4, "tests/test_redaction.py")
+def redaction_of_escapes() -> AbstractContextManager[Any]:
+    return patch.object(redaction, "_has_escapes", lambda _: False)
+
+
+@feature(4, "tests/test_redaction.py")
+def redaction_of_escapes_within_escapes() -> AbstractContextManager[Any]:
+    return patch.object(redaction, "LAYERS", 1)
+
+
+@feature(4, "tests/test_redaction.py")
+def redaction_of_a_token_that_was_cut() -> AbstractContextManager[Any]:
+    return patch.object(redaction, "_ends", lambda *_: iter(()))
+
+
+@feature(4, "tests/test_redaction.py")
+def redaction_of_pieces() -> AbstractContextManager[Any]:
+    return patch.object(redaction, "_runs", lambda *_: iter(()))
+
+
+@feature(4, "tests/test_session.py", "tests/test_redaction.py")
+def redaction_of_an_earlier_token() -> AbstractContextManager[Any]:
+    def add(original: Any, self: Redactor, token: Token) -> Any:
+        self.forget()
+        return original(self, token)
+
+    return around(Redactor, "add", add)
+
+
+@feature(4, "tests/test_capture.py")
+def redaction_of_recordings() -> AbstractContextManager[Any]:
+    return patch.object(redaction.Masker, "mask", lambda _, text: text)
+
+
+@feature(4, "tests/test_endpoint.py")
+def token_cannot_be_printed() -> AbstractContextManager[Any]:
+    return patch.object(Token, "__repr__", lambda self: f"Token({self.reveal()})")
+
+
+@feature(4, "tests/test_endpoint.py")
+def token_in_a_url_is_refused() -> AbstractContextManager[Any]:
+    return patch.object(Endpoint, "__attrs_post_init__", lambda _: None)
+
+
+@feature(4, "tests/adapters/test_secrets.py")
+def no_cache_keeps_the_dialled_url() -> AbstractContextManager[Any]:
+    def target(original: Any, self: Any) -> str:
+        found: str = original(self)
+        urlsplit(found)
+        return found
+
+    return around(Connect, "target", target)
+
+
+# --- 5. never unbounded --------------------------------------------------------------------------
+
+
+@feature(5, "tests/test_delivery.py", "tests/test_feed.py")
+def conflation() -> AbstractContextManager[Any]:
+    return method(delivery._Conflating, "_make_room", None)
+
+
+@feature(5, "tests/adapters/test_adapters.py", "-k", "recent or conflated")
+def conflation_goes_on_reading() -> AbstractContextManager[Any]:
+    return patch.object(
+        delivery.DeliveryBuffer, "room", property(lambda self: max(0, self._capacity - len(self)))
+    )
+
+
+@feature(5, "tests/test_delivery.py")
+def conflation_is_counted() -> AbstractContextManager[Any]:
+    def make_room(original: Any, self: Any) -> None:
+        original(self)
+        self._left_out = 0
+
+    return around(delivery._Conflating, "_make_room", make_room)
+
+
+@feature(5, "tests/test_delivery.py")
+def conflation_keeps_the_end_of_an_order() -> AbstractContextManager[Any]:
+    return patch.object(Order, "is_closed", property(lambda _: False))
+
+
+@feature(5, "tests/test_feed.py", "tests/stateful/test_feed_machine.py")
+def reading_stops_when_the_buffer_is_full() -> AbstractContextManager[Any]:
+    return patch.object(FeedCore, "must_pause", property(lambda _: False))
+
+
+@feature(5, "tests/test_session.py", "tests/test_feed.py")
+def no_dial_while_the_application_is_behind() -> AbstractContextManager[Any]:
+    def reading_paused(original: Any, self: Session, now: float) -> Any:
+        step = original(self, now)
+        self._paused = self.connection is not None
+        return step
+
+    return around(Session, "reading_paused", reading_paused)
+
+
+@feature(5, "tests/test_feed.py")
+def peer_that_does_not_read_is_given_up() -> AbstractContextManager[Any]:
+    def room(original: Any, self: Any, _: int) -> Any:
+        return original(self, 0)
+
+    return around(FeedCore, "room", room)
+
+
+@feature(5, "tests/test_connection.py")
+def limit_of_a_frame() -> AbstractContextManager[Any]:
+    def init(original: Any, self: Connection, *arguments: Any, **more: Any) -> None:
+        original(self, *arguments, **more)
+        self._max_frame_size = 2**62
+
+    return around(Connection, "__init__", init)
+
+
+@feature(5, "tests/test_codec.py")
+def limit_of_what_an_anomaly_keeps() -> AbstractContextManager[Any]:
+    return patch.object(codec, "excerpt", lambda frame, _: str(frame))
+
+
+@feature(5, "tests/test_session.py", "tests/test_connection.py")
+def limit_of_pending_requests() -> AbstractContextManager[Any]:
+    def init(original: Any, self: Any, *arguments: Any, **more: Any) -> None:
+        original(self, *arguments, **more)
+        self._config = attrs.evolve(self._config, max_pending=10**6)
+
+    return around(Connection, "__init__", init)
+
+
+@feature(5, "tests/test_connection.py")
+def keep_alives_are_reported_once() -> AbstractContextManager[Any]:
+    return method(Connection, "_is_reported", False)
+
+
+# --- 6. money is exact ---------------------------------------------------------------------------
+
+
+@feature(6, "tests/test_codec.py")
+def decimals_are_exact() -> AbstractContextManager[Any]:
+    return patch.object(codec, "_to_decimal", lambda text: Decimal(float(text)))
+
+
+@feature(6, "tests/test_codec.py")
+def what_is_no_number_is_refused() -> AbstractContextManager[Any]:
+    return patch.object(codec, "_DECIMAL", re.compile(".*"))
+
+
+@feature(6, "tests/test_models.py")
+def totals_are_exact() -> AbstractContextManager[Any]:
+    return patch.object(models, "_EXACT", Context(prec=28))
+
+
+# --- 7. tomorrow's server is fine ----------------------------------------------------------------
+
+
+@feature(7, "tests/test_models.py", "tests/test_codec.py")
+def unknown_numbers_are_kept() -> AbstractContextManager[Any]:
+    return patch.object(models._WireEnum, "_missing_", classmethod(lambda *_: None))
+
+
+@feature(7, "tests/test_codec.py")
+def frame_that_cannot_be_read_is_an_event() -> AbstractContextManager[Any]:
+    def classify(*_: Any) -> Any:
+        raise OverflowError
+
+    return patch.object(codec, "_classify", classify)
+
+
+@feature(7, "tests/test_codec.py")
+def frame_that_is_compressed() -> AbstractContextManager[Any]:
+    return patch.object(codec, "_GZIP", b"never")
+
+
+# --- 8. close means closed -----------------------------------------------------------------------
+
+
+@feature(8, "tests/test_session.py")
+def close_ends_the_session() -> AbstractContextManager[Any]:
+    return method(Session, "close", Step())
+
+
+@feature(8, "tests/test_session.py")
+def close_has_a_time_limit() -> AbstractContextManager[Any]:
+    return patch.object(session, "Close", lambda code, reason, _: Close(code, reason, 1e9))
+
+
+@feature(8, "tests/test_capture.py")
+def recorder_that_fails_costs_no_step() -> AbstractContextManager[Any]:
+    def fail(_: Any, __: Any, error: BaseException) -> None:
+        raise error
+
+    return around(_recorder._Recorder, "_fail", fail)
+
+
+@feature(8, "tests/test_feed.py")
+def recorder_that_fails_ends_the_feed() -> AbstractContextManager[Any]:
+    return method(FeedCore, "_find_fault", None)
+
+
+# --- 9. whole means right ------------------------------------------------------------------------
+
+ACCOUNT = ("tests/test_reconcile.py", "tests/test_account.py", "tests/test_account_model.py")
+
+
+@feature(9, *ACCOUNT)
+def what_was_missed_makes_an_account_stale() -> AbstractContextManager[Any]:
+    return method(_ledger.Ledger, "miss", ())
+
+
+@feature(9, *ACCOUNT)
+def a_contradiction_puts_an_order_in_doubt() -> AbstractContextManager[Any]:
+    return method(_ledger.Ledger, "_put_in_doubt", ())
+
+
+@feature(9, *ACCOUNT)
+def what_a_list_lacks_is_asked_for_by_name() -> AbstractContextManager[Any]:
+    def accept(_: Any, self: Any, query: Any, __: Any, ___: Any) -> None:
+        self._is_listed, self._asked_ts = True, query.asked_ts
+
+    return around(_ledger.Ledger, "_accept_list", accept)
+
+
+@feature(9, *ACCOUNT)
+def a_list_in_pages_is_refuted_by_a_close() -> AbstractContextManager[Any]:
+    return method(_orders.Orders, "_move", ())
+
+
+@feature(9, *ACCOUNT)
+def an_order_of_unknown_status_is_asked_for() -> AbstractContextManager[Any]:
+    return patch.object(_orders.Orders, "_listable", lambda self: set(self._open))
+
+
+@feature(9, *ACCOUNT)
+def an_order_is_asked_for_a_bounded_number_of_times() -> AbstractContextManager[Any]:
+    return method(_orders.Orders, "_give_up", ())
+
+
+@feature(9, *ACCOUNT)
+def larger_fills_are_later_whatever_the_time() -> AbstractContextManager[Any]:
+    def contradiction(original: Any, order: Order, known: Order) -> str | None:
+        if (order.update_time or 0) < (known.update_time or 0):
+            return "the update is older"
+        found: str | None = original(order, known)
+        return found
+
+    return _evidence_of(contradiction)
+
+
+@feature(9, *ACCOUNT)
+def a_closed_order_stays_closed() -> AbstractContextManager[Any]:
+    def contradiction(original: Any, order: Order, known: Order) -> str | None:
+        found: str | None = None if known.is_closed else original(order, known)
+        return found
+
+    return _evidence_of(contradiction)
+
+
+def _evidence_of(wrapper: Callable[..., Any]) -> AbstractContextManager[Any]:
+    return wrapped(_orders, "contradiction", wrapper)
+
+
+@feature(9, *ACCOUNT)
+def an_answer_that_an_update_crossed_is_not_believed() -> AbstractContextManager[Any]:
+    return method(_ledger.Ledger, "_is_crossed", False)
+
+
+@feature(9, *ACCOUNT)
+def questions_are_paced() -> AbstractContextManager[Any]:
+    return method(_pace.Pace, "is_due", True)
+
+
+@feature(9, *ACCOUNT)
+def answers_may_lag() -> AbstractContextManager[Any]:
+    return patch.object(_pace.Horizon, "at", lambda _, now, position: position)
+
+
+@feature(9, *ACCOUNT)
+def a_loss_ends_what_is_followed() -> AbstractContextManager[Any]:
+    return method(_ledger.Ledger, "lose", ())
+
+
+@feature(9, *ACCOUNT)
+def a_failed_question_is_asked_again() -> AbstractContextManager[Any]:
+    return method(_ledger.Ledger, "retry_one", None)
+
+
+@feature(9, *ACCOUNT)
+def fills_add_up() -> AbstractContextManager[Any]:
+    return patch.object(
+        _orders, "fill_between", lambda before, after: _evidence.fill_between(None, after)
+    )

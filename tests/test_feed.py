@@ -12,6 +12,7 @@ from topone_proto import (
     Closed,
     ConfigurationError,
     Connect,
+    ConnectionEnded,
     DeliveryPolicy,
     Failure,
     FailureKind,
@@ -388,3 +389,12 @@ def test_a_token_that_cannot_be_one_is_refused_before_anything_else() -> None:
             insecure=False,
             jitter=lambda: 0.0,
         )
+
+
+def test_a_peer_that_takes_nothing_is_given_up() -> None:
+    rig = Rig(ORDERS)
+    unsent = SessionConfig().max_unsent
+    assert rig.core.room(unsent) == 1
+    with pytest.raises(ConnectionEnded) as caught:
+        rig.core.room(unsent + 1)
+    assert caught.value.reason == "the peer does not read"

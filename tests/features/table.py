@@ -427,7 +427,7 @@ def token_in_a_url_is_refused() -> AbstractContextManager[Any]:
     return patch.object(Endpoint, "__attrs_post_init__", lambda _: None)
 
 
-@feature(4, "tests/adapters/test_secrets.py")
+@feature(4, "tests/adapters/test_adapters.py", "-k", "cache")
 def no_cache_keeps_the_dialled_url() -> AbstractContextManager[Any]:
     def target(original: Any, self: Any) -> str:
         found: str = original(self)
@@ -615,7 +615,7 @@ def an_order_of_unknown_status_is_asked_for() -> AbstractContextManager[Any]:
     return patch.object(_orders.Orders, "_listable", lambda self: set(self._open))
 
 
-@feature(9, *ACCOUNT)
+@feature(9, "tests/test_reconcile.py", "-k", "without_a_clock_the_caller_waits")
 def an_order_is_asked_for_a_bounded_number_of_times() -> AbstractContextManager[Any]:
     return method(_orders.Orders, "_give_up", ())
 
@@ -654,7 +654,7 @@ def questions_are_paced() -> AbstractContextManager[Any]:
     return method(_pace.Pace, "is_due", True)
 
 
-@feature(9, *ACCOUNT)
+@feature(9, "tests/test_reconcile.py", "-k", "questions_wait")
 def answers_may_lag() -> AbstractContextManager[Any]:
     return patch.object(_pace.Horizon, "at", lambda _, now, position: position)
 

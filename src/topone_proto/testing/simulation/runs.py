@@ -145,7 +145,11 @@ class _Run:
         for topic in (ORDERS, BALANCE):
             self.server.publish(Publish(world.now, topic, 0))
         bound = world.now + _TRAVEL
-        while any(client.is_busy for client in self.clients.values()) and world.now < bound:
+        clients = self.clients.values()
+        # A connection that the exchange gave up for what the storm did may end only now.
+        while (
+            any(client.is_busy or not client.is_settled for client in clients) and world.now < bound
+        ):
             world.run(world.now + 1.0)
         for client in self.clients.values():
             client.check_calm()

@@ -47,6 +47,8 @@ class _Stream:
         self.last_ts: int | None = None
         self.newest_ts: int | None = None
         self.last_serial = 0
+        # The connection on which the stream was last whole.
+        self.peer = 0
         self.sent: dict[int, _Sent] = {}
 
     def heard(self, ts: int | None) -> None:
@@ -57,6 +59,7 @@ class _Stream:
     def open(self, peer: int, number: int) -> None:
         """Whatever the exchange sends on this connection after the frame with this number is owed
         from now on."""
+        self.peer = peer
         if not self.is_open:
             self.is_open = True
             for item in self.sent.values():
@@ -171,7 +174,8 @@ class Streams:
             if gap.until_ts is None or all(
                 (gap.since_ts is None or gap.since_ts <= ts) and ts <= gap.until_ts
                 for peer, ts in item.times.items()
-                if peer in self._told
+                # An older connection may be half-open for long and is of no interest any more.
+                if peer in self._told and peer >= stream.peer
             ):
                 item.is_covered = True
 

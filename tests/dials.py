@@ -130,3 +130,19 @@ async def websocket_server(
         handle, "127.0.0.1", 0, logger=logger, ping_interval=None, close_timeout=1
     ) as server:
         yield f"ws://127.0.0.1:{next(iter(server.sockets)).getsockname()[1]}/"
+
+
+_OF_A_SERVER = "Error on transport creation for incoming connection"
+
+
+def said(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
+    """Everything that was logged in the test itself and since, but for what a server says of a TLS
+    handshake that it is told has failed. ``caplog.records`` starts anew when the test has ended."""
+    records = [*caplog.get_records("call"), *caplog.records]
+    return [record for record in records if not record.getMessage().startswith(_OF_A_SERVER)]
+
+
+def in_words(records: list[logging.LogRecord]) -> str:
+    """Records as a log file has them, tracebacks included."""
+    formatter = logging.Formatter("%(name)s %(message)s")
+    return "\n".join(map(formatter.format, records))

@@ -40,8 +40,9 @@ def quiet(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     caplog.set_level(logging.DEBUG)
     yield
     gc.collect()
-    assert [record for record in caplog.records if record.levelno > logging.INFO] == []
-    assert "s3cret" not in caplog.text
+    records = dials.said(caplog)
+    assert [record for record in records if record.levelno > logging.INFO] == []
+    assert "s3cret" not in dials.in_words(records)
 
 
 @pytest.fixture(autouse=True)
@@ -265,9 +266,9 @@ async def test_every_kind_of_address(monkeypatch: pytest.MonkeyPatch) -> None:
         patch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
         every = await _Resolver().resolve("exchange.example", 443)
         old = await _Resolver().resolve("exchange.example", 443, socket.AF_INET)
-    assert [it["host"] for it in every] == ["fe80::1%2", "2001:db8::1", "192.0.2.1"]
+    assert {it["host"] for it in every} == {"fe80::1%2", "2001:db8::1", "192.0.2.1"}
     assert {(it["hostname"], it["port"]) for it in every} == {("exchange.example", 443)}
-    assert old == every[2:]
+    assert old == [it for it in every if it["host"] == "192.0.2.1"]
 
 
 @clean()

@@ -285,6 +285,24 @@ def test_a_token_in_a_frame_has_a_stand_in_of_its_size(spelled: str, *, as_bytes
     assert not any(piece in text.lower() for piece in pieces)
 
 
+def test_a_token_in_a_compressed_frame_is_found() -> None:
+    session, lines = recorded()
+    session.start(1.0)
+    session.connection_made(2.0)
+    frames = [f'{{"text":"{TOKEN} or so"}}', order(), "x" * 2**25]
+    for frame in frames:
+        session.message_received(gzip.compress(frame.encode(), mtime=0), 3.0)
+    session.message_received(b"\x1f\x8b damaged", 3.0)
+    found = [line.payload for line in Capture(lines) if line.kind == "message_received"]
+    assert isinstance(found[0], bytes)
+    assert found[0].endswith(b' or so"}')
+    assert found[1:] == [gzip.compress(frame.encode(), mtime=0) for frame in frames[1:]] + [
+        b"\x1f\x8b damaged"
+    ]
+    assert TOKEN not in "".join(lines)
+    replayed(lines)
+
+
 def test_two_tokens_have_two_stand_ins_and_one_has_one() -> None:
     session, lines = recorded(token=None)
     session.start(1.0)

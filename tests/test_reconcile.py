@@ -708,6 +708,8 @@ def test_no_stream_of_odd_frames_makes_a_flood_of_questions() -> None:
         {"answer_lag": -1.0},
         {"answer_lag": float("nan")},
         {"answer_lag": "1"},
+        {"answer_lag": 10**400},
+        {"retry_cap": 10**400},
         {"max_tries": 0},
         {"max_tries": 1.5},
         {"max_tries": True},

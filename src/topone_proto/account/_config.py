@@ -1,10 +1,10 @@
 """Every number that an account decides by, in one frozen class."""
 
-from math import isfinite
-from typing import Any, Never
+from typing import Any, Never, cast
 
 from attrs import Attribute, field, frozen
 
+from topone_proto.config import MAX_SECONDS
 from topone_proto.errors import ConfigurationError
 
 __all__ = ["AccountConfig"]
@@ -15,7 +15,8 @@ def _refuse(setting: str, problem: str, remedy: str) -> Never:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_number and -MAX_SECONDS <= cast("float", value) <= MAX_SECONDS
 
 
 def _lag(_: object, attribute: "Attribute[Any]", seconds: Any) -> None:

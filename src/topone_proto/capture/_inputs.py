@@ -3,6 +3,7 @@
 The recorder and the replay know an input by its row in this one table.
 """
 
+import zlib
 from base64 import b64encode
 from collections.abc import Callable, Mapping
 from types import MappingProxyType, NoneType
@@ -23,6 +24,10 @@ __all__ = ["INPUTS", "Argument", "payload"]
 
 _I = SessionInput
 
+_GZIP: Final = b"\x1f\x8b"
+_MAX_SIZE: Final = 2**24
+"""The most that is unpacked of a frame, in bytes."""
+
 
 @value
 class Argument:
@@ -40,12 +45,24 @@ def payload(masker: Masker, data: str | bytes) -> Json:
     """Return ``data`` as it is written."""
     if isinstance(data, str):
         return {"text": masker.mask(data)}
+    if data.startswith(_GZIP):
+        plain = _unpacked(data)
+        # As it came, unless it has a token in it: a session reads both alike.
+        data = data if masker.is_clean(plain.decode("latin-1")) else plain
     # A token is ASCII, whatever is around it.
     data = masker.mask(data.decode("latin-1")).encode("latin-1")
     try:
         return {"utf8": data.decode()}
     except UnicodeDecodeError:
         return {"base64": b64encode(data).decode()}
+
+
+def _unpacked(data: bytes) -> bytes:
+    """A frame that was compressed with gzip, as far as it can be unpacked."""
+    try:
+        return zlib.decompressobj(wbits=31).decompress(data, _MAX_SIZE)
+    except zlib.error:
+        return b""
 
 
 def _as_bytes(line: CaptureLine) -> bytes:

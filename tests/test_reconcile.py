@@ -654,6 +654,52 @@ def test_a_list_of_one_page_cannot_be_refuted() -> None:
     assert account.knowledge(ORDERS) is Knowledge.WHOLE
 
 
+def test_an_account_whose_orders_close_all_the_time_is_whole_after_a_bounded_number_of_lists() -> (
+    None
+):
+    account = followed(ORDERS)
+    number, questions = 100, 0
+    for _ in range(200):
+        queries = account.ask()
+        account.apply(told(order(number, status=OrderStatus.CANCELED)))
+        number += 1
+        account.apply(told(order(number)))
+        for query in queries:
+            assert isinstance(query, OrdersQuery)
+            questions += 1
+            account.answer(query, [order(number), order(1)])
+    assert account.knowledge(ORDERS) is Knowledge.WHOLE
+    assert set(account.open_orders().value) == {number, 1}
+    assert questions <= 8
+
+
+def test_after_so_many_lists_what_any_of_them_had_is_asked_for_by_id() -> None:
+    account = followed(ORDERS)
+    lists = [[3], [3, 2], [3], [3, 2], [3], [3, 2], [3], [3, 1]]  # each without another
+    for rows in lists:
+        query = asked_for_orders(account)
+        assert query.ids is None
+        account.apply(told(order(100, status=OrderStatus.CANCELED)))
+        account.apply(told(order(100)))
+        account.answer(query, [order(row) for row in rows])
+        assert account.knowledge(ORDERS) is Knowledge.UNKNOWN
+        account.apply(told(order(100, status=OrderStatus.CANCELED)))
+    query = asked_for_orders(account)
+    assert query.ids == (2,)
+    account.answer(query, [order(2)])
+    assert account.knowledge(ORDERS) is Knowledge.WHOLE
+    assert set(account.open_orders().value) == {1, 2, 3}
+
+
+def test_an_order_that_closes_while_it_is_looked_up_by_id_is_closed() -> None:
+    rows = [order(1), order(1, filled="10", status=COMPLETED)]
+    for found in (rows, rows[::-1]):
+        account = followed(ORDERS, told(order(1)))
+        account.answer(asked_for_orders(account), [])
+        account.answer(asked_for_orders(account), found)
+        assert account.order(1) == Reading(rows[1], Knowledge.WHOLE)
+
+
 # --- time ----------------------------------------------------------------------------------------
 
 

@@ -28,7 +28,10 @@ through unseen; an order that is made meanwhile moves them down and makes a row 
   refutes it, and from then on only a complete list will do.
 
 At most one list is refuted in a subscription that way, so that an account which closes orders all
-the time is not asked about all the time.
+the time is not asked about all the time. Such an account may never have two lists that are alike,
+so after ``_MAX_LISTS`` of them the last one is accepted. Whatever any of them had is known by then,
+and asked for by its id if the last one lacks it: an order could slip through only where it slipped
+through each of them.
 """
 
 from collections.abc import Iterable
@@ -70,6 +73,21 @@ class _Pass:
 
 _NO_PASS: Final = _Pass()
 
+_MAX_LISTS: Final = 8
+"""So many lists are read in one subscription until one is complete, and then the last one is
+accepted."""
+
+
+def _latest(rows: Iterable[Order]) -> tuple[Order, ...]:
+    """Each order once, in the latest of its states: one that closes while it is looked up is open
+    in the list of open ones, and closed in the history."""
+    latest: dict[int, Order] = {}
+    for order in rows:
+        other = latest.get(order.id)
+        if other is None or is_ahead(order, other):
+            latest[order.id] = order
+    return tuple(latest.values())
+
 
 class Orders(Ledger[int]):
     """All orders that are known."""
@@ -93,6 +111,8 @@ class Orders(Ledger[int]):
         self._is_on_probation = False
         self._is_refuted = False
         """True once a list of this subscription was refuted: only a complete one will do."""
+        self._lists = 0
+        """How many lists were read since this subscription, or the latest loss on it, began."""
 
     @property
     def open_orders(self) -> dict[int, Order]:
@@ -117,6 +137,7 @@ class Orders(Ledger[int]):
     def follow(self, position: int) -> tuple[Change, ...]:
         """Every update from here on arrives."""
         self._pass, self._is_on_probation, self._is_refuted = _NO_PASS, False, False
+        self._lists = 0
         return super().follow(position)
 
     # --- the stream -----------------------------------------------------------------------------
@@ -181,6 +202,8 @@ class Orders(Ledger[int]):
         """An answer told orders."""
         rows = tuple(found)
         is_by_name = query.ids is not None
+        if is_by_name:
+            rows = _latest(rows)
         changes: list[Change] = []
         for order in rows:
             if is_by_name and order.id not in self.doubts and order.id not in self._lost:
@@ -243,10 +266,12 @@ class Orders(Ledger[int]):
         is_like_last = numbers == last.numbers and query.position >= last.answered_at
         count = 0 if has_repeats else last.count + 1 if is_like_last else 1
         self._pass = _Pass(numbers, position, count)
+        self._lists += 1
         is_complete = pages == 1 or not rows or count >= (3 if self._may_lag else 2)
+        is_enough = is_complete or self._lists >= _MAX_LISTS
         is_quiet = not has_repeats and query.position >= self._moved_at
-        if is_complete or (is_quiet and not self._is_refuted):
-            self._is_on_probation = not is_complete
+        if is_enough or (is_quiet and not self._is_refuted):
+            self._is_on_probation = not is_enough
             self._accept_list(query, set(numbers), position)
         else:
             self._reopen_list(position)

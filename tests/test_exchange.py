@@ -195,6 +195,7 @@ def test_a_market_order_to_buy_spends_money_and_may_have_some_left() -> None:
     done, eth, btc = account.fill(order.id, Decimal("5.455"), 2.0, price=Decimal("0.10999")).changes
     assert isinstance(done, Order)
     assert done.status is OrderStatus.COMPLETED
+    assert done.left is not None
     assert done.left == Decimal("0.6") - Decimal("0.59999545") > 0
     assert eth == Balance("ETH", Decimal("189.455"), Decimal(0))
     assert btc == Balance("BTC", Decimal("11.5") + done.left, Decimal(0))

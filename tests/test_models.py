@@ -118,8 +118,9 @@ def test_the_average_price_is_right_to_28_digits(money: Decimal, stock: Decimal)
 def test_times_are_aware_and_in_utc() -> None:
     assert ORDER.created_at == datetime(2018, 3, 28, 11, 11, 53, 740678, UTC)
     assert ORDER.updated_at == datetime(2018, 3, 28, 11, 11, 53, 740684, UTC)
-    assert ORDER.created_at.utcoffset() == timedelta(0)
-    assert ORDER.updated_at.utcoffset() == timedelta(0)
+    for moment in (ORDER.created_at, ORDER.updated_at):
+        assert moment is not None
+        assert moment.utcoffset() == timedelta(0)
 
 
 @given(st.floats(0, 253402300799.99997), st.floats(0, 253402300799.99997))

@@ -333,6 +333,7 @@ def test_a_new_connection_does_not_shorten_the_wait_of_a_refused_topic() -> None
     driver.lose()
     driver.redial()
     [request] = requests(driver.connect())
+    due: float | None = None
     for _ in range(5):
         driver.receive(ack(request, code=5))
         due = driver.step.deadline

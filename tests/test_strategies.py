@@ -130,8 +130,8 @@ seen = []
 def test(update: OrderUpdate, event: Event) -> None:
     assert isinstance(event, Event)
     order = update.order
-    assert order.amount.is_finite() and update.ts >= 0
-    assert 0 <= order.create_time < 253402300800
+    assert order.amount.is_finite() and (update.ts is None or update.ts >= 0)
+    assert order.create_time is None or 0 <= order.create_time < 253402300800
     seen.append(order.side)
 
 test()

@@ -19,7 +19,7 @@ Three rules hold for the second way:
 import re
 import zlib
 from decimal import Context, Decimal, InvalidOperation
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, cast
 
 import msgspec
 
@@ -271,9 +271,10 @@ def carried(
     if not isinstance(data, dict | list) or not data:
         return ()
     topic = Topic.from_method(method or response.method or "")
-    items: list[Any] = data if isinstance(data, list) else [data]
-    if isinstance(data, dict) and isinstance(data.get("list"), list):
-        items = data["list"]
+    listed: object = response.data
+    if isinstance(data, dict):
+        listed = cast("dict[str, object]", data).get("list")
+    items = cast("list[object]", listed) if isinstance(listed, list) else [response.data]
     found: list[Update | Malformed] = []
     for item in items:
         raw = _encode(item)

@@ -493,10 +493,11 @@ class Session:
         """Do what is due. Harmless when called early: the returned deadline is simply the old one.
         Called clearly late it gives up nothing yet: what is unread is to be read first."""
         self._require(_I.DEADLINE_REACHED)
-        if self._connection is not None:
+        connection = self._connection
+        if connection is not None:
             told = self._next_deadline()
-            step = self._after(self._connection.deadline_reached(now, told=told), now)
-            if self._connection is None or not self._refusals:
+            step = self._after(connection.deadline_reached(now, told=told), now)
+            if connection.failure is not None or not self._refusals:
                 return step
             self._release(now)
             return self._step(step.events, step.actions + self._ask(now))

@@ -103,7 +103,9 @@ def read_token(response: HttpResponse) -> Token:
         ApiError: there is none.
     """
     data = read_data(response)
-    text = data.get("apiToken", data.get("apitoken")) if isinstance(data, dict) else None
+    text: Any = None
+    if isinstance(data, dict):
+        text = cast("dict[str, Any]", data).get("apiToken")
     # No line below may hold the text when something raises.
     del data
     token = Token(text) if isinstance(text, str) else None
@@ -171,11 +173,11 @@ def read_markets(response: HttpResponse) -> Page[Market]:
     return _page(response, _market)
 
 
-def _rows(response: HttpResponse, data: Any) -> list[Any]:
-    rows = data.get("list") if isinstance(data, dict) else None
+def _rows(response: HttpResponse, data: Any) -> list[object]:
+    rows = cast("dict[str, Any]", data).get("list") if isinstance(data, dict) else None
     if not isinstance(rows, list):
         raise unusable(response, "the answer has no list")
-    return rows
+    return cast("list[object]", rows)
 
 
 def _page(response: HttpResponse, read: Callable[[dict[str, Any]], _T]) -> Page[_T]:
@@ -205,7 +207,7 @@ def _keyed(
 
 
 def _read_rows(
-    rows: list[Any],
+    rows: list[object],
     read: Callable[[dict[str, Any]], _T],
     *,
     total: int | None = None,

@@ -138,6 +138,8 @@ def _with_wrong_field(draw: st.DrawFn, defect: Defect) -> tuple[str, str]:
 def _with_wrong_envelope(draw: st.DrawFn, defect: Defect) -> tuple[str, str]:
     # Only what is important: any other member may be in any form.
     kind = draw(st.sampled_from(["update", "response", "ping"]))
+    name: str
+    plain: dict[str, Any]
     if kind == "update":
         plain = wire_fields(draw(updates()))
         # A frame without a method is one of tomorrow's.

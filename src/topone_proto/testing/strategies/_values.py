@@ -287,7 +287,9 @@ def _workable(chosen: dict[str, Any]) -> SessionConfig:
     silence_timeout = chosen.get("silence_timeout", 170.0)
     if ping_interval is None and silence_timeout is None:
         del chosen["silence_timeout"]
-    elif None not in (ping_interval, silence_timeout) and silence_timeout <= ping_interval:
+    elif ping_interval is None or silence_timeout is None:
+        pass
+    elif silence_timeout <= ping_interval:
         chosen["silence_timeout"] = ping_interval * 2
     return SessionConfig(**chosen)
 

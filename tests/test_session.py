@@ -1231,6 +1231,49 @@ def test_a_little_lateness_does_not_keep_a_dead_peer_alive(late: float) -> None:
     assert driver.now < 1000.0 + 40.0
 
 
+def test_who_was_heard_since_the_last_late_deadline_may_be_read_first_again() -> None:
+    driver = connected()
+    for _ in range(20):
+        assert driver.step.deadline is not None
+        driver.now = driver.step.deadline + 0.9
+        driver.take(driver.session.deadline_reached(driver.now))
+        assert driver.session.state is S.CONNECTED
+        # What was unread is read in this turn, and the loop is held up again.
+        driver.receive(order())
+    while driver.session.state is S.CONNECTED:
+        driver.wait()
+    assert isinstance(driver.events[-1], Disconnected)
+
+
+def test_a_request_is_excused_for_itself() -> None:
+    """Also if another deadline was late before it was sent."""
+    driver = connected()
+    assert driver.step.deadline is not None
+    driver.now = driver.step.deadline + 0.5
+    driver.take(driver.session.deadline_reached(driver.now))
+    step = driver.take(driver.session.subscribe(BALANCE, driver.now))
+    [request] = requests(step)
+    driver.now += SessionConfig().ack_timeout + 0.9
+    driver.take(driver.session.deadline_reached(driver.now))
+    driver.receive(ack(request))
+    assert driver.session.subscriptions[BALANCE] is SubscriptionState.ACTIVE
+
+
+@pytest.mark.parametrize("late", [0.2, 0.9])
+def test_whoever_talks_and_never_acknowledges_is_given_up_under_load(late: float) -> None:
+    driver = connected()
+    driver.take(driver.session.subscribe(BALANCE, driver.now))
+    sent = driver.now
+    while driver.session.state is S.CONNECTED and driver.now < sent + 100.0:
+        assert driver.step.deadline is not None
+        driver.now = driver.step.deadline + late
+        driver.take(driver.session.deadline_reached(driver.now))
+        if driver.session.state is S.CONNECTED:
+            driver.receive(order())
+    assert [type(event) for event in driver.events[-2:]] == [RequestTimedOut, Disconnected]
+    assert driver.now < sent + 20.0
+
+
 def test_a_loop_that_runs_again_finds_a_dead_peer() -> None:
     driver = connected()
     for _ in range(10):

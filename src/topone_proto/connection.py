@@ -6,6 +6,7 @@ what may have been missed) is the session's. Use ``Connection`` alone to bring y
 reconnecting.
 """
 
+import math
 import re
 from collections.abc import Mapping
 from enum import Enum
@@ -200,9 +201,11 @@ class Connection:
         self._deadline: float | None = None
         config = self._config
         timeouts = (config.ack_timeout, config.pong_timeout, config.silence_timeout)
-        self._lateness = Lateness(min(time for time in timeouts if time is not None))
+        shortest = min(time for time in timeouts if time is not None)
+        # Apart: what is heard of a peer says that it is there, and nothing of an acknowledgement.
+        self._lateness_of_life, self._lateness_of_acks = Lateness(shortest), Lateness(shortest)
         # Nothing runs out before.
-        self._excused_until = 0.0
+        self._life_excused_until = self._acks_excused_until = 0.0
 
     @property
     def subscriptions(self) -> Mapping[Topic, SubscriptionState]:
@@ -401,13 +404,12 @@ class Connection:
             self._start(now)
         if self._failure is not None:
             return Step()
-        grace = self._lateness.grace(self._deadline if told is None else told, now)
-        if grace is not None:
-            self._excused_until = now + grace
-        if self._paused_at is None and now >= self._excused_until:
+        self._excuse(self._deadline if told is None else told, now)
+        if self._paused_at is None and now >= self._acks_excused_until:
             overdue = [entry for entry in self._pending.values() if entry.deadline <= now]
             if overdue:
                 return self._time_out(overdue)
+        if self._paused_at is None and now >= self._life_excused_until:
             if (
                 self._ping_sent_at is not None
                 and now >= self._ping_sent_at + self._config.pong_timeout
@@ -436,6 +438,19 @@ class Connection:
             self._ping_at = now + self._config.ping_interval
         self._set_deadline()
 
+    def _excuse(self, due: float | None, now: float) -> None:
+        """Put off what runs out now, if the caller was held up."""
+        missed = self._last_received
+        if self._ping_sent_at is not None:
+            missed = max(missed, self._ping_sent_at)
+        grace = self._lateness_of_life.grace(due, now, since=missed)
+        if grace is not None:
+            self._life_excused_until = now + grace
+        missed = next((entry.sent for entry in self._pending.values()), -math.inf)
+        grace = self._lateness_of_acks.grace(due, now, since=missed)
+        if grace is not None:
+            self._acks_excused_until = now + grace
+
     def _step(self, *events: Event) -> Step:
         return Step(events, (), self._deadline)
 
@@ -448,9 +463,10 @@ class Connection:
                 due.append(self._ping_sent_at + self._config.pong_timeout)
             if self._config.silence_timeout is not None:
                 due.append(self._last_received + self._config.silence_timeout)
+            due = [max(time, self._life_excused_until) for time in due]
             if self._pending:
-                due.append(next(iter(self._pending.values())).deadline)
-        due = [max(time, self._excused_until) for time in due]
+                deadline = next(iter(self._pending.values())).deadline
+                due.append(max(deadline, self._acks_excused_until))
         if self._ping_at is not None:
             due.append(self._ping_at)
         self._deadline = min(due, default=None)

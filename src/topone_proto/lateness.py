@@ -7,11 +7,13 @@ a short grace, in which the caller reads and sends. If the grace ends in time an
 has run out.
 
 A machine under load is a little late at every deadline. So lateness of less than a second excuses
-once in a row, until a deadline is met in time again; more than that was a hold-up each time. How
+once in a row, until a deadline is met in time again or there is something new: the peer was heard,
+or a request was sent. More than that was a hold-up each time. How
 long the hold-up was cannot be known: work may end right after the deadline. So the least lateness
 that no timer explains excuses as well, with a grace that grows with it.
 """
 
+import math
 from typing import Final
 
 __all__ = ["Lateness"]
@@ -38,16 +40,29 @@ class Lateness:
 
     def __init__(self, shortest: float) -> None:
         self._most = min(_MOST_GRACE, shortest)
-        self._is_excused = False
+        # When something was put off the last time, if no deadline was met in time since.
+        self._excused_at: float | None = None
 
-    def grace(self, deadline: float | None, now: float) -> float | None:
+    def grace(
+        self, deadline: float | None, now: float, *, since: float = -math.inf
+    ) -> float | None:
         """For how many seconds what ran out is put off, since whoever comes ``now`` to what was due
-        at ``deadline`` was held up; None if he was not."""
+        at ``deadline`` was held up; None if he was not.
+
+        Args:
+            deadline: when it was due; None if nothing was.
+            now: the time.
+            since: when what is missed began to be missed. What has begun after the last time that
+                something was put off may be put off itself.
+        """
         late = 0.0 if deadline is None else now - deadline
         if late < 0:
             # It comes early, and says nothing about how late it will be.
             return None
-        was_excused, self._is_excused = self._is_excused, late > _LATE
-        if late <= (_HELD_UP if was_excused else _LATE):
+        if late <= _LATE:
+            self._excused_at = None
             return None
+        if self._excused_at is not None and since < self._excused_at and late <= _HELD_UP:
+            return None
+        self._excused_at = now
         return min(self._most, _LEAST_GRACE + _GROWTH * late)

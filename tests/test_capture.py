@@ -782,6 +782,46 @@ def test_a_compressed_file_that_breaks_off_is_read_up_to_there(tmp_path: Path) -
     assert 0 < sum(isinstance(event, Malformed) for event in events) < 500
 
 
+def test_a_compressed_file_that_breaks_off_anywhere_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "life.jsonl.gz"
+    lines, _ = short_life()
+    whole = gzip.compress("".join(lines).encode())
+    for cut in range(len(whole)):
+        path.write_bytes(whole[:cut])
+        with open_capture(str(path)) as file:
+            try:
+                capture = Capture(file)
+            except CaptureError as error:
+                assert "the recorder was ended" in error.problem
+            else:
+                list(capture)
+                assert capture.is_truncated, cut
+
+
+def test_a_damaged_file_is_an_error_of_the_capture(tmp_path: Path) -> None:
+    path = tmp_path / "life.jsonl.gz"
+    lines, _ = short_life()
+    whole = gzip.compress("".join(lines).encode())
+    problems: set[str] = set()
+    for place in range(10, len(whole)):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :])
+        with open_capture(str(path)) as file:
+            try:
+                list(Capture(file))
+            except CaptureError as error:
+                problems.add(error.problem)
+    assert "the file is damaged here" in problems
+
+
+def test_a_disk_that_cannot_be_read_is_no_fault_of_the_capture() -> None:
+    def lines() -> Iterator[str]:
+        yield short_life()[0][0]
+        raise OSError(errno.EIO, "a made-up failure")
+
+    with pytest.raises(OSError, match="a made-up failure"):
+        list(Capture(lines()))
+
+
 def test_the_values_of_headers_are_not_recorded() -> None:
     lines: list[str] = []
     endpoint = Endpoint(extra_headers={"Authorization": "Bearer s3cret"})

@@ -3,7 +3,7 @@
 import errno
 import os
 import re
-from io import TextIOWrapper
+from io import BytesIO, TextIOWrapper
 from typing import IO, BinaryIO, Final, Literal, cast
 
 __all__ = ["open_capture"]
@@ -78,6 +78,9 @@ def open_capture(path: str, mode: Literal["r", "w", "x"] = "r") -> IO[str]:
 
     compressed = path.endswith(".gz")
     if mode == "r":
+        if compressed and os.path.getsize(path) == 1:
+            # It breaks off in the two bytes that gzip knows its files by.
+            return TextIOWrapper(BytesIO(), encoding="utf-8")
         if compressed:
             return cast("IO[str]", gzip.open(path, "rt", encoding="utf-8"))
         return open(path, encoding="utf-8")  # noqa: PTH123 - the caller closes it

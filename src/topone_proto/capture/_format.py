@@ -1,6 +1,7 @@
 """The lines of a recording, and how they are read."""
 
 import json
+import zlib
 from base64 import b64decode
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import count
@@ -92,6 +93,9 @@ class CaptureLine:
 _SETTINGS: Final = frozenset(field.name for field in attrs.fields(SessionConfig))
 
 
+# By its name: gzip, which can read files, is not loaded for it.
+_BAD_GZIP: Final = "BadGzipFile"
+
 _BEGINNING: Final = f'{{"format":"{FORMAT}"'
 _KNOWN: Final = len(_BEGINNING)
 _NO_HEADER: Final = "there is no header of a capture"
@@ -182,6 +186,10 @@ class Capture:
                 # What gzip says of a file that breaks off.
                 self.is_truncated = True
                 return
+            except (OSError, UnicodeDecodeError, zlib.error) as error:
+                if isinstance(error, OSError) and type(error).__name__ != _BAD_GZIP:
+                    raise
+                raise CaptureError(number=number, problem="the file is damaged here") from None
             if broken is not None:
                 raise broken
             if number == 1:

@@ -1,6 +1,7 @@
 """The account as a fold: which state wins, what is a fill, an anomaly, and what is forgotten."""
 
 from decimal import Decimal, localcontext
+from typing import Any
 
 import attrs
 import pytest
@@ -293,12 +294,12 @@ def test_closed_orders_are_kept_up_to_a_limit_and_open_ones_all() -> None:
     assert account.order(16).value is None
 
 
-@pytest.mark.parametrize("limit", [0, -1])
-def test_a_limit_below_one_is_refused(limit: int) -> None:
+@pytest.mark.parametrize("limit", [0, -1, True, None, "5", 2.0, float("nan"), float("inf")])
+def test_a_limit_that_is_no_number_of_at_least_one_is_refused(limit: Any) -> None:
     with pytest.raises(ConfigurationError) as caught:
         Account(max_closed=limit)
     error = caught.value
-    assert (error.setting, error.problem) == ("max_closed", f"{limit} is no such number")
+    assert (error.setting, error.problem) == ("max_closed", f"{limit!r} is no such number")
     assert error.remedy == "use a whole number of at least 1"
 
 

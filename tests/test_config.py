@@ -73,6 +73,8 @@ def test_a_count_is_one_that_every_library_takes(name: str, count: int) -> None:
         ("silence_timeout", {"silence_timeout": 10}, "above ping_interval"),
         ("silence_timeout", {"ping_interval": 170}, "above ping_interval"),
         ("silence_timeout", {"ping_interval": 200}, "above ping_interval"),
+        ("ping_interval", {"ping_interval": 0.0009}, "at least 0.001 s"),
+        ("ping_interval", {"ping_interval": 5e-324}, "or None"),
         ("retry_first", {"retry_first": 31}, "raise SessionConfig.retry_cap"),
         ("retry_base", {"retry_cap": 0.5}, "raise SessionConfig.retry_cap"),
     ],
@@ -88,6 +90,7 @@ def test_what_cannot_work_together_is_refused(
 def test_what_works_together_is_not_refused() -> None:
     SessionConfig(ping_interval=20, silence_timeout=20.1)
     SessionConfig(ping_interval=None, silence_timeout=1)
+    SessionConfig(ping_interval=0.001)
     SessionConfig(ping_interval=500, silence_timeout=None)
     SessionConfig(retry_first=1, retry_base=1, retry_cap=1)
 

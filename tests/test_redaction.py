@@ -410,3 +410,14 @@ def test_base64_is_not_looked_for() -> None:
     """Said on the security page; a change of it is a change of that page."""
     text = base64.b64encode(SECRET.encode()).decode()
     assert REDACTOR.redact(text) is text
+
+
+@pytest.mark.parametrize("seven", ["%37", "\\u0037", "&#x37;", "\\x37"])
+def test_a_digit_that_is_escaped_with_itself_has_a_whole_escape_as_its_stand_in(seven: str) -> None:
+    # Where this escape is not undone, its last character is the digit as well.
+    token = Token("Qz7~cW9QUFKO")
+    text = f"what \\u0051z{seven}~cW9Q%55FKO"
+    masker = Masker()
+    stand_in = Token(masker.stand_in(token))
+    assert Redactor(token).redact(text) == f"what {HIDDEN}"
+    assert Redactor(stand_in).redact(masker.mask(text)) == f"what {HIDDEN}"

@@ -18,6 +18,9 @@ wait in 32 bits, which are 24.8 days."""
 MAX_COUNT: Final = 2**31 - 1
 """The largest number that a setting may be."""
 
+# Timers do not count shorter times, so pings would go out without a pause.
+_MIN_INTERVAL: Final = 0.001
+
 
 class DeliveryPolicy(StrEnum):
     """What happens when the application takes events slower than the exchange sends them."""
@@ -152,6 +155,12 @@ class SessionConfig:
 
     def __attrs_post_init__(self) -> None:
         """Refuse what cannot work together."""
+        if self.ping_interval is not None and self.ping_interval < _MIN_INTERVAL:
+            _refuse(
+                "ping_interval",
+                f"pings every {self.ping_interval:g} s are a flood",
+                f"use at least {_MIN_INTERVAL} s, or None",
+            )
         if self.silence_timeout is None and self.ping_interval is None:
             _refuse(
                 "silence_timeout",

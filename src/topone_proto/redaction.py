@@ -575,7 +575,9 @@ class Masker(Redactor):
             return text
         stand_ins = [self.__stand_ins[token] for token in self.tokens]
         changes: dict[int, str] = {}
-        for match in matches:
+        # The most undone first: the 7 of %37 is also a 7 where that is not undone, and changed for
+        # itself it would break the escape.
+        for match in reversed(matches):
             stand_in = stand_ins[match.number]
             for place in range(match.start, match.end):
                 at = match.offset + place - match.start

@@ -58,14 +58,15 @@ class Account:
         config: how it asks.
 
     Raises:
-        ConfigurationError: ``max_closed`` is less than one.
+        ConfigurationError: ``max_closed`` is no whole number of at least one.
     """
 
     def __init__(self, *, max_closed: int = 1000, config: AccountConfig | None = None) -> None:
-        if max_closed < 1:
+        is_count = isinstance(max_closed, int) and not isinstance(max_closed, bool)
+        if not (is_count and max_closed >= 1):
             raise ConfigurationError(
                 setting="max_closed",
-                problem=f"{max_closed!r} is no such number",
+                problem=f"{max_closed!r:.80} is no such number",
                 remedy="use a whole number of at least 1",
             )
         self._needs_clock = config is not None and config.answer_lag > 0

@@ -21,8 +21,11 @@ from topone_proto.connection import FOLLOWED, Connection, SubscriptionState
 from topone_proto.delivery import DeliveryBuffer, _Conflating
 from topone_proto.events import BalanceUpdate, Event, Gap, OrderUpdate, SubscriptionRejected
 from topone_proto.gaps import Break
+from topone_proto.lateness import Lateness
 from topone_proto.messages import Response
 from topone_proto.models import Order, OrderStatus
+from topone_proto.testing.simulation.client import Client
+from topone_proto.testing.simulation.link import Link
 
 WHOLE = Knowledge.WHOLE
 
@@ -368,6 +371,39 @@ def pong_is_not_awaited() -> AbstractContextManager[Any]:
         return actions
 
     return _around(Connection, "_ping", ping)
+
+
+@mutant("alive", seeds=400)
+def lateness_excuses_nothing() -> AbstractContextManager[Any]:
+    return patch.object(Lateness, "grace", lambda *_: None)
+
+
+@mutant("alive", seeds=400)
+def lateness_excuses_for_ever() -> AbstractContextManager[Any]:
+    # Every deadline counts as late, so that nothing ever runs out.
+    return patch.object(Lateness, "grace", lambda *_: 2.0)
+
+
+@mutant("alive", seeds=400)
+def bytes_that_are_no_frame_prove_nothing() -> AbstractContextManager[Any]:
+    return _around(Connection, "bytes_received", lambda _, self, *__: self._step())
+
+
+@mutant("alive", seeds=400)
+def control_frames_prove_nothing() -> AbstractContextManager[Any]:
+    # As with an adapter that hears of the bytes of messages only.
+    def off_the_socket(original: Any, self: Client, link: Link) -> Any:
+        heard_at, kind = link.heard_at, link.received[0].kind
+        original(self, link)
+        link.heard_at = heard_at if kind == "ping" else link.heard_at
+
+    return _around(Client, "_off_the_socket", off_the_socket)
+
+
+@mutant("alive", seeds=400)
+def a_part_of_a_frame_proves_nothing() -> AbstractContextManager[Any]:
+    # As with an adapter that hears of whole frames only.
+    return patch.object(Link, "read_part", lambda _: None)
 
 
 # --- delivery -----------------------------------------------------------------------------------

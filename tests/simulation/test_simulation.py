@@ -6,18 +6,34 @@ from typing import Any
 import pytest
 from attrs import evolve
 
-from simulation.mutants import backoff_starts_anew_at_the_handshake, gap_is_forgotten
+from simulation.mutants import (
+    a_part_of_a_frame_proves_nothing,
+    backoff_starts_anew_at_the_handshake,
+    bytes_that_are_no_frame_prove_nothing,
+    control_frames_prove_nothing,
+    gap_is_forgotten,
+    lateness_excuses_nothing,
+)
 from topone_proto import BALANCE, ORDERS, SessionConfig
 from topone_proto.failures import FailureKind
-from topone_proto.gateway import DropConnections, GatewayConfig, PingForm, RefuseHandshake
+from topone_proto.gateway import (
+    UNKNOWN_METHOD_FRAME,
+    DropConnections,
+    GatewayConfig,
+    PingForm,
+    RefuseHandshake,
+)
 from topone_proto.testing.simulation import (
     SECRET,
     BlackHole,
+    BlockLoop,
     Call,
     ClientPlan,
     Entry,
+    IgnorePings,
     Publish,
     Scenario,
+    SlowFrame,
     Trouble,
     Violation,
     draw,
@@ -45,8 +61,9 @@ def test_the_storms_reach_everything_that_an_application_can_be_told() -> None:
     events = """BalanceUpdate Closed Connected Disconnected Gap Malformed OrderUpdate
         RequestTimedOut Subscribed SubscriptionRejected UnexpectedResponse Unrecognised
         Unsubscribed"""
-    # What a simulated network cannot tell from REFUSED; every other kind of failure comes up.
-    kinds = {str(kind) for kind in FailureKind} - {"network"}
+    # What a simulated network cannot tell from REFUSED, and what takes a second process; every
+    # other kind of failure comes up.
+    kinds = {str(kind) for kind in FailureKind} - {"network", "forked"}
     statuses = {"200", "302", "401", "403", "429", "500", "503"}
     assert set(events.split()) | kinds | statuses <= seen
 
@@ -110,6 +127,70 @@ def test_a_pong_timeout_longer_than_the_interval_delays_nothing_further() -> Non
     assert lost.at <= 10.75 + 10.0 + 14.0
 
 
+def blocked(seconds: float = 15.0) -> Scenario:
+    # A ping is sent at 20.2 s, its pong would be read at 20.4 s, and its time is over at 30.2 s.
+    return quiet(latency=0.1, troubles=(Trouble(20.35, "A", BlockLoop(seconds)),))
+
+
+def only_pinging() -> Scenario:
+    gateway = GatewayConfig(start_ts=0, ping_form=PingForm.CONTROL, ping_interval=7.0)
+    return evolve(quiet(troubles=(Trouble(1.0, "A", IgnorePings()),)), gateway=gateway)
+
+
+def slow() -> Scenario:
+    frame = Trouble(15.0, "A", UNKNOWN_METHOD_FRAME)
+    return quiet(troubles=(Trouble(15.0, "A", SlowFrame(50.0, 4.0)), frame))
+
+
+@pytest.mark.parametrize("scenario", [blocked(), only_pinging(), slow()])
+def test_a_peer_that_only_seems_dead_is_kept(scenario: Scenario) -> None:
+    assert run(scenario).dials == 1
+
+
+@pytest.mark.parametrize(
+    ("scenario", "mutate"),
+    [
+        (blocked(), lateness_excuses_nothing),
+        (only_pinging(), bytes_that_are_no_frame_prove_nothing),
+        (only_pinging(), control_frames_prove_nothing),
+        (slow(), bytes_that_are_no_frame_prove_nothing),
+        (slow(), a_part_of_a_frame_proves_nothing),
+    ],
+)
+def test_a_peer_that_only_seems_dead_must_not_be_given_up(scenario: Scenario, mutate: Any) -> None:
+    with mutate(), pytest.raises(Violation, match=r"^alive .* pong timeout"):
+        run(scenario)
+
+
+@pytest.mark.parametrize(
+    ("scenario", "bound"),
+    # The interval and the timeout after the last byte, or after the program goes on.
+    [(blocked(), 35.35 + 30.0), (only_pinging(), 22.0 + 30.0), (slow(), 22.0 + 30.0)],
+)
+def test_a_peer_that_dies_then_is_given_up_in_time(scenario: Scenario, bound: float) -> None:
+    dies = Trouble(22.0, "A", BlackHole())
+    (lost,) = lines(evolve(scenario, troubles=(*scenario.troubles, dies)), "-> Disconnected")
+
+    assert "pong_timeout" in lost.what
+    assert 22.0 < lost.at <= bound
+
+
+def test_a_server_that_pings_too_seldom_to_be_heard_may_be_given_up() -> None:
+    seldom = evolve(only_pinging(), gateway=GatewayConfig(start_ts=0, ping_interval=90.0))
+
+    assert run(seldom).dials > 1
+
+
+def test_a_hold_up_is_made_shorter() -> None:
+    with lateness_excuses_nothing():
+        smaller = shrink(evolve(blocked(60.0), traffic=(Publish(85.0, ORDERS, 0),)), "alive")
+
+    (trouble,) = smaller.troubles
+    assert isinstance(trouble.what, BlockLoop)
+    assert trouble.what.seconds < 30.0
+    assert smaller.traffic == ()
+
+
 def test_http_429_waits_a_minute() -> None:
     scenario = quiet(
         troubles=(
@@ -170,7 +251,8 @@ def test_a_failing_scenario_is_made_smaller() -> None:
     assert caught.value.rule == violation.rule
     assert len(smaller.clients) == 1
     assert len(smaller.troubles) <= 2
-    assert smaller.traffic == ()
+    # An update may be what begins the stream that is interrupted.
+    assert len(smaller.traffic) <= 1 < len(scenario.traffic)
 
 
 def test_the_command_prints_one_seed(capsys: pytest.CaptureFixture[str]) -> None:

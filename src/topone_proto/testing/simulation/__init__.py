@@ -57,6 +57,14 @@ alive
     was read, or within ``silence_timeout`` if there are no pings; not while reading is paused. An
     acknowledgement that does not come is given up after ``ack_timeout`` of reading. No
     connection ends without a reason, so an idle account is left in peace.
+
+    Three things look like a dead peer and are none. A program that was busy with something else
+    finds its deadlines late: nothing is given up before what waits unread was read. A server that
+    answers no ping is alive as long as its own pings come within ``pong_timeout``. So is one whose
+    frame takes longer than that, as long as its bytes come. If the peer dies meanwhile, the bounds
+    are the same, from the last byte that was read or from when the program goes on, whichever is
+    later; for an acknowledgement the time that the program was busy and two seconds are added. An
+    acknowledgement that waits after a slow frame is late like any other.
 ping
     A ping of the server is answered in the very step that reads it, and a client that does not read
     is not dropped for one. Two things are beyond it: before it has read a first ping on a
@@ -69,12 +77,15 @@ from topone_proto.testing.simulation.scenario import (
     SECRET,
     AccountPlan,
     BlackHole,
+    BlockLoop,
     Call,
     ClientPlan,
     ExpireToken,
+    IgnorePings,
     Outage,
     Publish,
     Scenario,
+    SlowFrame,
     Supply,
     Trouble,
     Unreachable,
@@ -87,14 +98,17 @@ __all__ = [
     "SECRET",
     "AccountPlan",
     "BlackHole",
+    "BlockLoop",
     "Call",
     "ClientPlan",
     "Entry",
     "ExpireToken",
+    "IgnorePings",
     "Outage",
     "Publish",
     "Report",
     "Scenario",
+    "SlowFrame",
     "Supply",
     "Trouble",
     "Unreachable",

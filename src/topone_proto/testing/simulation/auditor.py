@@ -29,6 +29,7 @@ from topone_proto.events import (
     Unrecognised,
     Unsubscribed,
 )
+from topone_proto.failures import FailureKind
 from topone_proto.gateway import Publication
 from topone_proto.models import Balance, Order
 from topone_proto.step import Step
@@ -47,6 +48,8 @@ _SETTLING = (Connected, Subscribed, Unsubscribed, SubscriptionRejected)
 # Milliseconds. Longer no request and its answer take, with all that a network and a pause do.
 # And what the clocks of its nodes differ by, and are set back or forward by.
 _SLACK = 500_000.0
+# Seconds by which what ran out is put off, at most, when a client was held up.
+_GRACE = 2.0
 # Characters of what counts as a short frame.
 _SHORT = 64
 
@@ -104,6 +107,9 @@ class Auditor:
         self._requests: dict[str, tuple[bool, Topic]] = {}
         # When each of them was made, on a clock that stands while reading is paused.
         self._asked_at: dict[str, float] = {}
+        # By the clock on the wall.
+        self._sent_at: dict[str, float] = {}
+        self._free_at = 0.0
         self._paused_at: float | None = None
         self._paused_for = 0.0
         self._active: set[Topic] = set()
@@ -184,6 +190,12 @@ class Auditor:
             self._paused_for += self._world.now - self._paused_at
             self._paused_at = None
 
+    def held_up(self, seconds: float) -> None:
+        """The client had no turn for so long, until now."""
+        self._free_at = self._world.now
+        # A pause counts the time already.
+        self._paused_for += _GRACE + (seconds if self._paused_at is None else 0.0)
+
     def close_called(self) -> None:
         """The application calls ``close``."""
         if self._close_called_at is None:
@@ -194,7 +206,7 @@ class Auditor:
         called_at = self._close_called_at
         if called_at is not None:
             took = self._world.now - called_at
-            if took > self._config.close_timeout + _HAIR:
+            if took > self._config.close_timeout + _HAIR and self._world.now > self._free_at:
                 self.fail("I7", f"close took {took} s")
 
     def told(self, step: Step, link: Link | None, frame: Frame | None) -> None:
@@ -455,6 +467,7 @@ class Auditor:
         self._is_up = True
         self._requests.clear()
         self._asked_at.clear()
+        self._sent_at.clear()
         self._reported.clear()
         self._active.clear()
         self._settled_since = self._content_since = None
@@ -510,7 +523,7 @@ class Auditor:
         self.seen.add(str(event.reason.status))
         if self._is_up:
             assert link is not None
-            if not link.faults:
+            if not (link.faults or self._is_excused(event.reason.kind, link)):
                 self.fail("alive", f"nothing was wrong with the connection: {event.reason}")
             settled, content = self._settled_since, self._content_since
             if settled is not None and now - settled >= config.stable_after:
@@ -537,6 +550,20 @@ class Auditor:
         self._attempts += 1
         self._check_wait(event)
         self._next_dial_at = now + event.retry_in
+
+    def _is_excused(self, kind: FailureKind, link: Link) -> bool:
+        """True for a connection that may be given up though nothing went wrong on it: pongs are
+        missing, and no byte came for as long as one must; or the answer to a request waits after a
+        frame that is not whole."""
+        match kind:
+            case FailureKind.PONG_TIMEOUT:
+                is_late = link.is_unanswered or self._world.now < link.slow_until
+                silent_for = self._world.now - link.arrived_at
+                return is_late and silent_for >= self._config.pong_timeout - _HAIR
+            case FailureKind.ACK_TIMEOUT:
+                return link.slow_until > min(self._sent_at[number] for number in self._requests)
+            case _:
+                return False
 
     def _check_wait(self, event: Disconnected) -> None:
         config, reason = self._config, event.reason
@@ -597,6 +624,7 @@ class Auditor:
         self._ids.add(request["id"])
         self._requests[request["id"]] = (wanted, topic)
         self._asked_at[request["id"]] = self._reading_clock
+        self._sent_at[request["id"]] = self._world.now
         self._active.discard(topic)
         if len(self._requests) > self._config.max_pending:
             self.fail("I4", f"{len(self._requests)} requests wait")

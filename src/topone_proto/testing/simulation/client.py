@@ -5,7 +5,7 @@ And the application behind it, which takes events at its own speed and calls wha
 """
 
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from topone_proto.actions import Action, Close, Connect, FetchToken, SendPing, SendText
 from topone_proto.endpoint import Token
@@ -64,6 +64,8 @@ class Client:
         """Until when dials fail, and how."""
         self.frozen_until: float = 0.0
         """Until when the network holds everything back."""
+        self._blocked_since: float | None = None
+        self._blocked_until = 0.0
         self._hurries_at = _NEVER
         self.links: list[Link] = []
         """Every dial and connection so far."""
@@ -97,8 +99,17 @@ class Client:
         """Open the feed, and do what the plan says when it is time."""
         self._note("starts")
         for call in self.plan.calls:
-            self._world.at(call.at, self._call, call)
+            self._at(call.at, self._call, call)
         self._take(self._session.start(self._world.now))
+
+    def block(self, seconds: float) -> None:
+        """The program does something else for so long: neither its application nor its feed gets a
+        turn."""
+        now = self._world.now
+        self._note("does something else")
+        self._blocked_since = now if self._blocked_since is None else self._blocked_since
+        self._blocked_until = max(self._blocked_until, now + seconds)
+        self._world.at(now + seconds, self._unblock)
 
     def close(self) -> None:
         """Close the feed, twice: once more must be harmless."""
@@ -179,7 +190,7 @@ class Client:
             ready_at = self._ready_at()
             if ready_at > self._world.now:
                 self._is_taking = True
-                self._world.at(ready_at, self._consume)
+                self._at(ready_at, self._consume)
                 return
             event = self._core.get()
             assert event is not None
@@ -219,6 +230,35 @@ class Client:
 
     # --- the adapter ----------------------------------------------------------------------------
 
+    def _at(self, when: float, call: "Callable[..., None]", *args: Any) -> None:
+        """Call at a time, or as soon afterwards as the program has a turn for it."""
+        self._world.at(when, self._in_turn, call, args)
+
+    def _soon(self, call: "Callable[..., None]", *args: Any) -> None:
+        self._at(self._world.now, call, *args)
+
+    def _in_turn(self, call: "Callable[..., None]", args: tuple[Any, ...]) -> None:
+        if self._is_blocked:
+            self._at(self._blocked_until, call, *args)
+        else:
+            call(*args)
+
+    @property
+    def _is_blocked(self) -> bool:
+        return self._blocked_since is not None
+
+    def _unblock(self) -> None:
+        """Deadlines come before what is unread, as a loop may have it."""
+        now = self._world.now
+        if self._blocked_since is None or now < self._blocked_until:
+            return
+        self._note("goes on")
+        self.auditor.held_up(now - self._blocked_since)
+        self._blocked_since = None
+        if self._armed <= now:
+            self._ring(self._armed)
+        self._go_on_reading()
+
     def _jitter(self) -> float:
         self.auditor.jitter = self._rng.random()
         return self.auditor.jitter
@@ -235,7 +275,7 @@ class Client:
             self.auditor.waiting(self._core.waiting, has_tickets=has_tickets)
             if not self._is_taking:
                 self._is_taking = True
-                self._world.soon(self._consume)
+                self._soon(self._consume)
         self._arm()
         self._pause_or_resume()
         if self._is_closed and self._parting is None and not self.is_finished:
@@ -253,7 +293,7 @@ class Client:
                     self.link.send(Frame("ping", action.payload))
             case Connect():
                 self._job += 1
-                self._world.soon(self._dial, self._job, action)
+                self._soon(self._dial, self._job, action)
             case FetchToken():
                 self._job += 1
                 supplies = self.plan.supplies
@@ -261,9 +301,7 @@ class Client:
                 supply = supplies[min(self._fetches, len(supplies) - 1)]
                 self._fetches += 1
                 if supply.kind != "hang":
-                    self._world.at(
-                        self._world.now + supply.seconds, self._supply, self._job, supply
-                    )
+                    self._at(self._world.now + supply.seconds, self._supply, self._job, supply)
             case Close(timeout=timeout):
                 self._job += 1
                 self._leave(timeout)
@@ -275,12 +313,21 @@ class Client:
             self._world.at(deadline, self._ring, deadline)
 
     def _ring(self, armed: float) -> None:
-        if armed != self._armed:
+        if armed != self._armed or self._is_blocked:
             return
         self._armed = _NEVER
         if self._core.deadline is not None:
+            self._report_bytes()
             # Perhaps too early, since deadlines move: that must be harmless.
             self._take(self._session.deadline_reached(self._world.now))
+
+    def _report_bytes(self) -> None:
+        """What came and is no whole frame, told right before a silence is judged."""
+        connection = self._session.connection
+        if self.link is None or connection is None or connection.last_received is None:
+            return
+        if self.link.heard_at > connection.last_received:
+            self._take(self._session.bytes_received(self.link.heard_at, self._world.now))
 
     def _dial(self, job: int, connect: Connect) -> None:
         if job != self._job:
@@ -289,14 +336,15 @@ class Client:
         if self._world.now < until:
             if kind is not None:
                 failure = Failure(kind, "simulated")
-                self._world.at(self._world.now + self.plan.latency, self._fail, job, failure)
+                self._at(self._world.now + self.plan.latency, self._fail, job, failure)
             return
         link = Link(
             self._world,
             self.plan,
             self._rng,
             to_server=self._at_server,
-            to_client=self._received,
+            to_client=lambda link: self._in_turn(self._received, (link,)),
+            part_to_client=lambda link: self._in_turn(self._read, (link,)),
         )
         link.token = connect.token.reveal()
         self.link = link
@@ -336,7 +384,7 @@ class Client:
             case Accept():
                 link.is_open = True
                 self._take(self._session.connection_made(self._world.now))
-                self._world.soon(self._read, link)
+                self._soon(self._read, link)
                 return
             case Reject(status=status, headers=headers):
                 failure = failure_from_response(status, headers)
@@ -353,6 +401,7 @@ class Client:
         while self.link is link:
             if self._core.is_paused:
                 break
+            link.read_part()
             if link.inbox:
                 self._message(link, link.inbox.popleft())
             elif link.received:
@@ -407,7 +456,7 @@ class Client:
 
     def _go_on_reading(self) -> None:
         if self.link is not None and self.link.is_open and not self._core.is_paused:
-            self._world.soon(self._read, self.link)
+            self._soon(self._read, self.link)
 
     def _leave(self, timeout: float) -> None:
         """Give up whatever there is; an open connection with a closing handshake if there is time
@@ -418,11 +467,11 @@ class Client:
         if timeout and link.is_open:
             self._parting = link
             link.send(Frame("close"))
-            self._world.at(self._world.now + timeout, self._parted, link, True)  # noqa: FBT003
+            self._at(self._world.now + timeout, self._parted, link, True)  # noqa: FBT003
             return
         link.leave()
         if self.plan.reports_tail and link.is_open:
-            self._world.soon(self._report_tail, link)
+            self._soon(self._report_tail, link)
 
     def _parted(self, link: Link, is_over: bool = False) -> None:  # noqa: FBT001, FBT002 - a timer's argument
         """The closing handshake is done when the peer's close frame comes, or when its time is
@@ -451,7 +500,9 @@ class Client:
         """See to it that a half-open connection is noticed in time."""
         if self.link is not link or not link.is_open or link.dead_since is None:
             return
-        resumed_at = self._world.now if self._core.is_paused else self._resumed_at
+        is_reading = not (self._core.is_paused or self._is_blocked)
+        resumed_at = self._resumed_at if is_reading else self._world.now
+        resumed_at = max(resumed_at, self._blocked_until)
         until = self.auditor.half_open_until(link, resumed_at)
         if self._world.now > until + _HAIR:
             self.auditor.half_open()
@@ -462,10 +513,15 @@ class Client:
         # A pong that has just been sent is still on its way.
         round_trip = 2 * (self.plan.latency + self.plan.spread)
         answered_by = self._world.now - round_trip
+        # What holds the ping up, or the client; one that does not read answers once an interval.
+        free_at = max(self._blocked_until, link.slow_until)
         is_reading = (
-            link is self.link and not self._core.is_paused and answered_by > self._resumed_at
+            link is self.link
+            and not self._core.is_paused
+            and answered_by > max(self._resumed_at, free_at)
         )
-        can_know = link.asked_at is not None and answered_by > link.asked_at
+        knows_at = free_at + (self.plan.config.ping_interval or 0.0) if free_at else 0.0
+        can_know = link.asked_at is not None and answered_by > max(link.asked_at, knows_at)
         self.auditor.unanswered(link, is_reading=is_reading, can_know=can_know)
 
     def _note(self, what: str, *details: object) -> None:

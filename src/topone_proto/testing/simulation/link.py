@@ -46,6 +46,19 @@ class _Pipe:
             self._last = max(self._last, self._world.now + delay)
             self._world.at(self._last, self._arrive, frame)
 
+    def trickle(self, seconds: float, every: float, tell: Callable[[], None]) -> float:
+        """The next frame takes so long, and its first bytes come one by one. Returns when it is
+        whole."""
+        first = max(self._last, self._world.now + self._latency)
+        self._last = first + seconds
+        for number in range(int(seconds / every) + 1):
+            self._world.at(first + number * every, self._part, tell)
+        return self._last
+
+    def _part(self, tell: Callable[[], None]) -> None:
+        if not (self._is_frozen or self.is_cut):
+            tell()
+
     def freeze(self) -> None:
         self._is_frozen = True
 
@@ -78,6 +91,7 @@ class Link:
         *,
         to_server: Callable[["Link", Frame], None],
         to_client: Callable[["Link"], None],
+        part_to_client: Callable[["Link"], None],
     ) -> None:
         self.world = world
         self.plan = plan
@@ -94,7 +108,17 @@ class Link:
         self.dead_since: float | None = None
         """Since when nothing new gets through to the client; None if it does."""
         self.heard_at: float = 0.0
-        """When the client last read something."""
+        """When the client last read something, be it a part of a frame."""
+        self.arrived_at: float = 0.0
+        """When something last came into the client's socket, be it a part of a frame."""
+        self.has_part: bool = False
+        """True if a part of a frame waits in the client's socket."""
+        self.slow: tuple[float, float] | None = None
+        """How long the next message takes, and how much of that from one byte to the next."""
+        self.slow_until: float = 0.0
+        """When the last slow message was whole, or will be."""
+        self.is_unanswered: bool = False
+        """True once a ping of the client's was ignored."""
         self.asked_at: float | None = None
         """When the first of the server's own pings was read as a message."""
         self.received: deque[Frame] = deque()
@@ -105,6 +129,7 @@ class Link:
         self._room = plan.window
         self._backlog: deque[Frame] = deque()
         self._to_client = to_client
+        self._part_to_client = part_to_client
         self._up = _Pipe(world, plan, rng, lambda frame: to_server(self, frame))
         self._down = _Pipe(world, plan, rng, self._received)
 
@@ -122,10 +147,17 @@ class Link:
     def read(self) -> Frame:
         """The next frame out of the socket."""
         self.heard_at = self.world.now
+        self.has_part = False
         self._room += 1
         if self._backlog and self._room > 0:
             self._transmit(self._backlog.popleft())
         return self.received.popleft()
+
+    def read_part(self) -> None:
+        """Take what there is of a frame out of the socket."""
+        if self.has_part:
+            self.has_part = False
+            self.heard_at = self.world.now
 
     def leave(self) -> None:
         """The client drops the connection. The exchange hears of it, if the network lets it."""
@@ -189,8 +221,18 @@ class Link:
 
     def _transmit(self, frame: Frame) -> None:
         self._room -= 1
+        if self.slow is not None and frame.kind == "text" and not self._down.is_cut:
+            seconds, every = self.slow
+            self.slow = None
+            self.slow_until = self._down.trickle(seconds, every, self._part)
         self._down.send(frame)
 
+    def _part(self) -> None:
+        self.arrived_at = self.world.now
+        self.has_part = True
+        self._part_to_client(self)
+
     def _received(self, frame: Frame) -> None:
+        self.arrived_at = self.world.now
         self.received.append(frame)
         self._to_client(self)

@@ -19,10 +19,13 @@ from topone_proto.testing.simulation.client import Client
 from topone_proto.testing.simulation.link import Link
 from topone_proto.testing.simulation.scenario import (
     BlackHole,
+    BlockLoop,
     ExpireToken,
+    IgnorePings,
     Outage,
     Publish,
     Scenario,
+    SlowFrame,
     Trouble,
     Unreachable,
 )
@@ -85,7 +88,9 @@ def recovery_bound(scenario: Scenario) -> float:
             + (1 + calls) * config.token_timeout
             + config.open_timeout,
         )
-    return worst + 2.0
+    # A frame may have become slow at the last moment, and a deadline been put off.
+    slow = sum(t.what.seconds for t in scenario.troubles if isinstance(t.what, SlowFrame))
+    return worst + slow + 4.0
 
 
 class _Run:
@@ -193,6 +198,8 @@ class _Run:
                 if link is not None:
                     link.black_hole()
                     client.watch(link)
+            case BlockLoop() | IgnorePings() | SlowFrame() as hold_up:
+                self._hold_up(client, hold_up)
             case ExpireToken():
                 self.server.inject(gateway.ExpireToken(client.token))
             case DropConnections():
@@ -204,6 +211,16 @@ class _Run:
                     client.watch(link)
             case fault:
                 self.server.inject(fault)
+
+    def _hold_up(self, client: Client, hold_up: BlockLoop | IgnorePings | SlowFrame) -> None:
+        match hold_up:
+            case BlockLoop(seconds=seconds):
+                client.block(seconds)
+            case IgnorePings():
+                self.server.answers_pings = False
+            case SlowFrame(seconds=seconds, every=every):
+                if client.link is not None:
+                    client.link.slow = (seconds, every)
 
     def _thaw(self, client: Client) -> None:
         if self.world.now >= client.frozen_until:

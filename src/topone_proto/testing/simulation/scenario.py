@@ -42,14 +42,17 @@ __all__ = [
     "SECRET",
     "AccountPlan",
     "BlackHole",
+    "BlockLoop",
     "Call",
     "ClientPlan",
     "ExpireToken",
     "GatewayFault",
+    "IgnorePings",
     "Network",
     "Outage",
     "Publish",
     "Scenario",
+    "SlowFrame",
     "Supply",
     "Trouble",
     "Unreachable",
@@ -93,7 +96,37 @@ class ExpireToken:
     """The client's latest token is not valid any more."""
 
 
-Network = Outage | BlackHole | Unreachable
+@value
+class BlockLoop:
+    """The client's program does something else for a while. Its feed notices nothing meanwhile:
+    deadlines are late, and what comes in waits unread, in order.
+
+    Two of them may cost a connection if no deadline is met in time between them: being less than a
+    second late excuses once in a row (see ``topone_proto.lateness``). So ``draw`` keeps them apart
+    by an interval of pings.
+    """
+
+    seconds: float
+    """How long."""
+
+
+@value
+class IgnorePings:
+    """The exchange answers no ping of anybody's from now on. It goes on sending its own."""
+
+
+@value
+class SlowFrame:
+    """The bytes of the next message on the present connection trickle in one by one, and what is
+    sent after it waits until it is whole."""
+
+    seconds: float
+    """How long, from the first byte to the last."""
+    every: float
+    """Seconds from one byte to the next."""
+
+
+Network = Outage | BlackHole | Unreachable | SlowFrame | IgnorePings
 """What can go wrong on the way."""
 GatewayFault = (
     AcceptThenClose
@@ -132,7 +165,7 @@ class Trouble:
     """When, in seconds since the beginning."""
     client: str
     """Whom it hits. A fault of a dial or of a request waits for the next one, whosever it is."""
-    what: Network | ExpireToken | GatewayFault
+    what: Network | BlockLoop | ExpireToken | GatewayFault
     """What goes wrong."""
 
 
@@ -262,7 +295,50 @@ def draw(seed: int) -> Scenario:
     scenario = _draw_stall(rng, seed) if rng.random() < 0.1 else _draw_storm(rng, seed)
     clients = tuple(evolve(client, account=_account(rng)) for client in scenario.clients)
     scenario = evolve(scenario, clients=clients)
-    return _with_odd_clocks(rng, scenario) if rng.random() < 0.3 else scenario
+    if rng.random() < 0.3:
+        scenario = _with_odd_clocks(rng, scenario)
+    return _with_hold_ups(rng, scenario) if rng.random() < 0.4 else scenario
+
+
+def _with_hold_ups(rng: Random, scenario: Scenario) -> Scenario:
+    """The same, with what looks like a dead peer and is none: a program that is busy with something
+    else, a server that only pings, a frame that takes its time."""
+    calm_at, clients = scenario.calm_at, scenario.clients
+    gateway, troubles = scenario.gateway, list(scenario.troubles)
+    patience = min(client.config.pong_timeout for client in clients)
+    for _ in range(rng.choice((1, 1, 2, 3))):
+        client = rng.choice(clients)
+        interval, timeout = client.config.ping_interval, client.config.pong_timeout
+        at, share = rng.uniform(0.0, calm_at), rng.random()
+        match rng.choice(("block", "block", "deaf", "slow")):
+            case "block":
+                longest = 1.5 * rng.choice((interval or 20.0, timeout))
+                seconds = min(0.05 + longest * share, calm_at - at)
+                block = Trouble(at, client.name, BlockLoop(seconds))
+                if _is_apart(block, troubles, (interval or calm_at) + 2.0):
+                    troubles.append(block)
+            case "deaf" if all(other.config.ping_interval is not None for other in clients):
+                # It pings often enough to be heard within everybody's timeout.
+                gateway = evolve(
+                    gateway,
+                    ping_form=PingForm.CONTROL,
+                    ping_interval=patience * (0.3 + 0.4 * share),
+                )
+                troubles.append(Trouble(at / 2, client.name, IgnorePings()))
+            case "slow" if interval is not None:
+                seconds = (interval + timeout) * (0.6 + share)
+                at = min(at, max(calm_at - seconds, 0.0))
+                troubles.append(Trouble(at, client.name, SlowFrame(seconds, timeout / 5)))
+                if rng.random() < 0.7:
+                    frame = rng.choice((UNKNOWN_METHOD_FRAME, _LONG))
+                    troubles.append(Trouble(at, client.name, frame))
+            case _:
+                pass
+    return evolve(
+        scenario,
+        gateway=gateway,
+        troubles=tuple(sorted(troubles, key=lambda trouble: trouble.at)),
+    )
 
 
 def _with_odd_clocks(rng: Random, scenario: Scenario) -> Scenario:
@@ -294,6 +370,18 @@ def _with_odd_clocks(rng: Random, scenario: Scenario) -> Scenario:
         # Of today, since the size of a number tells its unit.
         gateway=evolve(scenario.gateway, start_ts=1561948335075),
         troubles=tuple(sorted(troubles, key=lambda trouble: trouble.at)),
+    )
+
+
+def _is_apart(block: Trouble, troubles: list[Trouble], seconds: float) -> bool:
+    """True if the client is so long free between this and every other time that it is blocked."""
+    assert isinstance(block.what, BlockLoop)
+    return not any(
+        isinstance(other.what, BlockLoop)
+        and other.client == block.client
+        and other.at < block.at + block.what.seconds + seconds
+        and block.at < other.at + other.what.seconds + seconds
+        for other in troubles
     )
 
 

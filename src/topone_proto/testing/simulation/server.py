@@ -81,6 +81,8 @@ class Server:
         self._serial = 0
         self._tokens = 0
         self._armed = float("inf")
+        self.answers_pings: bool = True
+        """False for a server that answers no ping."""
 
         self.orders: dict[int, Order] = {}
         """The truth: every order there ever was, as it is now."""
@@ -150,6 +152,8 @@ class Server:
                 step = gateway.message_received(peer, frame.data, now)
                 self._look_at_ack(link, frame.data, step)
                 self._take(step)
+            case "ping" if not self.answers_pings:
+                link.is_unanswered = True
             case "ping":
                 self._take(gateway.ping_received(peer, frame.data, now))
             case "pong":
@@ -174,6 +178,9 @@ class Server:
     def calm_down(self) -> None:
         """Nothing goes wrong any more."""
         self._gateway.clear_faults()
+        self.answers_pings = True
+        for link in self._links.values():
+            link.slow = None
 
     def publish(self, plan: Publish) -> None:
         """Change the books and publish it: updates each with a number of its own that never comes

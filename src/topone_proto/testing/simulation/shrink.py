@@ -7,12 +7,20 @@ from attrs import evolve
 
 from topone_proto.config import SessionConfig
 from topone_proto.testing.simulation.runs import run
-from topone_proto.testing.simulation.scenario import ClientPlan, Scenario
+from topone_proto.testing.simulation.scenario import (
+    BlockLoop,
+    ClientPlan,
+    Scenario,
+    SlowFrame,
+    Trouble,
+)
 from topone_proto.testing.simulation.world import Violation
 
 __all__ = ["shrink"]
 
 _MOST_RUNS: Final = 2000
+# Seconds that are not made fewer.
+_SHORT: Final = 1.0
 _T = TypeVar("_T")
 
 
@@ -58,6 +66,12 @@ def _smaller(scenario: Scenario) -> Iterator[Scenario]:
     for place, client in enumerate(clients):
         for simpler in _simpler(client):
             yield evolve(scenario, clients=(*clients[:place], simpler, *clients[place + 1 :]))
+    for place, trouble in enumerate(scenario.troubles):
+        for shorter in _shorter(trouble):
+            yield evolve(
+                scenario,
+                troubles=(*scenario.troubles[:place], shorter, *scenario.troubles[place + 1 :]),
+            )
     for place, publish in enumerate(scenario.traffic):
         if publish.count > 1:
             fewer = evolve(publish, count=publish.count // 2)
@@ -77,6 +91,15 @@ def _fewer(parts: Sequence[_T]) -> Iterator[tuple[_T, ...]]:
         step = max(size, 1)
         for start in range(0, len(parts), step):
             yield (*parts[:start], *parts[start + step :])
+
+
+def _shorter(trouble: Trouble) -> Iterator[Trouble]:
+    """Over sooner, but for a remainder."""
+    match trouble.what:
+        case BlockLoop() | SlowFrame() as what if what.seconds > _SHORT:
+            yield evolve(trouble, what=evolve(what, seconds=what.seconds / 2))
+        case _:
+            pass
 
 
 def _simpler(plan: ClientPlan) -> Iterator[ClientPlan]:

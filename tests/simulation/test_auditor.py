@@ -58,7 +58,12 @@ class Feed:
         self.world = World()
         self.auditor = Auditor(self.world, plan)
         self.link = Link(
-            self.world, plan, Random(0), to_server=lambda *_: None, to_client=lambda _: None
+            self.world,
+            plan,
+            Random(0),
+            to_server=lambda *_: None,
+            to_client=lambda _: None,
+            part_to_client=lambda _: None,
         )
         self.link.peer = 1
         self.streams = Streams(self.auditor.fail)

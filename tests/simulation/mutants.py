@@ -375,13 +375,13 @@ def pong_is_not_awaited() -> AbstractContextManager[Any]:
 
 @mutant("alive", seeds=400)
 def lateness_excuses_nothing() -> AbstractContextManager[Any]:
-    return patch.object(Lateness, "grace", lambda *_: None)
+    return patch.object(Lateness, "grace", lambda *_, **__: None)
 
 
 @mutant("alive", seeds=400)
 def lateness_excuses_for_ever() -> AbstractContextManager[Any]:
     # Every deadline counts as late, so that nothing ever runs out.
-    return patch.object(Lateness, "grace", lambda *_: 2.0)
+    return patch.object(Lateness, "grace", lambda *_, **__: 2.0)
 
 
 @mutant("alive", seeds=400)

@@ -128,6 +128,12 @@ def test_a_language_is_text() -> None:
     assert "zh-CN" in error.remedy
 
 
+def test_a_language_that_no_frame_can_carry_is_refused() -> None:
+    error = refusal(lang="\ud800")
+    assert error.setting == "SessionConfig.lang"
+    assert str(error).isascii()
+
+
 def test_the_documented_defaults() -> None:
     config = SessionConfig()
     assert config.lang == "zh-CN"

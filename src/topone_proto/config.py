@@ -42,6 +42,10 @@ def _refuse(setting: str, problem: str, remedy: str) -> Never:
 def _text(_: object, attribute: "Attribute[Any]", text: object) -> None:
     if not isinstance(text, str):
         _refuse(attribute.name, f"{text!r:.80} is no text", "use a language such as zh-CN")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        _refuse(attribute.name, f"{text!a:.80} cannot be sent", "use a language such as zh-CN")
 
 
 def _shown(thing: object) -> str:

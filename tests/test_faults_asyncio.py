@@ -374,3 +374,45 @@ async def test_a_token_callable_whose_own_task_is_cancelled_supplied_no_token() 
         event = await anext(feed)
         assert isinstance(event, Disconnected)
         assert (event.reason.kind, event.reason.detail) == (FailureKind.TOKEN, "CancelledError")
+
+
+def failing_at(number: int) -> Callable[[str], None]:
+    """A recorder that fails at its so manieth line, and at every later one."""
+    lines: list[str] = []
+
+    def record(line: str) -> None:
+        lines.append(line)
+        if len(lines) >= number:
+            raise OddError
+
+    return record
+
+
+@pytest.mark.parametrize("factory", FACTORIES)
+@pytest.mark.parametrize("number", [1, 2])
+@pytest.mark.parametrize("iterates", [True, False])
+def test_a_fault_at_the_opening_is_raised_to_whoever_iterates_or_ends_the_block(
+    number: int, iterates: bool, factory: Any
+) -> None:
+    reached: list[str] = []
+
+    async def main() -> None:
+        asyncio.get_running_loop().set_task_factory(factory)
+        async with topone_asyncio.open_feed(
+            token=TOKEN, url=URL, record=failing_at(number)
+        ) as feed:
+            if iterates:
+                with pytest.raises(OddError):
+                    async for _ in feed:
+                        pass
+                await asyncio.sleep(0)
+                reached.append("the end")
+                return
+            await asyncio.get_running_loop().create_future()
+
+    if iterates:
+        asyncio.run(main())
+        assert reached
+        return
+    with pytest.raises(OddError):
+        asyncio.run(asyncio.wait_for(main(), 10))

@@ -248,3 +248,41 @@ def test_a_feed_that_is_cancelled_ends_for_the_tasks_of_another_nursery(
     assert iterating.events == [Closed]
     assert iterating.error is None
     assert isinstance(calling.error, FeedClosed)
+
+
+def failing_at(number: int) -> Callable[[str], None]:
+    """A recorder that fails at its so manieth line, and at every later one."""
+    lines: list[str] = []
+
+    def record(line: str) -> None:
+        lines.append(line)
+        if len(lines) >= number:
+            raise OddError
+
+    return record
+
+
+@pytest.mark.parametrize("number", [1, 2])
+@pytest.mark.parametrize("iterates", [True, False])
+def test_a_fault_at_the_opening_is_raised_to_whoever_iterates_or_ends_the_block(
+    number: int, iterates: bool
+) -> None:
+    reached: list[str] = []
+
+    async def main() -> None:
+        async with topone_trio.open_feed(token=TOKEN, url=URL, record=failing_at(number)) as feed:
+            if iterates:
+                with pytest.raises(OddError):
+                    async for _ in feed:
+                        pass
+                await trio.lowlevel.checkpoint()
+                reached.append("the end")
+                return
+            await trio.sleep_forever()
+
+    if iterates:
+        trio.run(main)
+        assert reached
+        return
+    with pytest.raises(OddError):
+        trio.run(main)

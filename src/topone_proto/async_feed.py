@@ -278,6 +278,14 @@ class AsyncFeed(ABC):
             if not isinstance(fault, Exception):
                 raise
 
+    async def _begin(self) -> None:
+        """End the block of a feed that has failed while it was opened, unless the application has
+        asked for events by now, and knows. For the task that does the jobs, first of all."""
+        if self._has_failed:
+            await self._checkpoint()
+            if self._core.has_unseen_fault:
+                self._interrupt()
+
     async def _next_job(self) -> FetchToken | Connect | None:
         """What to ``_do`` next, one thing at a time; None once the session is closed."""
         while self._job is None:

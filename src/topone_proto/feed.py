@@ -333,6 +333,11 @@ class FeedCore(Generic[_Source]):
         for ticket in self._tickets:
             ticket.settle(self.fault)
 
+    @property
+    def has_unseen_fault(self) -> bool:
+        """True if the feed has a fault that nobody was given yet."""
+        return self.fault is not None and not self._is_fault_raised
+
     def raise_unseen_fault(self) -> None:
         """Return if the feed has no fault, or somebody was given it already: for ``close`` and the
         end of the feed's block.
@@ -340,7 +345,7 @@ class FeedCore(Generic[_Source]):
         Raises:
             BaseException: the fault, as it is.
         """
-        if self.fault is not None and not self._is_fault_raised:
+        if self.has_unseen_fault:
             self.raise_failure()
 
     def raise_failure(self) -> None:

@@ -251,6 +251,7 @@ class Feed(AsyncFeed):
     async def _run(self) -> None:
         task: asyncio.Task[None] | None = None
         try:
+            await self._begin()
             while (job := await self._next_job()) is not None:
                 self._task = None
                 task = self._tasks.start(self._do(job), type(job).__name__)

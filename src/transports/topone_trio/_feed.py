@@ -173,6 +173,7 @@ class Feed(AsyncFeed):
     ) -> None:
         super().__init__(core, open_websocket, make_condition=_Condition, clock=trio.current_time)
         self._block = block
+        self._opener = trio.lowlevel.current_task()
         # What a Close cancels: a token call or a dial, later a conversation.
         self._scope = trio.CancelScope()
         self._deadline_moved = _Condition()
@@ -190,6 +191,7 @@ class Feed(AsyncFeed):
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._watch_deadline)
+                await self._begin()
                 while (job := await self._next_job()) is not None:
                     with trio.CancelScope() as self._scope:
                         await self._do(job)
@@ -221,7 +223,9 @@ class Feed(AsyncFeed):
         self._deadline_moved.notify_all()
 
     def _interrupt(self) -> None:
-        self._block.cancel()
+        # The opener does not wait for anything while it is here itself.
+        if trio.lowlevel.current_task() is not self._opener:
+            self._block.cancel()
 
     def _drop(self) -> None:
         self._scope.cancel()

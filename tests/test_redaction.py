@@ -421,3 +421,15 @@ def test_a_digit_that_is_escaped_with_itself_has_a_whole_escape_as_its_stand_in(
     stand_in = Token(masker.stand_in(token))
     assert Redactor(token).redact(text) == f"what {HIDDEN}"
     assert Redactor(stand_in).redact(masker.mask(text)) == f"what {HIDDEN}"
+
+
+@pytest.mark.parametrize(
+    "secret", ["EmwwSJAJ7K:nzUtP9x2a8hpjEA", "k7:nzUtP9x2a8hpjEA", "AB:nzUtP9x"]
+)
+def test_a_stand_in_has_a_public_part_only_if_its_token_has(secret: str) -> None:
+    masker = Masker()
+    stand_in = Token(masker.stand_in(Token(secret)))
+    for length in range(1, len(secret)):
+        for text in (f" {secret[:length]} ", f" {secret[length:]} "):
+            masked = masker.mask(text)
+            assert Redactor(stand_in).redact(masked) == Redactor(Token(secret)).redact(text)

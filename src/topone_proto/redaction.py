@@ -212,7 +212,9 @@ def _layers(text: str) -> Iterator[_Layer]:
 _SHORTEST_END: Final = 4
 _RUN: Final = 8
 _RUN_OF_DIGITS: Final = 12
-_PUBLIC: Final = re.compile(r"[A-Za-z]{1,15}:(?=.{4})")
+# Small letters only: a stand-in has capitals in the place of digits, and must not have a public
+# part if its token has none.
+_PUBLIC: Final = re.compile(r"[a-z]{1,15}:(?=.{4})")
 
 # What a quoted part of a text begins and ends with, escaped or not.
 _EDGES: Final = frozenset("\"'\\")

@@ -243,20 +243,20 @@ def lost_connection_is_still_heard() -> AbstractContextManager[Any]:
 
 @mutant("I2")
 def acknowledgement_is_believed_whatever_its_id() -> AbstractContextManager[Any]:
-    def answered(original: Any, self: Connection, response: Response) -> Any:
+    def responded(original: Any, self: Connection, response: Response) -> Any:
         for request_id, pending in self._pending.items():
             if pending.method == response.method:
                 return original(self, attrs.evolve(response, id=request_id))
         return original(self, response)
 
-    return _around(Connection, "_answered", answered)
+    return _around(Connection, "_responded", responded)
 
 
 @mutant("alive", "I2")
 def answered_request_stays_pending() -> AbstractContextManager[Any]:
-    def answered(original: Any, self: Connection, response: Response) -> Any:
+    def answered(original: Any, self: Connection, *args: Any) -> Any:
         pending = dict(self._pending)
-        event = original(self, response)
+        event = original(self, *args)
         self._pending.update(pending)
         self._set_deadline()
         return event
@@ -323,8 +323,8 @@ def ping_is_answered_later() -> AbstractContextManager[Any]:
             return attrs.evolve(step, actions=())
         return step
 
-    def reached(original: Any, self: Connection, now: float) -> Any:
-        step: Step = original(self, now)
+    def reached(original: Any, self: Connection, *args: Any, **more: Any) -> Any:
+        step: Step = original(self, *args, **more)
         return attrs.evolve(step, actions=late.pop(id(self), ()) + step.actions)
 
     return _both(
@@ -524,10 +524,10 @@ def token_is_in_a_close_reason() -> AbstractContextManager[Any]:
 
 @mutant("I6", seeds=500)
 def token_is_in_a_refusal() -> AbstractContextManager[Any]:
-    def clean(original: Any, self: Session, event: Event) -> Any:
+    def scrub(original: Any, self: Session, event: Event) -> Any:
         return event if isinstance(event, SubscriptionRejected) else original(self, event)
 
-    return _around(Session, "_clean", clean)
+    return _around(Session, "_scrub", scrub)
 
 
 # --- the account --------------------------------------------------------------------------------

@@ -505,7 +505,8 @@ class Auditor:
             case UnexpectedResponse(response=response):
                 kept = [response.id or "", response.method or "", response.msg]
             case UnexpectedUpdate(update=update):
-                if update.topic in self._active:
+                asked = {topic for _, topic in self._requests.values()}
+                if update.topic in self._active | asked:
                     self.fail("I1", f"an update of an active topic is called unexpected: {update}")
             case _:
                 pass
@@ -561,7 +562,8 @@ class Auditor:
                 silent_for = self._world.now - link.arrived_at
                 return is_late and silent_for >= self._config.pong_timeout - _HAIR
             case FailureKind.ACK_TIMEOUT:
-                return link.slow_until > min(self._sent_at[number] for number in self._requests)
+                asked_at = [self._sent_at[number] for number in self._requests]
+                return bool(asked_at) and link.slow_until > min(asked_at)
             case _:
                 return False
 

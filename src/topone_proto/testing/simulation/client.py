@@ -66,6 +66,8 @@ class Client:
         """Until when the network holds everything back."""
         self._blocked_since: float | None = None
         self._blocked_until = 0.0
+        # What would have been done meanwhile, in order.
+        self._held: list[tuple[Callable[..., None], tuple[Any, ...]]] = []
         self._hurries_at = _NEVER
         self.links: list[Link] = []
         """Every dial and connection so far."""
@@ -239,7 +241,7 @@ class Client:
 
     def _in_turn(self, call: "Callable[..., None]", args: tuple[Any, ...]) -> None:
         if self._is_blocked:
-            self._at(self._blocked_until, call, *args)
+            self._held.append((call, args))
         else:
             call(*args)
 
@@ -257,6 +259,9 @@ class Client:
         self._blocked_since = None
         if self._armed <= now:
             self._ring(self._armed)
+        held, self._held = self._held, []
+        for call, args in held:
+            self._soon(call, *args)
         self._go_on_reading()
 
     def _jitter(self) -> float:

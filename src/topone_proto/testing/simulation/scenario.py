@@ -99,12 +99,7 @@ class ExpireToken:
 @value
 class BlockLoop:
     """The client's program does something else for a while. Its feed notices nothing meanwhile:
-    deadlines are late, and what comes in waits unread, in order.
-
-    Two of them may cost a connection if no deadline is met in time between them: being less than a
-    second late excuses once in a row (see ``topone_proto.lateness``). So ``draw`` keeps them apart
-    by an interval of pings.
-    """
+    deadlines are late, and what comes in waits unread, in order."""
 
     seconds: float
     """How long."""
@@ -314,9 +309,7 @@ def _with_hold_ups(rng: Random, scenario: Scenario) -> Scenario:
             case "block":
                 longest = 1.5 * rng.choice((interval or 20.0, timeout))
                 seconds = min(0.05 + longest * share, calm_at - at)
-                block = Trouble(at, client.name, BlockLoop(seconds))
-                if _is_apart(block, troubles, (interval or calm_at) + 2.0):
-                    troubles.append(block)
+                troubles.append(Trouble(at, client.name, BlockLoop(seconds)))
             case "deaf" if all(other.config.ping_interval is not None for other in clients):
                 # It pings often enough to be heard within everybody's timeout.
                 gateway = evolve(
@@ -370,18 +363,6 @@ def _with_odd_clocks(rng: Random, scenario: Scenario) -> Scenario:
         # Of today, since the size of a number tells its unit.
         gateway=evolve(scenario.gateway, start_ts=1561948335075),
         troubles=tuple(sorted(troubles, key=lambda trouble: trouble.at)),
-    )
-
-
-def _is_apart(block: Trouble, troubles: list[Trouble], seconds: float) -> bool:
-    """True if the client is so long free between this and every other time that it is blocked."""
-    assert isinstance(block.what, BlockLoop)
-    return not any(
-        isinstance(other.what, BlockLoop)
-        and other.client == block.client
-        and other.at < block.at + block.what.seconds + seconds
-        and block.at < other.at + other.what.seconds + seconds
-        for other in troubles
     )
 
 

@@ -645,6 +645,19 @@ def test_a_list_is_refuted_by_a_close_that_comes_later_and_two_equal_ones_are_pr
     assert account.knowledge(ORDERS) is Knowledge.WHOLE
 
 
+def test_a_list_of_several_pages_is_believed_only_if_two_passes_are_alike() -> None:
+    account = followed(ORDERS)
+    for rows in ([4, 3, 1], [3, 2, 1]):
+        account.answer(asked_for_orders(account), [order(row) for row in rows], pages=2)
+        assert account.knowledge(ORDERS) is Knowledge.UNKNOWN, rows
+    account.answer(asked_for_orders(account), [order(row) for row in (3, 2, 1)], pages=2)
+    query = asked_for_orders(account)
+    assert query.ids == (4,)
+    account.answer(query, [order(4, status=OrderStatus.CANCELED)])
+    assert set(account.open_orders().value) == {1, 2, 3}
+    assert account.knowledge(ORDERS) is Knowledge.WHOLE
+
+
 def test_a_list_of_one_page_cannot_be_refuted() -> None:
     account = followed(ORDERS)
     query = asked_for_orders(account)

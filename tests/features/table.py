@@ -611,6 +611,14 @@ def a_list_in_pages_is_refuted_by_a_close() -> AbstractContextManager[Any]:
 
 
 @feature(9, *ACCOUNT)
+def a_list_of_several_pages_is_read_twice() -> AbstractContextManager[Any]:
+    def judge(original: Any, self: Any, query: Any, rows: Any, _: Any, position: int) -> None:
+        original(self, query, rows, None, position)
+
+    return around(_orders.Orders, "_judge", judge)
+
+
+@feature(9, *ACCOUNT)
 def an_order_of_unknown_status_is_asked_for() -> AbstractContextManager[Any]:
     return patch.object(_orders.Orders, "_listable", lambda self: set(self._open))
 

@@ -277,9 +277,9 @@ class Account:
             found: everything that the answer contains: the rows of all pages one after the other,
                 also those that come twice.
             pages: how many requests the list of open orders took. Say 1 if it was one: such a list
-                is complete. Of a list of several pages, or of None for not said, an order may be
-                missing that slipped from one page to the next when another closed; it is read again
-                where that may be so.
+                is complete. In a list of several an order may be missing that slipped from one page
+                to the next when another closed: it is read again until two passes are alike. None
+                for not said: it is read again only if the stream tells such a close.
             answered_ts: the time of the answer, as a server time in milliseconds. For ``Resynced``;
                 it decides nothing.
 

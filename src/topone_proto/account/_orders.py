@@ -23,9 +23,10 @@ through unseen; an order that is made meanwhile moves them down and makes a row 
   order of time, and an order that is made can hide another as well. Then three passes are needed:
   the second is complete, since nothing was made in it (the first would lack that) and nothing
   closed (the third would);
-- any other list is read again if the stream has told a close since it was asked for. If not, it is
-  accepted *on probation*: the close may still be under way. The next close that the stream tells
-  refutes it, and from then on only a complete list will do.
+- a list of which nobody says how many pages it took is read again if the stream has told a close
+  since it was asked for. If not, it is accepted *on probation*: there may have been one page only.
+  The next close that the stream tells refutes it, and from then on only a complete list will do;
+- any other list is read again: the close that hid a row may still be under way.
 
 At most one list is refuted in a subscription that way, so that an account which closes orders all
 the time is not asked about all the time. Such an account may never have two lists that are alike,
@@ -270,7 +271,8 @@ class Orders(Ledger[int]):
         is_complete = pages == 1 or not rows or count >= (3 if self._may_lag else 2)
         is_enough = is_complete or self._lists >= _MAX_LISTS
         is_quiet = not has_repeats and query.position >= self._moved_at
-        if is_enough or (is_quiet and not self._is_refuted):
+        may_be_one_page = pages is None and is_quiet and not self._is_refuted
+        if is_enough or may_be_one_page:
             self._is_on_probation = not is_enough
             self._accept_list(query, set(numbers), position)
         else:

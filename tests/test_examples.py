@@ -212,8 +212,10 @@ def test_an_example_follows_no_redirect_and_dials_only_when_told(name: str) -> N
 
 def test_blocking_code_gives_up_a_server_that_reads_nothing() -> None:
     # So that nothing else ends it.
-    config = {"open_timeout": 0.3, "ping_interval": None, "silence_timeout": None}
+    config = {"open_timeout": 0.3, "ping_interval": None, "silence_timeout": 1000.0}
     with socket.create_server(("127.0.0.1", 0)) as server:
+        # A client that never comes fails the test, in place of having it wait for ever.
+        server.settimeout(60)
         server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         url = f"ws://127.0.0.1:{server.getsockname()[1]}/"
         with running("blocking_wsproto", url, **config) as process:

@@ -96,6 +96,47 @@ def test_lookups_that_hang_are_few_and_the_others_have_their_turn(resolver: Reso
     assert "unwanted.example" not in resolver.asked
 
 
+def test_a_name_that_hangs_leaves_threads_to_the_others(resolver: Resolver) -> None:
+    most, most_of_one = _lookup._MOST, _lookup._MOST_OF_ONE
+    hanging = [look_up("slow.example", 443) for _ in range(2 * most)]
+    given_up, another_port = hanging.pop(), look_up("slow.example", 80)
+    names = [thread.name for thread in threading.enumerate()]
+    assert names.count("topone-lookup") == most_of_one + 1
+    assert given_up.cancel()
+    for number in range(2 * most):
+        assert look_up(f"{number}.example", 443).result(PATIENCE) == FOUND
+    assert resolver.asked.count("slow.example") == most_of_one + 1
+    resolver.go_on.set()
+    assert all(result.result(PATIENCE) == FOUND for result in [*hanging, another_port])
+    assert resolver.asked.count("slow.example") == 2 * most
+
+
+def test_a_turn_goes_past_a_name_that_has_its_share(resolver: Resolver) -> None:
+    most, most_of_one = _lookup._MOST, _lookup._MOST_OF_ONE
+    for number in range(most - most_of_one - 1):
+        look_up(f"slow{number}.example", 443)
+    brief = threading.Event()
+    _lookup._lookups.add(("brief.example", 443), lambda: brief.wait(PATIENCE))
+    hanging = [look_up("slow.example", 443) for _ in range(most)]
+    # All threads are busy now, and the one that is done first passes over those of one name.
+    other = look_up("other.example", 443)
+    assert not other.done()
+    brief.set()
+    assert other.result(PATIENCE) == FOUND
+    assert resolver.asked.count("slow.example") == most_of_one
+    resolver.go_on.set()
+    assert all(result.result(PATIENCE) == FOUND for result in hanging)
+
+
+def test_a_name_is_forgotten_when_nothing_of_it_is_left(resolver: Resolver) -> None:
+    for number in range(10):
+        assert look_up(f"{number}.example", 443).result(PATIENCE) == FOUND
+    for thread in threading.enumerate():
+        if thread.name == "topone-lookup":
+            thread.join(PATIENCE)
+    assert (_lookup._lookups._threads, dict(_lookup._lookups._busy)) == (0, {})
+
+
 def test_those_given_up_do_not_pile_up(resolver: Resolver) -> None:
     for number in range(_lookup._MOST):
         look_up(f"slow{number}.example", 443)

@@ -3,7 +3,8 @@
 ``getaddrinfo`` blocks, cannot be cancelled, and hangs for as long as a name server does not answer.
 Event loops run it in a pool that the whole program shares: a few lookups that hang then take that
 pool away from everybody else, and keep the program from ending. The threads here belong to nobody
-else, there are few of them, and no exit waits for one.
+else, there are few of them, and no exit waits for one. A name that hangs gets only some of them,
+however often it is dialled, so that other names are still looked up.
 """
 
 import errno
@@ -11,7 +12,7 @@ import os
 import socket
 import sys
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from functools import partial
@@ -29,49 +30,64 @@ _Place: TypeAlias = tuple[str, int] | tuple[str, int, int, int] | tuple[int, byt
 AddressInfo: TypeAlias = tuple[socket.AddressFamily, socket.SocketKind, int, str, _Place]
 """One address, as ``socket.getaddrinfo`` gives it."""
 
-# Lookups at a time. More of them wait for their turn.
+# Lookups at a time: of all names, and of one. More of them wait for their turn.
 _MOST: Final = 32
+_MOST_OF_ONE: Final = 4
+
+_Name: TypeAlias = tuple[str, int]
 
 
 class _Lookups:
-    """The lookups of a process: those that wait, and how many threads there are to do them."""
+    """The lookups of a process: those that wait, and the threads that do the others.
+
+    While there may be more threads, whatever waits does so for one of its own name.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._waiting: deque[tuple[Callable[[], object], Future[Any]]] = deque()
+        self._waiting: deque[tuple[_Name, Callable[[], object], Future[Any]]] = deque()
         self._threads = 0
+        # How many of them are busy with each name.
+        self._busy: Counter[_Name] = Counter()
 
-    def add(self, look: Callable[[], _T]) -> Future[_T]:
+    def add(self, name: _Name, look: Callable[[], _T]) -> Future[_T]:
         result: Future[_T] = Future()
         with self._lock:
             # Without those that were given up meanwhile.
-            self._waiting = deque(it for it in self._waiting if not it[1].cancelled())
-            self._waiting.append((look, result))
-            if self._threads == _MOST:
+            self._waiting = deque(it for it in self._waiting if not it[2].cancelled())
+            if self._threads == _MOST or self._busy[name] == _MOST_OF_ONE:
+                self._waiting.append((name, look, result))
                 return result
-            self._threads += 1
-        try:
-            threading.Thread(target=self._work, name="topone-lookup", daemon=True).start()
-        except RuntimeError:
-            # The machine has no thread left, or Python is ending.
-            with self._lock:
-                self._threads -= 1
-                self._waiting = deque(it for it in self._waiting if it[1] is not result)
-            if result.set_running_or_notify_cancel():  # pragma: no branch - nobody has it yet
-                result.set_exception(OSError(errno.EAGAIN, "no thread for a name lookup"))
+            work = partial(self._work, [(name, look, result)])
+            try:
+                threading.Thread(target=work, name="topone-lookup", daemon=True).start()
+            except RuntimeError:
+                # The machine has no thread left, or Python is ending.
+                pass
+            else:
+                self._threads += 1
+                self._busy[name] += 1
+                return result
+        result.set_exception(OSError(errno.EAGAIN, "no thread for a name lookup"))
         return result
 
-    def _work(self) -> None:
-        while True:
-            with self._lock:
-                if not self._waiting:
-                    self._threads -= 1
-                    return
-                look, result = self._waiting.popleft()
+    def _work(self, turns: list[tuple[_Name, Callable[[], object], Future[Any]]]) -> None:
+        while turns:
+            name, look, result = turns.pop()
             if result.set_running_or_notify_cancel():
                 _do(look, result)
             # Not kept while this thread waits for its end.
             del look, result
+            with self._lock:
+                self._busy -= Counter([name])
+                for turn in self._waiting:
+                    if self._busy[turn[0]] < _MOST_OF_ONE and not turn[2].cancelled():
+                        self._waiting.remove(turn)
+                        self._busy[turn[0]] += 1
+                        turns.append(turn)
+                        break
+                else:
+                    self._threads -= 1
 
 
 def _do(look: Callable[[], _T], result: Future[_T]) -> None:
@@ -110,7 +126,7 @@ def look_up(host: str, port: int) -> Future[Sequence[AddressInfo]]:
     try:
         found = _addresses(host, port, socket.AI_NUMERICHOST)
     except OSError:
-        return _lookups.add(partial(_addresses, host, port))
+        return _lookups.add((host, port), partial(_addresses, host, port))
     result: Future[Sequence[AddressInfo]] = Future()
     result.set_result(found)
     return result
@@ -123,7 +139,7 @@ def look_up_proxy(endpoint: Endpoint) -> Future[Proxy | None]:
     their settings in a thread, since that may look names up: see ``look_up``.
     """
     if endpoint.is_tls and sys.platform in {"darwin", "win32"}:
-        return _lookups.add(partial(proxy_for, endpoint))
+        return _lookups.add((endpoint.host, endpoint.port), partial(proxy_for, endpoint))
     result: Future[Proxy | None] = Future()
     _do(partial(proxy_for, endpoint), result)
     return result

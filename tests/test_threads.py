@@ -419,26 +419,6 @@ def test_closing_does_not_wait_for_a_token_callable_that_hangs() -> None:
     assert dials == []
 
 
-def test_a_token_callable_is_not_called_again_before_it_has_returned(simulator: Simulator) -> None:
-    calls: list[int] = []
-    release = threading.Event()
-
-    def token() -> str:
-        calls.append(len(calls))
-        if len(calls) == 1:
-            assert release.wait(PATIENCE)
-            return "the token of a call that was given up"
-        return TOKEN
-
-    config = QUICK(token_timeout=0.01)
-    with open_feed(token=token, url=simulator.url, config=config) as feed:
-        for _ in range(3):
-            assert until(feed, Disconnected).reason.kind is FailureKind.TOKEN
-        assert calls == [0]
-        release.set()
-        until(feed, Connected)
-
-
 def test_the_token_callable_may_close_the_feed() -> None:
     feeds = queue.SimpleQueue[Feed]()
 

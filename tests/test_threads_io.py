@@ -11,6 +11,7 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from decimal import Decimal
 from hashlib import sha1
+from itertools import count
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -49,7 +50,7 @@ def _nothing_is_left_behind() -> Iterator[None]:
     yield
     for thread in set(threading.enumerate()) - before:
         # It ends by itself a moment after its answer.
-        if thread.name == "topone-lookup":
+        if thread.name in {"topone-lookup", "topone-feed-token"}:
             thread.join(PATIENCE)
     assert not set(threading.enumerate()) - before
 
@@ -249,18 +250,103 @@ def test_a_token_callable_may_use_the_feed(simulator: Simulator) -> None:
 
     def token() -> str:
         feed = feeds.get(timeout=PATIENCE)
-        for call in (feed.get, lambda timeout: feed.subscribe(BALANCE, timeout)):
-            with pytest.raises(TimeoutError):
-                call(0.01)
+        with pytest.raises(TimeoutError):
+            feed.get(0.01)
+        # These wait for what waits for this.
+        for call in (feed.subscribe, feed.unsubscribe):
+            with pytest.raises(LocalProtocolError, match=r"get\(timeout=\.\.\.\)"):
+                call(ORDERS)
         feed.metrics()
         return TOKEN
 
-    with open_feed(token=token, url=simulator.url, topics=[]) as feed:
+    with open_feed(token=token, url=simulator.url, topics=[BALANCE]) as feed:
         feeds.put(feed)
         assert feed.get(PATIENCE) == Connected(1)
         assert isinstance(feed.get(PATIENCE), Subscribed)
         simulator.publish(ETH)
         assert isinstance(feed.get(PATIENCE), BalanceUpdate)
+
+
+def test_a_token_callable_that_hangs_once_is_called_again(simulator: Simulator) -> None:
+    feeds = queue.SimpleQueue[Feed]()
+    release = threading.Event()
+    calls: list[threading.Thread] = []
+    was_released: list[bool] = []
+
+    def token() -> str:
+        calls.append(threading.current_thread())
+        if len(calls) == 1:
+            was_released.append(release.wait(PATIENCE))
+            return "the token of a call that was given up"
+        # What the first one brings comes while this one is under way.
+        release.set()
+        calls[0].join(PATIENCE)
+        feed = feeds.get(timeout=PATIENCE)
+        feeds.put(feed)
+        in_turn(feed, bool)
+        return TOKEN
+
+    config = SessionConfig(**QUICK, token_timeout=0.2)
+    with open_feed(token=token, url=simulator.url, config=config) as feed:
+        feeds.put(feed)
+        reason = until(feed, Disconnected).reason
+        assert (reason.kind, reason.detail) == (FailureKind.TOKEN, "it took too long")
+        while not isinstance(event := feed.get(PATIENCE), Connected):
+            # On a machine that is busy, later calls may take too long, too.
+            assert isinstance(event, Disconnected)
+            assert event.reason.kind is FailureKind.TOKEN
+    assert was_released == [True]
+    assert all(thread.daemon for thread in calls)
+
+
+def test_no_more_than_four_token_calls_that_were_given_up_go_on(simulator: Simulator) -> None:
+    calls = count(1)
+    release = threading.Event()
+
+    def token() -> str:
+        number = next(calls)
+        assert release.wait(PATIENCE)
+        return TOKEN if number > 4 else "the token of a call that was given up"
+
+    config = SessionConfig(**QUICK, token_timeout=0.01)
+    with open_feed(token=token, url=simulator.url, config=config) as feed:
+        reasons = [until(feed, Disconnected).reason for _ in range(10)]
+        assert {reason.kind for reason in reasons} == {FailureKind.TOKEN}
+        assert [reason.detail for reason in reasons] == [
+            *["it took too long"] * 4,
+            *["the callables before have not returned"] * 6,
+        ]
+        callers = [it for it in threading.enumerate() if it.name == "topone-feed-token"]
+        assert len(callers) == 4
+        release.set()
+        for caller in callers:
+            caller.join(PATIENCE)
+        in_turn(feed, bool)
+        assert feed._abandoned < 4
+        until(feed, Connected)
+
+
+def test_a_token_callable_that_waits_for_its_feed_is_given_up(simulator: Simulator) -> None:
+    feeds = queue.SimpleQueue[Feed]()
+    answers = queue.SimpleQueue[object]()
+    calls: list[int] = []
+
+    def token() -> str:
+        calls.append(len(calls))
+        if len(calls) == 1:
+            feed = feeds.get(timeout=PATIENCE)
+            answers.put(next(feed))
+            # The feed waits for this call no more.
+            feed.subscribe(BALANCE, PATIENCE)
+            answers.put("subscribed")
+        return TOKEN
+
+    config = SessionConfig(**QUICK, token_timeout=0.2)
+    with open_feed(token=token, url=simulator.url, topics=[], config=config) as feed:
+        feeds.put(feed)
+        assert isinstance(answers.get(timeout=PATIENCE), Disconnected)
+        assert answers.get(timeout=PATIENCE) == "subscribed"
+        assert until(feed, Subscribed).topic == BALANCE
 
 
 def test_a_token_callable_that_ends_its_thread_ends_the_feed() -> None:

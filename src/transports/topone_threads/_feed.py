@@ -8,8 +8,9 @@ looks when it is rung, and may be interrupted by a signal at any moment: an even
 of the buffer is then handed back.
 
 The feed does one *job* at a time: a token call, or a link from its dial until nothing is left of
-it. A ``Close`` of the session makes the link end, and makes what a token call brings be ignored.
-The next job waits for the end of either.
+it. A ``Close`` of the session makes the link end, and the next job waits for that. A token call is
+abandoned: it goes on in its thread, what it brings is ignored, and no job waits for it, unless too
+many of them go on.
 
 - new: ``io`` is None. ``close`` ends the session right here.
 - running: ``io`` is the thread, and the feed a member of it.
@@ -70,6 +71,9 @@ __all__ = ["Feed", "open_feed"]
 
 TokenSource = Callable[[], str | Token]
 
+# Token calls that were given up and have not returned: with so many, there is no further one.
+_MOST_ABANDONED: Final = 4
+
 # Beyond ``SessionConfig.close_timeout``: seconds for the I/O thread to get round to it.
 _GRACE: Final = 0.5
 
@@ -91,7 +95,9 @@ def open_feed(
 
     Args:
         token: the API token, or a callable that is asked for one before every dial, in a thread
-            of its own.
+            of its own. A call that takes longer than ``SessionConfig.token_timeout`` is given up:
+            it goes on, its result is ignored, and the next dial calls again. While four of them go
+            on, there is no further call, and the dial fails.
         url: where to dial, without the token.
         topics: what to subscribe to from the start.
         config: timeouts, limits, back-off and delivery.
@@ -144,7 +150,9 @@ class Feed:
     All feeds of a process share one thread that waits for their sockets; a feed with ``record=``
     has one of its own. It ends with the last feed. A name lookup and a call of the token callable
     take place in a short-lived thread each. Nothing can interrupt these two, so ``close`` does not
-    wait for them; they do not keep Python from exiting.
+    wait for them; they do not keep Python from exiting. In the token callable ``get`` with a
+    timeout, ``metrics`` and ``close`` may be called; ``subscribe`` and ``unsubscribe`` would wait
+    for the token, and raise ``LocalProtocolError``.
 
     A feed belongs to the process that opened it. After ``os.fork`` it goes on in the parent; in the
     child every call raises ``FeedFailed``, ``close`` returns at once, and a new feed can be opened.
@@ -173,7 +181,10 @@ class Feed:
         # The job to do next. The one under way is a link or a token call, and counts until `Close`.
         self._job: FetchToken | Connect | None = None
         self._link: Link | None = None
-        self._is_calling = self._is_current = False
+        self._caller: threading.Thread | None = None
+        self._is_current = False
+        # Token calls that count no more, and have not returned.
+        self._abandoned = 0
         # When the I/O thread is going to call `_deadline_reached`.
         self._armed = math.inf
         self._has_failed = self._is_ended = self._is_forked = False
@@ -252,8 +263,8 @@ class Feed:
             RequestTimedOut: no acknowledgement in time; the feed connects again and asks again.
             FeedClosed: the feed is closed, or was before the acknowledgement.
             FeedFailed: the feed ended by itself, or this process was forked after it was opened.
-            LocalProtocolError: another call wanted the opposite first, or the ``with`` block of the
-                feed was not entered.
+            LocalProtocolError: another call wanted the opposite first, the ``with`` block of the
+                feed was not entered, or this was called in the feed's own token callable.
             TooManyEvents: the answer is behind more events than the feed may hold.
         """
         self._ask(self._core.subscribe, topic, timeout)
@@ -268,8 +279,8 @@ class Feed:
             RequestTimedOut: no acknowledgement in time; the feed connects again, without the topic.
             FeedClosed: the feed is closed, or was before the acknowledgement.
             FeedFailed: the feed ended by itself, or this process was forked after it was opened.
-            LocalProtocolError: another call wanted the opposite first, or the ``with`` block of the
-                feed was not entered.
+            LocalProtocolError: another call wanted the opposite first, the ``with`` block of the
+                feed was not entered, or this was called in the feed's own token callable.
             TooManyEvents: the answer is behind more events than the feed may hold.
         """
         self._ask(self._core.unsubscribe, topic, timeout)
@@ -359,6 +370,13 @@ class Feed:
         if self._next == self._not_open:
             raise LocalProtocolError(
                 state="the feed is not open", input=method, remedy="use it in a with block"
+            )
+        if self._caller is threading.current_thread():
+            raise LocalProtocolError(
+                state="the feed waits for its token callable, which asks for it",
+                input=method,
+                remedy="call it after the token callable has returned; get(timeout=...), close() "
+                "and metrics() are possible there",
             )
         answer: list[Ticket | BaseException] = []
         with self._waiter(method, timeout) as waiter:
@@ -467,46 +485,56 @@ class Feed:
                     self._link.send(action)
             case Close():  # pragma: no branch - there is no other
                 self._job, self._is_current = None, False
+                if self._caller is not None:
+                    self._caller = None
+                    self._abandoned += 1
                 if self._link is not None:
                     self._link.close(action)
 
     def _do_next(self) -> None:
         job = self._job
-        if job is None or self._link is not None or self._is_calling:
+        if job is None or self._link is not None:
             return
         self._job, self._is_current = None, True
         if isinstance(job, Connect):
             self._link = self._open_link(self, job)
             self._link.read(wanted=not self._core.is_paused)
             return
-        self._is_calling = True
-        caller = threading.Thread(target=self._fetch_token, name="topone-feed-token", daemon=True)
-        try:
-            caller.start()
-        except RuntimeError:
-            # The machine has none left, or Python is ending.
-            detail = "no thread can be started"
-            self._token_came(partial(self._session.token_failed, detail))
+        detail = "the callables before have not returned"
+        if self._abandoned < _MOST_ABANDONED:
+            caller = threading.Thread(
+                target=self._fetch_token, name="topone-feed-token", daemon=True
+            )
+            self._caller = caller
+            try:
+                caller.start()
+            except RuntimeError:
+                # The machine has none left, or Python is ending.
+                self._caller, detail = None, "no thread can be started"
+            else:
+                return
+        self._token_came(None, partial(self._session.token_failed, detail))
 
     def _fetch_token(self) -> None:
         """Ask the application's callable, in a thread of its own."""
         assert self._core.token_source is not None
+        caller = threading.current_thread()
         try:
             supplied = wrapped(self._core.token_source())
         except Exception as error:  # noqa: BLE001 - whatever the application's callable raises
             detail = type(error).__name__
-            self._post(self._token_came, partial(self._session.token_failed, detail))
+            self._post(self._token_came, caller, partial(self._session.token_failed, detail))
         except BaseException as fault:  # noqa: BLE001 - nobody else is there to take it
             self._post(self.fail, fault)
         else:
-            self._post(self._token_came, partial(self._core.token_obtained, supplied))
+            self._post(self._token_came, caller, partial(self._core.token_obtained, supplied))
 
-    def _token_came(self, tell: Callable[[float], Step]) -> None:
-        self._is_calling = False
-        if self._is_current:
-            self._is_current = False
-            self._take(tell(time.monotonic()))
-        self._do_next()
+    def _token_came(self, caller: threading.Thread | None, tell: Callable[[float], Step]) -> None:
+        if caller is not self._caller:
+            self._abandoned -= 1
+            return
+        self._caller, self._is_current = None, False
+        self._take(tell(time.monotonic()))
 
     def _deadline_reached(self) -> None:
         now = time.monotonic()

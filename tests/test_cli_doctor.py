@@ -20,6 +20,7 @@ from topone_proto.gateway import (
     MALFORMED_FRAME,
     UNKNOWN_METHOD_FRAME,
     AcceptThenClose,
+    AddCode,
     AnswerGarbage,
     Burst,
     CloseConnections,
@@ -32,11 +33,15 @@ from topone_proto.gateway import (
     GoSilent,
     IgnoreHandshake,
     LoseAck,
+    NodeClock,
     PingForm,
     RefuseHandshake,
     RejectRequest,
     SendRaw,
     SendStrangeUpdate,
+    StepClock,
+    TimeForm,
+    WriteTimes,
     WrongId,
 )
 from topone_simulator import Simulator, run_in_thread
@@ -66,6 +71,10 @@ LASTING: list[tuple[Fault, bool, str]] = [
     (DuplicateAck(), True, "UnexpectedResponse"),
     (RejectRequest(7, "no rights"), False, "acknowledgements: the exchange refused sub_balance"),
     (WrongId(), False, "acknowledgements: sub_balance not acknowledged within 0.3 s"),
+    (NodeClock(-3_600_000, None), True, "all is well"),
+    (StepClock(-3_600_000), True, "all is well"),
+    (WriteTimes(TimeForm.TEXT), True, "all is well"),
+    (AddCode(), True, "all is well"),
 ]
 # Every fault that strikes at once, while the doctor waits for a ping.
 SUDDEN: list[tuple[Fault, bool, str]] = [

@@ -17,6 +17,7 @@ from topone_cli._faults import FAULTS, FaultError, describe_fault, parse_fault, 
 from topone_proto import Token
 from topone_proto.gateway import (
     AcceptThenClose,
+    AddCode,
     AnswerGarbage,
     Burst,
     CloseConnections,
@@ -28,10 +29,14 @@ from topone_proto.gateway import (
     GoSilent,
     IgnoreHandshake,
     LoseAck,
+    NodeClock,
     RefuseHandshake,
     RejectRequest,
     SendRaw,
     SendStrangeUpdate,
+    StepClock,
+    TimeForm,
+    WriteTimes,
     WrongId,
 )
 
@@ -55,6 +60,10 @@ SPELLED: dict[str, Fault] = {
     "go-silent": GoSilent(),
     "close-connections code=1012 reason=restart": CloseConnections(1012, "restart"),
     "drop-connections  # a remark": DropConnections(),
+    "node-clock milliseconds=-3000 times=none": NodeClock(-3000, None),
+    "step-clock milliseconds=60000": StepClock(60000),
+    "write-times form=seconds": WriteTimes(TimeForm.SECONDS),
+    "add-code code=0": AddCode(0),
     "expire-token token=demo": ExpireToken("demo"),
 }
 
@@ -84,6 +93,7 @@ def test_every_fault_has_a_name_and_a_description() -> None:
         ("burst number=5", "'number=5' does not fit"),
         ("burst count=many", "'count=many': a number is wanted"),
         ("burst count=none", "'count=none': a number is wanted"),
+        ("write-times form=hours", "one of milliseconds, float, text, seconds, microseconds"),
         ("burst count=-1", "'count=-1': a number of 0 or more is wanted"),
         ("delay-ack seconds=nan", "'seconds=nan': a number of 0 or more is wanted"),
         ("delay-ack seconds=inf", "'seconds=inf': a number of 0 or more is wanted"),

@@ -5,6 +5,7 @@
 
 import re
 import shlex
+from enum import StrEnum
 from pathlib import Path
 from types import NoneType
 from typing import Any, Final, get_args
@@ -33,7 +34,11 @@ def describe_fault(name: str) -> str:
     parts = [name]
     for field in attrs.fields(FAULTS[name]):
         kinds = {int: "N", float: "SECONDS", str: "TEXT", bytes: "TEXT"}
-        what = "|".join(kinds[kind] for kind in _kinds(field.type) if kind in kinds)
+        what = "|".join(
+            "|".join(kind) if issubclass(kind, StrEnum) else kinds[kind]
+            for kind in _kinds(field.type)
+            if kind in kinds or issubclass(kind, StrEnum)
+        )
         part = f"{field.name.replace('_', '-')}={what}"
         parts.append(part if field.default is attrs.NOTHING else f"[{part}]")
     return " ".join(parts)
@@ -120,10 +125,16 @@ def _value(setting: str, text: str, kinds: tuple[type[Any], ...]) -> Any:
                 number = kind(text)
             except ValueError:
                 continue
-            # Written so that NaN is refused, too.
-            if not 0 <= number < float("inf"):
+            # Written so that NaN is refused, too. Only a clock can be behind.
+            least = float("-inf") if setting.startswith("milliseconds=") else 0
+            if not least <= number < float("inf"):
                 raise FaultError(f"{setting!r}: a number of 0 or more is wanted")
             return number
+    for kind in kinds:
+        if issubclass(kind, StrEnum):
+            if text not in set(kind):
+                raise FaultError(f"{setting!r}: one of {', '.join(kind)} is wanted")
+            return kind(text)
     if str in kinds:
         return text
     if bytes in kinds:

@@ -17,6 +17,7 @@ from topone_proto.account import (
     FillCorrected,
     Knowledge,
     MovedBackwards,
+    OrderChanged,
     OutcomeUnknown,
     Query,
     Resynced,
@@ -126,14 +127,14 @@ class Accountant:
                     self._fail(_RULE, f"the exchange never goes back: {change}")
                 case OutcomeUnknown() | BalanceUnlisted():
                     self._fail(_RULE, f"the exchange has it: {change}")
-                case FillCorrected(order=order, deal_stock=stock):
-                    self._filled[order.id] += stock
-                    if self._filled[order.id] != order.deal_stock:
-                        self._fail(_RULE, f"fills do not add up: {change}")
-                case AggregatedFill(order=order, since=since, deal_stock=stock):
+                case OrderChanged(before=None, after=order):
                     # A closed order that was forgotten is new when it comes again.
-                    before = Decimal(0) if since is None else self._filled[order.id]
-                    self._filled[order.id] = total = before + stock
+                    self._filled[order.id] = Decimal(0)
+                case (
+                    FillCorrected(order=order, deal_stock=stock)
+                    | AggregatedFill(order=order, deal_stock=stock)
+                ):
+                    self._filled[order.id] = total = self._filled[order.id] + stock
                     if total != order.deal_stock:
                         self._fail(_RULE, f"fills of {total} in all do not add up: {change}")
                 case Resynced():

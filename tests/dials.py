@@ -142,6 +142,15 @@ def said(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
     return [record for record in records if not record.getMessage().startswith(_OF_A_SERVER)]
 
 
+def complaints(records: list[logging.LogRecord]) -> list[logging.LogRecord]:
+    """Warnings and worse, but for what asyncio's debug mode says of a machine that is slow."""
+    return [
+        record
+        for record in records
+        if record.levelno > logging.INFO and not record.getMessage().startswith("Executing ")
+    ]
+
+
 def in_words(records: list[logging.LogRecord]) -> str:
     """Records as a log file has them, tracebacks included."""
     formatter = logging.Formatter("%(name)s %(message)s")

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from topone_proto import ConnectionFailed, Endpoint
-from topone_websockets import Proxy, _lookup, look_up, look_up_proxy
+from topone_proto.proxies import Proxy
+from topone_websockets import _lookup, look_up, look_up_proxy
 from topone_websockets._lookup import _Lookups
 
 PATIENCE = 20.0

@@ -24,7 +24,8 @@ from topone_proto import (
     FailureKind,
     Token,
 )
-from topone_websockets import Proxy, WebSocketClient
+from topone_proto.proxies import Proxy
+from topone_websockets import WebSocketClient
 
 TOKEN = "topapi:S3CRET"
 CONNECT = Connect(Endpoint("ws://127.0.0.1:1/ws/user/"), Token(TOKEN), 5.0, 1000)

@@ -71,7 +71,7 @@ class HeadReader:
         self._size = 0
         self._status: int | None = None
         self._headers: list[tuple[str, str]] = []
-        self.rest = b""
+        self.rest: bytes = b""
         """The bytes behind the final head, as far as they came with it."""
 
     def receive(self, data: bytes | bytearray) -> Head | None:

@@ -229,6 +229,9 @@ class ApiTables(TableDirective):
 
 def _link(module: ModuleType, name: str) -> str:
     shown = f"topone_proto.{name}" if name in topone_proto.__all__ else f"{module.__name__}.{name}"
+    if "._" in _home(module, name):
+        # A value that a private module explains has no place of its own to link to.
+        return f"`{shown}`"
     role = "class" if isinstance(getattr(module, name), type) else "obj"
     return f"{{{role}}}`{shown} <{_home(module, name)}.{name}>`"
 

@@ -62,7 +62,7 @@ class Account:
     """
 
     def __init__(self, *, max_closed: int = 1000, config: AccountConfig | None = None) -> None:
-        is_count = isinstance(max_closed, int) and not isinstance(max_closed, bool)
+        is_count = isinstance(max_closed, int) and not isinstance(max_closed, bool)  # pyright: ignore[reportUnnecessaryIsInstance]  # not every caller has a type checker
         if not (is_count and max_closed >= 1):
             raise ConfigurationError(
                 setting="max_closed",

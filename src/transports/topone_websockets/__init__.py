@@ -6,7 +6,7 @@ the addresses to dial, in threads that belong to nobody else.
 
 try:
     from topone_websockets._client import WebSocketClient
-    from topone_websockets._proxy import Proxy, proxy_for
+    from topone_websockets._proxy import proxy_for
 except ModuleNotFoundError as _error:
     if _error.name is None or _error.name.partition(".")[0] != "websockets":
         raise
@@ -17,4 +17,4 @@ except ModuleNotFoundError as _error:
 
 from topone_websockets._lookup import AddressInfo, look_up, look_up_proxy
 
-__all__ = ["AddressInfo", "Proxy", "WebSocketClient", "look_up", "look_up_proxy", "proxy_for"]
+__all__ = ["AddressInfo", "WebSocketClient", "look_up", "look_up_proxy", "proxy_for"]

@@ -9,6 +9,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Final
 
 from attrs import asdict
@@ -90,17 +91,19 @@ def _many(seeds: range, jobs: int, *, as_json: bool) -> int:
     count = 0
     sums: Counter[str] = Counter()
     failures: list[Failed] = []
-    for result in run_range(seeds, jobs):
-        count += result.seeds
-        sums.update(result.sums)
-        failures += result.failures
-        rate = count / (time.perf_counter() - started)
-        print(
-            f"\r{count} of {len(seeds)} seeds, {rate:.0f}/s, {len(failures)} broken",
-            end="",
-            file=sys.stderr,
-            flush=True,
-        )
+    # A Ctrl-C ends the search, and what was found so far is shown.
+    with suppress(KeyboardInterrupt):
+        for result in run_range(seeds, jobs):
+            count += result.seeds
+            sums.update(result.sums)
+            failures += result.failures
+            rate = count / (time.perf_counter() - started)
+            print(
+                f"\r{count} of {len(seeds)} seeds, {rate:.0f}/s, {len(failures)} broken",
+                end="",
+                file=sys.stderr,
+                flush=True,
+            )
     print(file=sys.stderr)
     took = time.perf_counter() - started
     failures.sort(key=lambda failed: failed.seed)
@@ -112,7 +115,9 @@ def _many(seeds: range, jobs: int, *, as_json: bool) -> int:
             print(f"{failed.what}\n    replay: {_COMMAND} --seed {failed.seed}")
         what = ", ".join(f"{name} {amount:.0f}" for name, amount in sums.items())
         print(f"{count} seeds in {took:.1f} s: {len(failures)} broken; {what}")
-    return 1 if failures else 0
+    if failures:
+        return 1
+    return 0 if count == len(seeds) else 130
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Many seeds, spread over processes."""
 
 import multiprocessing
+import signal
 from collections import Counter
 from collections.abc import Iterator
 from typing import Final
@@ -57,7 +58,10 @@ def run_range(seeds: range, jobs: int) -> Iterator[RangeResult]:
         yield from map(_run_chunk, chunks)
         return
     # Fresh interpreters: the same on every platform, and nothing of this process leaks in.
-    with multiprocessing.get_context("spawn").Pool(jobs) as pool:
+    # A Ctrl-C reaches every process of the terminal, and is this one's alone to act on.
+    with multiprocessing.get_context("spawn").Pool(
+        jobs, initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_IGN)
+    ) as pool:
         yield from pool.imap_unordered(_run_chunk, chunks)
 
 

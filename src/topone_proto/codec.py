@@ -36,6 +36,7 @@ from topone_proto.messages import (
 )
 from topone_proto.models import Balance, Order, OrderStatus, OrderType, Side
 from topone_proto.topics import BALANCE, ORDERS, Topic
+from topone_proto.wire.decimals import MAX_LENGTH, is_decimal
 
 __all__ = ["carried", "decode", "encode", "excerpt", "suspects"]
 
@@ -43,11 +44,6 @@ _KEEP: Final = 4096
 _KEEP_REASON: Final = 200
 _MAX_SIZE: Final = 2**20
 
-# A decimal of the wire: what Decimal() reads, less what is no plain ASCII number (NaN, Infinity,
-# 1_000, spaces, digits of other scripts), and bounded, because Decimal("1e999999999") is a bomb for
-# whoever rounds it.
-_DECIMAL: Final = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,2})?")
-_DECIMAL_LENGTH: Final = 128
 _DIGITS: Final = b"0123456789."
 
 # Not Decimal(): whether that raises for "1.2.3" or returns NaN depends on the caller's context.
@@ -222,7 +218,7 @@ def decode(frame: str | bytes, *, keep: int = _KEEP, max_size: int = _MAX_SIZE) 
                 price, left = data.price, data.left
                 amount, deal_stock, deal_money = data.amount, data.deal_stock, data.deal_money
                 digits = f"{price}{amount}{left}{deal_stock}{deal_money}".encode()
-                if len(digits) <= _DECIMAL_LENGTH and not digits.translate(None, _DIGITS):
+                if len(digits) <= MAX_LENGTH and not digits.translate(None, _DIGITS):
                     # Filled in by hand: calling a class of so many fields packs them all first.
                     order: Any = _new(Order)
                     order.id = data.id
@@ -241,7 +237,7 @@ def decode(frame: str | bytes, *, keep: int = _KEEP, max_size: int = _MAX_SIZE) 
             elif type(update) is _BalanceFrame:  # pragma: no branch - there is no other
                 balance = update.data
                 digits = f"{balance.available}{balance.freeze}".encode()
-                if len(digits) <= _DECIMAL_LENGTH and not digits.translate(None, _DIGITS):
+                if len(digits) <= MAX_LENGTH and not digits.translate(None, _DIGITS):
                     return BalanceUpdate(
                         Balance(
                             balance.asset,
@@ -536,7 +532,7 @@ def _update(topic: Topic | None, data: bytes, ts: int | None) -> OrderUpdate | B
 def _decimal(text: str | None, field: str) -> Decimal:
     if not text:
         raise _Wrong("required field is missing or empty", f"$.data.{field}")
-    if len(text) > _DECIMAL_LENGTH or not _DECIMAL.fullmatch(text):
+    if not is_decimal(text):
         raise _Wrong("not a decimal number", f"$.data.{field}")
     return _to_decimal(text)
 

@@ -44,6 +44,7 @@ from topone_proto.account import _evidence, _ledger, _orders, _pace
 from topone_proto.capture import _recorder
 from topone_proto.lateness import Lateness
 from topone_proto.redaction import Redactor
+from topone_proto.wire import decimals
 
 Remove = Callable[[], AbstractContextManager[Any]]
 
@@ -527,7 +528,7 @@ def decimals_are_exact() -> AbstractContextManager[Any]:
 
 @feature(6, "tests/test_codec.py")
 def what_is_no_number_is_refused() -> AbstractContextManager[Any]:
-    return patch.object(codec, "_DECIMAL", re.compile(".*"))
+    return patch.object(decimals, "_DECIMAL", re.compile(".*"))
 
 
 @feature(6, "tests/test_models.py")

@@ -4,7 +4,7 @@ import re
 from decimal import Context, Decimal, InvalidOperation
 from typing import Final
 
-__all__ = ["MAX_LENGTH", "read_decimal"]
+__all__ = ["MAX_LENGTH", "is_decimal", "read_decimal"]
 
 # What Decimal() reads, less what is no plain ASCII number (NaN, Infinity, 1_000, spaces, digits of
 # other scripts), and bounded, because Decimal("1e999999999") is a bomb for whoever rounds it.
@@ -17,12 +17,17 @@ MAX_LENGTH: Final = 128
 _to_decimal: Final = Context(prec=256, traps=[InvalidOperation]).create_decimal
 
 
+def is_decimal(text: str) -> bool:
+    """Return True if ``text`` writes a plain decimal number, ``MAX_LENGTH`` characters at most."""
+    return len(text) <= MAX_LENGTH and _DECIMAL.fullmatch(text) is not None
+
+
 def read_decimal(text: str) -> Decimal:
     """Return the exact number that ``text`` writes.
 
     Raises:
         ValueError: it is no plain decimal number of at most ``MAX_LENGTH`` characters.
     """
-    if len(text) > MAX_LENGTH or not _DECIMAL.fullmatch(text):
+    if not is_decimal(text):
         raise ValueError("not a decimal number")
     return _to_decimal(text)

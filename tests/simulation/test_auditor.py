@@ -411,3 +411,21 @@ def test_a_broken_rule_is_named(rule: str, broken: Callable[[Feed], Any], what: 
         broken(Feed())
     assert caught.value.rule == rule
     assert SECRET not in str(caught.value)
+
+
+def ended_late(*, peers: tuple[int, ...]) -> None:
+    """An update is sent to these connections after the exchange ended the topic on the second one,
+    and before its acknowledgement was sent there."""
+    feed = Feed()
+    feed.streams.subscribed(ORDERS, 5, None, 1, 1)
+    feed.streams.broken()
+    feed.streams.subscribed(ORDERS, 6, Gap(ORDERS, 5, 6, 2), 2, 2)
+    for peer in peers:
+        feed.streams.sent(ORDERS, 1, 8, 4, peer)
+    feed.streams.ended(ORDERS, 5, None, until_ts=7, peer=2)
+
+
+def test_an_update_to_a_half_open_connection_is_not_owed_after_the_end_of_its_topic() -> None:
+    ended_late(peers=(1,))
+    with pytest.raises(Violation, match="neither delivered nor covered"):
+        ended_late(peers=(1, 2))

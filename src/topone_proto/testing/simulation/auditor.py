@@ -419,7 +419,8 @@ class Auditor:
                 # afterwards.
                 gap = _gap_of(topic, before[-1:] if ts is None else after[:1])
                 number = None if ts is None or frame is None else frame.number
-                self._streams.ended(topic, number, gap, until_ts=ts)
+                peer = None if link is None else link.peer
+                self._streams.ended(topic, number, gap, until_ts=ts, peer=peer)
             case SubscriptionRejected(topic=topic, method=method, ts=ts):
                 self._need_connection(event)
                 wanted = method == topic.subscribe_method

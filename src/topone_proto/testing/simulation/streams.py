@@ -135,13 +135,33 @@ class Streams:
         stream.open(peer, number)
 
     def ended(
-        self, topic: Topic, number: int | None, gap: Gap | None, *, until_ts: int | None
+        self,
+        topic: Topic,
+        number: int | None,
+        gap: Gap | None,
+        *,
+        until_ts: int | None,
+        peer: int | None = None,
     ) -> None:
-        """The application is told that a topic is not followed any more: since the frame with this
-        number, or since now. A gap ends at ``until_ts``."""
+        """Judge a topic that the application is told is not followed any more.
+
+        Args:
+            topic: the topic.
+            number: the number of the frame that says so; None if it ends now.
+            gap: the gap that is told beside it.
+            until_ts: the end of that gap.
+            peer: the connection of that frame. A stream that was whole on it owes nothing that was
+                sent on older ones alone: that came after the exchange had carried out the request,
+                and before its acknowledgement, which may be late.
+        """
         self._mend(topic, gap, until_ts=until_ts)
-        self._settle(topic, lambda item: number is None or item.number < number)
-        self._streams[topic].close()
+        stream = self._streams[topic]
+        older = peer is None or stream.peer != peer
+        self._settle(
+            topic,
+            lambda item: number is None or (item.number < number and (older or peer in item.peers)),
+        )
+        stream.close()
 
     def refused_to_end(self, topic: Topic, ts: int | None) -> None:
         """The exchange goes on publishing."""

@@ -48,8 +48,8 @@ from topone_proto import (
     Subscribed,
     Token,
 )
-from topone_proto.codec import encode
 from topone_proto.events import Event
+from topone_proto.wire.codec import encode
 from topone_trio import over_websockets
 
 Mode = Literal["burst", "singles"]

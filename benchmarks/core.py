@@ -18,7 +18,7 @@ from benchmarks.measuring import (
     over,
 )
 from topone_proto import BALANCE, ORDERS, Connection, Request, Session, Step, Topic
-from topone_proto.codec import decode, encode
+from topone_proto.wire.codec import decode, encode
 
 DECODE = "decode"
 SESSION = "Session.message_received"

@@ -6,7 +6,7 @@ from typing import Any
 
 from benchmarks import frames, peers
 from benchmarks.measuring import Effort, Subject, Table, in_fresh_processes, interleave, over
-from topone_proto.codec import decode
+from topone_proto.wire.codec import decode
 
 OURS = "topone_proto.decode"
 LIMIT = "msgspec, typed Struct"

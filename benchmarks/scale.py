@@ -31,7 +31,7 @@ from benchmarks.measuring import (
     over,
 )
 from topone_proto import ORDERS, SessionConfig, Subscribed
-from topone_proto.codec import decode
+from topone_proto.wire.codec import decode
 
 Member = Callable[[str], AbstractAsyncContextManager[Any]]
 

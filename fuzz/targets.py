@@ -30,9 +30,9 @@ from topone_proto import (
     Unrecognised,
     decode,
 )
-from topone_proto.connection import FOLLOWED
 from topone_proto.events import Event
 from topone_proto.plain import from_plain, to_plain
+from topone_proto.session.connection import FOLLOWED
 
 __all__ = ["TARGETS", "fuzz_connection", "fuzz_decode"]
 

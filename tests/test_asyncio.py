@@ -65,7 +65,7 @@ from topone_proto import (
     failure_from_exception,
     failure_from_response,
 )
-from topone_proto.gateway import (
+from topone_proto.exchange.gateway import (
     Accept,
     AcceptThenClose,
     AnswerGarbage,

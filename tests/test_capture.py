@@ -47,7 +47,7 @@ from topone_proto.capture import (
     open_capture,
     replay,
 )
-from topone_proto.session import TRANSITIONS, SessionInput
+from topone_proto.session.session import TRANSITIONS, SessionInput
 from topone_proto.testing.strategies import failures
 
 I = SessionInput  # noqa: E741 - as in the tables

@@ -201,7 +201,7 @@ def test_without_any_adapter_it_names_all_extras(monkeypatch: pytest.MonkeyPatch
 
 
 def test_an_adapter_that_is_broken_is_not_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    missing = {"topone_trio": "topone_proto.endpoint"}
+    missing = {"topone_trio": "topone_proto.session.endpoint"}
     monkeypatch.setattr(topone_cli._run, "import_module", partial(import_unless, missing))
     with pytest.raises(ImportError, match=r"topone_proto\.endpoint"):
         choose_adapter(None)

@@ -45,7 +45,7 @@ from topone_proto import (
     failure_from_response,
 )
 from topone_proto.capture import Capture, RecordedSession, replay
-from topone_proto.gateway import RejectRequest
+from topone_proto.exchange.gateway import RejectRequest
 from topone_simulator import Simulator, run_in_thread
 
 pytestmark = pytest.mark.thorough

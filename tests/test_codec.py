@@ -26,18 +26,7 @@ from attrs import evolve
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from topone_proto.codec import carried, decode, encode
 from topone_proto.events import Event, UnexpectedResponse
-from topone_proto.messages import (
-    BalanceUpdate,
-    Malformed,
-    Message,
-    OrderUpdate,
-    Ping,
-    Request,
-    Response,
-    Unrecognised,
-)
 from topone_proto.models import Balance, Order, OrderStatus, OrderType, Side
 from topone_proto.plain import from_plain, to_plain
 from topone_proto.testing.strategies import (
@@ -56,7 +45,18 @@ from topone_proto.testing.strategies import (
     updates,
     wire_fields,
 )
-from topone_proto.topics import BALANCE, ORDERS, Topic
+from topone_proto.wire.codec import carried, decode, encode
+from topone_proto.wire.messages import (
+    BalanceUpdate,
+    Malformed,
+    Message,
+    OrderUpdate,
+    Ping,
+    Request,
+    Response,
+    Unrecognised,
+)
+from topone_proto.wire.topic import BALANCE, ORDERS, Topic
 
 EXAMPLES = Path(__file__).with_name("examples")
 
@@ -1076,7 +1076,7 @@ def test_how_much_is_kept_is_the_callers_choice() -> None:
 
 def test_decode_is_silent_when_python_warns_of_comparing_bytes_with_text() -> None:
     code = (
-        "from topone_proto.codec import decode\n"
+        "from topone_proto.wire.codec import decode\n"
         "for text in ('ping', '{\"method\":\"ping\"}', '{\"code\":0}', '{}', 'x'):\n"
         "    decode(text), decode(text.encode())\n"
     )

@@ -6,8 +6,8 @@ from typing import Any
 import attrs
 import pytest
 
-from topone_proto.config import DeliveryPolicy, SessionConfig
 from topone_proto.errors import ConfigurationError, TopOneError
+from topone_proto.session.config import DeliveryPolicy, SessionConfig
 
 FIELDS = attrs.fields_dict(SessionConfig)
 TIMES = sorted(name for name, field in FIELDS.items() if "float" in str(field.type))

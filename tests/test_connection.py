@@ -35,8 +35,8 @@ from topone_proto import (
     Unrecognised,
     Unsubscribed,
 )
-from topone_proto.codec import decode
-from topone_proto.connection import FOLLOWED, TRANSITIONS, SubscriptionInput
+from topone_proto.session.connection import FOLLOWED, TRANSITIONS, SubscriptionInput
+from topone_proto.wire.codec import decode
 
 S = SubscriptionState
 I = SubscriptionInput  # noqa: E741 - beside S, as in the tables

@@ -18,9 +18,10 @@ from hypothesis import strategies as st
 from rich.pretty import pretty_repr
 
 import topone_proto
-from topone_proto.actions import Connect
-from topone_proto.endpoint import DEFAULT_URL, Endpoint, Token, conceal
 from topone_proto.errors import ConfigurationError
+from topone_proto.secrets.token import Token, conceal
+from topone_proto.session.actions import Connect
+from topone_proto.session.endpoint import DEFAULT_URL, Endpoint
 
 SECRET = "topapi:0123456789/abc+def=="
 TOKEN = Token(SECRET)

@@ -9,12 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from topone_proto.failures import (
-    Failure,
-    FailureKind,
-    failure_from_exception,
-    failure_from_response,
-)
+from topone_proto.failures import Failure, FailureKind, failure_from_response
+from topone_proto.session.failures import failure_from_exception
 from topone_proto.testing.strategies import failures
 
 SECRET = "topapi:0123456789abcdef"  # what no failure may show

@@ -4,7 +4,7 @@ from attrs import frozen
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from topone_proto.gaps import Break, Heard, ServerClock
+from topone_proto.session.gaps import Break, Heard, ServerClock
 
 DAY = 86_400_000
 LEADS = st.integers(-DAY, DAY) | st.integers(-100, 100)

@@ -9,10 +9,10 @@ from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 
-from topone_proto import gateway as g
 from topone_proto.errors import ConfigurationError
+from topone_proto.exchange import gateway as g
 from topone_proto.models import Balance, Order, OrderStatus, OrderType, Side
-from topone_proto.topics import BALANCE, ORDERS
+from topone_proto.wire.topic import BALANCE, ORDERS
 
 TARGET = "/ws/user/?token=demo"
 START = 1561948335075

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from topone_proto import ConnectionFailed, Failure, FailureKind
-from topone_proto.handshake import Answer, Head, HeadReader
+from topone_proto.session.handshake import Answer, Head, HeadReader
 
 HEAD = b"HTTP/1.1 101 Switching Protocols\r\n"
 PLAIN = HEAD + b"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: key=\r\n\r\n"

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from topone_proto import ConnectionFailed, Endpoint
-from topone_proto.proxies import Proxy
+from topone_proto.session.proxies import Proxy
 from topone_websockets import _lookup, look_up, look_up_proxy
 from topone_websockets._lookup import _Lookups
 

@@ -30,7 +30,7 @@ from topone_proto import (
     SubscriptionState,
     Token,
 )
-from topone_proto.gateway import DropConnections
+from topone_proto.exchange.gateway import DropConnections
 from topone_simulator import run_in_thread
 
 PAGE = Path(__file__).parent.parent / "docs" / "metrics.md"

@@ -85,7 +85,11 @@ def test_the_core_loads_no_io() -> None:
     fresh = run_python(IMPORT_THE_CORE)
     assert fresh.returncode == 0, fresh.stderr
     loaded = set(json.loads(fresh.stdout))
-    assert {"topone_proto.codec", "topone_proto.session", "topone_proto.gateway"} <= loaded
+    assert {
+        "topone_proto.wire.codec",
+        "topone_proto.session.session",
+        "topone_proto.exchange.gateway",
+    } <= loaded
     assert loaded & IO_MODULES == set()
 
 
@@ -200,9 +204,9 @@ def test_a_package_without_its_library_names_the_extra(
     ],
 )
 def test_a_package_that_is_broken_otherwise_blames_no_extra(package: str) -> None:
-    fresh = run_python(IMPORT_WITHOUT, package, "topone_proto.endpoint")
+    fresh = run_python(IMPORT_WITHOUT, package, "topone_proto.session.endpoint")
     assert fresh.returncode != 0
-    assert "topone_proto.endpoint" in fresh.stderr.splitlines()[-1]
+    assert "topone_proto.session.endpoint" in fresh.stderr.splitlines()[-1]
     assert "pip install" not in fresh.stderr
 
 

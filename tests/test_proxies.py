@@ -5,7 +5,7 @@ from base64 import b64decode
 import pytest
 
 from topone_proto import ConnectionFailed, Endpoint, FailureKind
-from topone_proto.proxies import Proxy, Tunnel, proxy_from
+from topone_proto.session.proxies import Proxy, Tunnel, proxy_from
 
 WSS = Endpoint("wss://gateway.example:8443/ws")
 

@@ -63,8 +63,7 @@ from topone_proto.account import (
     Reading,
     Resynced,
 )
-from topone_proto.exchange import LivingAccount
-from topone_proto.gateway import (
+from topone_proto.exchange.gateway import (
     MALFORMED_FRAME,
     Accept,
     AcceptThenClose,
@@ -80,6 +79,7 @@ from topone_proto.gateway import (
     SendFrame,
     WrongId,
 )
+from topone_proto.exchange.living_account import LivingAccount
 
 LOST = Disconnected(Failure(FailureKind.LOST), 1.0, 1, 1)
 COMPLETED = OrderStatus.COMPLETED

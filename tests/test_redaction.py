@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from rich.pretty import pretty_repr
 
 from topone_proto import Balance, BalanceUpdate, Endpoint, Malformed, Response, Token, Topic
-from topone_proto.endpoint import DEFAULT_URL
-from topone_proto.redaction import HIDDEN, LAYERS, MAX_TOKENS, Masker, Redactor
+from topone_proto.secrets.redaction import HIDDEN, LAYERS, MAX_TOKENS, Masker, Redactor
+from topone_proto.session.endpoint import DEFAULT_URL
 
 SECRET = "topapi:0123456789/abc+def=="
 TOKEN = Token(SECRET)
@@ -310,7 +310,9 @@ def test_every_text_of_a_value_is_cleaned() -> None:
     )
     malformed = Malformed("r", f"$.{SECRET}", SECRET, 5, (Topic(f"x_{SECRET}"), Topic("orders")))
     clean = REDACTOR.clean(malformed)
-    assert clean == Malformed("r", f"$.{HIDDEN}", HIDDEN, 5, (Topic(HIDDEN), Topic("orders")))
+    assert clean == Malformed(
+        "r", f"$.{HIDDEN}", HIDDEN, 5, (Topic(f"x_{HIDDEN}"), Topic("orders"))
+    )
 
 
 def test_a_clean_value_is_the_very_same() -> None:

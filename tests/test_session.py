@@ -47,7 +47,7 @@ from topone_proto import (
     Unrecognised,
     Unsubscribed,
 )
-from topone_proto.session import TRANSITIONS, SessionInput
+from topone_proto.session.session import TRANSITIONS, SessionInput
 
 S = SessionState
 REMEDY = {

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from topone_proto import ConfigurationError, Token
-from topone_proto.token_service import (
+from topone_proto.account.token_service import (
     FetchNewToken,
     SaveTokenState,
     TokenService,

@@ -24,7 +24,7 @@ from topone_proto import (
     FailureKind,
     Token,
 )
-from topone_proto.proxies import Proxy
+from topone_proto.session.proxies import Proxy
 from topone_websockets import WebSocketClient
 
 TOKEN = "topapi:S3CRET"

@@ -29,8 +29,8 @@ from topone_proto.account import (
     Query,
     Resynced,
 )
-from topone_proto.async_feed import AsyncTokenSource
-from topone_proto.gateway import DropConnections
+from topone_proto.exchange.gateway import DropConnections
+from topone_proto.feed.driver import AsyncTokenSource
 
 
 class BooksError(Exception):

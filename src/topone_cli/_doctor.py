@@ -37,7 +37,7 @@ from topone_proto import (
     failure_from_exception,
 )
 from topone_proto.events import ANOMALIES
-from topone_proto.redaction import Redactor
+from topone_proto.secrets.redaction import Redactor
 from topone_threads import WebSocket, open_websocket
 from topone_websockets import proxy_for
 

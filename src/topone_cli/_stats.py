@@ -23,7 +23,7 @@ from topone_proto.account import Account, MovedBackwards
 from topone_proto.capture import CaptureLine
 from topone_proto.events import ANOMALIES
 from topone_proto.plain import to_plain
-from topone_proto.step import Step
+from topone_proto.session.step import Step
 
 __all__ = ["GapSeen", "Stats", "Timeline"]
 

@@ -10,19 +10,6 @@ feed is imported from its own module: ``account``, ``capture``, ``plain``.
 """
 
 from topone_proto._version import __version__ as __version__
-from topone_proto.actions import Action, Close, Connect, FetchToken, SendPing, SendText
-from topone_proto.async_feed import (
-    AsyncFeed,
-    AsyncTokenSource,
-    AsyncWebSocket,
-    Condition,
-    OpenAsyncWebSocket,
-)
-from topone_proto.codec import decode, encode
-from topone_proto.config import DeliveryPolicy, SessionConfig
-from topone_proto.connection import Connection, SubscriptionState
-from topone_proto.delivery import DeliveryBuffer
-from topone_proto.endpoint import DEFAULT_URL, Endpoint, Headers, Token, conceal
 from topone_proto.errors import (
     ConfigurationError,
     ConnectionEnded,
@@ -48,14 +35,28 @@ from topone_proto.events import (
     UnexpectedUpdate,
     Unsubscribed,
 )
-from topone_proto.failures import (
-    Failure,
-    FailureKind,
-    failure_from_exception,
-    failure_from_response,
+from topone_proto.failures import Failure, FailureKind, failure_from_response
+from topone_proto.feed.buffer import DeliveryBuffer
+from topone_proto.feed.core import FeedCore, Ticket
+from topone_proto.feed.driver import (
+    AsyncFeed,
+    AsyncTokenSource,
+    AsyncWebSocket,
+    Condition,
+    OpenAsyncWebSocket,
 )
-from topone_proto.feed import FeedCore, Ticket
-from topone_proto.messages import (
+from topone_proto.feed.metrics import FeedMetrics
+from topone_proto.models import Balance, Order, OrderStatus, OrderType, Side
+from topone_proto.secrets.token import Token, conceal
+from topone_proto.session.actions import Action, Close, Connect, FetchToken, SendPing, SendText
+from topone_proto.session.config import DeliveryPolicy, SessionConfig
+from topone_proto.session.connection import Connection, SubscriptionState
+from topone_proto.session.endpoint import DEFAULT_URL, Endpoint, Headers
+from topone_proto.session.failures import failure_from_exception
+from topone_proto.session.session import Session, SessionState
+from topone_proto.session.step import Step
+from topone_proto.wire.codec import decode, encode
+from topone_proto.wire.messages import (
     BalanceUpdate,
     Malformed,
     Message,
@@ -66,11 +67,7 @@ from topone_proto.messages import (
     Unrecognised,
     Update,
 )
-from topone_proto.metrics import FeedMetrics
-from topone_proto.models import Balance, Order, OrderStatus, OrderType, Side
-from topone_proto.session import Session, SessionState
-from topone_proto.step import Step
-from topone_proto.topics import BALANCE, ORDERS, Topic
+from topone_proto.wire.topic import BALANCE, ORDERS, Topic
 
 __all__ = [
     "BALANCE",

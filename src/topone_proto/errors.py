@@ -5,10 +5,9 @@ A fault of the peer is an event for the application, not an exception: see ``eve
 exception derives from ``TopOneError``, carries what happened as attributes and says how to mend it.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from topone_proto.failures import Failure
+from topone_proto.failures import Failure
 
 __all__ = [
     "ConfigurationError",
@@ -126,7 +125,7 @@ class FeedFailed(TopOneError):  # noqa: N818
     Get a new token or mend what ``failure.advice`` names, then open another feed.
     """
 
-    def __init__(self, failure: "Failure") -> None:
+    def __init__(self, failure: Failure) -> None:
         super().__init__(str(failure))
         self.failure = failure
         """What happened last: its ``kind``, ``status`` and ``advice`` are for programs and for
@@ -141,7 +140,7 @@ class ConnectionFailed(TopOneError):  # noqa: N818
     from ``failure_from_exception`` or ``failure_from_response``.
     """
 
-    def __init__(self, failure: "Failure") -> None:
+    def __init__(self, failure: Failure) -> None:
         super().__init__(str(failure))
         self.failure = failure
         """What happened."""

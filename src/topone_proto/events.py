@@ -12,7 +12,7 @@ from attrs import define
 from topone_proto._values import value
 from topone_proto.errors import TopOneError
 from topone_proto.failures import Failure
-from topone_proto.messages import (
+from topone_proto.wire.messages import (
     BalanceUpdate,
     Malformed,
     OrderUpdate,
@@ -20,7 +20,7 @@ from topone_proto.messages import (
     Unrecognised,
     Update,
 )
-from topone_proto.topics import Topic
+from topone_proto.wire.topic import Topic
 
 __all__ = [
     "ANOMALIES",

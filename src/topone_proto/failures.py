@@ -1,21 +1,18 @@
-"""Why there is no connection: one value class for every way a dial can fail and a connection can
-end.
+"""The reasons for which there is no connection: one value class for every way a dial can fail and
+a connection can end.
 
-Facts only, and only those that cannot contain a token: adapters build a ``Failure`` from an
-exception's class, an errno or a status line, never from a library's message, since some libraries
-put the whole URL into theirs.
+Facts only, and only those that cannot contain a token.
 """
 
 import re
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Final, cast
+from typing import Final
 
 from topone_proto._values import value
-from topone_proto.errors import ConnectionFailed
 
-__all__ = ["Failure", "FailureKind", "failure_from_exception", "failure_from_response"]
+__all__ = ["Failure", "FailureKind", "failure_from_response"]
 
 
 class FailureKind(StrEnum):
@@ -130,60 +127,6 @@ class Failure:
         if self.detail:
             what += f" ({self.detail})"
         return f"{what}: {self.advice}"
-
-
-# By name, because the core loads neither socket nor ssl. Looked up along the exception's MRO, most
-# derived first.
-_KINDS: Final = {
-    "socket.gaierror": FailureKind.DNS,
-    "ssl.SSLError": FailureKind.TLS,
-    "builtins.ConnectionRefusedError": FailureKind.REFUSED,
-    "builtins.TimeoutError": FailureKind.TIMEOUT,
-    "builtins.OSError": FailureKind.NETWORK,
-}
-
-
-def failure_from_exception(error: BaseException) -> Failure:
-    """The failure that an exception of a dial or of a socket stands for.
-
-    Looks at the exception, at what a traceback would show as its cause and at the members of
-    exception groups, and takes the first that has a meaning here, a plain ``OSError`` only if
-    nothing says more: libraries like to wrap what happened in one. What has none is
-    ``NOT_WEBSOCKET``: the transport worked and the answer did not. That is so, too, for an
-    exception that stands for an HTTP answer, since each library has its own: take the status and
-    the headers out of it, and use ``failure_from_response``. (A session takes ``NOT_WEBSOCKET`` on
-    an open connection for ``LOST``.) A ``ConnectionFailed`` says it itself.
-    Of any other exception's text only an ``OSError``'s ``strerror`` and a certificate's
-    ``verify_message`` are kept.
-    """
-    seen: set[int] = set()
-    waiting: list[BaseException | None] = [error]
-    network: Failure | None = None
-    while waiting:
-        current = waiting.pop(0)
-        if current is None or id(current) in seen:
-            continue
-        if isinstance(current, ConnectionFailed):
-            return current.failure
-        seen.add(id(current))
-        for cls in type(current).__mro__:
-            kind = _KINDS.get(f"{cls.__module__}.{cls.__qualname__}")
-            if kind is not None:
-                detail = getattr(current, "verify_message", None) or getattr(
-                    current, "strerror", None
-                )
-                failure = Failure(kind, detail if isinstance(detail, str) else "")
-                if kind is not FailureKind.NETWORK:
-                    return failure
-                if network is None or not network.detail:
-                    network = failure
-                break
-        waiting.append(
-            current.__cause__ or (None if current.__suppress_context__ else current.__context__)
-        )
-        if isinstance(current, BaseExceptionGroup):
-            waiting += cast("BaseExceptionGroup[BaseException]", current).exceptions
-    return network or Failure(FailureKind.NOT_WEBSOCKET, type(error).__name__)
 
 
 def failure_from_response(status: int, headers: Iterable[tuple[str, str]]) -> Failure:

@@ -13,8 +13,8 @@ from typing import Any, get_args
 from cattrs import BaseValidationError, Converter
 
 from topone_proto.events import Event
-from topone_proto.messages import Update
-from topone_proto.topics import Topic
+from topone_proto.wire.messages import Update
+from topone_proto.wire.topic import Topic
 
 __all__ = ["from_plain", "to_plain"]
 

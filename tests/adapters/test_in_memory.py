@@ -31,7 +31,7 @@ from topone_proto import (
     Subscribed,
     failure_from_response,
 )
-from topone_proto.gateway import (
+from topone_proto.exchange.gateway import (
     Accept,
     ClosePeer,
     DropConnections,

@@ -32,19 +32,16 @@ from topone_proto import (
     Topic,
     Unrecognised,
     Unsubscribed,
-    codec,
-    connection,
-    delivery,
-    gaps,
     models,
-    redaction,
-    session,
 )
 from topone_proto.account import _evidence, _ledger, _orders, _pace
 from topone_proto.capture import _recorder
-from topone_proto.lateness import Lateness
-from topone_proto.redaction import Redactor
-from topone_proto.wire import decimals
+from topone_proto.feed import buffer as delivery
+from topone_proto.secrets import redaction
+from topone_proto.secrets.redaction import Redactor
+from topone_proto.session import connection, gaps, session
+from topone_proto.session.lateness import Lateness
+from topone_proto.wire import codec, decimals
 
 Remove = Callable[[], AbstractContextManager[Any]]
 

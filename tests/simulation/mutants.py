@@ -16,16 +16,16 @@ from topone_proto.account._balances import Balances
 from topone_proto.account._ledger import Ledger
 from topone_proto.account._orders import Orders
 from topone_proto.account._pace import Horizon
-from topone_proto.actions import Close, SendText
-from topone_proto.connection import FOLLOWED, Connection, SubscriptionState
-from topone_proto.delivery import DeliveryBuffer, _Conflating
 from topone_proto.events import BalanceUpdate, Event, Gap, OrderUpdate, SubscriptionRejected
-from topone_proto.gaps import Break
-from topone_proto.lateness import Lateness
-from topone_proto.messages import Response
+from topone_proto.feed.buffer import DeliveryBuffer, _Conflating
 from topone_proto.models import Order, OrderStatus
+from topone_proto.session.actions import Close, SendText
+from topone_proto.session.connection import FOLLOWED, Connection, SubscriptionState
+from topone_proto.session.gaps import Break
+from topone_proto.session.lateness import Lateness
 from topone_proto.testing.simulation.client import Client
 from topone_proto.testing.simulation.link import Link
+from topone_proto.wire.messages import Response
 
 WHOLE = Knowledge.WHOLE
 
@@ -199,7 +199,9 @@ def gap_never_ends() -> AbstractContextManager[Any]:
 
 @mutant("I1", seeds=500)
 def update_before_its_acknowledgement_is_refused() -> AbstractContextManager[Any]:
-    return patch("topone_proto.connection.FOLLOWED", FOLLOWED - {SubscriptionState.SUBSCRIBING})
+    return patch(
+        "topone_proto.session.connection.FOLLOWED", FOLLOWED - {SubscriptionState.SUBSCRIBING}
+    )
 
 
 @mutant("I1")

@@ -38,13 +38,13 @@ from topone_proto import (
     UnexpectedUpdate,
     Unsubscribed,
 )
-from topone_proto.codec import decode
-from topone_proto.gateway import Publication
+from topone_proto.exchange.gateway import Publication
 from topone_proto.testing.simulation import SECRET, ClientPlan, Violation
 from topone_proto.testing.simulation.auditor import Auditor
 from topone_proto.testing.simulation.link import Frame, Link
 from topone_proto.testing.simulation.streams import Streams
 from topone_proto.testing.simulation.world import World
+from topone_proto.wire.codec import decode
 
 REFUSED = Failure(FailureKind.REFUSED)
 REQUEST = '{"id":"1","method":"sub_orders","params":{}}'

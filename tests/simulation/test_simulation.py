@@ -15,14 +15,14 @@ from simulation.mutants import (
     lateness_excuses_nothing,
 )
 from topone_proto import BALANCE, ORDERS, SessionConfig
-from topone_proto.failures import FailureKind
-from topone_proto.gateway import (
+from topone_proto.exchange.gateway import (
     UNKNOWN_METHOD_FRAME,
     DropConnections,
     GatewayConfig,
     PingForm,
     RefuseHandshake,
 )
+from topone_proto.failures import FailureKind
 from topone_proto.testing.simulation import (
     SECRET,
     BlackHole,

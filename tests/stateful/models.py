@@ -50,7 +50,7 @@ from topone_proto import (
     Unrecognised,
     Unsubscribed,
 )
-from topone_proto.messages import Response, Update
+from topone_proto.wire.messages import Response, Update
 
 __all__ = [
     "ANSWERS",

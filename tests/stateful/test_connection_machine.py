@@ -27,8 +27,8 @@ from topone_proto import (
     Topic,
     UnexpectedResponse,
 )
-from topone_proto.connection import TRANSITIONS, SubscriptionInput
-from topone_proto.messages import Response
+from topone_proto.session.connection import TRANSITIONS, SubscriptionInput
+from topone_proto.wire.messages import Response
 
 S = SubscriptionState
 I = SubscriptionInput  # noqa: E741 - beside S, as in the tables

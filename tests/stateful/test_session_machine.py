@@ -34,8 +34,8 @@ from topone_proto import (
     Unrecognised,
     Unsubscribed,
 )
-from topone_proto.messages import Response
-from topone_proto.session import TRANSITIONS, SessionInput
+from topone_proto.session.session import TRANSITIONS, SessionInput
+from topone_proto.wire.messages import Response
 
 S = SessionState
 I = SessionInput  # noqa: E741 - beside S, as in the tables

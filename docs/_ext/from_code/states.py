@@ -10,9 +10,9 @@ from docutils import nodes
 from sphinx.util.docutils import SphinxDirective
 
 from from_code.svg import CHARACTER, LINE, Drawing, DrawingDirective, Point, border
-from topone_proto import connection, session
-from topone_proto.connection import SubscriptionState
-from topone_proto.session import SessionState
+from topone_proto.session import connection, session
+from topone_proto.session.connection import SubscriptionState
+from topone_proto.session.session import SessionState
 
 __all__ = ["DIRECTIVES"]
 

@@ -32,31 +32,27 @@ from topone_proto import (
     Token,
     TopOneError,
     account,
-    actions,
-    async_feed,
     capture,
-    codec,
-    config,
-    connection,
-    delivery,
-    endpoint,
     errors,
     events,
-    exchange,
     failures,
-    feed,
-    gateway,
-    messages,
-    metrics,
     models,
     plain,
-    session,
-    step,
-    topics,
 )
 from topone_proto.capture import CaptureError
+from topone_proto.exchange import gateway
+from topone_proto.exchange import living_account as exchange
+from topone_proto.feed import buffer as delivery
+from topone_proto.feed import core as feed
+from topone_proto.feed import driver as async_feed
+from topone_proto.feed import metrics
+from topone_proto.secrets import token
+from topone_proto.session import actions, config, connection, endpoint, session, step
+from topone_proto.session import failures as session_failures
 from topone_proto.testing import conformance, simulation, strategies
 from topone_proto.testing.conformance import SCENARIOS, Group
+from topone_proto.wire import codec, messages
+from topone_proto.wire import topic as topics
 
 __all__ = ["DIRECTIVES", "TableDirective", "table"]
 
@@ -110,7 +106,7 @@ class Settings(TableDirective):
             ("setting", "default", "meaning"),
             (
                 (
-                    f"{{attr}}`~topone_proto.config.SessionConfig.{field.name}`",
+                    f"{{attr}}`~topone_proto.session.config.SessionConfig.{field.name}`",
                     _default(field),
                     docs[field.name],
                 )
@@ -192,8 +188,8 @@ class Failures(TableDirective):
 _HOMES: Final = {
     "Adapters": (topone_trio, topone_asyncio, topone_threads, topone_websockets),
     "Events and what is in them": (events, messages, models, topics, plain),
-    "Settings": (config, endpoint),
-    "When something goes wrong": (errors, failures),
+    "Settings": (config, endpoint, token),
+    "When something goes wrong": (errors, failures, session_failures),
     "Accounts, recordings, metrics": (account, capture, metrics),
     "Machines": (session, connection, step, actions, feed, delivery, async_feed, codec),
     "A simulated exchange": (topone_simulator, gateway, exchange),

@@ -29,7 +29,7 @@ from topone_proto.events import (
     Unsubscribed,
 )
 from topone_proto.models import Balance, Order
-from topone_proto.topics import BALANCE, ORDERS, Topic
+from topone_proto.wire.topic import BALANCE, ORDERS, Topic
 
 __all__ = ["Account"]
 

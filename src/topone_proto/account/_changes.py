@@ -6,7 +6,7 @@ from typing import Final, Generic, TypeVar
 
 from topone_proto._values import value
 from topone_proto.models import Balance, Order
-from topone_proto.topics import Topic
+from topone_proto.wire.topic import Topic
 
 __all__ = [
     "AggregatedFill",

@@ -4,8 +4,8 @@ from typing import Any, Never, cast
 
 from attrs import Attribute, field, frozen
 
-from topone_proto.config import MAX_SECONDS
 from topone_proto.errors import ConfigurationError
+from topone_proto.session.config import MAX_SECONDS
 
 __all__ = ["AccountConfig"]
 

@@ -48,7 +48,7 @@ from topone_proto.account._changes import (
 from topone_proto.account._config import AccountConfig
 from topone_proto.account._pace import Horizon, Pace
 from topone_proto.account._questions import Query
-from topone_proto.topics import Topic
+from topone_proto.wire.topic import Topic
 
 __all__ = ["NOT_TOLD", "Doubt", "Ledger"]
 

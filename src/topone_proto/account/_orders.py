@@ -47,7 +47,7 @@ from topone_proto.account._ledger import NOT_TOLD, Ledger
 from topone_proto.account._questions import OrdersQuery
 from topone_proto.events import OrderUpdate
 from topone_proto.models import Order
-from topone_proto.topics import ORDERS
+from topone_proto.wire.topic import ORDERS
 
 __all__ = ["Orders"]
 

@@ -11,10 +11,11 @@ from typing import Any, Final, TypeGuard, cast
 import attrs
 
 from topone_proto._values import value
-from topone_proto.config import SessionConfig
-from topone_proto.endpoint import Endpoint, Token
 from topone_proto.errors import ConfigurationError, TopOneError
-from topone_proto.topics import Topic
+from topone_proto.secrets.token import Token
+from topone_proto.session.config import SessionConfig
+from topone_proto.session.endpoint import Endpoint
+from topone_proto.wire.topic import Topic
 
 __all__ = ["CAPTURE_VERSION", "FORMAT", "Capture", "CaptureError", "CaptureLine", "Json", "is_time"]
 

@@ -11,14 +11,14 @@ from typing import Any, Final
 
 from topone_proto._values import value
 from topone_proto.capture._format import CaptureError, CaptureLine, Json, is_time
-from topone_proto.endpoint import Token
 from topone_proto.errors import ConfigurationError
 from topone_proto.events import Closed
 from topone_proto.failures import Failure
 from topone_proto.plain import from_plain, to_plain
-from topone_proto.redaction import Masker
-from topone_proto.session import SessionInput
-from topone_proto.topics import Topic
+from topone_proto.secrets.redaction import Masker
+from topone_proto.secrets.token import Token
+from topone_proto.session.session import SessionInput
+from topone_proto.wire.topic import Topic
 
 __all__ = ["INPUTS", "Argument", "payload"]
 

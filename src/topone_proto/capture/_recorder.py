@@ -8,15 +8,16 @@ from typing import Any, Final
 
 import attrs
 
-from topone_proto.actions import SendPing, SendText
 from topone_proto.capture._format import CAPTURE_VERSION, FORMAT, Json
 from topone_proto.capture._inputs import INPUTS, Argument, payload
-from topone_proto.config import SessionConfig
-from topone_proto.endpoint import Endpoint, Token
-from topone_proto.redaction import Masker
-from topone_proto.session import Session, SessionInput
-from topone_proto.step import Step
-from topone_proto.topics import Topic
+from topone_proto.secrets.redaction import Masker
+from topone_proto.secrets.token import Token
+from topone_proto.session.actions import SendPing, SendText
+from topone_proto.session.config import SessionConfig
+from topone_proto.session.endpoint import Endpoint
+from topone_proto.session.session import Session, SessionInput
+from topone_proto.session.step import Step
+from topone_proto.wire.topic import Topic
 
 __all__ = ["RecordedSession"]
 

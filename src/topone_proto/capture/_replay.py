@@ -7,8 +7,8 @@ from typing import Final
 from topone_proto.capture._format import Capture, CaptureError, CaptureLine, is_time
 from topone_proto.capture._inputs import INPUTS
 from topone_proto.errors import LocalProtocolError
-from topone_proto.session import Session
-from topone_proto.step import Step
+from topone_proto.session.session import Session
+from topone_proto.session.step import Step
 
 __all__ = ["replay"]
 

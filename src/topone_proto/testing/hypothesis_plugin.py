@@ -8,18 +8,19 @@ else.
 from typing import Any, Final, get_args
 
 from topone_proto.account import AccountConfig, AggregatedFill, FillCorrected
-from topone_proto.actions import Action
-from topone_proto.config import SessionConfig
-from topone_proto.endpoint import Endpoint, Token
 from topone_proto.events import Event
-from topone_proto.exchange import Market
+from topone_proto.exchange.gateway import GatewayConfig
+from topone_proto.exchange.living_account import Market
 from topone_proto.failures import Failure
-from topone_proto.gateway import GatewayConfig
-from topone_proto.messages import Message, Request
-from topone_proto.metrics import FeedMetrics
+from topone_proto.feed.metrics import FeedMetrics
 from topone_proto.models import Balance, Order, OrderStatus, OrderType, Side
-from topone_proto.step import Step
-from topone_proto.topics import Topic
+from topone_proto.secrets.token import Token
+from topone_proto.session.actions import Action
+from topone_proto.session.config import SessionConfig
+from topone_proto.session.endpoint import Endpoint
+from topone_proto.session.step import Step
+from topone_proto.wire.messages import Message, Request
+from topone_proto.wire.topic import Topic
 
 __all__ = ["TYPES", "register"]
 

@@ -16,10 +16,10 @@ import msgspec
 from attrs import field
 
 from topone_proto._values import value
-from topone_proto.endpoint import Token
 from topone_proto.errors import ConfigurationError, TopOneError
 from topone_proto.failures import failure_from_response
-from topone_proto.redaction import Redactor
+from topone_proto.secrets.redaction import Redactor
+from topone_proto.secrets.token import Token
 from topone_proto.wire.decimals import read_decimal
 
 __all__ = [

@@ -8,7 +8,7 @@ from hashlib import sha256
 from typing import Final
 
 from topone_proto._values import value
-from topone_proto.endpoint import Token
+from topone_proto.secrets.token import Token
 from topone_proto.wire.http import Credentials, HttpRequest
 
 __all__ = [

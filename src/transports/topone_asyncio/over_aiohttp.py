@@ -36,7 +36,7 @@ from topone_proto import (
     failure_from_exception,
     failure_from_response,
 )
-from topone_proto.proxies import Proxy
+from topone_proto.session.proxies import Proxy
 
 try:
     import aiohttp

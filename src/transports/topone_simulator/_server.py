@@ -1,5 +1,5 @@
-"""Carries out over real sockets what ``topone_proto.gateway`` decides. No decision about the
-protocol lives here."""
+"""The decisions of ``topone_proto.exchange.gateway``, carried out over real sockets. No decision
+about the protocol lives here."""
 
 import asyncio
 import contextlib
@@ -23,8 +23,7 @@ from websockets.http11 import Request, Response
 from websockets.protocol import State
 
 from topone_proto._values import value
-from topone_proto.exchange import ExchangeStep, LivingAccount
-from topone_proto.gateway import (
+from topone_proto.exchange.gateway import (
     Accept,
     ClosePeer,
     Fault,
@@ -41,6 +40,7 @@ from topone_proto.gateway import (
     SendPing,
     Stall,
 )
+from topone_proto.exchange.living_account import ExchangeStep, LivingAccount
 from topone_proto.models import Balance, Order
 
 __all__ = ["Handshake", "Simulator", "run_in_thread", "serve"]
@@ -394,7 +394,7 @@ class Simulator:
 
     def inject(self, fault: Fault) -> None:
         """Make something go wrong, now or at its next occasion; see the faults of
-        ``topone_proto.gateway``.
+        ``topone_proto.exchange.gateway``.
 
         Clients that it disconnects are told of nothing that happens from then on, however late they
         notice.

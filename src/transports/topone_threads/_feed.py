@@ -61,8 +61,8 @@ from topone_proto import (
     Topic,
     conceal,
 )
-from topone_proto.actions import Action
-from topone_proto.endpoint import wrapped
+from topone_proto.secrets.token import wrapped
+from topone_proto.session.actions import Action
 from topone_threads._io import Bell, IoThread, Waiter, may_wait, serve
 from topone_threads._link import Link, SocketLink
 from topone_threads._websocket import BlockingLink, OpenWebSocket

@@ -25,8 +25,8 @@ from topone_proto import (
     Failure,
     failure_from_exception,
 )
-from topone_proto.handshake import WRONG_ACCEPT, Answer
-from topone_proto.proxies import Proxy, Tunnel
+from topone_proto.session.handshake import WRONG_ACCEPT, Answer
+from topone_proto.session.proxies import Proxy, Tunnel
 from topone_trio._dial import open_tcp, proxy_for
 
 __all__ = ["open_websocket"]

@@ -19,8 +19,8 @@ from topone_proto import (
     Failure,
     failure_from_exception,
 )
-from topone_proto.handshake import WRONG_ACCEPT, Answer
-from topone_proto.proxies import Proxy, Tunnel
+from topone_proto.session.handshake import WRONG_ACCEPT, Answer
+from topone_proto.session.proxies import Proxy, Tunnel
 from topone_websockets._frames import Frames
 from topone_websockets._tls import Tls
 

@@ -19,12 +19,13 @@ from typing import Any, Protocol, Self, TypeVar
 
 from attrs import frozen
 
-from topone_proto.config import SessionConfig
-from topone_proto.endpoint import Headers, Token
 from topone_proto.events import Event
-from topone_proto.gateway import Fault, GatewayConfig
+from topone_proto.exchange.gateway import Fault, GatewayConfig
 from topone_proto.models import Balance, Order
-from topone_proto.topics import Topic
+from topone_proto.secrets.token import Token
+from topone_proto.session.config import SessionConfig
+from topone_proto.session.endpoint import Headers
+from topone_proto.wire.topic import Topic
 
 __all__ = [
     "Adapter",

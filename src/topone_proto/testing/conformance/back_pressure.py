@@ -6,13 +6,13 @@ from typing import Final
 
 from attrs import evolve
 
-from topone_proto.config import SessionConfig
 from topone_proto.events import BalanceUpdate, Conflated, Connected, Disconnected, Subscribed
-from topone_proto.gateway import AcceptThenClose, Burst, SendRaw
+from topone_proto.exchange.gateway import AcceptThenClose, Burst, SendRaw
 from topone_proto.models import Balance
+from topone_proto.session.config import SessionConfig
 from topone_proto.testing.conformance.kit import ETH, QUICK, Kit
 from topone_proto.testing.conformance.scenario import Collection, Group
-from topone_proto.topics import BALANCE, ORDERS
+from topone_proto.wire.topic import BALANCE, ORDERS
 
 __all__ = ["BACK_PRESSURE"]
 

@@ -2,13 +2,13 @@
 
 from typing import Final
 
-from topone_proto.config import SessionConfig
 from topone_proto.errors import FeedFailed
 from topone_proto.events import Connected, Disconnected, Event, Subscribed
-from topone_proto.gateway import Fault, GoSilent, IgnoreHandshake, LoseAck, RefuseHandshake
+from topone_proto.exchange.gateway import Fault, GoSilent, IgnoreHandshake, LoseAck, RefuseHandshake
+from topone_proto.session.config import SessionConfig
 from topone_proto.testing.conformance.kit import ETH, ONCE, UP, Kit
 from topone_proto.testing.conformance.scenario import Collection, Group
-from topone_proto.topics import ORDERS
+from topone_proto.wire.topic import ORDERS
 
 __all__ = ["CLOSING"]
 

@@ -18,8 +18,7 @@ from topone_proto.events import (
     Subscribed,
     SubscriptionRejected,
 )
-from topone_proto.failures import FailureKind
-from topone_proto.gateway import (
+from topone_proto.exchange.gateway import (
     MALFORMED_FRAME,
     UNKNOWN_METHOD_FRAME,
     AcceptThenClose,
@@ -37,11 +36,12 @@ from topone_proto.gateway import (
     SendStrangeUpdate,
     WrongId,
 )
+from topone_proto.failures import FailureKind
 from topone_proto.testing.conformance.certificates import server_context
 from topone_proto.testing.conformance.kit import ETH, ONCE, QUICK, UP, UP_AGAIN, Kit
 from topone_proto.testing.conformance.leaks import TOKEN
 from topone_proto.testing.conformance.scenario import Collection, Group
-from topone_proto.topics import ORDERS
+from topone_proto.wire.topic import ORDERS
 
 __all__ = ["FAILURES"]
 

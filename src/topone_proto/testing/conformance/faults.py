@@ -5,12 +5,18 @@ from typing import Final
 
 from attrs import frozen
 
-from topone_proto.config import SessionConfig
 from topone_proto.events import Connected, Disconnected, Subscribed
-from topone_proto.gateway import Burst, DropConnections, Fault, IgnoreHandshake, RefuseHandshake
+from topone_proto.exchange.gateway import (
+    Burst,
+    DropConnections,
+    Fault,
+    IgnoreHandshake,
+    RefuseHandshake,
+)
+from topone_proto.session.config import SessionConfig
 from topone_proto.testing.conformance.kit import QUICK, Kit, Listener
 from topone_proto.testing.conformance.scenario import Collection, Group
-from topone_proto.topics import ORDERS
+from topone_proto.wire.topic import ORDERS
 
 __all__ = ["FAULTS"]
 

@@ -14,8 +14,6 @@ from typing import Final, Generic, NoReturn, TypeVar
 
 from attrs import define, field
 
-from topone_proto.config import SessionConfig
-from topone_proto.endpoint import Headers, Token
 from topone_proto.errors import FeedFailed
 from topone_proto.events import (
     BalanceUpdate,
@@ -30,12 +28,15 @@ from topone_proto.events import (
     SubscriptionRejected,
     Unsubscribed,
 )
+from topone_proto.exchange.gateway import GatewayConfig, SendRaw
 from topone_proto.failures import Failure
-from topone_proto.gateway import GatewayConfig, SendRaw
 from topone_proto.models import Balance, Order, OrderStatus, OrderType, Side
+from topone_proto.secrets.token import Token
+from topone_proto.session.config import SessionConfig
+from topone_proto.session.endpoint import Headers
 from topone_proto.testing.conformance.adapter import Adapter, Feed, Simulate, Simulator
 from topone_proto.testing.conformance.leaks import TOKEN, where_in_error, where_in_text
-from topone_proto.topics import BALANCE, ORDERS, Topic
+from topone_proto.wire.topic import BALANCE, ORDERS, Topic
 
 __all__ = [
     "DEFAULT",

@@ -4,7 +4,6 @@ from typing import Final
 
 from attrs import evolve
 
-from topone_proto.config import SessionConfig
 from topone_proto.errors import FeedClosed
 from topone_proto.events import (
     BalanceUpdate,
@@ -14,11 +13,18 @@ from topone_proto.events import (
     Subscribed,
     UnexpectedUpdate,
 )
-from topone_proto.gateway import DelayAck, DropConnections, GatewayConfig, PingForm, SendRaw
+from topone_proto.exchange.gateway import (
+    DelayAck,
+    DropConnections,
+    GatewayConfig,
+    PingForm,
+    SendRaw,
+)
+from topone_proto.session.config import SessionConfig
 from topone_proto.testing.conformance.certificates import client_context, server_context
 from topone_proto.testing.conformance.kit import ETH, ORDER, QUICK, UP, UP_AGAIN, Kit
 from topone_proto.testing.conformance.scenario import Collection, Group
-from topone_proto.topics import ORDERS
+from topone_proto.wire.topic import ORDERS
 
 __all__ = ["LIFE"]
 

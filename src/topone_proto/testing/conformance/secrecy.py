@@ -7,11 +7,11 @@ every log: these are here for what no other does.
 from typing import Final
 from uuid import uuid4
 
-from topone_proto.config import SessionConfig
-from topone_proto.endpoint import Token
 from topone_proto.errors import ConfigurationError, FeedFailed
 from topone_proto.events import Closed, Subscribed
-from topone_proto.gateway import AnswerGarbage, CloseConnections, DropConnections
+from topone_proto.exchange.gateway import AnswerGarbage, CloseConnections, DropConnections
+from topone_proto.secrets.token import Token
+from topone_proto.session.config import SessionConfig
 from topone_proto.testing.conformance.kit import ONCE, QUICK, UP, UP_AGAIN, Kit
 from topone_proto.testing.conformance.leaks import TOKEN, where_in_caches
 from topone_proto.testing.conformance.scenario import Collection, Group

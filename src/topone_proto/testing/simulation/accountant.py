@@ -27,7 +27,7 @@ from topone_proto.models import Balance, Order
 from topone_proto.testing.simulation.scenario import AccountPlan
 from topone_proto.testing.simulation.server import Server
 from topone_proto.testing.simulation.world import World
-from topone_proto.topics import BALANCE, ORDERS, Topic
+from topone_proto.wire.topic import BALANCE, ORDERS, Topic
 
 __all__ = ["Accountant"]
 

@@ -9,8 +9,6 @@ import json
 from collections import deque
 from typing import Any, Never
 
-from topone_proto.actions import Connect, FetchToken, SendText
-from topone_proto.config import DeliveryPolicy, SessionConfig
 from topone_proto.events import (
     BalanceUpdate,
     Closed,
@@ -29,15 +27,17 @@ from topone_proto.events import (
     Unrecognised,
     Unsubscribed,
 )
+from topone_proto.exchange.gateway import Publication
 from topone_proto.failures import FailureKind
-from topone_proto.gateway import Publication
 from topone_proto.models import Balance, Order
-from topone_proto.step import Step
+from topone_proto.session.actions import Connect, FetchToken, SendText
+from topone_proto.session.config import DeliveryPolicy, SessionConfig
+from topone_proto.session.step import Step
 from topone_proto.testing.simulation.link import Frame, Link
 from topone_proto.testing.simulation.scenario import SECRET, ClientPlan
 from topone_proto.testing.simulation.streams import Streams
 from topone_proto.testing.simulation.world import Violation, World
-from topone_proto.topics import Topic
+from topone_proto.wire.topic import Topic
 
 __all__ = ["Auditor"]
 

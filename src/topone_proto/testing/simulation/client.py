@@ -7,14 +7,14 @@ And the application behind it, which takes events at its own speed and calls wha
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-from topone_proto.actions import Action, Close, Connect, FetchToken, SendPing, SendText
-from topone_proto.endpoint import Token
 from topone_proto.errors import FeedClosed, FeedFailed, TooManyEvents
+from topone_proto.exchange.gateway import Accept, Reject
 from topone_proto.failures import Failure, FailureKind, failure_from_response
-from topone_proto.feed import FeedCore, Ticket
-from topone_proto.gateway import Accept, Reject
-from topone_proto.session import SessionState
-from topone_proto.step import Step
+from topone_proto.feed.core import FeedCore, Ticket
+from topone_proto.secrets.token import Token
+from topone_proto.session.actions import Action, Close, Connect, FetchToken, SendPing, SendText
+from topone_proto.session.session import SessionState
+from topone_proto.session.step import Step
 from topone_proto.testing.simulation.accountant import Accountant
 from topone_proto.testing.simulation.auditor import Auditor
 from topone_proto.testing.simulation.link import Frame, Link

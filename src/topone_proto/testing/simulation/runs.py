@@ -5,9 +5,9 @@ from typing import Final
 
 from attrs import evolve
 
-from topone_proto import gateway
 from topone_proto._values import value
-from topone_proto.gateway import (
+from topone_proto.exchange import gateway
+from topone_proto.exchange.gateway import (
     CloseConnections,
     DropConnections,
     GoSilent,
@@ -31,7 +31,7 @@ from topone_proto.testing.simulation.scenario import (
 )
 from topone_proto.testing.simulation.server import Server
 from topone_proto.testing.simulation.world import Entry, Violation, World
-from topone_proto.topics import BALANCE, ORDERS
+from topone_proto.wire.topic import BALANCE, ORDERS
 
 __all__ = ["Report", "recovery_bound", "run"]
 

@@ -10,9 +10,7 @@ from typing import Final
 from attrs import evolve, field
 
 from topone_proto._values import value
-from topone_proto.config import DeliveryPolicy, SessionConfig
-from topone_proto.failures import FailureKind
-from topone_proto.gateway import (
+from topone_proto.exchange.gateway import (
     MALFORMED_FRAME,
     UNKNOWN_METHOD_FRAME,
     AcceptThenClose,
@@ -36,7 +34,9 @@ from topone_proto.gateway import (
     WriteTimes,
     WrongId,
 )
-from topone_proto.topics import BALANCE, ORDERS, Topic
+from topone_proto.failures import FailureKind
+from topone_proto.session.config import DeliveryPolicy, SessionConfig
+from topone_proto.wire.topic import BALANCE, ORDERS, Topic
 
 __all__ = [
     "SECRET",

@@ -7,7 +7,7 @@ from decimal import Decimal
 
 from attrs import evolve
 
-from topone_proto.gateway import (
+from topone_proto.exchange.gateway import (
     Accept,
     ClosePeer,
     Fault,
@@ -29,7 +29,7 @@ from topone_proto.models import Balance, Order, OrderStatus, OrderType, Side
 from topone_proto.testing.simulation.link import Frame, Link
 from topone_proto.testing.simulation.scenario import SECRET, Publish
 from topone_proto.testing.simulation.world import World
-from topone_proto.topics import ORDERS
+from topone_proto.wire.topic import ORDERS
 
 __all__ = ["ACCOUNT", "Server"]
 

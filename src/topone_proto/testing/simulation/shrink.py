@@ -5,7 +5,7 @@ from typing import Final, TypeVar
 
 from attrs import evolve
 
-from topone_proto.config import SessionConfig
+from topone_proto.session.config import SessionConfig
 from topone_proto.testing.simulation.runs import run
 from topone_proto.testing.simulation.scenario import (
     BlockLoop,

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from typing import Never
 
 from topone_proto.events import Gap
-from topone_proto.messages import Update
-from topone_proto.topics import BALANCE, ORDERS, Topic
+from topone_proto.wire.messages import Update
+from topone_proto.wire.topic import BALANCE, ORDERS, Topic
 
 __all__ = ["Streams"]
 

@@ -9,8 +9,8 @@ from typing import Any, Final
 import attrs
 
 from topone_proto._values import value
-from topone_proto.endpoint import Token
-from topone_proto.topics import Topic
+from topone_proto.secrets.token import Token
+from topone_proto.wire.topic import Topic
 
 __all__ = ["Entry", "Violation", "World", "brief"]
 

@@ -10,8 +10,6 @@ from attrs import evolve
 from hypothesis import strategies as st
 
 from topone_proto._values import value
-from topone_proto.codec import decode
-from topone_proto.connection import Connection
 from topone_proto.events import (
     Event,
     Subscribed,
@@ -20,7 +18,13 @@ from topone_proto.events import (
     UnexpectedUpdate,
     Unsubscribed,
 )
-from topone_proto.messages import (
+from topone_proto.models import Balance, Order, OrderStatus, OrderType, Side
+from topone_proto.session.connection import Connection
+from topone_proto.testing.strategies._defects import Defect, near_misses
+from topone_proto.testing.strategies._frames import frames, wire_fields
+from topone_proto.testing.strategies._values import balance_updates, order_updates, pings
+from topone_proto.wire.codec import decode
+from topone_proto.wire.messages import (
     BalanceUpdate,
     Malformed,
     Message,
@@ -30,11 +34,7 @@ from topone_proto.messages import (
     Response,
     Update,
 )
-from topone_proto.models import Balance, Order, OrderStatus, OrderType, Side
-from topone_proto.testing.strategies._defects import Defect, near_misses
-from topone_proto.testing.strategies._frames import frames, wire_fields
-from topone_proto.testing.strategies._values import balance_updates, order_updates, pings
-from topone_proto.topics import BALANCE, ORDERS, Topic
+from topone_proto.wire.topic import BALANCE, ORDERS, Topic
 
 __all__ = ["Conversation", "Received", "Trouble", "conversations", "troubled_conversations"]
 

@@ -6,9 +6,9 @@ from typing import Any, Final, TypeAlias
 
 from hypothesis import strategies as st
 
-from topone_proto.messages import BalanceUpdate, OrderUpdate, Ping, Request, Response, Update
 from topone_proto.testing.strategies._json import Verbatim, json_values, spellings
 from topone_proto.testing.strategies._values import decimals
+from topone_proto.wire.messages import BalanceUpdate, OrderUpdate, Ping, Request, Response, Update
 
 __all__ = [
     "DECIMALS",

@@ -8,11 +8,6 @@ from typing import Any, Final, TypeVar, cast, get_args
 from hypothesis import strategies as st
 
 from topone_proto.account import AccountConfig, AggregatedFill, FillCorrected
-from topone_proto.actions import Action, Close, Connect, FetchToken, SendPing, SendText
-from topone_proto.codec import encode
-from topone_proto.config import DeliveryPolicy, SessionConfig
-from topone_proto.connection import SubscriptionState
-from topone_proto.endpoint import DEFAULT_URL, Endpoint, Token
 from topone_proto.events import (
     ANOMALIES,
     Closed,
@@ -28,10 +23,20 @@ from topone_proto.events import (
     UnexpectedUpdate,
     Unsubscribed,
 )
-from topone_proto.exchange import Market
+from topone_proto.exchange.gateway import GatewayConfig, OriginRule, PingForm
+from topone_proto.exchange.living_account import Market
 from topone_proto.failures import Failure, FailureKind
-from topone_proto.gateway import GatewayConfig, OriginRule, PingForm
-from topone_proto.messages import (
+from topone_proto.feed.metrics import FeedMetrics
+from topone_proto.models import Balance, Order, OrderStatus, OrderType, Side
+from topone_proto.secrets.token import Token
+from topone_proto.session.actions import Action, Close, Connect, FetchToken, SendPing, SendText
+from topone_proto.session.config import DeliveryPolicy, SessionConfig
+from topone_proto.session.connection import SubscriptionState
+from topone_proto.session.endpoint import DEFAULT_URL, Endpoint
+from topone_proto.session.step import Step
+from topone_proto.testing.strategies._json import INT64, json_values, spellings
+from topone_proto.wire.codec import encode
+from topone_proto.wire.messages import (
     BalanceUpdate,
     Malformed,
     Message,
@@ -42,11 +47,7 @@ from topone_proto.messages import (
     Unrecognised,
     Update,
 )
-from topone_proto.metrics import FeedMetrics
-from topone_proto.models import Balance, Order, OrderStatus, OrderType, Side
-from topone_proto.step import Step
-from topone_proto.testing.strategies._json import INT64, json_values, spellings
-from topone_proto.topics import BALANCE, ORDERS, Topic
+from topone_proto.wire.topic import BALANCE, ORDERS, Topic
 
 __all__ = [
     "actions",

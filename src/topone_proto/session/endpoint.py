@@ -4,120 +4,25 @@ print a token."""
 import re
 from collections.abc import Callable, Iterable, Mapping
 from ipaddress import ip_address
-from typing import Any, Final, Never, TypeVar, cast
-from urllib.parse import SplitResult, parse_qsl, quote, urlsplit
+from typing import Any, Final, Never, cast
+from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 import attrs
 
 from topone_proto._values import value
 from topone_proto._version import __version__
 from topone_proto.errors import ConfigurationError
+from topone_proto.secrets.token import HIDDEN, Token, quoted
 
-__all__ = ["DEFAULT_URL", "Endpoint", "Headers", "Token", "conceal", "wrapped"]
+__all__ = ["DEFAULT_URL", "Endpoint", "Headers"]
 
 Headers = Mapping[str, str | None] | Iterable[tuple[str, str | None]]
 """Headers to send with a handshake, by name or as pairs. None is for ``User-Agent`` only, and
 leaves it out."""
 
-_Source = TypeVar("_Source", bound=Callable[[], object])
-_T = TypeVar("_T")
-
 DEFAULT_URL: Final = "wss://gateway.topone.run/ws/user/"
 """The exchange's private WebSocket, without the token (private-websocket, "Private Websocket
 URL")."""
-
-_HIDDEN: Final = "***"
-
-
-class Token:
-    """An API token that cannot be printed by accident: every text of it reads ``Token(***)``.
-
-    Wrapping never raises, so that no traceback is made while a frame still holds the plain text;
-    ``require_usable`` raises later.
-    """
-
-    __slots__ = ("__secret",)
-
-    def __init__(self, secret: str) -> None:
-        self.__secret = secret
-
-    def reveal(self) -> str:
-        """The secret text. For the moment of dialling; never keep it in a variable that outlives
-        the dial."""
-        return self.__secret
-
-    def require_usable(self) -> None:
-        """Check that this can be a token.
-
-        Raises:
-            ConfigurationError: it is empty, is no text, or has characters that no token has.
-        """
-        # The value itself is never shown, not even its length.
-        if not _is_token(self.__secret):
-            raise ConfigurationError(
-                setting="token",
-                problem="it is empty, or has spaces, line ends or non-ASCII characters",
-                remedy="pass the apiToken just as the exchange gave it",
-            )
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Token):
-            return NotImplemented
-        return self.__secret == other.__secret
-
-    def __hash__(self) -> int:
-        return hash((Token, self.__secret))
-
-    def __repr__(self) -> str:
-        return f"Token({_HIDDEN})"
-
-    def __copy__(self) -> "Token":
-        return self
-
-    def __deepcopy__(self, memo: object) -> "Token":
-        return self
-
-    def __reduce__(self) -> Never:
-        raise TypeError("a Token is not pickled: it would be written down in clear")
-
-
-def _is_token(secret: object) -> bool:
-    return (
-        isinstance(secret, str)
-        and secret.isascii()
-        and secret.isprintable()
-        and secret != ""
-        and " " not in secret
-    )
-
-
-def conceal(token: "str | Token | _Source", url: str) -> "tuple[Token | _Source, str]":
-    """The same with nothing secret left in it: the token wrapped, and any token in the URL masked.
-
-    The first line of every ``open_feed``, so that no traceback which shows local variables can show
-    a token: what is wrong with either is found out later, by ``Token.require_usable`` and by
-    ``Endpoint``.
-    """
-    concealed = token if isinstance(token, Token) or callable(token) else Token(token)
-    if isinstance(url, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # not every caller has a type checker
-        url = _TOKEN_IN_URL.sub(rf"\1{_HIDDEN}", url)
-    return concealed, url
-
-
-def wrapped(supplied: "_T | str") -> "_T | Token":
-    """A text as a ``Token``, anything else as it is.
-
-    For what a token callable returns, in the very expression that calls it: no variable then holds
-    the text.
-    """
-    return Token(supplied) if isinstance(supplied, str) else supplied
-
-
-_TOKEN_IN_URL: Final = re.compile(r"([?&]token=)[^&#]*", re.IGNORECASE)
-
-
-def _quoted(secret: str) -> str:
-    return quote(secret, safe=":")
 
 
 def _is_loopback(host: str) -> bool:
@@ -214,7 +119,7 @@ def _pairs(headers: Headers) -> tuple[tuple[str, str | None], ...]:
 
 
 def _names_only(pairs: tuple[tuple[str, str | None], ...]) -> str:
-    return f"({', '.join(f'{name}: {_HIDDEN}' for name, _ in pairs)})"
+    return f"({', '.join(f'{name}: {HIDDEN}' for name, _ in pairs)})"
 
 
 @value
@@ -327,7 +232,7 @@ class Endpoint:
         secret."""
         parts = urlsplit(self.url)
         query = f"{parts.query}&" if parts.query else ""
-        return f"{parts.path or '/'}?{query}token={_quoted(token.reveal())}"
+        return f"{parts.path or '/'}?{query}token={quoted(token.reveal())}"
 
     def dial_url(self, token: Token) -> str:
         """The URL with the token in it. For the dial call only: never log it, keep it, or let it

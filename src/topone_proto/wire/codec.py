@@ -23,7 +23,9 @@ from typing import Annotated, Any, Final, cast
 
 import msgspec
 
-from topone_proto.messages import (
+from topone_proto.models import Balance, Order, OrderStatus, OrderType, Side
+from topone_proto.wire.decimals import MAX_LENGTH, is_decimal
+from topone_proto.wire.messages import (
     BalanceUpdate,
     Malformed,
     Message,
@@ -34,9 +36,7 @@ from topone_proto.messages import (
     Unrecognised,
     Update,
 )
-from topone_proto.models import Balance, Order, OrderStatus, OrderType, Side
-from topone_proto.topics import BALANCE, ORDERS, Topic
-from topone_proto.wire.decimals import MAX_LENGTH, is_decimal
+from topone_proto.wire.topic import BALANCE, ORDERS, Topic
 
 __all__ = ["carried", "decode", "encode", "excerpt", "suspects"]
 

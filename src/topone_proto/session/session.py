@@ -10,10 +10,6 @@ from typing import Any, Final, TypeVar
 
 import attrs
 
-from topone_proto.actions import Action, Close, Connect, FetchToken
-from topone_proto.config import SessionConfig
-from topone_proto.connection import FOLLOWED, Connection, SubscriptionState
-from topone_proto.endpoint import Endpoint, Token
 from topone_proto.errors import ConfigurationError, LocalProtocolError
 from topone_proto.events import (
     BalanceUpdate,
@@ -32,12 +28,17 @@ from topone_proto.events import (
     Unsubscribed,
 )
 from topone_proto.failures import Failure, FailureKind
-from topone_proto.gaps import Break
-from topone_proto.lateness import Lateness
-from topone_proto.messages import Response
-from topone_proto.redaction import Redactor
-from topone_proto.step import Step
-from topone_proto.topics import Topic
+from topone_proto.secrets.redaction import Redactor
+from topone_proto.secrets.token import Token
+from topone_proto.session.actions import Action, Close, Connect, FetchToken
+from topone_proto.session.config import SessionConfig
+from topone_proto.session.connection import FOLLOWED, Connection, SubscriptionState
+from topone_proto.session.endpoint import Endpoint
+from topone_proto.session.gaps import Break
+from topone_proto.session.lateness import Lateness
+from topone_proto.session.step import Step
+from topone_proto.wire.messages import Response
+from topone_proto.wire.topic import Topic
 
 __all__ = ["TRANSITIONS", "Session", "SessionInput", "SessionState"]
 

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from attrs import field
 
 from topone_proto._values import value
-from topone_proto.connection import SubscriptionState
 from topone_proto.failures import FailureKind
-from topone_proto.topics import Topic
+from topone_proto.session.connection import SubscriptionState
+from topone_proto.wire.topic import Topic
 
 __all__ = ["FeedMetrics"]
 

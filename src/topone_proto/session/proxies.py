@@ -15,10 +15,10 @@ from urllib.parse import unquote, urlsplit
 import attrs
 
 from topone_proto._values import value
-from topone_proto.endpoint import Endpoint
 from topone_proto.errors import ConnectionFailed
 from topone_proto.failures import Failure, FailureKind
-from topone_proto.handshake import HeadReader
+from topone_proto.session.endpoint import Endpoint
+from topone_proto.session.handshake import HeadReader
 
 __all__ = ["Proxy", "Tunnel", "proxy_from"]
 

@@ -23,11 +23,11 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
-from topone_proto.config import DeliveryPolicy
 from topone_proto.events import BalanceUpdate, Conflated, Event, OrderUpdate
+from topone_proto.session.config import DeliveryPolicy
 
 if TYPE_CHECKING:
-    from topone_proto.messages import Update
+    from topone_proto.wire.messages import Update
 
 __all__ = ["DeliveryBuffer"]
 

@@ -13,15 +13,15 @@ from contextlib import AbstractAsyncContextManager, suppress
 from inspect import isawaitable
 from typing import Protocol, Self
 
-from topone_proto.actions import Action, Close, Connect, FetchToken, SendPing, SendText
-from topone_proto.endpoint import Token, wrapped
 from topone_proto.errors import ConnectionEnded, ConnectionFailed
 from topone_proto.events import Event
-from topone_proto.failures import failure_from_exception
-from topone_proto.feed import FeedCore, Ticket
-from topone_proto.metrics import FeedMetrics
-from topone_proto.step import Step
-from topone_proto.topics import Topic
+from topone_proto.feed.core import FeedCore, Ticket
+from topone_proto.feed.metrics import FeedMetrics
+from topone_proto.secrets.token import Token, wrapped
+from topone_proto.session.actions import Action, Close, Connect, FetchToken, SendPing, SendText
+from topone_proto.session.failures import failure_from_exception
+from topone_proto.session.step import Step
+from topone_proto.wire.topic import Topic
 
 __all__ = ["AsyncFeed", "AsyncTokenSource", "AsyncWebSocket", "Condition", "OpenAsyncWebSocket"]
 

@@ -11,11 +11,6 @@ from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 import attrs
 
-from topone_proto.actions import Action
-from topone_proto.config import SessionConfig
-from topone_proto.connection import SubscriptionState
-from topone_proto.delivery import DeliveryBuffer
-from topone_proto.endpoint import Endpoint, Headers, Token, wrapped
 from topone_proto.errors import (
     ConfigurationError,
     ConnectionEnded,
@@ -35,10 +30,16 @@ from topone_proto.events import (
     RequestTimedOut,
     SubscriptionRejected,
 )
-from topone_proto.metrics import FeedMetrics
-from topone_proto.session import Session, SessionState
-from topone_proto.step import Step
-from topone_proto.topics import Topic
+from topone_proto.feed.buffer import DeliveryBuffer
+from topone_proto.feed.metrics import FeedMetrics
+from topone_proto.secrets.token import Token, wrapped
+from topone_proto.session.actions import Action
+from topone_proto.session.config import SessionConfig
+from topone_proto.session.connection import SubscriptionState
+from topone_proto.session.endpoint import Endpoint, Headers
+from topone_proto.session.session import Session, SessionState
+from topone_proto.session.step import Step
+from topone_proto.wire.topic import Topic
 
 if TYPE_CHECKING:
     from topone_proto.failures import FailureKind

@@ -2,7 +2,8 @@
 optional."""
 
 from topone_proto._values import value
-from topone_proto.endpoint import Endpoint, Token
+from topone_proto.secrets.token import Token
+from topone_proto.session.endpoint import Endpoint
 
 __all__ = ["Action", "Close", "Connect", "FetchToken", "SendPing", "SendText"]
 

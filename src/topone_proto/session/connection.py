@@ -16,9 +16,6 @@ from typing import Final, assert_never
 import attrs
 
 from topone_proto._values import value
-from topone_proto.actions import Action, Close, SendPing, SendText
-from topone_proto.codec import carried, decode, encode, excerpt, suspects
-from topone_proto.config import SessionConfig
 from topone_proto.errors import LocalProtocolError
 from topone_proto.events import (
     Event,
@@ -30,9 +27,13 @@ from topone_proto.events import (
     Unsubscribed,
 )
 from topone_proto.failures import Failure, FailureKind
-from topone_proto.gaps import Heard, ServerClock
-from topone_proto.lateness import Lateness
-from topone_proto.messages import (
+from topone_proto.session.actions import Action, Close, SendPing, SendText
+from topone_proto.session.config import SessionConfig
+from topone_proto.session.gaps import Heard, ServerClock
+from topone_proto.session.lateness import Lateness
+from topone_proto.session.step import Step
+from topone_proto.wire.codec import carried, decode, encode, excerpt, suspects
+from topone_proto.wire.messages import (
     BalanceUpdate,
     Malformed,
     OrderUpdate,
@@ -42,8 +43,7 @@ from topone_proto.messages import (
     Unrecognised,
     Update,
 )
-from topone_proto.step import Step
-from topone_proto.topics import Topic
+from topone_proto.wire.topic import Topic
 
 __all__ = ["FOLLOWED", "TRANSITIONS", "Connection", "SubscriptionInput", "SubscriptionState"]
 

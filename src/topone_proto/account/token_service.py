@@ -30,8 +30,8 @@ from typing import Final
 from attrs import evolve
 
 from topone_proto._values import value
-from topone_proto.endpoint import Token
 from topone_proto.errors import ConfigurationError, TopOneError
+from topone_proto.secrets.token import Token
 from topone_proto.wire.http import ApiError, ApiErrorMeaning
 
 __all__ = [

@@ -1,8 +1,8 @@
 """The one shape of every answer of the core: what happened, what to do, when to call again."""
 
 from topone_proto._values import value
-from topone_proto.actions import Action
 from topone_proto.events import Event
+from topone_proto.session.actions import Action
 
 __all__ = ["Step"]
 

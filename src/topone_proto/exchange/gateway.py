@@ -29,7 +29,7 @@ from attrs import Factory, define, evolve, field, frozen
 from topone_proto._values import value
 from topone_proto.errors import ConfigurationError
 from topone_proto.models import Balance, Order, OrderStatus, OrderType, Side
-from topone_proto.topics import BALANCE, ORDERS, Topic
+from topone_proto.wire.topic import BALANCE, ORDERS, Topic
 
 __all__ = [
     "MALFORMED_FRAME",

@@ -11,7 +11,7 @@ from attrs import field
 
 from topone_proto._values import value
 from topone_proto.models import Balance, Order
-from topone_proto.topics import BALANCE, ORDERS, Topic
+from topone_proto.wire.topic import BALANCE, ORDERS, Topic
 
 __all__ = [
     "BalanceUpdate",

@@ -38,9 +38,8 @@ from urllib.parse import quote
 
 import attrs
 
-from topone_proto.endpoint import Token
 from topone_proto.errors import ConfigurationError
-from topone_proto.topics import Topic
+from topone_proto.secrets.token import Token
 
 __all__ = ["HIDDEN", "LAYERS", "MAX_TOKENS", "Masker", "Redactor"]
 
@@ -432,8 +431,6 @@ class Redactor:
     def _clean(self, value: object, deepest: int) -> object:
         if type(value) is str:
             return self.redact(value)
-        if isinstance(value, Topic):
-            return value if self.redact(value.name) == value.name else Topic(HIDDEN)
         if isinstance(value, (list, tuple, Mapping)):
             return self._clean_items(cast("_Items", value), deepest - 1) if deepest else HIDDEN
         kind: type[Any] = type(value)

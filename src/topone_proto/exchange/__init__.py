@@ -1,0 +1,1 @@
+"""The other side, for tests, demonstrations and simulation, written from the exchange's pages."""

@@ -1,0 +1,1 @@
+"""What every adapter shares: session, delivery buffer, waiters and driver. No event loop."""

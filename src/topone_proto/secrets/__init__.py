@@ -1,0 +1,1 @@
+"""Secrets: the API token, and its removal from every text."""

@@ -1,0 +1,1 @@
+"""The client's state machines: one connection, and connection after connection."""

@@ -37,17 +37,8 @@ from benchmarks.driven import connected, new_session
 from benchmarks.loopback import BLOCK_BYTES, TOKEN, burst
 from benchmarks.measuring import optional
 from topone_asyncio import over_aiohttp
-from topone_proto import (
-    ORDERS,
-    Connect,
-    Endpoint,
-    OpenAsyncWebSocket,
-    OrderUpdate,
-    Request,
-    Session,
-    Subscribed,
-    Token,
-)
+from topone_proto import ORDERS, Connect, Endpoint, OrderUpdate, Request, Session, Subscribed, Token
+from topone_proto.adapters import OpenAsyncWebSocket
 from topone_proto.events import Event
 from topone_proto.wire.codec import encode
 from topone_trio import over_websockets

@@ -7,7 +7,6 @@ from topone_proto import (
     ORDERS,
     Connection,
     Endpoint,
-    FeedCore,
     SendText,
     Session,
     SessionConfig,
@@ -15,6 +14,7 @@ from topone_proto import (
     Token,
     Topic,
 )
+from topone_proto.adapters import FeedCore
 
 URL = "ws://127.0.0.1:1/"
 TOPICS = (ORDERS,)

@@ -44,9 +44,8 @@ from topone_proto import (
     SessionState,
     Step,
     Token,
-    failure_from_exception,
-    failure_from_response,
 )
+from topone_proto.adapters import failure_from_exception, failure_from_response
 
 
 class BlockingFeed:

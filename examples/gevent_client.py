@@ -41,9 +41,8 @@ from topone_proto import (
     SessionState,
     Step,
     Token,
-    failure_from_exception,
-    failure_from_response,
 )
+from topone_proto.adapters import failure_from_exception, failure_from_response
 
 Input = tuple[Any, ...]
 """Of which dial or connection, or None; a method of the session; what it takes but for the time."""

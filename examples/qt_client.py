@@ -35,8 +35,8 @@ from topone_proto import (
     SessionState,
     Step,
     Token,
-    failure_from_response,
 )
+from topone_proto.adapters import failure_from_response
 
 KINDS = {
     QAbstractSocket.SocketError.ConnectionRefusedError: FailureKind.REFUSED,

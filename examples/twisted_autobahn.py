@@ -36,8 +36,8 @@ from topone_proto import (
     SessionConfig,
     Step,
     Token,
-    failure_from_response,
 )
+from topone_proto.adapters import failure_from_response
 
 reactor: Any = the_reactor
 KINDS = {

@@ -10,7 +10,7 @@ import trio
 import topone_asyncio
 import topone_threads
 import topone_trio
-from topone_proto import conceal
+from topone_proto.adapters import conceal
 from topone_proto.testing.conformance import Adapter, Main
 from topone_trio import over_websockets
 

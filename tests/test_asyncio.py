@@ -44,7 +44,6 @@ from topone_asyncio._websocket import _WebSocket
 from topone_proto import (
     BALANCE,
     ORDERS,
-    AsyncWebSocket,
     Balance,
     BalanceUpdate,
     Closed,
@@ -62,9 +61,8 @@ from topone_proto import (
     Subscribed,
     Token,
     Topic,
-    failure_from_exception,
-    failure_from_response,
 )
+from topone_proto.adapters import AsyncWebSocket, failure_from_exception, failure_from_response
 from topone_proto.exchange.gateway import (
     Accept,
     AcceptThenClose,

@@ -35,15 +35,8 @@ from topone_cli._files import open_recording, reading_progress
 from topone_cli._replay import Player
 from topone_cli._run import Adapter, Source, run_feed
 from topone_cli._stats import Stats, Timeline
-from topone_proto import (
-    BALANCE,
-    ORDERS,
-    Closed,
-    Event,
-    Subscribed,
-    Token,
-    failure_from_response,
-)
+from topone_proto import BALANCE, ORDERS, Closed, Event, Subscribed, Token
+from topone_proto.adapters import failure_from_response
 from topone_proto.capture import Capture, RecordedSession, replay
 from topone_proto.exchange.gateway import RejectRequest
 from topone_simulator import Simulator, run_in_thread

@@ -24,7 +24,6 @@ import topone_threads
 import topone_trio
 from doors import ASYNCIO, THREADS, run_trio
 from topone_proto import (
-    AsyncWebSocket,
     BalanceUpdate,
     Closed,
     Connect,
@@ -40,8 +39,8 @@ from topone_proto import (
     OrderUpdate,
     Topic,
     TopOneError,
-    failure_from_response,
 )
+from topone_proto.adapters import AsyncWebSocket, failure_from_response
 from topone_proto.testing.conformance import (
     SCENARIOS,
     Adapter,

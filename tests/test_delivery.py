@@ -11,7 +11,6 @@ from topone_proto import (
     BalanceUpdate,
     Conflated,
     Connected,
-    DeliveryBuffer,
     DeliveryPolicy,
     Event,
     Order,
@@ -20,6 +19,7 @@ from topone_proto import (
     OrderUpdate,
     Side,
 )
+from topone_proto.adapters import DeliveryBuffer
 
 BLOCK, CONFLATE = DeliveryPolicy.BLOCK, DeliveryPolicy.CONFLATE
 ZERO = Decimal(0)

@@ -17,7 +17,6 @@ from topone_proto import (
     Failure,
     FailureKind,
     FeedClosed,
-    FeedCore,
     FeedFailed,
     FetchToken,
     LocalProtocolError,
@@ -26,11 +25,11 @@ from topone_proto import (
     SessionConfig,
     Step,
     SubscriptionRejected,
-    Ticket,
     Token,
     TooManyEvents,
     Topic,
 )
+from topone_proto.adapters import FeedCore, Ticket
 
 
 def supply() -> str:

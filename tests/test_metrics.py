@@ -21,7 +21,6 @@ from topone_proto import (
     DeliveryPolicy,
     Failure,
     FailureKind,
-    FeedCore,
     FeedMetrics,
     SendText,
     SessionConfig,
@@ -30,6 +29,7 @@ from topone_proto import (
     SubscriptionState,
     Token,
 )
+from topone_proto.adapters import FeedCore
 from topone_proto.exchange.gateway import DropConnections
 from topone_simulator import run_in_thread
 

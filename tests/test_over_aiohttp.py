@@ -25,7 +25,8 @@ import topone_asyncio
 from dials import TOKEN, clean, connect_to, raw_server, websocket_server
 from doors import run_asyncio
 from topone_asyncio.over_aiohttp import _Resolver, open_websocket
-from topone_proto import AsyncWebSocket, ConnectionEnded, FailureKind, conceal
+from topone_proto import ConnectionEnded, FailureKind
+from topone_proto.adapters import AsyncWebSocket, conceal
 from topone_proto.exchange.gateway import SendRaw
 from topone_proto.testing.conformance import SCENARIOS, Adapter, Group, Scenario
 from topone_simulator import run_in_thread, serve

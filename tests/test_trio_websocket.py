@@ -12,15 +12,8 @@ import trio.testing
 
 import topone_trio
 from portals import PATIENCE
-from topone_proto import (
-    Connect,
-    ConnectionFailed,
-    Endpoint,
-    Failure,
-    FailureKind,
-    Token,
-    failure_from_exception,
-)
+from topone_proto import Connect, ConnectionFailed, Endpoint, Failure, FailureKind, Token
+from topone_proto.adapters import failure_from_exception
 from topone_proto.testing.conformance.raw import Peer, RawServer, accept_key, raw_server
 from topone_trio import over_websockets
 from topone_trio._dial import _LOOKUPS, _look_up, open_tcp

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 import topone_asyncio
 import topone_simulator
-from topone_proto import DEFAULT_URL, Balance, FeedFailed, Order, SessionConfig
+from topone_proto import DEFAULT_URL, AsyncTokenSource, Balance, FeedFailed, Order, SessionConfig
 from topone_proto.account import (
     Account,
     AccountConfig,
@@ -30,7 +30,6 @@ from topone_proto.account import (
     Resynced,
 )
 from topone_proto.exchange.gateway import DropConnections
-from topone_proto.feed.driver import AsyncTokenSource
 
 
 class BooksError(Exception):

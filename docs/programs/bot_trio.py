@@ -16,7 +16,7 @@ import trio
 
 import topone_simulator
 import topone_trio
-from topone_proto import DEFAULT_URL, Balance, FeedFailed, Order, SessionConfig
+from topone_proto import DEFAULT_URL, AsyncTokenSource, Balance, FeedFailed, Order, SessionConfig
 from topone_proto.account import (
     Account,
     AccountConfig,
@@ -31,7 +31,6 @@ from topone_proto.account import (
     Resynced,
 )
 from topone_proto.exchange.gateway import DropConnections
-from topone_proto.feed.driver import AsyncTokenSource
 
 
 class BooksError(Exception):

@@ -15,17 +15,14 @@ from topone_proto import (
     BALANCE,
     DEFAULT_URL,
     ORDERS,
-    AsyncFeed,
     AsyncTokenSource,
-    AsyncWebSocket,
     Event,
-    FeedCore,
     Headers,
     SessionConfig,
     Token,
     Topic,
-    conceal,
 )
+from topone_proto.adapters import AsyncFeed, AsyncWebSocket, FeedCore, conceal
 
 
 def open_feed(

@@ -8,13 +8,8 @@ from contextlib import asynccontextmanager, suppress
 import anyio
 from anyio.abc import ByteStream
 
-from topone_proto import (
-    AsyncWebSocket,
-    Connect,
-    ConnectionEnded,
-    ConnectionFailed,
-    failure_from_exception,
-)
+from topone_proto import Connect, ConnectionEnded, ConnectionFailed
+from topone_proto.adapters import AsyncWebSocket, failure_from_exception
 from topone_websockets import WebSocketClient, proxy_for
 
 

@@ -34,8 +34,8 @@ from topone_proto import (
     SubscriptionRejected,
     Token,
     Topic,
-    failure_from_exception,
 )
+from topone_proto.adapters import failure_from_exception
 from topone_proto.events import ANOMALIES
 from topone_proto.secrets.redaction import Redactor
 from topone_threads import WebSocket, open_websocket

@@ -5,8 +5,10 @@ when to dial, to ping and to give up, and names what may have been missed. It ow
 clock and no thread. The packages ``topone_trio``, ``topone_asyncio`` and ``topone_threads`` drive
 it with real ones.
 
-Only names are gathered here; what they are is said where they are made. What is built on top of a
-feed is imported from its own module: ``account``, ``capture``, ``plain``.
+The names here are those that an application, or whoever embeds a ``Session`` or a ``Connection``,
+starts with. Each is explained in the module that defines it. What only the author of an adapter
+needs is in ``topone_proto.adapters``; what is built on top of a feed is imported from its own
+module: ``account``, ``capture``, ``plain``.
 """
 
 from topone_proto._version import __version__ as __version__
@@ -35,24 +37,14 @@ from topone_proto.events import (
     UnexpectedUpdate,
     Unsubscribed,
 )
-from topone_proto.failures import Failure, FailureKind, failure_from_response
-from topone_proto.feed.buffer import DeliveryBuffer
-from topone_proto.feed.core import FeedCore, Ticket
-from topone_proto.feed.driver import (
-    AsyncFeed,
-    AsyncTokenSource,
-    AsyncWebSocket,
-    Condition,
-    OpenAsyncWebSocket,
-)
+from topone_proto.failures import Failure, FailureKind
 from topone_proto.feed.metrics import FeedMetrics
 from topone_proto.models import Balance, Order, OrderStatus, OrderType, Side
-from topone_proto.secrets.token import Token, conceal
+from topone_proto.secrets.token import AsyncTokenSource, Token
 from topone_proto.session.actions import Action, Close, Connect, FetchToken, SendPing, SendText
 from topone_proto.session.config import DeliveryPolicy, SessionConfig
 from topone_proto.session.connection import Connection, SubscriptionState
 from topone_proto.session.endpoint import DEFAULT_URL, Endpoint, Headers
-from topone_proto.session.failures import failure_from_exception
 from topone_proto.session.session import Session, SessionState
 from topone_proto.session.step import Step
 from topone_proto.wire.codec import decode, encode
@@ -74,14 +66,11 @@ __all__ = [
     "DEFAULT_URL",
     "ORDERS",
     "Action",
-    "AsyncFeed",
     "AsyncTokenSource",
-    "AsyncWebSocket",
     "Balance",
     "BalanceUpdate",
     "Close",
     "Closed",
-    "Condition",
     "ConfigurationError",
     "Conflated",
     "Connect",
@@ -89,7 +78,6 @@ __all__ = [
     "Connection",
     "ConnectionEnded",
     "ConnectionFailed",
-    "DeliveryBuffer",
     "DeliveryPolicy",
     "Disconnected",
     "Endpoint",
@@ -98,7 +86,6 @@ __all__ = [
     "FailureKind",
     "FeedCancelled",
     "FeedClosed",
-    "FeedCore",
     "FeedFailed",
     "FeedMetrics",
     "FetchToken",
@@ -107,7 +94,6 @@ __all__ = [
     "LocalProtocolError",
     "Malformed",
     "Message",
-    "OpenAsyncWebSocket",
     "Order",
     "OrderStatus",
     "OrderType",
@@ -126,7 +112,6 @@ __all__ = [
     "Subscribed",
     "SubscriptionRejected",
     "SubscriptionState",
-    "Ticket",
     "Token",
     "TooManyEvents",
     "TopOneError",
@@ -136,9 +121,6 @@ __all__ = [
     "Unrecognised",
     "Unsubscribed",
     "Update",
-    "conceal",
     "decode",
     "encode",
-    "failure_from_exception",
-    "failure_from_response",
 ]

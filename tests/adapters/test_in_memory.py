@@ -29,8 +29,8 @@ from topone_proto import (
     Order,
     SessionConfig,
     Subscribed,
-    failure_from_response,
 )
+from topone_proto.adapters import failure_from_response
 from topone_proto.exchange.gateway import (
     Accept,
     ClosePeer,

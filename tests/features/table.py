@@ -23,7 +23,6 @@ from topone_proto import (
     Event,
     Failure,
     FailureKind,
-    FeedCore,
     Order,
     Session,
     Step,
@@ -35,6 +34,7 @@ from topone_proto import (
     models,
 )
 from topone_proto.account import _evidence, _ledger, _orders, _pace
+from topone_proto.adapters import FeedCore
 from topone_proto.capture import _recorder
 from topone_proto.feed import buffer as delivery
 from topone_proto.secrets import redaction

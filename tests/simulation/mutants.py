@@ -10,12 +10,13 @@ from unittest.mock import PropertyMock, patch
 
 import attrs
 
-from topone_proto import Failure, FeedCore, Session, SessionState, Step
+from topone_proto import Failure, Session, SessionState, Step
 from topone_proto.account import Account, Knowledge, _orders
 from topone_proto.account._balances import Balances
 from topone_proto.account._ledger import Ledger
 from topone_proto.account._orders import Orders
 from topone_proto.account._pace import Horizon
+from topone_proto.adapters import FeedCore
 from topone_proto.events import BalanceUpdate, Event, Gap, OrderUpdate, SubscriptionRejected
 from topone_proto.feed.buffer import DeliveryBuffer, _Conflating
 from topone_proto.models import Order, OrderStatus

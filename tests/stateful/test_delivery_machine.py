@@ -18,12 +18,12 @@ from topone_proto import (
     BalanceUpdate,
     Conflated,
     Connected,
-    DeliveryBuffer,
     DeliveryPolicy,
     Event,
     OrderStatus,
     OrderUpdate,
 )
+from topone_proto.adapters import DeliveryBuffer
 
 
 def order(number: int, status: OrderStatus) -> OrderUpdate:

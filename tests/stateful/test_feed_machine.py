@@ -24,17 +24,16 @@ from topone_proto import (
     Failure,
     FailureKind,
     FeedClosed,
-    FeedCore,
     FetchToken,
     OrderUpdate,
     SessionConfig,
     SessionState,
     Step,
-    Ticket,
     Token,
     TooManyEvents,
     Topic,
 )
+from topone_proto.adapters import FeedCore, Ticket
 
 UPDATES = (OrderUpdate, BalanceUpdate)
 TOPICS = [ORDERS, BALANCE, Topic("kline_BTC/USDT_1m")]

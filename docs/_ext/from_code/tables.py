@@ -32,6 +32,7 @@ from topone_proto import (
     Token,
     TopOneError,
     account,
+    adapters,
     capture,
     errors,
     events,
@@ -47,7 +48,16 @@ from topone_proto.feed import core as feed
 from topone_proto.feed import driver as async_feed
 from topone_proto.feed import metrics
 from topone_proto.secrets import token
-from topone_proto.session import actions, config, connection, endpoint, session, step
+from topone_proto.session import (
+    actions,
+    config,
+    connection,
+    endpoint,
+    handshake,
+    proxies,
+    session,
+    step,
+)
 from topone_proto.session import failures as session_failures
 from topone_proto.testing import conformance, simulation, strategies
 from topone_proto.testing.conformance import SCENARIOS, Group
@@ -191,7 +201,8 @@ _HOMES: Final = {
     "Settings": (config, endpoint, token),
     "When something goes wrong": (errors, failures, session_failures),
     "Accounts, recordings, metrics": (account, capture, metrics),
-    "Machines": (session, connection, step, actions, feed, delivery, async_feed, codec),
+    "Machines": (session, connection, step, actions, codec),
+    "For the author of an adapter": (feed, delivery, async_feed, handshake, proxies),
     "A simulated exchange": (topone_simulator, gateway, exchange),
     "For tests": (strategies, simulation, conformance),
 }
@@ -217,14 +228,22 @@ class ApiTables(TableDirective):
                 rows += [(_link(module, name), _about(module, name)) for name in fresh]
                 shown.update(fresh)
             lines += [table(("name", "what it is"), rows), ""]
-        missing = set(topone_proto.__all__) - shown
+        missing = {*topone_proto.__all__, *adapters.__all__} - shown
         if missing:
             raise self.error(f"no section in docs/_ext/from_code/tables.py for {missing}")
         return "\n".join(lines)
 
 
+def _importable_from(module: ModuleType, name: str) -> str:
+    """The module that a program imports a name from."""
+    for gathering in (topone_proto, adapters):
+        if getattr(gathering, name, None) is getattr(module, name) and name in gathering.__all__:
+            return gathering.__name__
+    return module.__name__
+
+
 def _link(module: ModuleType, name: str) -> str:
-    shown = f"topone_proto.{name}" if name in topone_proto.__all__ else f"{module.__name__}.{name}"
+    shown = f"{_importable_from(module, name)}.{name}"
     if "._" in _home(module, name):
         # A value that a private module explains has no place of its own to link to.
         return f"`{shown}`"

@@ -17,16 +17,13 @@ from topone_proto.errors import ConnectionEnded, ConnectionFailed
 from topone_proto.events import Event
 from topone_proto.feed.core import FeedCore, Ticket
 from topone_proto.feed.metrics import FeedMetrics
-from topone_proto.secrets.token import Token, wrapped
+from topone_proto.secrets.token import AsyncTokenSource, wrapped
 from topone_proto.session.actions import Action, Close, Connect, FetchToken, SendPing, SendText
 from topone_proto.session.failures import failure_from_exception
 from topone_proto.session.step import Step
 from topone_proto.wire.topic import Topic
 
-__all__ = ["AsyncFeed", "AsyncTokenSource", "AsyncWebSocket", "Condition", "OpenAsyncWebSocket"]
-
-AsyncTokenSource = Callable[[], str | Token | Awaitable[str | Token]]
-"""What can be passed as ``token=`` in place of the token: a callable, async or not."""
+__all__ = ["AsyncFeed", "AsyncWebSocket", "Condition", "OpenAsyncWebSocket"]
 
 
 class AsyncWebSocket(Protocol):

@@ -1,13 +1,13 @@
 """The API token as a value, and the wrapping of what may be one. Nothing here can print a token."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final, Never, TypeVar
 from urllib.parse import quote
 
 from topone_proto.errors import ConfigurationError
 
-__all__ = ["HIDDEN", "Token", "conceal", "quoted", "wrapped"]
+__all__ = ["HIDDEN", "AsyncTokenSource", "Token", "conceal", "quoted", "wrapped"]
 
 _Source = TypeVar("_Source", bound=Callable[[], object])
 _T = TypeVar("_T")
@@ -66,6 +66,10 @@ class Token:
 
     def __reduce__(self) -> Never:
         raise TypeError("a Token is not pickled: it would be written down in clear")
+
+
+AsyncTokenSource = Callable[[], str | Token | Awaitable[str | Token]]
+"""A callable, async or not, that supplies a token: for ``token=`` of an async ``open_feed``."""
 
 
 def _is_token(secret: object) -> bool:

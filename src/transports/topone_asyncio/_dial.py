@@ -15,7 +15,7 @@ from contextlib import suppress
 from typing import Final, TypeVar
 
 from topone_proto import Endpoint
-from topone_proto.session.proxies import Proxy
+from topone_proto.adapters import Proxy
 from topone_websockets import AddressInfo, look_up, look_up_proxy
 
 __all__ = ["dial_tcp", "find_proxy", "resolve"]

@@ -18,19 +18,15 @@ from topone_proto import (
     BALANCE,
     DEFAULT_URL,
     ORDERS,
-    AsyncFeed,
     AsyncTokenSource,
-    AsyncWebSocket,
     FeedCancelled,
-    FeedCore,
     Headers,
-    OpenAsyncWebSocket,
     SessionConfig,
     Step,
     Token,
     Topic,
-    conceal,
 )
+from topone_proto.adapters import AsyncFeed, AsyncWebSocket, FeedCore, OpenAsyncWebSocket, conceal
 
 __all__ = ["Feed", "open_feed"]
 

@@ -22,13 +22,8 @@ from contextlib import asynccontextmanager, suppress
 from typing import Final, cast
 
 from topone_asyncio._dial import dial_tcp, find_proxy
-from topone_proto import (
-    AsyncWebSocket,
-    Connect,
-    ConnectionEnded,
-    ConnectionFailed,
-    failure_from_exception,
-)
+from topone_proto import Connect, ConnectionEnded, ConnectionFailed
+from topone_proto.adapters import AsyncWebSocket, failure_from_exception
 from topone_websockets import WebSocketClient
 
 __all__ = ["open_websocket"]

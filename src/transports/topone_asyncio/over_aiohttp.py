@@ -26,17 +26,13 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 from topone_asyncio._dial import find_proxy, resolve
-from topone_proto import (
+from topone_proto import Connect, ConnectionEnded, ConnectionFailed, Failure, FailureKind
+from topone_proto.adapters import (
     AsyncWebSocket,
-    Connect,
-    ConnectionEnded,
-    ConnectionFailed,
-    Failure,
-    FailureKind,
+    Proxy,
     failure_from_exception,
     failure_from_response,
 )
-from topone_proto.session.proxies import Proxy
 
 try:
     import aiohttp

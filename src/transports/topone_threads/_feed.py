@@ -45,7 +45,6 @@ from topone_proto import (
     Failure,
     FailureKind,
     FeedClosed,
-    FeedCore,
     FeedFailed,
     FeedMetrics,
     FetchToken,
@@ -56,12 +55,10 @@ from topone_proto import (
     SessionConfig,
     SessionState,
     Step,
-    Ticket,
     Token,
     Topic,
-    conceal,
 )
-from topone_proto.secrets.token import wrapped
+from topone_proto.adapters import FeedCore, Ticket, conceal, wrapped
 from topone_proto.session.actions import Action
 from topone_threads._io import Bell, IoThread, Waiter, may_wait, serve
 from topone_threads._link import Link, SocketLink

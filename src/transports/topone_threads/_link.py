@@ -34,8 +34,8 @@ from topone_proto import (
     Failure,
     SendPing,
     SendText,
-    failure_from_exception,
 )
+from topone_proto.adapters import failure_from_exception
 from topone_threads._io import Member
 from topone_websockets import AddressInfo, WebSocketClient, look_up, proxy_for
 

@@ -24,8 +24,8 @@ from topone_proto import (
     Failure,
     SendPing,
     SendText,
-    failure_from_exception,
 )
+from topone_proto.adapters import failure_from_exception
 from topone_threads._io import Bell, IoThread, serve
 from topone_threads._link import Link, Owner, SocketLink
 

@@ -9,7 +9,7 @@ from urllib.request import getproxies, proxy_bypass
 import trio
 
 from topone_proto import Endpoint
-from topone_proto.session.proxies import Proxy, proxy_from
+from topone_proto.adapters import Proxy, proxy_from
 
 __all__ = ["open_tcp", "proxy_for"]
 

@@ -17,18 +17,14 @@ from topone_proto import (
     BALANCE,
     DEFAULT_URL,
     ORDERS,
-    AsyncFeed,
     AsyncTokenSource,
-    AsyncWebSocket,
     Event,
-    FeedCore,
     Headers,
-    OpenAsyncWebSocket,
     SessionConfig,
     Token,
     Topic,
-    conceal,
 )
+from topone_proto.adapters import AsyncFeed, AsyncWebSocket, FeedCore, OpenAsyncWebSocket, conceal
 from topone_trio._websocket import open_websocket as _open_websocket
 
 __all__ = ["Feed", "open_feed"]

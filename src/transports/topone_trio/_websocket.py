@@ -16,17 +16,15 @@ import trio
 from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_client_stream
 from wsproto.frame_protocol import FrameProtocol
 
-from topone_proto import (
+from topone_proto import Connect, ConnectionEnded, ConnectionFailed, Endpoint, Failure
+from topone_proto.adapters import (
+    WRONG_ACCEPT,
+    Answer,
     AsyncWebSocket,
-    Connect,
-    ConnectionEnded,
-    ConnectionFailed,
-    Endpoint,
-    Failure,
+    Proxy,
+    Tunnel,
     failure_from_exception,
 )
-from topone_proto.session.handshake import WRONG_ACCEPT, Answer
-from topone_proto.session.proxies import Proxy, Tunnel
 from topone_trio._dial import open_tcp, proxy_for
 
 __all__ = ["open_websocket"]

@@ -12,13 +12,8 @@ from typing import Final
 
 import trio
 
-from topone_proto import (
-    AsyncWebSocket,
-    Connect,
-    ConnectionEnded,
-    ConnectionFailed,
-    failure_from_exception,
-)
+from topone_proto import Connect, ConnectionEnded, ConnectionFailed
+from topone_proto.adapters import AsyncWebSocket, failure_from_exception
 
 try:
     from topone_websockets import WebSocketClient

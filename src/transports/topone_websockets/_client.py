@@ -12,15 +12,8 @@ from websockets.frames import Frame, Opcode
 from websockets.protocol import State
 from websockets.uri import parse_uri
 
-from topone_proto import (
-    Connect,
-    ConnectionEnded,
-    ConnectionFailed,
-    Failure,
-    failure_from_exception,
-)
-from topone_proto.session.handshake import WRONG_ACCEPT, Answer
-from topone_proto.session.proxies import Proxy, Tunnel
+from topone_proto import Connect, ConnectionEnded, ConnectionFailed, Failure
+from topone_proto.adapters import WRONG_ACCEPT, Answer, Proxy, Tunnel, failure_from_exception
 from topone_websockets._frames import Frames
 from topone_websockets._tls import Tls
 

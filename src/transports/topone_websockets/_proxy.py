@@ -3,7 +3,7 @@
 from urllib.request import getproxies, proxy_bypass
 
 from topone_proto import Endpoint
-from topone_proto.session.proxies import Proxy, proxy_from
+from topone_proto.adapters import Proxy, proxy_from
 
 __all__ = ["Proxy", "proxy_for"]
 

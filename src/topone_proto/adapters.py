@@ -1,0 +1,36 @@
+"""The names that only the author of an adapter needs.
+
+An adapter is a transport with an ``open_feed`` of its own. It is built from a ``FeedCore``, which
+decides everything, and a driver for its kind of framework. The names that an application uses, or
+whoever embeds a ``Session``, are in ``topone_proto``.
+"""
+
+from topone_proto.failures import failure_from_response
+from topone_proto.feed.buffer import DeliveryBuffer
+from topone_proto.feed.core import FeedCore, Ticket
+from topone_proto.feed.driver import AsyncFeed, AsyncWebSocket, Condition, OpenAsyncWebSocket
+from topone_proto.secrets.token import conceal, wrapped
+from topone_proto.session.failures import failure_from_exception
+from topone_proto.session.handshake import WRONG_ACCEPT, Answer, Head, HeadReader
+from topone_proto.session.proxies import Proxy, Tunnel, proxy_from
+
+__all__ = [
+    "WRONG_ACCEPT",
+    "Answer",
+    "AsyncFeed",
+    "AsyncWebSocket",
+    "Condition",
+    "DeliveryBuffer",
+    "FeedCore",
+    "Head",
+    "HeadReader",
+    "OpenAsyncWebSocket",
+    "Proxy",
+    "Ticket",
+    "Tunnel",
+    "conceal",
+    "failure_from_exception",
+    "failure_from_response",
+    "proxy_from",
+    "wrapped",
+]

@@ -1,0 +1,48 @@
+"""The two lists of names that the core exports: for applications, and for authors of adapters."""
+
+from typing import get_args
+
+import attrs
+
+import topone_proto
+from topone_proto import Action, Event, adapters, errors, events, models
+
+FOR_APPLICATIONS = """
+    BALANCE DEFAULT_URL ORDERS
+    Action AsyncTokenSource Balance BalanceUpdate Close Closed ConfigurationError Conflated Connect
+    Connected Connection ConnectionEnded ConnectionFailed DeliveryPolicy Disconnected Endpoint Event
+    Failure FailureKind FeedCancelled FeedClosed FeedFailed FeedMetrics FetchToken Gap Headers
+    LocalProtocolError Malformed Message Order OrderStatus OrderType OrderUpdate Ping Request
+    RequestTimedOut Response SendPing SendText Session SessionConfig SessionState Side Step
+    Subscribed SubscriptionRejected SubscriptionState Token TooManyEvents TopOneError Topic
+    UnexpectedResponse UnexpectedUpdate Unrecognised Unsubscribed Update
+    decode encode
+"""
+
+FOR_ADAPTERS = """
+    WRONG_ACCEPT
+    Answer AsyncFeed AsyncWebSocket Condition DeliveryBuffer FeedCore Head HeadReader
+    OpenAsyncWebSocket Proxy Ticket Tunnel
+    conceal failure_from_exception failure_from_response proxy_from wrapped
+"""
+
+
+def test_an_application_imports_these() -> None:
+    assert topone_proto.__all__ == FOR_APPLICATIONS.split()
+
+
+def test_the_author_of_an_adapter_imports_these_besides() -> None:
+    assert adapters.__all__ == FOR_ADAPTERS.split()
+    assert not set(adapters.__all__) & set(topone_proto.__all__)
+
+
+def test_every_event_action_model_and_error_is_for_applications() -> None:
+    classes = {*get_args(Event), *get_args(Action)}
+    for module in (errors, events, models):
+        classes |= {each for each in vars(module).values() if attrs.has(each) or is_error(each)}
+    public = {each.__name__ for each in classes if not each.__name__.startswith("_")}
+    assert public <= set(topone_proto.__all__)
+
+
+def is_error(thing: object) -> bool:
+    return isinstance(thing, type) and issubclass(thing, topone_proto.TopOneError)

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from rich.pretty import pretty_repr
 
 from topone_proto import Balance, BalanceUpdate, Endpoint, Malformed, Response, Token, Topic
-from topone_proto.secrets.redaction import HIDDEN, LAYERS, MAX_TOKENS, Masker, Redactor
+from topone_proto.secrets.masking import Masker
+from topone_proto.secrets.redaction import HIDDEN, LAYERS, MAX_TOKENS, Redactor
 from topone_proto.session.endpoint import DEFAULT_URL
 
 SECRET = "topapi:0123456789/abc+def=="

@@ -37,7 +37,7 @@ from topone_proto.account import _evidence, _ledger, _orders, _pace
 from topone_proto.adapters import FeedCore
 from topone_proto.capture import _recorder
 from topone_proto.feed import buffer as delivery
-from topone_proto.secrets import redaction
+from topone_proto.secrets import masking, redaction, spellings
 from topone_proto.secrets.redaction import Redactor
 from topone_proto.session import connection, gaps, session
 from topone_proto.session.lateness import Lateness
@@ -383,22 +383,22 @@ def redaction_of_updates() -> AbstractContextManager[Any]:
 
 @feature(4, "tests/test_redaction.py")
 def redaction_of_escapes() -> AbstractContextManager[Any]:
-    return patch.object(redaction, "_has_escapes", lambda _: False)
+    return patch.object(spellings, "_has_escapes", lambda _: False)
 
 
 @feature(4, "tests/test_redaction.py")
 def redaction_of_escapes_within_escapes() -> AbstractContextManager[Any]:
-    return patch.object(redaction, "LAYERS", 1)
+    return patch.object(spellings, "LAYERS", 1)
 
 
 @feature(4, "tests/test_redaction.py")
 def redaction_of_a_token_that_was_cut() -> AbstractContextManager[Any]:
-    return patch.object(redaction, "_ends", lambda *_: iter(()))
+    return patch.object(redaction, "at_ends", lambda *_: iter(()))
 
 
 @feature(4, "tests/test_redaction.py")
 def redaction_of_pieces() -> AbstractContextManager[Any]:
-    return patch.object(redaction, "_runs", lambda *_: iter(()))
+    return patch.object(redaction, "in_runs", lambda *_: iter(()))
 
 
 @feature(4, "tests/test_session.py", "tests/test_redaction.py")
@@ -412,7 +412,7 @@ def redaction_of_an_earlier_token() -> AbstractContextManager[Any]:
 
 @feature(4, "tests/test_capture.py")
 def redaction_of_recordings() -> AbstractContextManager[Any]:
-    return patch.object(redaction.Masker, "mask", lambda _, text: text)
+    return patch.object(masking.Masker, "mask", lambda _, text: text)
 
 
 @feature(4, "tests/test_endpoint.py")

@@ -15,7 +15,7 @@ from topone_proto.errors import ConfigurationError
 from topone_proto.events import Closed
 from topone_proto.failures import Failure
 from topone_proto.plain import from_plain, to_plain
-from topone_proto.secrets.redaction import Masker
+from topone_proto.secrets.masking import Masker
 from topone_proto.secrets.token import Token
 from topone_proto.session.session import SessionInput
 from topone_proto.wire.topic import Topic

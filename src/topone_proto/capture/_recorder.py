@@ -10,7 +10,7 @@ import attrs
 
 from topone_proto.capture._format import CAPTURE_VERSION, FORMAT, Json
 from topone_proto.capture._inputs import INPUTS, Argument, payload
-from topone_proto.secrets.redaction import Masker
+from topone_proto.secrets.masking import Masker
 from topone_proto.secrets.token import Token
 from topone_proto.session.actions import SendPing, SendText
 from topone_proto.session.config import SessionConfig

@@ -22,7 +22,7 @@ FOR_APPLICATIONS = """
 FOR_ADAPTERS = """
     WRONG_ACCEPT
     Answer AsyncFeed AsyncWebSocket Condition DeliveryBuffer FeedCore Head HeadReader
-    OpenAsyncWebSocket Proxy Ticket Tunnel
+    OpenAsyncWebSocket Proxy Tunnel Waiter
     conceal failure_from_exception failure_from_response proxy_from wrapped
 """
 

@@ -1,4 +1,4 @@
-"""What the feeds of all adapters share: tickets, the end, pausing."""
+"""What the feeds of all adapters share: waiters, the end, pausing."""
 
 from collections.abc import Callable
 
@@ -29,7 +29,7 @@ from topone_proto import (
     TooManyEvents,
     Topic,
 )
-from topone_proto.adapters import FeedCore, Ticket
+from topone_proto.adapters import FeedCore, Waiter
 
 
 def supply() -> str:
@@ -70,45 +70,45 @@ class Rig:
     def receive(self, frame: str) -> None:
         self.core.take(self.session.message_received(frame, 1.0))
 
-    def want(self, topic: Topic, *, subscribed: bool = True) -> tuple[Ticket, Step]:
+    def want(self, topic: Topic, *, subscribed: bool = True) -> tuple[Waiter, Step]:
         ask = self.core.subscribe if subscribed else self.core.unsubscribe
-        ticket, step = ask(topic, 1.0)
+        waiter, step = ask(topic, 1.0)
         self.core.take(step)
-        return ticket, step
+        return waiter, step
 
 
-def test_a_ticket_is_settled_by_the_acknowledgement() -> None:
+def test_a_waiter_is_settled_by_the_acknowledgement() -> None:
     rig = Rig()
-    ticket, step = rig.want(ORDERS)
-    assert not ticket.is_settled
+    waiter, step = rig.want(ORDERS)
+    assert not waiter.is_settled
     [request] = requests(step)
     rig.receive(ack(request))
-    assert ticket.is_settled
-    ticket.result()
-    ticket, step = rig.want(ORDERS, subscribed=False)
-    assert not ticket.is_settled
+    assert waiter.is_settled
+    waiter.result()
+    waiter, step = rig.want(ORDERS, subscribed=False)
+    assert not waiter.is_settled
     [request] = requests(step)
     rig.receive(ack(request))
-    ticket.result()
-    assert ticket.is_settled
+    waiter.result()
+    assert waiter.is_settled
 
 
 def test_what_is_so_already_is_settled_at_once() -> None:
     rig = Rig(ORDERS)
     for topic, subscribed in ((ORDERS, True), (BALANCE, False)):
-        ticket, _ = rig.want(topic, subscribed=subscribed)
-        assert ticket.is_settled
-        ticket.result()
+        waiter, _ = rig.want(topic, subscribed=subscribed)
+        assert waiter.is_settled
+        waiter.result()
 
 
 def test_a_refusal_is_raised_by_the_call_that_asked() -> None:
     rig = Rig()
     other, other_step = rig.want(BALANCE)
-    ticket, step = rig.want(ORDERS)
+    waiter, step = rig.want(ORDERS)
     [request] = requests(step)
     rig.receive(ack(request, code=4, msg="no"))
     with pytest.raises(SubscriptionRejected) as caught:
-        ticket.result()
+        waiter.result()
     assert (caught.value.code, caught.value.topic) == (4, ORDERS)
     # The event of the stream has no traceback of the raising in it.
     event = rig.core.get()
@@ -122,43 +122,43 @@ def test_a_refusal_is_raised_by_the_call_that_asked() -> None:
 
 def test_a_timeout_is_raised_and_the_topic_stays_desired() -> None:
     rig = Rig()
-    ticket, step = rig.want(ORDERS)
+    waiter, step = rig.want(ORDERS)
     assert step.deadline is not None
     rig.core.take(rig.session.deadline_reached(step.deadline))
     with pytest.raises(RequestTimedOut):
-        ticket.result()
+        waiter.result()
     assert rig.session.desired == (ORDERS,)
 
 
-def test_a_ticket_outlives_the_connection() -> None:
+def test_a_waiter_outlives_the_connection() -> None:
     rig = Rig(connected=False)
-    ticket, _ = rig.want(ORDERS)
-    assert not ticket.is_settled
+    waiter, _ = rig.want(ORDERS)
+    assert not waiter.is_settled
     [request] = requests(rig.session.connection_made(2.0))
     rig.receive(ack(request))
-    assert ticket.is_settled
+    assert waiter.is_settled
 
 
-def test_the_opposite_wish_settles_a_ticket_with_an_error() -> None:
+def test_the_opposite_wish_settles_a_waiter_with_an_error() -> None:
     rig = Rig(connected=False)
-    ticket, _ = rig.want(ORDERS)
+    waiter, _ = rig.want(ORDERS)
     leaving, _ = rig.want(ORDERS, subscribed=False)
     leaving.result()
     with pytest.raises(LocalProtocolError, match="unsubscribed"):
-        ticket.result()
+        waiter.result()
 
 
 @pytest.mark.parametrize("failure", [None, Failure(FailureKind.HANDSHAKE, status=403)])
-def test_the_end_settles_every_ticket_and_refuses_new_ones(failure: Failure | None) -> None:
+def test_the_end_settles_every_waiter_and_refuses_new_ones(failure: Failure | None) -> None:
     rig = Rig(connected=False)
-    tickets = [rig.want(ORDERS)[0], rig.want(BALANCE)[0]]
+    waiters = [rig.want(ORDERS)[0], rig.want(BALANCE)[0]]
     if failure is None:
         rig.core.take(rig.session.close(1.0))
     else:
         rig.core.take(rig.session.connection_failed(failure, 1.0))
-    for ticket in tickets:
+    for waiter in waiters:
         with pytest.raises(FeedClosed if failure is None else FeedFailed):
-            ticket.result()
+            waiter.result()
     for ask in (rig.core.subscribe, rig.core.unsubscribe):
         with pytest.raises(FeedClosed if failure is None else FeedFailed):
             ask(ORDERS, 2.0)
@@ -216,11 +216,11 @@ def test_reading_stops_at_the_capacity_and_goes_on_at_half() -> None:
     assert rig.core.may_resume
 
 
-def test_reading_goes_on_while_a_ticket_waits_but_not_without_end() -> None:
+def test_reading_goes_on_while_a_waiter_waits_but_not_without_end() -> None:
     rig = Rig(ORDERS, capacity=4)
     for _ in range(4):
         rig.receive(order())
-    ticket, _ = rig.want(BALANCE)
+    waiter, _ = rig.want(BALANCE)
     assert rig.core.may_resume
     for _ in range(3):
         assert not rig.core.must_pause
@@ -228,7 +228,7 @@ def test_reading_goes_on_while_a_ticket_waits_but_not_without_end() -> None:
     rig.receive(order())
     assert rig.core.must_pause
     with pytest.raises(TooManyEvents, match="8 events wait"):
-        ticket.result()
+        waiter.result()
 
 
 def test_the_session_is_told_of_a_pause_in_every_state() -> None:
@@ -259,18 +259,18 @@ def test_the_session_is_told_of_a_pause_in_every_state() -> None:
     assert not rig.core.metrics(1.0).is_paused
 
 
-def test_a_ticket_makes_a_feed_that_is_behind_dial() -> None:
+def test_a_waiter_makes_a_feed_that_is_behind_dial() -> None:
     """The caller of subscribe may be the very task that takes the events."""
     rig = Rig(ORDERS, capacity=1)
     rig.core.take(rig.session.connection_lost(None, "", 1.0))
     assert rig.core.pause_or_resume(1.0) is not None
-    ticket, step = rig.core.subscribe(BALANCE, 9.0)
+    waiter, step = rig.core.subscribe(BALANCE, 9.0)
     assert rig.core.take(step) == ()
     resumed = rig.core.pause_or_resume(9.0)
     assert resumed is not None
     assert [type(action) for action in rig.core.take(resumed)] == [Connect]
     # Nobody waits for it any more.
-    ticket.settle()
+    waiter.settle()
     assert rig.core.pause_or_resume(9.0) is not None
     assert rig.core.is_paused
 
@@ -318,7 +318,7 @@ class FaultyError(Exception):
 
 def test_a_fault_is_raised_to_everybody_who_waits_and_once_by_the_block() -> None:
     rig = Rig(ORDERS)
-    ticket, _ = rig.want(BALANCE)
+    waiter, _ = rig.want(BALANCE)
     fault = FaultyError()
     rig.core.fail(fault)
     rig.core.fail(FaultyError("a second one says nothing new"))
@@ -328,7 +328,7 @@ def test_a_fault_is_raised_to_everybody_who_waits_and_once_by_the_block() -> Non
         rig.core.raise_unseen_fault()
     assert caught.value is fault
     rig.core.raise_unseen_fault()
-    for raises in (ticket.result, rig.core.raise_failure, lambda: rig.want(ORDERS)):
+    for raises in (waiter.result, rig.core.raise_failure, lambda: rig.want(ORDERS)):
         with pytest.raises(FaultyError) as caught:
             raises()
         assert caught.value is fault

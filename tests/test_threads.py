@@ -155,7 +155,7 @@ def test_subscribe_gives_up_in_time_and_the_topic_stays_desired(simulator: Simul
             feed.subscribe(ORDERS, timeout=0)
         # Nobody waits for an answer any more, so nothing keeps a slow application's feed reading.
         in_turn(feed, lambda: feed._take(feed._session.deadline_reached(0.0)))
-        assert not feed._core._tickets
+        assert not feed._core._waiting
         assert feed._session.desired == (ORDERS,)
 
 

@@ -7,8 +7,9 @@ whoever embeds a ``Session``, are in ``topone_proto``.
 
 from topone_proto.failures import failure_from_response
 from topone_proto.feed.buffer import DeliveryBuffer
-from topone_proto.feed.core import FeedCore, Ticket
+from topone_proto.feed.core import FeedCore
 from topone_proto.feed.driver import AsyncFeed, AsyncWebSocket, Condition, OpenAsyncWebSocket
+from topone_proto.feed.waiters import Waiter
 from topone_proto.secrets.token import conceal, wrapped
 from topone_proto.session.failures import failure_from_exception
 from topone_proto.session.handshake import WRONG_ACCEPT, Answer, Head, HeadReader
@@ -26,8 +27,8 @@ __all__ = [
     "HeadReader",
     "OpenAsyncWebSocket",
     "Proxy",
-    "Ticket",
     "Tunnel",
+    "Waiter",
     "conceal",
     "failure_from_exception",
     "failure_from_response",

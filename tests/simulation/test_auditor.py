@@ -356,7 +356,7 @@ BROKEN: list[tuple[str, Callable[[Feed], Any], str]] = [
     ("I1", gap_that_ends_long_after, "ends long after"),
     ("I1", gap_that_ends_before_it_begins, "before it begins"),
     ("I3", try_a_refused_token_again, "refused is tried again"),
-    ("I4", lambda feed: feed.auditor.waiting(1_000_000, has_tickets=False), "events wait"),
+    ("I4", lambda feed: feed.auditor.waiting(1_000_000, has_waiters=False), "events wait"),
     ("I4", ask_too_much, "requests wait"),
     ("I5", keep_a_deadline, "deadline is left"),
     ("I5", lambda feed: feed.tell(RequestTimedOut(ORDERS, "sub_orders", 1.0, 0)), "no connection"),

@@ -33,7 +33,7 @@ from topone_proto import (
     TooManyEvents,
     Topic,
 )
-from topone_proto.adapters import FeedCore, Ticket
+from topone_proto.adapters import FeedCore, Waiter
 
 UPDATES = (OrderUpdate, BalanceUpdate)
 TOPICS = [ORDERS, BALANCE, Topic("kline_BTC/USDT_1m")]
@@ -64,7 +64,7 @@ class FeedMachine(Machine):
         self.now = 0.0
         self.asked: list[dict[str, str]] = []
         self.waits_for: Action | None = None
-        self.tickets: list[Ticket] = []
+        self.waiters: list[Waiter] = []
         # The most events of one step, and whether calls may have stretched the buffer.
         self.largest = 0
         self.is_stretched = False
@@ -156,7 +156,7 @@ class FeedMachine(Machine):
         ask = self.core.subscribe if wanted else self.core.unsubscribe
         waiting = self.core.waiting
         try:
-            ticket, step = ask(topic, self.now)
+            waiter, step = ask(topic, self.now)
         except FeedClosed:
             return
         except TooManyEvents as refused:
@@ -165,14 +165,14 @@ class FeedMachine(Machine):
             self.count("refused a call")
             return
         self.calls += 1
-        self.tickets.append(ticket)
+        self.waiters.append(waiter)
         self.take(step)
 
     @counted()
     def give_up_waiting(self) -> None:
-        for ticket in self.tickets:
-            ticket.settle()
-        self.tickets = []
+        for waiter in self.waiters:
+            waiter.settle()
+        self.waiters = []
         self.take(self.core.pause_or_resume(self.now))
 
     @counted(times=st.integers(1, 6))
@@ -193,7 +193,7 @@ class FeedMachine(Machine):
     @invariant()
     def the_buffer_is_bounded(self) -> None:
         waiting = self.core.waiting
-        if any(not ticket.is_settled for ticket in self.tickets):
+        if any(not waiter.is_settled for waiter in self.waiters):
             self.is_stretched = True
         elif waiting <= self.capacity:
             self.is_stretched = self.calls > 0

@@ -27,7 +27,7 @@ _OF_ATTRS = re.compile(
     r"(?P<argument>\b(?P<name>\w+)(?:: [^=:]*)? ?= ?)"
     r"(?:attr_dict\['\w+'\]\.default|(?:_Nothing\.)?NOTHING)"
 )
-_MADE_BY_OTHERS = ("AsyncFeed", "Feed", "Simulator", "Ticket")
+_MADE_BY_OTHERS = ("AsyncFeed", "Feed", "Simulator", "Waiter", "Waiters")
 
 
 def process_signature(

@@ -46,7 +46,7 @@ from topone_proto.exchange import living_account as exchange
 from topone_proto.feed import buffer as delivery
 from topone_proto.feed import core as feed
 from topone_proto.feed import driver as async_feed
-from topone_proto.feed import metrics
+from topone_proto.feed import metrics, waiters
 from topone_proto.secrets import token
 from topone_proto.session import (
     actions,
@@ -202,7 +202,7 @@ _HOMES: Final = {
     "When something goes wrong": (errors, failures, session_failures),
     "Accounts, recordings, metrics": (account, capture, metrics),
     "Machines": (session, connection, step, actions, codec),
-    "For the author of an adapter": (feed, delivery, async_feed, handshake, proxies),
+    "For the author of an adapter": (feed, waiters, delivery, async_feed, handshake, proxies),
     "A simulated exchange": (topone_simulator, gateway, exchange),
     "For tests": (strategies, simulation, conformance),
 }

@@ -9,14 +9,11 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
-import attrs
-
 from topone_proto.errors import (
     ConfigurationError,
     ConnectionEnded,
     FeedClosed,
     FeedFailed,
-    LocalProtocolError,
     TooManyEvents,
 )
 from topone_proto.events import (
@@ -27,15 +24,13 @@ from topone_proto.events import (
     Event,
     Gap,
     OrderUpdate,
-    RequestTimedOut,
-    SubscriptionRejected,
 )
 from topone_proto.feed.buffer import DeliveryBuffer
 from topone_proto.feed.metrics import FeedMetrics
+from topone_proto.feed.waiters import Waiter, Waiters
 from topone_proto.secrets.token import Token, wrapped
 from topone_proto.session.actions import Action
 from topone_proto.session.config import SessionConfig
-from topone_proto.session.connection import SubscriptionState
 from topone_proto.session.endpoint import Endpoint, Headers
 from topone_proto.session.session import Session, SessionState
 from topone_proto.session.step import Step
@@ -44,7 +39,7 @@ from topone_proto.wire.topic import Topic
 if TYPE_CHECKING:
     from topone_proto.failures import FailureKind
 
-__all__ = ["FeedCore", "Ticket"]
+__all__ = ["FeedCore"]
 
 _Source = TypeVar("_Source", bound=Callable[[], object])
 
@@ -53,42 +48,6 @@ _UPDATES: Final = (OrderUpdate, BalanceUpdate)
 
 # How many frames are read in one go while the application and the deadline wait for their turn.
 _FRAMES_PER_TURN: Final = 64
-
-
-class Ticket:
-    """What one call of a feed's ``subscribe`` or ``unsubscribe`` waits for."""
-
-    __slots__ = ("_error", "is_settled", "method", "topic", "wanted")
-
-    def __init__(self, topic: Topic, *, wanted: bool) -> None:
-        self.topic: Topic = topic
-        self.wanted: bool = wanted
-        """True for subscribe, False for unsubscribe."""
-        self.method: str = topic.subscribe_method if wanted else topic.unsubscribe_method
-        self.is_settled: bool = False
-        """True once ``result`` may be called."""
-        self._error: BaseException | None = None
-
-    def settle(self, error: BaseException | None = None) -> None:
-        """It is done, or it failed with ``error``. The first word counts."""
-        if not self.is_settled:
-            self.is_settled = True
-            self._error = error
-
-    def result(self) -> None:
-        """Return if it is done.
-
-        Raises:
-            SubscriptionRejected: the exchange refused.
-            RequestTimedOut: the exchange did not answer in time. A subscription stays desired.
-            FeedClosed: the feed was closed first.
-            FeedFailed: the feed ended by itself first.
-            LocalProtocolError: another call wanted the opposite first.
-            TooManyEvents: the answer is behind more events than the feed may hold.
-            BaseException: the feed ended by a fault of the program's own, which is raised as it is.
-        """
-        if self._error is not None:
-            raise self._error
 
 
 class FeedCore(Generic[_Source]):
@@ -166,7 +125,8 @@ class FeedCore(Generic[_Source]):
         self._put_update = self._buffer.put_update
         self.get: Callable[[], Event | None] = self._buffer.get
         """The next event for the application; None if there is none now."""
-        self._tickets: list[Ticket] = []
+        self._waiters = Waiters(self.session)
+        self._waiting = self._waiters.waiting
         self.is_paused: bool = False
         """True while the application is behind: nothing is to be read, and the session knows."""
         self.is_closed: bool = False
@@ -188,17 +148,17 @@ class FeedCore(Generic[_Source]):
     def must_pause(self) -> bool:
         """True if the transport should stop reading: the application is behind.
 
-        Not while a ticket waits, since the answer is among what is not read yet, and the caller of
+        Not while a waiter waits, since the answer is among what is not read yet, and the caller of
         ``subscribe`` may be the very task that takes the events.
         """
-        return self._buffer.full and not self._is_asked
+        return self._buffer.full and not self._waiters.are_left
 
     @property
     def may_resume(self) -> bool:
         """True if a transport that has paused should read again. Later than when it had to pause,
         lest it stops and goes with every event."""
         needed = self._capacity - self._buffer.room
-        return needed <= self._capacity // 2 or self._is_asked
+        return needed <= self._capacity // 2 or self._waiters.are_left
 
     def pause_or_resume(self, now: float) -> Step | None:
         """Tell the session that reading pauses or goes on, if that has changed. The step goes
@@ -215,10 +175,6 @@ class FeedCore(Generic[_Source]):
         self.is_paused = True
         return self.session.reading_paused(now)
 
-    @property
-    def _is_asked(self) -> bool:
-        return any(not ticket.is_settled for ticket in self._tickets)
-
     def room(self, unsent: int) -> int:
         """How many frames a transport may read before it asks again, after other tasks have had
         their turn. 0 while it ``must_pause``. After a frame whose step went through ``take``, look
@@ -232,7 +188,7 @@ class FeedCore(Generic[_Source]):
         """
         if unsent > self._max_unsent:
             raise ConnectionEnded(None, "the peer does not read")
-        if self._is_asked:
+        if self._waiting and self._waiters.are_left:
             # The next frame may be the answer, and then the buffer may be too full for another.
             return 1
         return min(self._buffer.room, self._max_unsent + 1 - unsent, _FRAMES_PER_TURN)
@@ -262,8 +218,11 @@ class FeedCore(Generic[_Source]):
         if events:
             self._buffer.put(events)
             self._note(events)
-        if self._tickets:
-            self._settle(events)
+        if self._waiting:
+            self._waiters.settle_by_events(events)
+            if self._is_overfull:
+                self._waiters.settle_all(lambda method: TooManyEvents(method, len(self._buffer)))
+            self._waiters.settle_by_state()
         return step.actions
 
     def take_update(self, step: Step) -> bool:
@@ -273,7 +232,7 @@ class FeedCore(Generic[_Source]):
         if (
             len(events) != 1
             or step.actions
-            or self._tickets
+            or self._waiting
             or self.is_paused
             or self._is_recorded
             or step.deadline is not self.deadline
@@ -327,12 +286,12 @@ class FeedCore(Generic[_Source]):
         )
 
     def fail(self, fault: BaseException) -> None:
-        """Note a fault of the program's own; the first one counts. Every ticket is settled with it.
+        """Note a fault of the program's own; the first one counts. Every waiter is settled with it.
         The adapter closes the session next."""
         if self.fault is None:
             self.fault = fault
-        for ticket in self._tickets:
-            ticket.settle(self.fault)
+        for waiter in self._waiting:
+            waiter.settle(self.fault)
 
     @property
     def has_unseen_fault(self) -> bool:
@@ -363,29 +322,33 @@ class FeedCore(Generic[_Source]):
         if failure is not None:
             raise FeedFailed(failure)
 
-    def subscribe(self, topic: Topic, now: float) -> tuple[Ticket, Step]:
-        """Desire a topic. The step goes through ``take``; the ticket tells when it is
+    def subscribe(self, topic: Topic, now: float) -> tuple[Waiter, Step]:
+        """Desire a topic. The step goes through ``take``; the waiter tells when it is
         acknowledged."""
         return self._want(topic, self.session.subscribe, now, wanted=True)
 
-    def unsubscribe(self, topic: Topic, now: float) -> tuple[Ticket, Step]:
-        """Desire a topic no more. The step goes through ``take``; the ticket tells when it is
+    def unsubscribe(self, topic: Topic, now: float) -> tuple[Waiter, Step]:
+        """Desire a topic no more. The step goes through ``take``; the waiter tells when it is
         acknowledged."""
         return self._want(topic, self.session.unsubscribe, now, wanted=False)
 
     def _want(
         self, topic: Topic, ask: Callable[[Topic, float], Step], now: float, *, wanted: bool
-    ) -> tuple[Ticket, Step]:
+    ) -> tuple[Waiter, Step]:
         if self.session.state is SessionState.CLOSED:
             self.raise_failure()
             raise FeedClosed
-        if len(self._buffer) >= 2 * self._capacity:
+        if self._is_overfull:
             # Every call may have events of its own, and nobody takes any.
             method = topic.subscribe_method if wanted else topic.unsubscribe_method
             raise TooManyEvents(method, len(self._buffer), stands=False)
-        ticket = Ticket(topic, wanted=wanted)
-        self._tickets.append(ticket)
-        return ticket, ask(topic, now)
+        waiter = self._waiters.add(topic, wanted=wanted)
+        return waiter, ask(topic, now)
+
+    @property
+    def _is_overfull(self) -> bool:
+        """True if so many events wait that no call may go on to wait."""
+        return len(self._buffer) >= 2 * self._capacity
 
     def _note(self, events: tuple[Event, ...]) -> None:
         """What the events say of the feed itself: what is counted, and its end."""
@@ -408,47 +371,3 @@ class FeedCore(Generic[_Source]):
         fault = getattr(self.session, "recording_error", None)
         if fault is not None and self.fault is None:
             self.fail(fault)
-
-    def _settle(self, events: tuple[Event, ...]) -> None:
-        for event in events:
-            self._settle_by(event)
-        if len(self._buffer) >= 2 * self._capacity:
-            for ticket in self._tickets:
-                ticket.settle(TooManyEvents(ticket.method, len(self._buffer)))
-        for ticket in self._tickets:
-            self._settle_if_so(ticket)
-        self._tickets = [ticket for ticket in self._tickets if not ticket.is_settled]
-
-    def _settle_by(self, event: Event) -> None:
-        """What an event says against a ticket."""
-        match event:
-            case SubscriptionRejected() | RequestTimedOut():
-                for ticket in self._tickets:
-                    if (ticket.topic, ticket.method) == (event.topic, event.method):
-                        # A copy: raising writes a traceback into it, and the event is the
-                        # application's.
-                        ticket.settle(attrs.evolve(event))
-            case Closed(failure=failure):
-                for ticket in self._tickets:
-                    ticket.settle(FeedClosed() if failure is None else FeedFailed(failure))
-            case _:
-                pass
-
-    def _settle_if_so(self, ticket: Ticket) -> None:
-        """What the state of the session says for a ticket, or against it."""
-        state = self.session.subscriptions.get(ticket.topic, SubscriptionState.IDLE)
-        is_desired = ticket.topic in self.session.desired
-        if ticket.wanted is not is_desired:
-            wish = "subscribed to" if is_desired else "unsubscribed from"
-            ticket.settle(
-                LocalProtocolError(
-                    state=f"another call wants {ticket.topic} to be {wish}",
-                    input=ticket.method,
-                    remedy="let one place in the program decide",
-                )
-            )
-        elif ticket.wanted:
-            if state is SubscriptionState.ACTIVE:
-                ticket.settle()
-        elif state in {SubscriptionState.IDLE, SubscriptionState.REJECTED}:
-            ticket.settle()

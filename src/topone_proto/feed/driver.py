@@ -15,8 +15,9 @@ from typing import Protocol, Self
 
 from topone_proto.errors import ConnectionEnded, ConnectionFailed
 from topone_proto.events import Event
-from topone_proto.feed.core import FeedCore, Ticket
+from topone_proto.feed.core import FeedCore
 from topone_proto.feed.metrics import FeedMetrics
+from topone_proto.feed.waiters import Waiter
 from topone_proto.secrets.token import AsyncTokenSource, wrapped
 from topone_proto.session.actions import Action, Close, Connect, FetchToken, SendPing, SendText
 from topone_proto.session.failures import failure_from_exception
@@ -347,20 +348,20 @@ class AsyncFeed(ABC):
 
     # The rest is nobody else's business.
 
-    async def _settled(self, ticket: Ticket, step: Step) -> None:
+    async def _settled(self, waiter: Waiter, step: Step) -> None:
         self._waiters += 1
         try:
             self._take(step)
-            if ticket.is_settled:
+            if waiter.is_settled:
                 await self._checkpoint()
-            while not ticket.is_settled:
+            while not waiter.is_settled:
                 await self._events_came.wait()
         finally:
             self._waiters -= 1
             # If nobody waits for it any more, reading need not go on for its sake.
-            ticket.settle()
+            waiter.settle()
             self._pause_or_resume()
-        ticket.result()
+        waiter.result()
 
     async def _fetch_token(self) -> None:
         try:

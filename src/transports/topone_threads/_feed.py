@@ -58,7 +58,8 @@ from topone_proto import (
     Token,
     Topic,
 )
-from topone_proto.adapters import FeedCore, Ticket, conceal, wrapped
+from topone_proto.adapters import FeedCore, conceal, wrapped
+from topone_proto.adapters import Waiter as Ticket
 from topone_proto.session.actions import Action
 from topone_threads._io import Bell, IoThread, Waiter, may_wait, serve
 from topone_threads._link import Link, SocketLink

@@ -262,12 +262,12 @@ class Auditor:
         if self._skipped > self._announced:
             self.fail("I1", f"the buffer has dropped {self._skipped - self._announced} in silence")
 
-    def waiting(self, count: int, *, has_tickets: bool) -> None:
+    def waiting(self, count: int, *, has_waiters: bool) -> None:
         """How many events wait for the application, after a step."""
         capacity = self._config.capacity
         # While a call waits for its answer, reading goes on until twice as many wait; that is over
         # when there is room again.
-        self._is_stretched = has_tickets or (self._is_stretched and count > capacity)
+        self._is_stretched = has_waiters or (self._is_stretched and count > capacity)
         limit = capacity * (2 if self._is_stretched else 1)
         # Beyond it: the step that fills the buffer, that which ends the connection or the feed, and
         # the answers to the application's own calls.

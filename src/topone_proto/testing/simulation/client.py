@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from topone_proto.errors import FeedClosed, FeedFailed, TooManyEvents
 from topone_proto.exchange.gateway import Accept, Reject
 from topone_proto.failures import Failure, FailureKind, failure_from_response
-from topone_proto.feed.core import FeedCore, Ticket
+from topone_proto.feed.core import FeedCore
 from topone_proto.secrets.token import Token
 from topone_proto.session.actions import Action, Close, Connect, FetchToken, SendPing, SendText
 from topone_proto.session.session import SessionState
@@ -24,6 +24,8 @@ from topone_proto.testing.simulation.world import World
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from topone_proto.feed.waiters import Waiter
 
 __all__ = ["Client"]
 
@@ -85,7 +87,7 @@ class Client:
             jitter=self._jitter,
         )
         self._session = self._core.session
-        self._tickets: list[Ticket] = []
+        self._waiters: list[Waiter] = []
         self._job = 0
         self._fetches = 0
         self._armed = _NEVER
@@ -132,9 +134,9 @@ class Client:
 
     def check_calm(self) -> None:
         """All is calm: nothing may be missing any more."""
-        for ticket in self._tickets:
-            if not ticket.is_settled:
-                self.auditor.unanswered_call(ticket.method)
+        for waiter in self._waiters:
+            if not waiter.is_settled:
+                self.auditor.unanswered_call(waiter.method)
         self.auditor.all_is_calm()
         self.accountant.check_calm(set() if self._is_closed else self.auditor.desired)
 
@@ -173,7 +175,7 @@ class Client:
         self._note(f"calls {call.verb}", call.topic)
         ask = self._core.subscribe if wanted else self._core.unsubscribe
         try:
-            ticket, step = ask(call.topic, self._world.now)
+            waiter, step = ask(call.topic, self._world.now)
         except (FeedClosed, FeedFailed):
             assert self._is_closed
             return
@@ -181,7 +183,7 @@ class Client:
             # Nothing was changed by the call.
             return
         self.auditor.wants(call.topic, wanted=wanted)
-        self._tickets.append(ticket)
+        self._waiters.append(waiter)
         self._take(step)
         self._go_on_reading()
 
@@ -273,11 +275,11 @@ class Client:
             for thing in (*step.events, *step.actions):
                 self._note("->", thing)
         self.auditor.told(step, link or self.link, frame)
-        has_tickets = any(not ticket.is_settled for ticket in self._tickets)
+        has_waiters = any(not waiter.is_settled for waiter in self._waiters)
         for action in self._core.take(step):
             self._carry_out(action)
         if step.events:
-            self.auditor.waiting(self._core.waiting, has_tickets=has_tickets)
+            self.auditor.waiting(self._core.waiting, has_waiters=has_waiters)
             if not self._is_taking:
                 self._is_taking = True
                 self._soon(self._consume)

@@ -1,0 +1,130 @@
+"""The callers of ``subscribe`` and ``unsubscribe`` that wait for an answer. Pure.
+
+Theory. A waiter wants a topic to be subscribed to, or not to be. It is settled once, and never
+again, by the first of these:
+
+- the session's state of the topic is what it wants: done;
+- an event answers the waiter's request with a refusal or a timeout: that error;
+- another call wants the opposite of the same topic: ``LocalProtocolError``, for the earlier call;
+- the feed is closed, or ends by itself: ``FeedClosed``, ``FeedFailed`` or the fault that ended it;
+- twice the buffer's capacity waits in front of the answer: ``TooManyEvents``;
+- the adapter settles it, because its caller has stopped to wait.
+
+A lost connection settles none: the topic stays desired, and the next connection asks again.
+"""
+
+from collections.abc import Callable, Iterable
+
+import attrs
+
+from topone_proto.errors import FeedClosed, FeedFailed, LocalProtocolError
+from topone_proto.events import Closed, Event, RequestTimedOut, SubscriptionRejected
+from topone_proto.session.connection import SubscriptionState
+from topone_proto.session.session import Session
+from topone_proto.wire.topic import Topic
+
+__all__ = ["Waiter", "Waiters"]
+
+
+class Waiter:
+    """One call of a feed's ``subscribe`` or ``unsubscribe``, until its answer is known."""
+
+    __slots__ = ("_error", "is_settled", "method", "topic", "wanted")
+
+    def __init__(self, topic: Topic, *, wanted: bool) -> None:
+        self.topic: Topic = topic
+        self.wanted: bool = wanted
+        """True for subscribe, False for unsubscribe."""
+        self.method: str = topic.subscribe_method if wanted else topic.unsubscribe_method
+        self.is_settled: bool = False
+        """True once ``result`` may be called."""
+        self._error: BaseException | None = None
+
+    def settle(self, error: BaseException | None = None) -> None:
+        """Say that it is done, or has failed with ``error``. Only the first call counts."""
+        if not self.is_settled:
+            self.is_settled = True
+            self._error = error
+
+    def result(self) -> None:
+        """Return if it is done.
+
+        Raises:
+            SubscriptionRejected: the exchange refused.
+            RequestTimedOut: the exchange did not answer in time. A subscription stays desired.
+            FeedClosed: the feed was closed first.
+            FeedFailed: the feed ended by itself first.
+            LocalProtocolError: another call wanted the opposite first.
+            TooManyEvents: the answer is behind more events than the feed may hold.
+            BaseException: the feed ended by a fault of the program's own, which is raised as it is.
+        """
+        if self._error is not None:
+            raise self._error
+
+
+class Waiters:
+    """All waiters of one feed that are not settled yet, or were settled since the last step."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self.waiting: list[Waiter] = []
+        """The waiters themselves. The same list at all times, so that it can be kept."""
+
+    @property
+    def are_left(self) -> bool:
+        """True if a waiter is not settled."""
+        return any(not waiter.is_settled for waiter in self.waiting)
+
+    def add(self, topic: Topic, *, wanted: bool) -> Waiter:
+        """Return a new waiter."""
+        waiter = Waiter(topic, wanted=wanted)
+        self.waiting.append(waiter)
+        return waiter
+
+    def settle_all(self, make_error: Callable[[str], BaseException]) -> None:
+        """Settle every waiter with an error of its own, made for its request's method."""
+        for waiter in self.waiting:
+            waiter.settle(make_error(waiter.method))
+
+    def settle_by_events(self, events: Iterable[Event]) -> None:
+        """Settle the waiters that a step's events answer."""
+        for event in events:
+            match event:
+                case SubscriptionRejected() | RequestTimedOut():
+                    self._settle_refused(event)
+                case Closed(failure=failure):
+                    for waiter in self.waiting:
+                        waiter.settle(FeedClosed() if failure is None else FeedFailed(failure))
+                case _:
+                    pass
+
+    def settle_by_state(self) -> None:
+        """Settle the waiters that the session's present state answers, and let go of all that are
+        settled."""
+        for waiter in self.waiting:
+            self._settle_by_state(waiter)
+        self.waiting[:] = [waiter for waiter in self.waiting if not waiter.is_settled]
+
+    def _settle_refused(self, event: SubscriptionRejected | RequestTimedOut) -> None:
+        for waiter in self.waiting:
+            if (waiter.topic, waiter.method) == (event.topic, event.method):
+                # A copy: raising writes a traceback into it, and the event is the application's.
+                waiter.settle(attrs.evolve(event))
+
+    def _settle_by_state(self, waiter: Waiter) -> None:
+        state = self._session.subscriptions.get(waiter.topic, SubscriptionState.IDLE)
+        is_desired = waiter.topic in self._session.desired
+        if waiter.wanted is not is_desired:
+            wish = "subscribed to" if is_desired else "unsubscribed from"
+            waiter.settle(
+                LocalProtocolError(
+                    state=f"another call wants {waiter.topic} to be {wish}",
+                    input=waiter.method,
+                    remedy="let one place in the program decide",
+                )
+            )
+        elif waiter.wanted:
+            if state is SubscriptionState.ACTIVE:
+                waiter.settle()
+        elif state in {SubscriptionState.IDLE, SubscriptionState.REJECTED}:
+            waiter.settle()

@@ -45,7 +45,7 @@ from topone_proto.account import (
     OrderChanged,
     OrdersQuery,
 )
-from topone_proto.exchange.living_account import LivingAccount
+from topone_proto.exchange import LivingAccount
 
 LOST = Disconnected(Failure(FailureKind.LOST), 1.0, 1, 1)
 

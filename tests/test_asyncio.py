@@ -63,7 +63,7 @@ from topone_proto import (
     Topic,
 )
 from topone_proto.adapters import AsyncWebSocket, failure_from_exception, failure_from_response
-from topone_proto.exchange.gateway import (
+from topone_proto.exchange import (
     Accept,
     AcceptThenClose,
     AnswerGarbage,

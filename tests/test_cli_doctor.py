@@ -16,7 +16,7 @@ from proxies import connect_proxy
 from topone_cli._checks import Check, verdict
 from topone_cli._doctor import _Dials, examine
 from topone_proto import Endpoint, Failure, FailureKind, Token
-from topone_proto.exchange.gateway import (
+from topone_proto.exchange import (
     MALFORMED_FRAME,
     UNKNOWN_METHOD_FRAME,
     AcceptThenClose,

@@ -38,7 +38,7 @@ from topone_cli._stats import Stats, Timeline
 from topone_proto import BALANCE, ORDERS, Closed, Event, Subscribed, Token
 from topone_proto.adapters import failure_from_response
 from topone_proto.capture import Capture, RecordedSession, replay
-from topone_proto.exchange.gateway import RejectRequest
+from topone_proto.exchange import RejectRequest
 from topone_simulator import Simulator, run_in_thread
 
 pytestmark = pytest.mark.thorough

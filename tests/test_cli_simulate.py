@@ -15,7 +15,7 @@ from topone_cli._checks import Check, verdict
 from topone_cli._doctor import examine
 from topone_cli._faults import FAULTS, FaultError, describe_fault, parse_fault, read_script
 from topone_proto import Token
-from topone_proto.exchange.gateway import (
+from topone_proto.exchange import (
     AcceptThenClose,
     AddCode,
     AnswerGarbage,

@@ -30,7 +30,7 @@ from topone_proto import (
     SubscriptionRejected,
     Token,
 )
-from topone_proto.exchange.gateway import DropConnections
+from topone_proto.exchange import DropConnections
 from topone_simulator import Simulator, run_in_thread
 
 pytestmark = pytest.mark.thorough

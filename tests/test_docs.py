@@ -56,7 +56,7 @@ from topone_proto.account import (
     Reading,
     Resynced,
 )
-from topone_proto.exchange.gateway import DropConnections, RefuseHandshake
+from topone_proto.exchange import DropConnections, RefuseHandshake
 from topone_simulator import Simulator, run_in_thread, serve
 
 pytestmark = pytest.mark.thorough

@@ -26,7 +26,7 @@ from websockets.utils import accept_key
 from commands import BOUND, PLAIN, SECRET, ended, interrupt, read_until
 from feedlog import ETH, ORDER
 from topone_proto import FeedFailed
-from topone_proto.exchange.gateway import (
+from topone_proto.exchange import (
     DropConnections,
     GoSilent,
     IgnoreHandshake,

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from topone_proto.errors import ConfigurationError, LocalProtocolError
-from topone_proto.exchange.living_account import DEFAULT_BALANCES, LivingAccount
+from topone_proto.exchange import DEFAULT_BALANCES, LivingAccount
 from topone_proto.models import Balance, Order, OrderStatus, OrderType, Side
 
 

@@ -9,8 +9,8 @@ from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 
+from topone_proto import exchange as g
 from topone_proto.errors import ConfigurationError
-from topone_proto.exchange import gateway as g
 from topone_proto.models import Balance, Order, OrderStatus, OrderType, Side
 from topone_proto.wire.topic import BALANCE, ORDERS
 

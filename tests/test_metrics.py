@@ -30,7 +30,7 @@ from topone_proto import (
     Token,
 )
 from topone_proto.adapters import FeedCore
-from topone_proto.exchange.gateway import DropConnections
+from topone_proto.exchange import DropConnections
 from topone_simulator import run_in_thread
 
 PAGE = Path(__file__).parent.parent / "docs" / "metrics.md"

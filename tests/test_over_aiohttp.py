@@ -27,7 +27,7 @@ from doors import run_asyncio
 from topone_asyncio.over_aiohttp import _Resolver, open_websocket
 from topone_proto import ConnectionEnded, FailureKind
 from topone_proto.adapters import AsyncWebSocket, conceal
-from topone_proto.exchange.gateway import SendRaw
+from topone_proto.exchange import SendRaw
 from topone_proto.testing.conformance import SCENARIOS, Adapter, Group, Scenario
 from topone_simulator import run_in_thread, serve
 

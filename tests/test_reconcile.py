@@ -63,7 +63,7 @@ from topone_proto.account import (
     Reading,
     Resynced,
 )
-from topone_proto.exchange.gateway import (
+from topone_proto.exchange import (
     MALFORMED_FRAME,
     Accept,
     AcceptThenClose,
@@ -74,12 +74,12 @@ from topone_proto.exchange.gateway import (
     Gateway,
     GatewayConfig,
     GatewayStep,
+    LivingAccount,
     LoseAck,
     RejectRequest,
     SendFrame,
     WrongId,
 )
-from topone_proto.exchange.living_account import LivingAccount
 
 LOST = Disconnected(Failure(FailureKind.LOST), 1.0, 1, 1)
 COMPLETED = OrderStatus.COMPLETED

@@ -25,7 +25,7 @@ from websockets.sync.client import connect as connect_sync
 from websockets.typing import Origin
 
 from topone_proto import LocalProtocolError
-from topone_proto.exchange import gateway as g
+from topone_proto import exchange as g
 from topone_proto.models import Balance, Side
 from topone_simulator import Simulator, run_in_thread, serve
 

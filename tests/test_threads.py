@@ -51,7 +51,7 @@ from topone_proto import (
     Subscribed,
     Token,
 )
-from topone_proto.exchange.gateway import (
+from topone_proto.exchange import (
     Accept,
     Burst,
     ClosePeer,

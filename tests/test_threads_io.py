@@ -32,7 +32,7 @@ from topone_proto import (
     SessionConfig,
     Subscribed,
 )
-from topone_proto.exchange.gateway import Burst, LoseAck
+from topone_proto.exchange import Burst, LoseAck
 from topone_simulator import Simulator, run_in_thread
 from topone_threads import Feed, open_feed
 

@@ -29,7 +29,7 @@ from topone_proto.account import (
     Query,
     Resynced,
 )
-from topone_proto.exchange.gateway import DropConnections
+from topone_proto.exchange import DropConnections
 
 
 class BooksError(Exception):

@@ -8,7 +8,7 @@ from bot_asyncio import Bot, SimulatedBooks
 import topone_simulator
 from topone_proto import BALANCE, ORDERS, SessionConfig, Side, Topic
 from topone_proto.account import AccountConfig, Change, Knowledge, Reading, Resynced
-from topone_proto.exchange.gateway import DropConnections, RefuseHandshake
+from topone_proto.exchange import DropConnections, RefuseHandshake
 
 
 class WatchedBot(Bot):

@@ -10,7 +10,7 @@ from topone_cli._files import Recorder
 from topone_cli._output import Output
 from topone_cli._run import Adapter, Source, run_feed
 from topone_proto import BALANCE, ORDERS, Event, Subscribed, Token
-from topone_proto.exchange.gateway import DropConnections
+from topone_proto.exchange import DropConnections
 from topone_simulator import Simulator
 
 __all__ = ["run_demo"]

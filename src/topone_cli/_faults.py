@@ -12,7 +12,7 @@ from typing import Any, Final, get_args
 
 import attrs
 
-from topone_proto.exchange.gateway import Fault
+from topone_proto.exchange import Fault
 
 __all__ = ["FAULTS", "FaultError", "describe_fault", "parse_fault", "read_script"]
 

@@ -11,7 +11,7 @@ import typer
 from topone_cli._describe import clock, printable
 from topone_cli._errors import VARIABLE
 from topone_cli._streams import output_failure
-from topone_proto.exchange.gateway import Accept, Fault, Reject
+from topone_proto.exchange import Accept, Fault, Reject
 from topone_simulator import Handshake, Simulator, serve
 
 __all__ = ["simulate_exchange"]

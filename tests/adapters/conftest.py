@@ -7,7 +7,7 @@ import pytest
 
 import topone_simulator
 from portals import PORTALS, Open
-from topone_proto.exchange.gateway import GatewayConfig
+from topone_proto.exchange import GatewayConfig
 
 
 @pytest.fixture(params=sorted(PORTALS))

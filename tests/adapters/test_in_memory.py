@@ -31,7 +31,7 @@ from topone_proto import (
     Subscribed,
 )
 from topone_proto.adapters import failure_from_response
-from topone_proto.exchange.gateway import (
+from topone_proto.exchange import (
     Accept,
     ClosePeer,
     DropConnections,

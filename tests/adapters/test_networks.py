@@ -13,7 +13,7 @@ import pytest
 from doors import ADAPTERS
 from proxies import connect_proxy
 from topone_proto import Connected, Disconnected, FailureKind
-from topone_proto.exchange.gateway import RefuseHandshake
+from topone_proto.exchange import RefuseHandshake
 from topone_proto.testing.conformance import Adapter, Group, Kit, Scenario
 from topone_proto.testing.conformance.certificates import (
     authority_pem,

@@ -5,7 +5,7 @@ from decimal import Decimal
 from portals import Open, Portal
 from topone_proto import Balance, BalanceUpdate, Event, Subscribed
 from topone_proto.capture import Capture, replay
-from topone_proto.exchange.gateway import DropConnections
+from topone_proto.exchange import DropConnections
 from topone_simulator import run_in_thread
 
 TOKEN = "topapi:5ecret"

@@ -26,7 +26,7 @@ from topone_proto import (
     Gap,
     Subscribed,
 )
-from topone_proto.exchange.gateway import (
+from topone_proto.exchange import (
     AcceptThenClose,
     AnswerGarbage,
     CloseConnections,

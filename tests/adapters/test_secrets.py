@@ -24,7 +24,7 @@ import topone_trio
 from feedlog import hanging_up, until
 from portals import Open
 from topone_proto import ConfigurationError, Endpoint, FeedFailed, SessionConfig, Subscribed
-from topone_proto.exchange.gateway import (
+from topone_proto.exchange import (
     AnswerGarbage,
     Fault,
     IgnoreHandshake,

@@ -38,7 +38,7 @@ from topone_proto import (
     UnexpectedUpdate,
     Unsubscribed,
 )
-from topone_proto.exchange.gateway import Publication
+from topone_proto.exchange import Publication
 from topone_proto.testing.simulation import SECRET, ClientPlan, Violation
 from topone_proto.testing.simulation.auditor import Auditor
 from topone_proto.testing.simulation.link import Frame, Link

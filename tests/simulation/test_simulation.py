@@ -15,7 +15,7 @@ from simulation.mutants import (
     lateness_excuses_nothing,
 )
 from topone_proto import BALANCE, ORDERS, SessionConfig
-from topone_proto.exchange.gateway import (
+from topone_proto.exchange import (
     UNKNOWN_METHOD_FRAME,
     DropConnections,
     GatewayConfig,

@@ -36,8 +36,8 @@ from topone_proto import (
     Unrecognised,
     Unsubscribed,
 )
-from topone_proto.exchange import gateway as server
-from topone_proto.exchange.gateway import Gateway, GatewayConfig, GatewayStep, PingForm, Publication
+from topone_proto import exchange as server
+from topone_proto.exchange import Gateway, GatewayConfig, GatewayStep, PingForm, Publication
 from topone_proto.models import Balance, Order
 
 from stateful.models import update_of  # isort: skip

@@ -31,7 +31,7 @@ from topone_proto import (
     Subscribed,
     Token,
 )
-from topone_proto.exchange.gateway import Accept, Gateway, GatewayConfig, SendFrame
+from topone_proto.exchange import Accept, Gateway, GatewayConfig, SendFrame
 
 __all__ = ["DIRECTIVES"]
 

@@ -36,13 +36,12 @@ from topone_proto import (
     capture,
     errors,
     events,
+    exchange,
     failures,
     models,
     plain,
 )
 from topone_proto.capture import CaptureError
-from topone_proto.exchange import gateway
-from topone_proto.exchange import living_account as exchange
 from topone_proto.feed import buffer as delivery
 from topone_proto.feed import core as feed
 from topone_proto.feed import driver as async_feed
@@ -203,7 +202,7 @@ _HOMES: Final = {
     "Accounts, recordings, metrics": (account, capture, metrics),
     "Machines": (session, connection, step, actions, codec),
     "For the author of an adapter": (feed, waiters, delivery, async_feed, handshake, proxies),
-    "A simulated exchange": (topone_simulator, gateway, exchange),
+    "A simulated exchange": (topone_simulator, exchange),
     "For tests": (strategies, simulation, conformance),
 }
 

@@ -9,8 +9,7 @@ from typing import Any, Final, get_args
 
 from topone_proto.account import AccountConfig, AggregatedFill, FillCorrected
 from topone_proto.events import Event
-from topone_proto.exchange.gateway import GatewayConfig
-from topone_proto.exchange.living_account import Market
+from topone_proto.exchange import GatewayConfig, Market
 from topone_proto.failures import Failure
 from topone_proto.feed.metrics import FeedMetrics
 from topone_proto.models import Balance, Order, OrderStatus, OrderType, Side

@@ -1,4 +1,4 @@
-"""The decisions of ``topone_proto.exchange.gateway``, carried out over real sockets. No decision
+"""The decisions of ``topone_proto.exchange``, carried out over real sockets. No decision
 about the protocol lives here."""
 
 import asyncio
@@ -23,14 +23,16 @@ from websockets.http11 import Request, Response
 from websockets.protocol import State
 
 from topone_proto._values import value
-from topone_proto.exchange.gateway import (
+from topone_proto.exchange import (
     Accept,
     ClosePeer,
+    ExchangeStep,
     Fault,
     Gateway,
     GatewayAction,
     GatewayConfig,
     GatewayStep,
+    LivingAccount,
     MutePeer,
     Publication,
     Reject,
@@ -40,7 +42,6 @@ from topone_proto.exchange.gateway import (
     SendPing,
     Stall,
 )
-from topone_proto.exchange.living_account import ExchangeStep, LivingAccount
 from topone_proto.models import Balance, Order
 
 __all__ = ["Handshake", "Simulator", "run_in_thread", "serve"]
@@ -394,7 +395,7 @@ class Simulator:
 
     def inject(self, fault: Fault) -> None:
         """Make something go wrong, now or at its next occasion; see the faults of
-        ``topone_proto.exchange.gateway``.
+        ``topone_proto.exchange``.
 
         Clients that it disconnects are told of nothing that happens from then on, however late they
         notice.

@@ -20,7 +20,7 @@ from typing import Any, Protocol, Self, TypeVar
 from attrs import frozen
 
 from topone_proto.events import Event
-from topone_proto.exchange.gateway import Fault, GatewayConfig
+from topone_proto.exchange import Fault, GatewayConfig
 from topone_proto.models import Balance, Order
 from topone_proto.secrets.token import Token
 from topone_proto.session.config import SessionConfig

@@ -7,7 +7,7 @@ from typing import Final
 from attrs import evolve
 
 from topone_proto.events import BalanceUpdate, Conflated, Connected, Disconnected, Subscribed
-from topone_proto.exchange.gateway import AcceptThenClose, Burst, SendRaw
+from topone_proto.exchange import AcceptThenClose, Burst, SendRaw
 from topone_proto.models import Balance
 from topone_proto.session.config import SessionConfig
 from topone_proto.testing.conformance.kit import ETH, QUICK, Kit

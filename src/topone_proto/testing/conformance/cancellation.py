@@ -4,7 +4,7 @@ from typing import Final
 
 from topone_proto.errors import FeedClosed
 from topone_proto.events import Closed, Connected, Disconnected, Subscribed
-from topone_proto.exchange.gateway import Fault, IgnoreHandshake, LoseAck, RefuseHandshake
+from topone_proto.exchange import Fault, IgnoreHandshake, LoseAck, RefuseHandshake
 from topone_proto.session.config import SessionConfig
 from topone_proto.testing.conformance.kit import UP, Kit
 from topone_proto.testing.conformance.scenario import Collection, Group

@@ -4,7 +4,7 @@ from typing import Final
 
 from topone_proto.errors import FeedFailed
 from topone_proto.events import Connected, Disconnected, Event, Subscribed
-from topone_proto.exchange.gateway import Fault, GoSilent, IgnoreHandshake, LoseAck, RefuseHandshake
+from topone_proto.exchange import Fault, GoSilent, IgnoreHandshake, LoseAck, RefuseHandshake
 from topone_proto.session.config import SessionConfig
 from topone_proto.testing.conformance.kit import ETH, ONCE, UP, Kit
 from topone_proto.testing.conformance.scenario import Collection, Group

@@ -18,7 +18,7 @@ from topone_proto.events import (
     Subscribed,
     SubscriptionRejected,
 )
-from topone_proto.exchange.gateway import (
+from topone_proto.exchange import (
     MALFORMED_FRAME,
     UNKNOWN_METHOD_FRAME,
     AcceptThenClose,

@@ -6,7 +6,7 @@ from typing import Final
 from attrs import frozen
 
 from topone_proto.events import Connected, Disconnected, Subscribed
-from topone_proto.exchange.gateway import (
+from topone_proto.exchange import (
     Burst,
     DropConnections,
     Fault,

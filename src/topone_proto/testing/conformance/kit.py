@@ -28,7 +28,7 @@ from topone_proto.events import (
     SubscriptionRejected,
     Unsubscribed,
 )
-from topone_proto.exchange.gateway import GatewayConfig, SendRaw
+from topone_proto.exchange import GatewayConfig, SendRaw
 from topone_proto.failures import Failure
 from topone_proto.models import Balance, Order, OrderStatus, OrderType, Side
 from topone_proto.secrets.token import Token

@@ -13,7 +13,7 @@ from topone_proto.events import (
     Subscribed,
     UnexpectedUpdate,
 )
-from topone_proto.exchange.gateway import (
+from topone_proto.exchange import (
     DelayAck,
     DropConnections,
     GatewayConfig,

@@ -9,7 +9,7 @@ from uuid import uuid4
 
 from topone_proto.errors import ConfigurationError, FeedFailed
 from topone_proto.events import Closed, Subscribed
-from topone_proto.exchange.gateway import AnswerGarbage, CloseConnections, DropConnections
+from topone_proto.exchange import AnswerGarbage, CloseConnections, DropConnections
 from topone_proto.secrets.token import Token
 from topone_proto.session.config import SessionConfig
 from topone_proto.testing.conformance.kit import ONCE, QUICK, UP, UP_AGAIN, Kit

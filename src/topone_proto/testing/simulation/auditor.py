@@ -27,7 +27,7 @@ from topone_proto.events import (
     Unrecognised,
     Unsubscribed,
 )
-from topone_proto.exchange.gateway import Publication
+from topone_proto.exchange import Publication
 from topone_proto.failures import FailureKind
 from topone_proto.models import Balance, Order
 from topone_proto.session.actions import Connect, FetchToken, SendText

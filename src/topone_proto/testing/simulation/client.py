@@ -8,7 +8,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 from topone_proto.errors import FeedClosed, FeedFailed, TooManyEvents
-from topone_proto.exchange.gateway import Accept, Reject
+from topone_proto.exchange import Accept, Reject
 from topone_proto.failures import Failure, FailureKind, failure_from_response
 from topone_proto.feed.core import FeedCore
 from topone_proto.secrets.token import Token

@@ -5,9 +5,9 @@ from typing import Final
 
 from attrs import evolve
 
+from topone_proto import exchange
 from topone_proto._values import value
-from topone_proto.exchange import gateway
-from topone_proto.exchange.gateway import (
+from topone_proto.exchange import (
     CloseConnections,
     DropConnections,
     GoSilent,
@@ -201,7 +201,7 @@ class _Run:
             case BlockLoop() | IgnorePings() | SlowFrame() as hold_up:
                 self._hold_up(client, hold_up)
             case ExpireToken():
-                self.server.inject(gateway.ExpireToken(client.token))
+                self.server.inject(exchange.ExpireToken(client.token))
             case DropConnections():
                 if link is not None and link.peer:
                     self.server.lose(link)

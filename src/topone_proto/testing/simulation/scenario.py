@@ -10,7 +10,7 @@ from typing import Final
 from attrs import evolve, field
 
 from topone_proto._values import value
-from topone_proto.exchange.gateway import (
+from topone_proto.exchange import (
     MALFORMED_FRAME,
     UNKNOWN_METHOD_FRAME,
     AcceptThenClose,

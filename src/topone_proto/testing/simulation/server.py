@@ -7,7 +7,7 @@ from decimal import Decimal
 
 from attrs import evolve
 
-from topone_proto.exchange.gateway import (
+from topone_proto.exchange import (
     Accept,
     ClosePeer,
     Fault,

@@ -23,8 +23,7 @@ from topone_proto.events import (
     UnexpectedUpdate,
     Unsubscribed,
 )
-from topone_proto.exchange.gateway import GatewayConfig, OriginRule, PingForm
-from topone_proto.exchange.living_account import Market
+from topone_proto.exchange import GatewayConfig, Market, OriginRule, PingForm
 from topone_proto.failures import Failure, FailureKind
 from topone_proto.feed.metrics import FeedMetrics
 from topone_proto.models import Balance, Order, OrderStatus, OrderType, Side

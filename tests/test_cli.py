@@ -3,6 +3,7 @@
 import io
 import json
 import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -203,7 +204,7 @@ def test_without_any_adapter_it_names_all_extras(monkeypatch: pytest.MonkeyPatch
 def test_an_adapter_that_is_broken_is_not_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
     missing = {"topone_trio": "topone_proto.session.endpoint"}
     monkeypatch.setattr(topone_cli._run, "import_module", partial(import_unless, missing))
-    with pytest.raises(ImportError, match=r"topone_proto\.endpoint"):
+    with pytest.raises(ImportError, match=r"topone_proto\.session\.endpoint"):
         choose_adapter(None)
 
 
@@ -306,25 +307,126 @@ def test_what_to_check_is_said_once(simulator: Simulator) -> None:
     assert (out + err).count("get a new one") == 1
 
 
+LIKELY = "topapi:" + "aB3" * 25
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
-        ("--token", SECRET),
-        (f"--token={SECRET}",),
-        (SECRET,),
-        ("--json", SECRET),
-        (f"--tokn={SECRET}",),
-        ("--url", f"wss://gateway.topone.run/ws/user/?token={SECRET}"),
-        ("--topics", "orders", "--token", SECRET, "--nonsense"),
+        "TOKEN",
+        "-- TOKEN",
+        "--TOKEN",
+        "-TOKEN",
+        "--version=TOKEN",
+        "watch --token TOKEN",
+        "watch --token=TOKEN",
+        "watch TOKEN",
+        "watch --json TOKEN",
+        "watch --json=TOKEN",
+        "watch --tokn=TOKEN",
+        "watch --TOKEN",
+        "watch -TOKEN",
+        "watch --adapter TOKEN",
+        "watch --seconds TOKEN",
+        "watch --topics orders,TOKEN",
+        "watch --topics orders --token TOKEN --nonsense",
+        "watch --url TOKEN",
+        "watch --url wss://gateway.topone.run/ws/user/?token=TOKEN",
+        "watch --url wss://gateway.topone.run/TOKEN/",
+        "watch --url wss://TOKEN@gateway.topone.run/",
+        "watch --origin TOKEN",
+        "watch --token-file TOKEN",
+        "watch --record TOKEN",
+        "record TOKEN",
+        "record nowhere/TOKEN",
+        "record file TOKEN",
+        "demo TOKEN",
+        "demo --rate TOKEN",
+        "demo --record TOKEN",
+        "replay file TOKEN",
+        "replay file --speed TOKEN",
+        "stats --picture TOKEN file",
+        "simulate TOKEN --port 0",
+        "simulate --port TOKEN",
+        "simulate --port 0 --fault TOKEN",
+        "simulate --port 0 --fault TOKEN=",
+        "simulate --port 0 --fault 'burst TOKEN'",
+        "simulate --port 0 --fault burst\\ count=TOKEN",
+        "simulate --port 0 --script TOKEN",
+        "doctor TOKEN",
+        "doctor --timeout TOKEN",
+        "doctor --url TOKEN",
     ],
 )
-def test_a_token_on_the_command_line_is_refused_and_not_repeated(
-    arguments: tuple[str, ...],
+@pytest.mark.parametrize("secret", [SECRET, LIKELY, LIKELY.removeprefix("topapi:")])
+def test_a_token_among_the_arguments_is_refused_and_not_repeated(
+    arguments: str, secret: str
 ) -> None:
-    code, out, err = invoke("watch", *arguments)
-    assert code == 2
-    assert SECRET not in out + err
-    assert "not-to-be-shown" not in out + err
+    code, out, err = invoke(*shlex.split(arguments.replace("TOKEN", secret)))
+    assert code == 2, err
+    assert secret.removeprefix("topapi:") not in unwrapped(out + err)
+
+
+@pytest.mark.parametrize(
+    "command", ["replay TOKEN", "stats TOKEN", "simulate --port 0 --host TOKEN"]
+)
+def test_a_token_in_the_place_of_a_file_or_a_host_is_not_repeated(command: str) -> None:
+    code, out, err = invoke(*command.replace("TOKEN", LIKELY).split())
+    assert (code, out) == (1, "")
+    assert LIKELY.removeprefix("topapi:") not in err
+
+
+def test_the_token_of_the_environment_is_not_repeated_whatever_its_form() -> None:
+    secret = "no-form-of-a-token"
+    code, _, err = invoke("replay", secret, env={"TOPONE_TOKEN": secret})
+    assert (code, err) == (1, "topone: cannot read ***: No such file or directory\n")
+
+
+def test_a_token_file_that_is_no_file_is_named_if_it_looks_like_one() -> None:
+    _, _, err = invoke("watch", "--token-file", "hunter2")
+    assert "hunter2" not in err
+    _, _, err = invoke("watch", "--token-file", "hunter2.txt")
+    assert "hunter2.txt cannot be read" in err
+
+
+def test_a_file_whose_content_is_a_token_is_not_repeated(tmp_path: Path) -> None:
+    file = tmp_path / "token.txt"
+    file.write_text(f"{SECRET}\n")
+    for command in (("replay", file), ("stats", file), ("simulate", "--port", 0, "--script", file)):
+        code, out, err = invoke(*map(str, command))
+        assert code
+        assert "not-to-be-shown" not in out + err
+        assert str(file) in unwrapped(err)
+
+
+@pytest.mark.parametrize(
+    "word",
+    ["recording-of-2026-11-28T20:04:43.jsonl", "da39a3ee5e6b4b0d3255bfef95601890afd80709", "demo"],
+)
+def test_a_name_that_is_no_token_is_repeated(word: str) -> None:
+    assert invoke("replay", word)[2] == f"topone: cannot read {word}: No such file or directory\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("wach",), "no such command (did you mean watch?): use demo, watch, record,"),
+        (("replay",), "FILE is missing"),
+        (("replay", "a", "b"), "there are too many arguments"),
+        (("simulate",), "--port is missing"),
+        (("simulate", "--port", "70000"), "--port: use a whole number from 0 to 65535"),
+        (("demo", "--seed", "x"), "--seed: use a whole number"),
+        (("--jsn",), "argument 1 is no option of this command"),
+        (("replay", LIKELY, LIKELY), "revoke it: the shell's history has it"),
+    ],
+)
+def test_what_is_wrong_with_arguments_is_said_in_a_sentence(
+    arguments: tuple[str, ...], words: str
+) -> None:
+    code, out, err = invoke(*arguments)
+    assert (code, out) == (2, "")
+    assert words in unwrapped(err)
+    assert "Try '" in err or arguments[0] == "--jsn"
 
 
 def test_the_refusal_of_a_token_says_what_to_do_instead() -> None:
@@ -345,13 +447,18 @@ def test_the_refusal_of_a_token_says_what_to_do_instead() -> None:
         ),
         (("--url", "ws://exchange.example/"), "use wss://, or ask for it by name with --insecure"),
         (("--url", "wss://exchange.example/?token=x"), "pass it as TOPONE_TOKEN, --token-file or"),
-        (("--topics", "order"), "no topic 'order'; use balance or orders"),
-        (("--topics", "orders,"), "no topic ''"),
+        (("--topics", "order"), "name 1 is no topic (is it orders?); use balance or orders"),
+        (("--topics", "orders,"), "name 2 is no topic; use"),
         (("--origin", "\n"), "origin"),
         (("--seconds", "0"), "greater than zero"),
         (("--seconds", "nan"), "greater than zero"),
         (("--seconds", "inf"), "greater than zero"),
-        (("--adapter", "curio"), "curio"),
+        (("--adapter", "curio"), "--adapter: use trio, asyncio or threads"),
+        (("--jsn",), "argument 2 is no option of this command (did you mean --json?)"),
+        (("-x",), "argument 2 is no option of this command"),
+        (("--json=1",), "--json takes no value"),
+        (("--seconds",), "--seconds needs a value"),
+        (("--seconds", "many"), "--seconds: use a number"),
         (("--json", "--plain"), "not both"),
     ],
 )

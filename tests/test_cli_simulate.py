@@ -84,20 +84,21 @@ def test_every_fault_has_a_name_and_a_description() -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("drop", "there is no fault 'drop': use one of refuse-handshake"),
+        ("drop", "there is no such fault: use one of refuse-handshake"),
+        ("drop-connection", "there is no such fault (is it drop-connections?): use one of"),
         ("", "a fault is missing"),
         ("# a remark", "a fault is missing"),
         ("send-raw text='", "No closing quotation"),
         ("burst", "something is missing: it is burst count=N"),
-        ("burst 5", "'5' does not fit: it is burst count=N"),
-        ("burst number=5", "'number=5' does not fit"),
-        ("burst count=many", "'count=many': a number is wanted"),
-        ("burst count=none", "'count=none': a number is wanted"),
+        ("burst 5", "setting 1 does not fit: it is burst count=N"),
+        ("burst number=5", "setting 1 does not fit"),
+        ("burst count=many", "count: a number is wanted"),
+        ("burst count=none", "count: a number is wanted"),
         ("write-times form=hours", "one of milliseconds, float, text, seconds, microseconds"),
-        ("burst count=-1", "'count=-1': a number of 0 or more is wanted"),
-        ("delay-ack seconds=nan", "'seconds=nan': a number of 0 or more is wanted"),
-        ("delay-ack seconds=inf", "'seconds=inf': a number of 0 or more is wanted"),
-        ("refuse-handshake status=101", "'status=101': an HTTP status of a refusal"),
+        ("burst count=-1", "count: a number of 0 or more is wanted"),
+        ("delay-ack seconds=nan", "seconds: a number of 0 or more is wanted"),
+        ("delay-ack seconds=inf", "seconds: a number of 0 or more is wanted"),
+        ("refuse-handshake status=101", "status: an HTTP status of a refusal"),
     ],
 )
 def test_what_is_no_fault_says_why(text: str, words: str) -> None:
@@ -115,12 +116,12 @@ def test_a_script_is_played_in_the_order_of_its_times(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("x burst count=3", "line 2: 'x' is no number of seconds"),
-        ("-1 burst count=3", "line 2: '-1' is no number of seconds"),
-        ("nan burst count=3", "line 2: 'nan' is no number of seconds"),
-        ("inf burst count=3", "line 2: 'inf' is no number of seconds"),
+        ("x burst count=3", "line 2: it begins with no number of seconds"),
+        ("-1 burst count=3", "line 2: it begins with no number of seconds"),
+        ("nan burst count=3", "line 2: it begins with no number of seconds"),
+        ("inf burst count=3", "line 2: it begins with no number of seconds"),
         ("3", "line 2: a fault is missing"),
-        ("3 rain", "line 2: there is no fault 'rain'"),
+        ("3 rain", "line 2: there is no such fault"),
     ],
 )
 def test_a_line_that_cannot_be_read_is_named(tmp_path: Path, line: str, words: str) -> None:
@@ -186,8 +187,8 @@ def test_a_script_strikes(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("--fault", "rain"), "there is no fault 'rain'"),
-        (("--script", "no-such-file"), "cannot be read"),
+        (("--fault", "rain"), "--fault: there is no such fault"),
+        (("--script", "no-such-file.txt"), "cannot be read"),
         (("--token", ""), "no client can have this"),
     ],
 )

@@ -205,7 +205,7 @@ def test_a_file_that_goes_away_is_said_in_words_of_the_command(
         (("record", "/nowhere/file"), "cannot write to /nowhere/file"),
         (("watch", "--url", "http://nowhere/"), "it is no ws:// or wss:// URL"),
         (("doctor", "--url", "http://nowhere/"), "it is no ws:// or wss:// URL"),
-        (("watch", "--topics", "nothing"), "there is no topic"),
+        (("watch", "--topics", "nothing"), "is no topic"),
         (("watch", "--origin", "\n"), "origin"),
         (("watch", "--json", "--plain"), "not both"),
         (("watch", "something"), "too many arguments"),

@@ -11,6 +11,7 @@ import typer
 
 from topone_cli._describe import printable
 from topone_cli._errors import CommandFailed, explain, explain_failure
+from topone_cli._masks import hide_tokens
 from topone_proto import ConfigurationError, FeedFailed
 
 __all__ = ["FAILED", "USAGE", "complain", "fail", "reported"]
@@ -22,8 +23,8 @@ USAGE: Final = 2
 
 
 def complain(text: str) -> None:
-    """Write a sentence to standard error."""
-    sys.stderr.write(f"{fitted(f'topone: {printable(text)}', sys.stderr)}\n")
+    """Write a sentence to standard error. It shows nothing that could be a token."""
+    sys.stderr.write(f"{fitted(f'topone: {printable(hide_tokens(text))}', sys.stderr)}\n")
     sys.stderr.flush()
 
 

@@ -1,10 +1,13 @@
 """Faults of the simulated exchange by name, as they are written on a command line and in a script.
 
 ``refuse-handshake status=503 times=3`` is the gateway's ``RefuseHandshake(503, times=3)``.
+
+No error repeats what was written: the file may be one of a token.
 """
 
 import re
 import shlex
+from difflib import get_close_matches
 from enum import StrEnum
 from pathlib import Path
 from types import NoneType
@@ -26,11 +29,11 @@ FAULTS: Final[dict[str, type[Any]]] = {_name_of(cls): cls for cls in get_args(Fa
 
 
 class FaultError(ValueError):
-    """A fault or a script that cannot be read; its text says what is wrong."""
+    """A fault or a script that cannot be read. Its text says what is wrong, and repeats nothing."""
 
 
 def describe_fault(name: str) -> str:
-    """A fault with what it takes: ``refuse-handshake status=N [retry-after=N|TEXT] [times=N]``."""
+    """Return a fault with what it takes, such as ``delay-ack seconds=SECONDS [times=N]``."""
     parts = [name]
     for field in attrs.fields(FAULTS[name]):
         kinds = {int: "N", float: "SECONDS", str: "TEXT", bytes: "TEXT"}
@@ -45,7 +48,7 @@ def describe_fault(name: str) -> str:
 
 
 def parse_fault(text: str) -> Fault:
-    """The fault that a text names. Words are split and quoted as in a shell.
+    """Return the fault that a text names. Words are split and quoted as in a shell.
 
     Raises:
         FaultError: there is no such fault, or it does not take that.
@@ -53,22 +56,23 @@ def parse_fault(text: str) -> Fault:
     try:
         words = shlex.split(text, comments=True)
     except ValueError as error:
-        raise FaultError(f"{error} in {text!r}") from None
+        raise FaultError(f"{error}") from None
     if not words:
         raise FaultError("a fault is missing")
     name, *settings = words
     cls = FAULTS.get(name)
     if cls is None:
-        raise FaultError(f"there is no fault {name!r}: use one of {', '.join(FAULTS)}")
+        meant = "".join(f" (is it {near}?)" for near in get_close_matches(name, FAULTS, 1))
+        raise FaultError(f"there is no such fault{meant}: use one of {', '.join(FAULTS)}")
     fields = {field.name.replace("_", "-"): field for field in attrs.fields(cls)}
     arguments: dict[str, Any] = {}
-    for setting in settings:
+    for number, setting in enumerate(settings, 1):
         key, equals, value = setting.partition("=")
         if not equals or key not in fields:
-            raise FaultError(f"{setting!r} does not fit: it is {describe_fault(name)}")
-        arguments[fields[key].name] = _value(setting, value, _kinds(fields[key].type))
+            raise FaultError(f"setting {number} does not fit: it is {describe_fault(name)}")
+        arguments[fields[key].name] = _value(key, value, _kinds(fields[key].type))
         if key == "status" and not 200 <= arguments[key] <= 599:
-            raise FaultError(f"{setting!r}: an HTTP status of a refusal is from 200 to 599")
+            raise FaultError(f"{key}: an HTTP status of a refusal is from 200 to 599")
     try:
         fault: Fault = cls(**arguments)
     except TypeError:
@@ -77,8 +81,7 @@ def parse_fault(text: str) -> Fault:
 
 
 def read_script(path: Path) -> list[tuple[float, Fault]]:
-    """The faults of a script, in the order in which they strike, each with its seconds from the
-    start.
+    """Return the faults of a script, each with its seconds from the start, the earliest first.
 
     Every line is a number of seconds and a fault; what follows a ``#`` is a remark.
 
@@ -108,7 +111,7 @@ def _seconds(text: str) -> float:
     except ValueError:
         seconds = -1.0
     if not 0 <= seconds < float("inf"):
-        raise FaultError(f"{text!r} is no number of seconds: a line is such as 5 drop-connections")
+        raise FaultError("it begins with no number of seconds; use one such as 5 drop-connections")
     return seconds
 
 
@@ -116,7 +119,7 @@ def _kinds(annotation: Any) -> tuple[type[Any], ...]:
     return get_args(annotation) or (annotation,)
 
 
-def _value(setting: str, text: str, kinds: tuple[type[Any], ...]) -> Any:
+def _value(key: str, text: str, kinds: tuple[type[Any], ...]) -> Any:
     if NoneType in kinds and text == "none":
         return None
     for kind in (int, float):
@@ -126,17 +129,17 @@ def _value(setting: str, text: str, kinds: tuple[type[Any], ...]) -> Any:
             except ValueError:
                 continue
             # Written so that NaN is refused, too. Only a clock can be behind.
-            least = float("-inf") if setting.startswith("milliseconds=") else 0
+            least = float("-inf") if key == "milliseconds" else 0
             if not least <= number < float("inf"):
-                raise FaultError(f"{setting!r}: a number of 0 or more is wanted")
+                raise FaultError(f"{key}: a number of 0 or more is wanted")
             return number
     for kind in kinds:
         if issubclass(kind, StrEnum):
             if text not in set(kind):
-                raise FaultError(f"{setting!r}: one of {', '.join(kind)} is wanted")
+                raise FaultError(f"{key}: one of {', '.join(kind)} is wanted")
             return kind(text)
     if str in kinds:
         return text
     if bytes in kinds:
         return text.encode()
-    raise FaultError(f"{setting!r}: a number is wanted")
+    raise FaultError(f"{key}: a number is wanted")

@@ -20,7 +20,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 
 from topone_cli._errors import CommandFailed
+from topone_cli._masks import hide_tokens
 from topone_cli._terminal import started
+from topone_proto import ConfigurationError
 from topone_proto.capture import Capture, CaptureError, open_capture
 
 __all__ = [
@@ -90,9 +92,11 @@ def require_new_file(path: Path | None, *, overwrite: bool) -> None:
 
     Raises:
         CommandFailed: the file is there already, or cannot be written.
+        ConfigurationError: its name could be a token.
     """
     if path is None:
         return
+    _refuse_token(path)
     if not overwrite and os.path.lexists(path):
         raise _there_already(path)
     problem = None
@@ -111,13 +115,25 @@ def new_recording(path: Path, *, overwrite: bool) -> Recorder:
 
     Raises:
         CommandFailed: the file is there already, or cannot be written.
+        ConfigurationError: its name could be a token.
     """
+    _refuse_token(path)
     try:
         return Recorder(path, open_capture(str(path), "w" if overwrite else "x"))
     except FileExistsError:
         raise _there_already(path) from None
     except OSError as error:
         raise _unwritable(path, error) from None
+
+
+def _refuse_token(path: Path) -> None:
+    """Raise ConfigurationError if a file would be called what could be a token."""
+    if hide_tokens(str(path)) != str(path):
+        raise ConfigurationError(
+            setting="FILE",
+            problem="its name could be a token",
+            remedy="use another name; if it is a token, revoke it: the shell's history has it",
+        )
 
 
 def _there_already(path: Path) -> CommandFailed:

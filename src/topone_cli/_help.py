@@ -9,6 +9,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from topone_cli._complaints import FAILED, USAGE, complain, fitted
+from topone_cli._usage import usage_problem
 
 __all__ = ["Command", "Group"]
 
@@ -63,7 +64,7 @@ class Group(_PlainFlags, TyperGroup):
         try:
             code = run()
         except _USAGE_ERROR as error:
-            _complain_of_usage(error)
+            _complain_of_usage(error, sys.argv[1:] if args is None else args)
             sys.exit(getattr(error, "exit_code", USAGE))
         except OSError as error:
             # Of the system as a whole, such as too many open files, or of typer's completion.
@@ -82,11 +83,11 @@ class Group(_PlainFlags, TyperGroup):
         sys.exit(code if isinstance(code, int) else 0)
 
 
-def _complain_of_usage(error: Any) -> None:
+def _complain_of_usage(error: Any, words: Sequence[str]) -> None:
     if type(error).__name__ == "NoArgsIsHelpError":
         # The help is written by now.
         return
-    complain(str(error.format_message()))
+    complain(usage_problem(error, words))
     context = getattr(error, "ctx", None)
     if context is not None:
         hint = f"Try '{context.command_path} --help' for help."

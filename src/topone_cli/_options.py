@@ -1,21 +1,28 @@
 """The options that several commands have, and what is checked about them."""
 
+import inspect
+from collections.abc import Callable
+from difflib import get_close_matches
+from functools import wraps
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
+import attrs
 import typer
 
 from topone_cli._errors import VARIABLE, explain
+from topone_cli._masks import hide_tokens
 from topone_cli._run import Adapter
-from topone_proto import BALANCE, ORDERS, ConfigurationError, Endpoint, Topic
+from topone_cli._usage import Misuse
+from topone_proto import BALANCE, DEFAULT_URL, ORDERS, ConfigurationError, Endpoint, Topic
 
 __all__ = [
-    "DEFAULT_TOPICS",
+    "AccountOptions",
     "AdapterOption",
+    "FeedOptions",
     "InsecureOption",
     "JsonOption",
     "KeyringOption",
-    "OriginOption",
     "OverwriteOption",
     "PlainOption",
     "RateOption",
@@ -25,29 +32,27 @@ __all__ = [
     "SecondsOption",
     "SeedOption",
     "TokenFileOption",
-    "TopicsOption",
     "UrlOption",
     "check_positive",
-    "parse_topics",
-    "require_endpoint",
-    "require_no_more",
     "require_one_style",
+    "require_tokenless",
+    "spread",
 ]
 
 _LONGEST: Final = 10.0**7
 
 
 def check_positive(value: float | None) -> float | None:
-    """``value``, if it is a number that can be waited for or divided by."""
+    """Return ``value`` if it is a number that can be waited for or divided by."""
     # Written so that NaN is refused, too.
     if value is not None and not 0 < value <= _LONGEST:
-        raise typer.BadParameter("use a number greater than zero")
+        raise Misuse("use a number greater than zero")
     return value
 
 
 def _refuse_token(value: str | None) -> None:
     if value is not None:
-        raise typer.BadParameter(
+        raise Misuse(
             "a token is never taken from the command line, where the shell's history and every "
             f"user of this machine can read it: set {VARIABLE}, use --token-file FILE, or type it "
             "at the prompt. If this one was real, revoke it."
@@ -113,37 +118,93 @@ RecordingArgument = Annotated[
     Path, typer.Argument(metavar="FILE", help="The recording, compressed or not.")
 ]
 
-DEFAULT_TOPICS: Final = f"{BALANCE},{ORDERS}"
+
+@attrs.frozen
+class FeedOptions:
+    """What every command that follows a feed can be told."""
+
+    url: UrlOption = DEFAULT_URL
+    adapter: AdapterOption = None
+    origin: OriginOption = None
+    insecure: InsecureOption = False
+    overwrite: OverwriteOption = False
+    seconds: SecondsOption = None
+
+    def require_endpoint(self) -> None:
+        """Raise Misuse if the server's address or the Origin header cannot be used."""
+        require_tokenless(self.url)
+        try:
+            Endpoint(self.url, self.origin, self.insecure)
+        except ConfigurationError as error:
+            raise Misuse(explain(error)) from None
 
 
-def parse_topics(names: str) -> tuple[Topic, ...]:
-    """The topics of ``--topics``."""
-    known = {topic.name: topic for topic in (BALANCE, ORDERS)}
-    wanted = dict.fromkeys(name.strip() for name in names.split(","))
-    for name in wanted:
-        if name not in known:
-            raise typer.BadParameter(
-                f"--topics: there is no topic {name!r:.80}; use {' or '.join(known)}, or both with "
-                "a comma between"
+@attrs.frozen
+class AccountOptions(FeedOptions):
+    """What every command that follows an account can be told."""
+
+    topics: TopicsOption = f"{BALANCE},{ORDERS}"
+    token_file: TokenFileOption = None
+    keyring: KeyringOption = False
+    token: RefusedToken = None
+
+    def parse_topics(self) -> tuple[Topic, ...]:
+        """Return the topics of ``--topics``. Raises Misuse."""
+        known = {topic.name: topic for topic in (BALANCE, ORDERS)}
+        wanted = dict.fromkeys(name.strip() for name in self.topics.split(","))
+        for number, name in enumerate(wanted, 1):
+            if name not in known:
+                meant = "".join(f" (is it {near}?)" for near in get_close_matches(name, known))
+                raise Misuse(
+                    f"--topics: name {number} is no topic{meant}; use {' or '.join(known)}, or "
+                    "both with a comma between"
+                )
+        return tuple(known[name] for name in wanted)
+
+
+def spread(command: Callable[..., None]) -> Callable[..., None]:
+    """Give ``command`` an option for every field of the classes of options among its parameters.
+
+    typer makes an option of each parameter; a class lets several commands share a list of them.
+    """
+    own = inspect.signature(command, eval_str=True).parameters.values()
+    groups = {p.name: p.annotation for p in own if attrs.has(p.annotation)}
+    params: list[inspect.Parameter] = []
+    for param in own:
+        if param.name not in groups:
+            params.append(param)
+            continue
+        params += [
+            inspect.Parameter(
+                field.name,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=field.default,
+                annotation=field.type,
             )
-    return tuple(known[name] for name in wanted)
+            for field in attrs.fields(groups[param.name])
+        ]
+
+    @wraps(command)
+    def run(**values: Any) -> None:
+        for name, cls in groups.items():
+            fields = {field.name for field in attrs.fields(cls)}
+            values[name] = cls(**{field: values.pop(field) for field in fields})
+        command(**values)
+
+    run.__signature__ = inspect.Signature(params)  # type: ignore[attr-defined]  # typer asks for it
+    return run
 
 
-def require_endpoint(url: str, origin: str | None, *, insecure: bool) -> None:
-    """Check where to connect."""
-    try:
-        Endpoint(url, origin, insecure)
-    except ConfigurationError as error:
-        raise typer.BadParameter(explain(error)) from None
-
-
-def require_no_more(context: typer.Context) -> None:
-    """Refuse further arguments without showing them: one may be a token."""
-    if context.args:
-        raise typer.BadParameter("there are too many arguments; they are not shown here")
+def require_tokenless(url: str) -> None:
+    """Raise Misuse if ``url`` has something in it that could be a token."""
+    if hide_tokens(url) != url:
+        raise Misuse(
+            f"--url: it has something in it that could be a token; pass that as {VARIABLE}, "
+            "--token-file or --keyring, and revoke it if it is one"
+        )
 
 
 def require_one_style(*, json: bool, plain: bool) -> None:
-    """Refuse two ways of printing at once."""
+    """Raise Misuse if two ways of printing are asked for."""
     if json and plain:
-        raise typer.BadParameter("use --json or --plain, not both")
+        raise Misuse("use --json or --plain, not both")

@@ -9,6 +9,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from topone_cli._describe import printable
 from topone_cli._files import Recorder
+from topone_cli._masks import hide_tokens
 from topone_cli._output import PlainLines
 from topone_cli._terminal import started
 from topone_proto import BalanceUpdate, Event, OrderUpdate
@@ -68,7 +69,7 @@ def recording_progress(
         transient=True,
         disable=not console.is_terminal,
     )
-    name = printable(name)
+    name = printable(hide_tokens(name))
     task = progress.add_task(name, total=None)
 
     def write(text: str) -> None:

@@ -16,6 +16,7 @@ from topone_cli._describe import clock
 from topone_cli._errors import explain_failure
 from topone_cli._files import Recording, open_recording, reading_progress, require_new_file
 from topone_cli._help import Command
+from topone_cli._masks import hide_tokens
 from topone_cli._options import (
     JsonOption,
     PlainOption,
@@ -27,6 +28,7 @@ from topone_cli._output import open_output
 from topone_cli._replay import Player
 from topone_cli._root import app
 from topone_cli._stats import Stats
+from topone_cli._usage import Misuse
 from topone_proto.capture import replay as lives
 
 __all__ = ["replay", "stats"]
@@ -64,9 +66,10 @@ def replay(
     require_one_style(json=json, plain=plain)
     with reported(), open_recording(file) as recording:
         player = Player(speed)
+        name = hide_tokens(str(file))
 
         def title() -> str:
-            return f"topone replay, {recording.progress}, at {clock(player.time())}, of {file}"
+            return f"topone replay, {recording.progress}, at {clock(player.time())}, of {name}"
 
         with (
             open_output(title, player.time, json=json, plain=plain) as output,
@@ -102,7 +105,7 @@ def stats(
 ) -> None:
     """Say what a recording holds: rates, gaps, anomalies, latency, events over time."""
     if picture is not None and picture.suffix not in _PICTURE_FORMATS:
-        raise typer.BadParameter(f"--picture: its name ends with {' or '.join(_PICTURE_FORMATS)}")
+        raise Misuse(f"--picture: its name ends with {' or '.join(_PICTURE_FORMATS)}")
     console = Console()
     with reported(), open_recording(file) as recording:
         draw = _drawer(picture)

@@ -10,6 +10,7 @@ import typer
 
 from topone_cli._describe import clock, printable
 from topone_cli._errors import VARIABLE
+from topone_cli._masks import hide_tokens
 from topone_cli._streams import output_failure
 from topone_proto.exchange import Accept, Fault, Reject
 from topone_simulator import Handshake, Simulator, serve
@@ -39,7 +40,9 @@ async def simulate_exchange(
     async with serve(host, port, tokens=accounts, rate=rate, seed=seed) as simulator:
         typer.echo(f"Serving on {simulator.url} until Ctrl-C.")
         typer.echo("Connect from another terminal with")
-        typer.echo(f"  {VARIABLE}={tokens[0]} topone watch --url {simulator.url}")
+        # What has the form of a real token is shown nowhere.
+        shown = tokens[0] if hide_tokens(tokens[0]) == tokens[0] else "..."
+        typer.echo(f"  {VARIABLE}={shown} topone watch --url {simulator.url}")
         await _report(simulator, deque(script))
 
 
@@ -84,4 +87,4 @@ def _outcome(handshake: Handshake) -> str:
 
 
 def _say(text: str) -> None:
-    typer.echo(f"{clock(time.time())} {printable(text)}")
+    typer.echo(f"{clock(time.time())} {printable(hide_tokens(text))}")

@@ -122,19 +122,21 @@ def _from_file(file: Path, warn: Callable[[str], object]) -> Token | RereadToken
 
 def _read_file(file: Path) -> Token:
     setting = "--token-file"
+    # A single word that is no file's name may be the token itself.
+    name = str(file) if file.exists() or file.suffix or len(file.parts) > 1 else "the file"
     try:
         with file.open("rb") as opened:
             # Never an exception, which would carry the bytes. What is no ASCII is no token.
             return _usable(
                 Token(opened.read(_LARGEST).decode("ascii", "replace").strip()),
                 setting,
-                f"the text in {file}",
+                f"the text in {name}",
                 f"let the file hold the token and no more, {_AS_GIVEN}",
             )
     except OSError as error:
         raise ConfigurationError(
             setting=setting,
-            problem=f"{file} cannot be read ({error.strerror})",
+            problem=f"{name} cannot be read ({error.strerror})",
             remedy=f"name a file that holds the token, or set {VARIABLE} or use --keyring instead",
         ) from None
 

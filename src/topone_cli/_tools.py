@@ -1,6 +1,7 @@
 """The commands beside the feed: simulate and doctor."""
 
 import asyncio
+import socket
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -9,7 +10,6 @@ from rich.console import Console
 
 from topone_cli._checks import show_checks
 from topone_cli._complaints import FAILED, complain, fail, reported
-from topone_cli._describe import printable
 from topone_cli._errors import VARIABLE
 from topone_cli._faults import FAULTS, FaultError, describe_fault, parse_fault, read_script
 from topone_cli._help import Command
@@ -22,11 +22,12 @@ from topone_cli._options import (
     TokenFileOption,
     UrlOption,
     check_positive,
-    require_no_more,
+    require_tokenless,
 )
 from topone_cli._root import app
 from topone_cli._simulate import simulate_exchange
 from topone_cli._token import find_token
+from topone_cli._usage import Misuse
 from topone_proto import DEFAULT_URL, ConfigurationError, Token
 
 __all__ = ["doctor", "simulate"]
@@ -85,27 +86,29 @@ def simulate(
         try:
             Token(name).require_usable()
         except ConfigurationError as error:
-            raise typer.BadParameter(f"--token: no client can have this: {error.problem}") from None
+            raise Misuse(f"--token: no client can have this: {error.problem}") from None
     try:
         faults = [(0.0, parse_fault(text)) for text in fault or ()]
         faults += [] if script is None else read_script(script)
     except FaultError as error:
-        raise typer.BadParameter(printable(str(error))) from None
+        raise Misuse(f"{'--fault' if script is None else '--fault or --script'}: {error}") from None
     except OSError as error:
-        raise typer.BadParameter(f"--script: {script} cannot be read ({error.strerror})") from None
+        raise Misuse(f"--script: {script} cannot be read ({error.strerror})") from None
     with reported():
         serving = simulate_exchange(
             host, port, token or ["demo"], rate=rate, seed=seed, script=faults
         )
         try:
             asyncio.run(serving)
+        except (socket.gaierror, UnicodeError):
+            # It is not repeated: what is no host's name may be anything.
+            fail("cannot listen: --host is no address of this machine", FAILED)
         except OSError as error:
             fail(f"cannot listen on {host}:{port}: {error.strerror}", FAILED)
 
 
 @app.command(
     cls=Command,
-    context_settings={"allow_extra_args": True},
     epilog=f"""The token comes from where watch takes it.
 
 [bold]Exit codes[/bold]
@@ -124,7 +127,6 @@ topone doctor --ping-wait 200
 {VARIABLE}=demo topone doctor --url ws://127.0.0.1:8765/ws/user/""",
 )
 def doctor(
-    context: typer.Context,
     *,
     url: UrlOption = DEFAULT_URL,
     token_file: TokenFileOption = None,
@@ -148,7 +150,7 @@ def doctor(
     token: RefusedToken = None,  # noqa: ARG001 - its callback refuses it
 ) -> None:
     """Find out why a feed does not work: look at everything in its way, one after the other."""
-    require_no_more(context)
+    require_tokenless(url)
     with reported():
         from topone_cli._doctor import check_url, examine  # noqa: PLC0415 - needs the threads adapter
 

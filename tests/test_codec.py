@@ -27,7 +27,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from topone_proto.events import Event, UnexpectedResponse
-from topone_proto.models import Balance, Order, OrderStatus, OrderType, Side
+from topone_proto.models import Side
 from topone_proto.plain import from_plain, to_plain
 from topone_proto.testing.strategies import (
     NO_DECIMALS,
@@ -45,18 +45,11 @@ from topone_proto.testing.strategies import (
     updates,
     wire_fields,
 )
+from topone_proto.wire.balance import BALANCE, Balance, BalanceUpdate
 from topone_proto.wire.codec import carried, decode, encode
-from topone_proto.wire.messages import (
-    BalanceUpdate,
-    Malformed,
-    Message,
-    OrderUpdate,
-    Ping,
-    Request,
-    Response,
-    Unrecognised,
-)
-from topone_proto.wire.topic import BALANCE, ORDERS, Topic
+from topone_proto.wire.messages import Malformed, Message, Ping, Request, Response, Unrecognised
+from topone_proto.wire.orders import ORDERS, Order, OrderStatus, OrderType, OrderUpdate
+from topone_proto.wire.topic import Topic
 
 EXAMPLES = Path(__file__).with_name("examples")
 

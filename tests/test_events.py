@@ -30,11 +30,12 @@ from topone_proto.events import (
     UnexpectedUpdate,
 )
 from topone_proto.failures import Failure, FailureKind
-from topone_proto.models import Balance, Order, OrderStatus, OrderType, Side
+from topone_proto.models import Side
 from topone_proto.plain import from_plain, to_plain
 from topone_proto.testing.strategies import events, responses
-from topone_proto.wire.messages import BalanceUpdate, OrderUpdate, Request, Response
-from topone_proto.wire.topic import BALANCE, ORDERS
+from topone_proto.wire.balance import BALANCE, Balance, BalanceUpdate
+from topone_proto.wire.messages import Request, Response
+from topone_proto.wire.orders import ORDERS, Order, OrderStatus, OrderType, OrderUpdate
 
 REJECTED = SubscriptionRejected(
     topic=ORDERS, method="sub_orders", code=7, msg="no right", ts=5, epoch=1

@@ -33,7 +33,7 @@ from topone_proto.exchange import (
     RefuseHandshake,
     SendRaw,
 )
-from topone_proto.models import OrderStatus
+from topone_proto.wire.orders import OrderStatus
 from topone_simulator import Simulator, run_in_thread, serve
 
 pytestmark = pytest.mark.thorough

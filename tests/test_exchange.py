@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 
 from topone_proto.errors import ConfigurationError, LocalProtocolError
 from topone_proto.exchange import DEFAULT_BALANCES, LivingAccount
-from topone_proto.models import Balance, Order, OrderStatus, OrderType, Side
+from topone_proto.models import Side
+from topone_proto.wire.balance import Balance
+from topone_proto.wire.orders import Order, OrderStatus, OrderType
 
 
 def check(account: LivingAccount, known: dict[int, Order], funds: dict[str, Balance]) -> None:

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from topone_proto import exchange as g
 from topone_proto.errors import ConfigurationError
-from topone_proto.models import Balance, Order, OrderStatus, OrderType, Side
-from topone_proto.wire.topic import BALANCE, ORDERS
+from topone_proto.models import Side
+from topone_proto.wire.balance import BALANCE, Balance
+from topone_proto.wire.orders import ORDERS, Order, OrderStatus, OrderType
 
 TARGET = "/ws/user/?token=demo"
 START = 1561948335075

@@ -12,8 +12,10 @@ from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 
-from topone_proto.models import Balance, Order, OrderStatus, OrderType, Side
+from topone_proto.models import Side
 from topone_proto.testing.strategies import balances, decimals, unknown_members, wire_enums
+from topone_proto.wire.balance import Balance
+from topone_proto.wire.orders import Order, OrderStatus, OrderType
 
 ENUMS = [Side, OrderType, OrderStatus]
 

@@ -26,7 +26,8 @@ from websockets.typing import Origin
 
 from topone_proto import LocalProtocolError
 from topone_proto import exchange as g
-from topone_proto.models import Balance, Side
+from topone_proto.models import Side
+from topone_proto.wire.balance import Balance
 from topone_simulator import Simulator, run_in_thread, serve
 
 TOKEN = "topapi:5ecret"

@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 
 from topone_proto.errors import ConfigurationError
 from topone_proto.testing.strategies import topics
-from topone_proto.wire.topic import BALANCE, ORDERS, Topic
+from topone_proto.wire.balance import BALANCE
+from topone_proto.wire.orders import ORDERS
+from topone_proto.wire.topic import Topic
 
 
 def test_the_methods_are_those_of_the_page() -> None:

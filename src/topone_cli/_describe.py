@@ -29,7 +29,8 @@ from topone_proto import (
     Unsubscribed,
 )
 from topone_proto.account import MovedBackwards
-from topone_proto.models import OrderStatus, OrderType, Side
+from topone_proto.models import Side
+from topone_proto.wire.orders import OrderStatus, OrderType
 
 __all__ = [
     "average",

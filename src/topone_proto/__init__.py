@@ -39,7 +39,7 @@ from topone_proto.events import (
 )
 from topone_proto.failures import Failure, FailureKind
 from topone_proto.feed.metrics import FeedMetrics
-from topone_proto.models import Balance, Order, OrderStatus, OrderType, Side
+from topone_proto.models import Side
 from topone_proto.secrets.token import AsyncTokenSource, Token
 from topone_proto.session.actions import Action, Close, Connect, FetchToken, SendPing, SendText
 from topone_proto.session.config import DeliveryPolicy, SessionConfig
@@ -47,19 +47,19 @@ from topone_proto.session.connection import Connection, SubscriptionState
 from topone_proto.session.endpoint import DEFAULT_URL, Endpoint, Headers
 from topone_proto.session.session import Session, SessionState
 from topone_proto.session.step import Step
+from topone_proto.wire.balance import BALANCE, Balance, BalanceUpdate
 from topone_proto.wire.codec import decode, encode
 from topone_proto.wire.messages import (
-    BalanceUpdate,
     Malformed,
     Message,
-    OrderUpdate,
     Ping,
     Request,
     Response,
     Unrecognised,
     Update,
 )
-from topone_proto.wire.topic import BALANCE, ORDERS, Topic
+from topone_proto.wire.orders import ORDERS, Order, OrderStatus, OrderType, OrderUpdate
+from topone_proto.wire.topic import Topic
 
 __all__ = [
     "BALANCE",

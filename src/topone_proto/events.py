@@ -12,14 +12,9 @@ from attrs import define
 from topone_proto._values import value
 from topone_proto.errors import TopOneError
 from topone_proto.failures import Failure
-from topone_proto.wire.messages import (
-    BalanceUpdate,
-    Malformed,
-    OrderUpdate,
-    Response,
-    Unrecognised,
-    Update,
-)
+from topone_proto.wire.balance import BalanceUpdate
+from topone_proto.wire.messages import Malformed, Response, Unrecognised, Update
+from topone_proto.wire.orders import OrderUpdate
 from topone_proto.wire.topic import Topic
 
 __all__ = [

@@ -538,7 +538,7 @@ def totals_are_exact() -> AbstractContextManager[Any]:
 
 @feature(7, "tests/test_models.py", "tests/test_codec.py")
 def unknown_numbers_are_kept() -> AbstractContextManager[Any]:
-    return patch.object(models._WireEnum, "_missing_", classmethod(lambda *_: None))
+    return patch.object(models.WireEnum, "_missing_", classmethod(lambda *_: None))
 
 
 @feature(7, "tests/test_codec.py")

@@ -19,7 +19,6 @@ from topone_proto.account._pace import Horizon
 from topone_proto.adapters import FeedCore
 from topone_proto.events import BalanceUpdate, Event, Gap, OrderUpdate, SubscriptionRejected
 from topone_proto.feed.buffer import DeliveryBuffer, _Conflating
-from topone_proto.models import Order, OrderStatus
 from topone_proto.session.actions import Close, SendText
 from topone_proto.session.connection import FOLLOWED, Connection, SubscriptionState
 from topone_proto.session.gaps import Break
@@ -27,6 +26,7 @@ from topone_proto.session.lateness import Lateness
 from topone_proto.testing.simulation.client import Client
 from topone_proto.testing.simulation.link import Link
 from topone_proto.wire.messages import Response
+from topone_proto.wire.orders import Order, OrderStatus
 
 WHOLE = Knowledge.WHOLE
 

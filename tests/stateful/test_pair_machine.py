@@ -5,7 +5,7 @@ The two share no code, so what they agree on is what the exchange's page says.
 """
 
 from collections import deque
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import settings
@@ -38,9 +38,12 @@ from topone_proto import (
 )
 from topone_proto import exchange as server
 from topone_proto.exchange import Gateway, GatewayConfig, GatewayStep, PingForm, Publication
-from topone_proto.models import Balance, Order
+from topone_proto.wire.balance import Balance
 
 from stateful.models import update_of  # isort: skip
+
+if TYPE_CHECKING:
+    from topone_proto.wire.orders import Order
 
 S = SubscriptionState
 CONFIG = SessionConfig()

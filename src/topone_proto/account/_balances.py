@@ -17,8 +17,7 @@ from topone_proto.account._config import AccountConfig
 from topone_proto.account._ledger import NOT_TOLD, Ledger
 from topone_proto.account._questions import BalancesQuery
 from topone_proto.events import BalanceUpdate
-from topone_proto.models import Balance
-from topone_proto.wire.topic import BALANCE
+from topone_proto.wire.balance import BALANCE, Balance
 
 __all__ = ["Balances"]
 

@@ -5,7 +5,8 @@ from enum import Enum
 from typing import Final, Generic, TypeVar
 
 from topone_proto._values import value
-from topone_proto.models import Balance, Order
+from topone_proto.wire.balance import Balance
+from topone_proto.wire.orders import Order
 from topone_proto.wire.topic import Topic
 
 __all__ = [

@@ -13,7 +13,7 @@ from decimal import Context
 from typing import Final
 
 from topone_proto.account._changes import AggregatedFill, FillCorrected
-from topone_proto.models import Order
+from topone_proto.wire.orders import Order
 
 __all__ = ["contradiction", "fill_between", "is_ahead", "may_be_older"]
 

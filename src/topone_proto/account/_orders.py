@@ -46,8 +46,7 @@ from topone_proto.account._evidence import contradiction, fill_between, is_ahead
 from topone_proto.account._ledger import NOT_TOLD, Ledger
 from topone_proto.account._questions import OrdersQuery
 from topone_proto.events import OrderUpdate
-from topone_proto.models import Order
-from topone_proto.wire.topic import ORDERS
+from topone_proto.wire.orders import ORDERS, Order
 
 __all__ = ["Orders"]
 

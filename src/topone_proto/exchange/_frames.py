@@ -8,8 +8,10 @@ from typing import Any, Final
 from attrs import evolve
 
 from topone_proto.exchange.config import TimeForm
-from topone_proto.models import Balance, Order, OrderStatus, OrderType, Side
-from topone_proto.wire.topic import BALANCE, ORDERS, Topic
+from topone_proto.models import Side
+from topone_proto.wire.balance import BALANCE, Balance
+from topone_proto.wire.orders import ORDERS, Order, OrderStatus, OrderType
+from topone_proto.wire.topic import Topic
 
 __all__ = [
     "EXAMPLE_BALANCE",

@@ -1,7 +1,8 @@
 """What the simulated server asks of whatever carries its connections."""
 
 from topone_proto._values import value
-from topone_proto.models import Balance, Order
+from topone_proto.wire.balance import Balance
+from topone_proto.wire.orders import Order
 from topone_proto.wire.topic import Topic
 
 __all__ = [

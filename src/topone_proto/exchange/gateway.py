@@ -78,8 +78,9 @@ from topone_proto.exchange.faults import (
     WriteTimes,
     WrongId,
 )
-from topone_proto.models import Balance, Order
-from topone_proto.wire.topic import BALANCE, ORDERS, Topic
+from topone_proto.wire.balance import BALANCE, Balance
+from topone_proto.wire.orders import ORDERS, Order
+from topone_proto.wire.topic import Topic
 
 __all__ = ["MALFORMED_REQUEST", "UNKNOWN_METHOD", "Gateway"]
 

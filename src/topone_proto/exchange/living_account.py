@@ -16,7 +16,9 @@ from attrs import define, evolve
 
 from topone_proto._values import value
 from topone_proto.errors import ConfigurationError, LocalProtocolError
-from topone_proto.models import Balance, Order, OrderStatus, OrderType, Side
+from topone_proto.models import Side
+from topone_proto.wire.balance import Balance
+from topone_proto.wire.orders import Order, OrderStatus, OrderType
 
 __all__ = ["DEFAULT_BALANCES", "DEFAULT_MARKETS", "ExchangeStep", "LivingAccount", "Market"]
 

@@ -32,17 +32,10 @@ from topone_proto.session.config import SessionConfig
 from topone_proto.session.gaps import Heard, ServerClock
 from topone_proto.session.lateness import Lateness
 from topone_proto.session.step import Step
+from topone_proto.wire.balance import BalanceUpdate
 from topone_proto.wire.codec import carried, decode, encode, excerpt, suspects
-from topone_proto.wire.messages import (
-    BalanceUpdate,
-    Malformed,
-    OrderUpdate,
-    Ping,
-    Request,
-    Response,
-    Unrecognised,
-    Update,
-)
+from topone_proto.wire.messages import Malformed, Ping, Request, Response, Unrecognised, Update
+from topone_proto.wire.orders import OrderUpdate
 from topone_proto.wire.topic import Topic
 
 __all__ = ["FOLLOWED", "TRANSITIONS", "Connection", "SubscriptionInput", "SubscriptionState"]

@@ -12,13 +12,15 @@ from topone_proto.events import Event
 from topone_proto.exchange import GatewayConfig, Market
 from topone_proto.failures import Failure
 from topone_proto.feed.metrics import FeedMetrics
-from topone_proto.models import Balance, Order, OrderStatus, OrderType, Side
+from topone_proto.models import Side
 from topone_proto.secrets.token import Token
 from topone_proto.session.actions import Action
 from topone_proto.session.config import SessionConfig
 from topone_proto.session.endpoint import Endpoint
 from topone_proto.session.step import Step
+from topone_proto.wire.balance import Balance
 from topone_proto.wire.messages import Message, Request
+from topone_proto.wire.orders import Order, OrderStatus, OrderType
 from topone_proto.wire.topic import Topic
 
 __all__ = ["TYPES", "register"]

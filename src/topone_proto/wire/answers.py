@@ -12,10 +12,12 @@ from typing import Any, Final, Generic, TypeVar, cast
 
 from topone_proto._values import value
 from topone_proto.errors import ConfigurationError
-from topone_proto.models import Balance, Order, OrderStatus, OrderType, Side
+from topone_proto.models import Side
 from topone_proto.secrets.token import Token
+from topone_proto.wire.balance import Balance
 from topone_proto.wire.decimals import read_decimal
 from topone_proto.wire.http import HttpResponse, read_data, unusable
+from topone_proto.wire.orders import Order, OrderStatus, OrderType
 from topone_proto.wire.requests import PageKey
 
 __all__ = [

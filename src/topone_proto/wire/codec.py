@@ -23,20 +23,20 @@ from typing import Annotated, Any, Final, cast
 
 import msgspec
 
-from topone_proto.models import Balance, Order, OrderStatus, OrderType, Side
+from topone_proto.models import Side
+from topone_proto.wire.balance import BALANCE, Balance, BalanceUpdate
 from topone_proto.wire.decimals import MAX_LENGTH, is_decimal
 from topone_proto.wire.messages import (
-    BalanceUpdate,
     Malformed,
     Message,
-    OrderUpdate,
     Ping,
     Request,
     Response,
     Unrecognised,
     Update,
 )
-from topone_proto.wire.topic import BALANCE, ORDERS, Topic
+from topone_proto.wire.orders import ORDERS, Order, OrderStatus, OrderType, OrderUpdate
+from topone_proto.wire.topic import Topic
 
 __all__ = ["carried", "decode", "encode", "excerpt", "suspects"]
 

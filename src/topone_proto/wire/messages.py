@@ -5,19 +5,18 @@ to say.
 """
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 from attrs import field
 
 from topone_proto._values import value
-from topone_proto.models import Balance, Order
-from topone_proto.wire.topic import BALANCE, ORDERS, Topic
+from topone_proto.wire.balance import BalanceUpdate
+from topone_proto.wire.orders import OrderUpdate
+from topone_proto.wire.topic import Topic
 
 __all__ = [
-    "BalanceUpdate",
     "Malformed",
     "Message",
-    "OrderUpdate",
     "Ping",
     "Request",
     "Response",
@@ -63,32 +62,6 @@ class Response:
     def ok(self) -> bool:
         """True for success."""
         return self.code == 0
-
-
-@value
-class BalanceUpdate:
-    """The whole balance of one asset, published because it changed."""
-
-    topic: ClassVar[Topic] = BALANCE
-    """The topic of every update of this kind."""
-
-    balance: Balance
-    """The balance as it is now."""
-    ts: int | None
-    """Server time in milliseconds; None if the server gave none that can be read."""
-
-
-@value
-class OrderUpdate:
-    """The whole state of one order, published because it changed."""
-
-    topic: ClassVar[Topic] = ORDERS
-    """The topic of every update of this kind."""
-
-    order: Order
-    """The order as it is now."""
-    ts: int | None
-    """Server time in milliseconds; None if the server gave none that can be read."""
 
 
 @value

@@ -8,7 +8,7 @@ from attrs import field
 from topone_proto._values import value
 from topone_proto.errors import ConfigurationError
 
-__all__ = ["BALANCE", "ORDERS", "Topic"]
+__all__ = ["Topic"]
 
 _SUBSCRIBE: Final = "sub_"
 _UNSUBSCRIBE: Final = "unsub_"
@@ -58,10 +58,3 @@ class Topic:
 
     def __str__(self) -> str:
         return self.name
-
-
-BALANCE: Final = Topic("balance")
-"""Every change of a balance of the account (private-websocket, "Subscribe to Account Updates")."""
-
-ORDERS: Final = Topic("orders")
-"""Every change of an order of the account (private-websocket, "Subscribe to Order Updates")."""

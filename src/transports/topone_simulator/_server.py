@@ -42,7 +42,8 @@ from topone_proto.exchange import (
     SendPing,
     Stall,
 )
-from topone_proto.models import Balance, Order
+from topone_proto.wire.balance import Balance
+from topone_proto.wire.orders import Order
 
 __all__ = ["Handshake", "Simulator", "run_in_thread", "serve"]
 

@@ -8,11 +8,11 @@ from attrs import evolve
 
 from topone_proto.events import BalanceUpdate, Conflated, Connected, Disconnected, Subscribed
 from topone_proto.exchange import AcceptThenClose, Burst, SendRaw
-from topone_proto.models import Balance
 from topone_proto.session.config import SessionConfig
 from topone_proto.testing.conformance.kit import ETH, QUICK, Kit
 from topone_proto.testing.conformance.scenario import Collection, Group
-from topone_proto.wire.topic import BALANCE, ORDERS
+from topone_proto.wire.balance import BALANCE, Balance
+from topone_proto.wire.orders import ORDERS
 
 __all__ = ["BACK_PRESSURE"]
 

@@ -8,7 +8,7 @@ from topone_proto.exchange import Fault, IgnoreHandshake, LoseAck, RefuseHandsha
 from topone_proto.session.config import SessionConfig
 from topone_proto.testing.conformance.kit import UP, Kit
 from topone_proto.testing.conformance.scenario import Collection, Group
-from topone_proto.wire.topic import ORDERS
+from topone_proto.wire.orders import ORDERS
 
 __all__ = ["CANCELLATION"]
 

@@ -41,7 +41,7 @@ from topone_proto.testing.conformance.certificates import server_context
 from topone_proto.testing.conformance.kit import ETH, ONCE, QUICK, UP, UP_AGAIN, Kit
 from topone_proto.testing.conformance.leaks import TOKEN
 from topone_proto.testing.conformance.scenario import Collection, Group
-from topone_proto.wire.topic import ORDERS
+from topone_proto.wire.orders import ORDERS
 
 __all__ = ["FAILURES"]
 

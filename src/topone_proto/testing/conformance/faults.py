@@ -16,7 +16,7 @@ from topone_proto.exchange import (
 from topone_proto.session.config import SessionConfig
 from topone_proto.testing.conformance.kit import QUICK, Kit, Listener
 from topone_proto.testing.conformance.scenario import Collection, Group
-from topone_proto.wire.topic import ORDERS
+from topone_proto.wire.orders import ORDERS
 
 __all__ = ["FAULTS"]
 

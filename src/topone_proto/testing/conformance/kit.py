@@ -30,13 +30,15 @@ from topone_proto.events import (
 )
 from topone_proto.exchange import GatewayConfig, SendRaw
 from topone_proto.failures import Failure
-from topone_proto.models import Balance, Order, OrderStatus, OrderType, Side
+from topone_proto.models import Side
 from topone_proto.secrets.token import Token
 from topone_proto.session.config import SessionConfig
 from topone_proto.session.endpoint import Headers
 from topone_proto.testing.conformance.adapter import Adapter, Feed, Simulate, Simulator
 from topone_proto.testing.conformance.leaks import TOKEN, where_in_error, where_in_text
-from topone_proto.wire.topic import BALANCE, ORDERS, Topic
+from topone_proto.wire.balance import BALANCE, Balance
+from topone_proto.wire.orders import ORDERS, Order, OrderStatus, OrderType
+from topone_proto.wire.topic import Topic
 
 __all__ = [
     "DEFAULT",

@@ -24,7 +24,7 @@ from topone_proto.session.config import SessionConfig
 from topone_proto.testing.conformance.certificates import client_context, server_context
 from topone_proto.testing.conformance.kit import ETH, ORDER, QUICK, UP, UP_AGAIN, Kit
 from topone_proto.testing.conformance.scenario import Collection, Group
-from topone_proto.wire.topic import ORDERS
+from topone_proto.wire.orders import ORDERS
 
 __all__ = ["LIFE"]
 

@@ -12,7 +12,7 @@ from topone_proto.session.config import SessionConfig
 from topone_proto.testing.conformance.kit import ETH, UP, Kit
 from topone_proto.testing.conformance.raw import Peer, RawServer, accept_key, raw_server
 from topone_proto.testing.conformance.scenario import Collection, Group
-from topone_proto.wire.topic import BALANCE
+from topone_proto.wire.balance import BALANCE
 
 __all__ = ["LIVENESS"]
 

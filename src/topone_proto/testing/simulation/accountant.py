@@ -23,11 +23,12 @@ from topone_proto.account import (
     Resynced,
 )
 from topone_proto.events import Event
-from topone_proto.models import Balance, Order
 from topone_proto.testing.simulation.scenario import AccountPlan
 from topone_proto.testing.simulation.server import Server
 from topone_proto.testing.simulation.world import World
-from topone_proto.wire.topic import BALANCE, ORDERS, Topic
+from topone_proto.wire.balance import BALANCE, Balance
+from topone_proto.wire.orders import ORDERS, Order
+from topone_proto.wire.topic import Topic
 
 __all__ = ["Accountant"]
 

@@ -29,7 +29,6 @@ from topone_proto.events import (
 )
 from topone_proto.exchange import Publication
 from topone_proto.failures import FailureKind
-from topone_proto.models import Balance, Order
 from topone_proto.session.actions import Connect, FetchToken, SendText
 from topone_proto.session.config import DeliveryPolicy, SessionConfig
 from topone_proto.session.step import Step
@@ -37,6 +36,8 @@ from topone_proto.testing.simulation.link import Frame, Link
 from topone_proto.testing.simulation.scenario import SECRET, ClientPlan
 from topone_proto.testing.simulation.streams import Streams
 from topone_proto.testing.simulation.world import Violation, World
+from topone_proto.wire.balance import Balance
+from topone_proto.wire.orders import Order
 from topone_proto.wire.topic import Topic
 
 __all__ = ["Auditor"]

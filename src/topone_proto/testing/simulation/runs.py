@@ -31,7 +31,8 @@ from topone_proto.testing.simulation.scenario import (
 )
 from topone_proto.testing.simulation.server import Server
 from topone_proto.testing.simulation.world import Entry, Violation, World
-from topone_proto.wire.topic import BALANCE, ORDERS
+from topone_proto.wire.balance import BALANCE
+from topone_proto.wire.orders import ORDERS
 
 __all__ = ["Report", "recovery_bound", "run"]
 

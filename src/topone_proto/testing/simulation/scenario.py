@@ -36,7 +36,9 @@ from topone_proto.exchange import (
 )
 from topone_proto.failures import FailureKind
 from topone_proto.session.config import DeliveryPolicy, SessionConfig
-from topone_proto.wire.topic import BALANCE, ORDERS, Topic
+from topone_proto.wire.balance import BALANCE
+from topone_proto.wire.orders import ORDERS
+from topone_proto.wire.topic import Topic
 
 __all__ = [
     "SECRET",

@@ -25,11 +25,12 @@ from topone_proto.exchange import (
     SendPong,
     Stall,
 )
-from topone_proto.models import Balance, Order, OrderStatus, OrderType, Side
+from topone_proto.models import Side
 from topone_proto.testing.simulation.link import Frame, Link
 from topone_proto.testing.simulation.scenario import SECRET, Publish
 from topone_proto.testing.simulation.world import World
-from topone_proto.wire.topic import ORDERS
+from topone_proto.wire.balance import Balance
+from topone_proto.wire.orders import ORDERS, Order, OrderStatus, OrderType
 
 __all__ = ["ACCOUNT", "Server"]
 

@@ -5,8 +5,10 @@ from collections.abc import Callable
 from typing import Never
 
 from topone_proto.events import Gap
+from topone_proto.wire.balance import BALANCE
 from topone_proto.wire.messages import Update
-from topone_proto.wire.topic import BALANCE, ORDERS, Topic
+from topone_proto.wire.orders import ORDERS
+from topone_proto.wire.topic import Topic
 
 __all__ = ["Streams"]
 

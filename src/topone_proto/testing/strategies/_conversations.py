@@ -18,23 +18,16 @@ from topone_proto.events import (
     UnexpectedUpdate,
     Unsubscribed,
 )
-from topone_proto.models import Balance, Order, OrderStatus, OrderType, Side
+from topone_proto.models import Side
 from topone_proto.session.connection import Connection
 from topone_proto.testing.strategies._defects import Defect, near_misses
 from topone_proto.testing.strategies._frames import frames, wire_fields
 from topone_proto.testing.strategies._values import balance_updates, order_updates, pings
+from topone_proto.wire.balance import BALANCE, Balance, BalanceUpdate
 from topone_proto.wire.codec import decode
-from topone_proto.wire.messages import (
-    BalanceUpdate,
-    Malformed,
-    Message,
-    OrderUpdate,
-    Ping,
-    Request,
-    Response,
-    Update,
-)
-from topone_proto.wire.topic import BALANCE, ORDERS, Topic
+from topone_proto.wire.messages import Malformed, Message, Ping, Request, Response, Update
+from topone_proto.wire.orders import ORDERS, Order, OrderStatus, OrderType, OrderUpdate
+from topone_proto.wire.topic import Topic
 
 __all__ = ["Conversation", "Received", "Trouble", "conversations", "troubled_conversations"]
 

@@ -10,7 +10,6 @@ from attrs import evolve
 from hypothesis import strategies as st
 
 from topone_proto._values import value
-from topone_proto.models import OrderType
 from topone_proto.testing.strategies._frames import (
     DECIMALS,
     frames,
@@ -26,7 +25,8 @@ from topone_proto.testing.strategies._values import (
     responses,
     updates,
 )
-from topone_proto.wire.messages import OrderUpdate, Update
+from topone_proto.wire.messages import Update
+from topone_proto.wire.orders import OrderType, OrderUpdate
 
 __all__ = ["NO_DECIMALS", "Defect", "NearMiss", "any_frames", "damaged_frames", "near_misses"]
 

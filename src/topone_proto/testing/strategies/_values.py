@@ -26,7 +26,7 @@ from topone_proto.events import (
 from topone_proto.exchange import GatewayConfig, Market, OriginRule, PingForm
 from topone_proto.failures import Failure, FailureKind
 from topone_proto.feed.metrics import FeedMetrics
-from topone_proto.models import Balance, Order, OrderStatus, OrderType, Side
+from topone_proto.models import Side
 from topone_proto.secrets.token import Token
 from topone_proto.session.actions import Action, Close, Connect, FetchToken, SendPing, SendText
 from topone_proto.session.config import DeliveryPolicy, SessionConfig
@@ -34,19 +34,19 @@ from topone_proto.session.connection import SubscriptionState
 from topone_proto.session.endpoint import DEFAULT_URL, Endpoint
 from topone_proto.session.step import Step
 from topone_proto.testing.strategies._json import INT64, json_values, spellings
+from topone_proto.wire.balance import BALANCE, Balance, BalanceUpdate
 from topone_proto.wire.codec import encode
 from topone_proto.wire.messages import (
-    BalanceUpdate,
     Malformed,
     Message,
-    OrderUpdate,
     Ping,
     Request,
     Response,
     Unrecognised,
     Update,
 )
-from topone_proto.wire.topic import BALANCE, ORDERS, Topic
+from topone_proto.wire.orders import ORDERS, Order, OrderStatus, OrderType, OrderUpdate
+from topone_proto.wire.topic import Topic
 
 __all__ = [
     "actions",

@@ -149,8 +149,8 @@ def test_an_order_that_only_the_exchange_knows_is_a_difference() -> None:
     missed = order(filled="3")
     changes = account.answer(asked_for_orders(account), [missed], answered_ts=700)
     differences = (
-        OrderChanged(None, missed, None),
-        AggregatedFill(missed, None, Decimal(3), Decimal(6)),
+        OrderChanged(None, missed, None, healed=True),
+        AggregatedFill(missed, None, Decimal(3), Decimal(6), healed=True),
     )
     assert changes == (
         *differences,
@@ -171,8 +171,8 @@ def test_the_state_with_more_filled_wins_whoever_tells_it() -> None:
     assert account.open_orders().value == {1: ours, 2: theirs}
     assert isinstance(resynced, Resynced)
     assert resynced.differences == (
-        OrderChanged(order(2, at=103.0, filled="3"), theirs, None),
-        AggregatedFill(theirs, 103.0, Decimal(2), Decimal(4)),
+        OrderChanged(order(2, at=103.0, filled="3"), theirs, None, healed=True),
+        AggregatedFill(theirs, 103.0, Decimal(2), Decimal(4), healed=True),
     )
 
 
@@ -203,7 +203,7 @@ def test_an_answer_that_the_stream_does_not_catch_up_with_is_asked_for_by_name()
     query = asked_for_orders(account)
     assert query.ids == (1,)
     changes = account.answer(query, [less])
-    assert FillCorrected(less, Decimal(-3), Decimal(-6)) in changes
+    assert FillCorrected(less, Decimal(-3), Decimal(-6), healed=True) in changes
     assert account.open_orders() == Reading({1: less}, Knowledge.WHOLE)
 
 
@@ -220,7 +220,7 @@ def test_an_open_order_that_the_exchange_does_not_list_is_asked_for_by_id() -> N
 
     ended = order(7, at=120.0, filled="10", status=OrderStatus.COMPLETED)
     changes = account.answer(query, [ended])
-    assert OrderChanged(order(7), ended, None) in changes
+    assert OrderChanged(order(7), ended, None, healed=True) in changes
     assert isinstance(changes[-1], Resynced)
     assert not account.unresolved
     assert set(account.open_orders().value) == {8}
@@ -357,10 +357,13 @@ def test_what_was_forgotten_before_the_question_is_no_reason_to_doubt_the_answer
 def test_everything_that_an_answer_changes_is_told_and_told_again_in_the_end() -> None:
     account = followed(ORDERS, told(order(7)))
     listed = account.answer(asked_for_orders(account), [order(1), order(2)])
-    assert listed == (OrderChanged(None, order(1), None), OrderChanged(None, order(2), None))
+    assert listed == (
+        OrderChanged(None, order(1), None, healed=True),
+        OrderChanged(None, order(2), None, healed=True),
+    )
     ended = order(7, at=120.0, status=OrderStatus.CANCELED)
     *by_id, _, resynced = account.answer(asked_for_orders(account), [ended], answered_ts=900)
-    found = OrderChanged(order(7), ended, None)
+    found = OrderChanged(order(7), ended, None, healed=True)
     assert by_id == [found]
     assert isinstance(resynced, Resynced)
     assert resynced.differences == (*listed, found)
@@ -386,8 +389,8 @@ def test_a_list_that_contradicts_is_an_anomaly_and_the_order_asked_for_by_id() -
     assert query.ids == (1,)
     changes = account.answer(query, [strange])
     assert changes[:2] == (
-        OrderChanged(known, strange, None),
-        FillCorrected(strange, Decimal(-1), Decimal(-2)),
+        OrderChanged(known, strange, None, healed=True),
+        FillCorrected(strange, Decimal(-1), Decimal(-2), healed=True),
     )
     assert isinstance(changes[-1], Resynced)
 
@@ -515,7 +518,7 @@ def test_an_answer_still_resolves_an_outcome_that_was_given_up() -> None:
     assert isinstance(query, OrdersQuery)
     assert isinstance(account.give_up(7)[-1], Resynced)
     done = order(7, filled="10", status=COMPLETED)
-    assert account.answer(query, [done])[0] == OrderChanged(order(7), done, None)
+    assert account.answer(query, [done])[0] == OrderChanged(order(7), done, None, healed=True)
     assert account.other_orders() == Reading({7: done}, Knowledge.WHOLE)
     assert account.give_up(7) == account.give_up(8) == ()
 
@@ -790,7 +793,7 @@ def test_settings_that_make_no_sense_are_refused(settings: dict[str, Any]) -> No
 def test_a_balance_of_an_answer_replaces_one_from_before_the_question() -> None:
     account = followed(BALANCE, BalanceUpdate(eth("1"), 1000))
     changes = account.answer(asked_for_balances(account), [eth("2")])
-    difference = BalanceChanged(eth("1"), eth("2"), None)
+    difference = BalanceChanged(eth("1"), eth("2"), None, healed=True)
     assert changes == (
         difference,
         NOW_WHOLE[BALANCE],
@@ -804,7 +807,10 @@ def test_every_balance_of_an_answer_is_told() -> None:
     *changes, _, resynced = account.answer(
         asked_for_balances(account), [eth("1"), btc], answered_ts=900
     )
-    found = (BalanceChanged(None, eth("1"), None), BalanceChanged(None, btc, None))
+    found = (
+        BalanceChanged(None, eth("1"), None, healed=True),
+        BalanceChanged(None, btc, None, healed=True),
+    )
     assert tuple(changes) == found
     assert resynced == Resynced(BALANCE, found, 500, 900)
 
@@ -826,7 +832,9 @@ def test_a_balance_that_contradicts_what_the_stream_told_is_asked_for_by_name() 
     assert not account.is_current("ETH")
     query = asked_for_balances(account)
     assert query.assets == ("ETH",)
-    assert account.answer(query, [eth("2")])[0] == BalanceChanged(eth("1"), eth("2"), None)
+    assert account.answer(query, [eth("2")])[0] == BalanceChanged(
+        eth("1"), eth("2"), None, healed=True
+    )
     assert account.balance("ETH") == Reading(eth("2"), Knowledge.WHOLE)
 
 
@@ -940,13 +948,15 @@ def test_differences_are_those_since_the_last_time() -> None:
     account.apply(LOST)
     account.apply(Subscribed(ORDERS, 900, 2))
     *_, resynced = account.answer(asked_for_orders(account), [order(1), order(2)])
-    assert resynced == Resynced(ORDERS, (OrderChanged(None, order(2), None),), 900, None)
+    assert resynced == Resynced(
+        ORDERS, (OrderChanged(None, order(2), None, healed=True),), 900, None
+    )
 
 
 def test_differences_of_an_interrupted_attempt_are_told_once() -> None:
     account = followed(ORDERS, told(order(7)))
     first = account.answer(asked_for_orders(account), [order(1)])
-    assert OrderChanged(None, order(1), None) in first
+    assert OrderChanged(None, order(1), None, healed=True) in first
     account.apply(LOST)
     account.apply(Subscribed(ORDERS, 1100, 2))
     *_, resynced = account.answer(asked_for_orders(account), [order(1), order(7)])

@@ -675,8 +675,23 @@ def a_failed_question_is_asked_again() -> AbstractContextManager[Any]:
     return method(_ledger.Ledger, "retry_one", None)
 
 
+@feature(9, "tests/test_audits.py")
+def an_audit_finds_what_the_stream_left_out() -> AbstractContextManager[Any]:
+    return method(_ledger.Ledger, "_suspect", None)
+
+
+@feature(9, "tests/test_audits.py")
+def an_audit_believes_nothing_that_may_be_under_way() -> AbstractContextManager[Any]:
+    def in_doubt(_: Any, self: Any, name: Any, position: int) -> None:
+        self._put_in_doubt(name, position, is_lasting=False)
+
+    return around(_ledger.Ledger, "_suspect", in_doubt)
+
+
 @feature(9, *ACCOUNT)
 def fills_add_up() -> AbstractContextManager[Any]:
     return patch.object(
-        _orders, "fill_between", lambda before, after: _evidence.fill_between(None, after)
+        _orders,
+        "fill_between",
+        lambda _, after, healed: _evidence.fill_between(None, after, healed=healed),
     )

@@ -660,8 +660,9 @@ def answers_are_taken_to_lag_behind_by_nothing() -> AbstractContextManager[Any]:
 
 @mutant("I8")
 def fill_is_the_whole_of_what_is_filled() -> AbstractContextManager[Any]:
-    def fill(original: Any, before: Any, after: Order) -> Any:
-        return tuple(attrs.evolve(f, deal_stock=after.deal_stock) for f in original(before, after))
+    def fill(original: Any, before: Any, after: Order, *, healed: bool) -> Any:
+        fills = original(before, after, healed=healed)
+        return tuple(attrs.evolve(f, deal_stock=after.deal_stock) for f in fills)
 
     return _patched(_orders, "fill_between", fill)
 

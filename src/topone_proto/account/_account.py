@@ -190,6 +190,11 @@ class Account:
             )
         horizon = self._horizon.at(now, self._position)
         now = None if now is None else self._horizon.now
+        audits: list[Query] = []
+        if self._orders.wanted_audit(now, horizon):
+            audits.append(OrdersQuery(None, self._latest_ts, horizon, is_audit=True))
+        if self._balances.wanted_audit(now, horizon):
+            audits.append(BalancesQuery(None, self._latest_ts, horizon, is_audit=True))
         return (
             *(
                 OrdersQuery(ids, self._latest_ts, horizon)
@@ -199,7 +204,37 @@ class Account:
                 BalancesQuery(assets, self._latest_ts, horizon)
                 for assets in self._balances.wanted(now, horizon)
             ),
+            *audits,
         )
+
+    def audit(self) -> None:
+        """Let ``ask`` ask for lists to compare with what is ``WHOLE``, which it stays meanwhile.
+
+        A stream may leave out an update while its connection goes on, and nothing betrays it. What
+        an audit finds is confirmed by name, applied and reported as ``Resynced`` with ``is_audit``.
+        """
+        for ledger in self._ledgers:
+            ledger.audit()
+
+    @property
+    def audits(self) -> int:
+        """The number of lists that audits have compared."""
+        return sum(ledger.audits for ledger in self._ledgers)
+
+    @property
+    def audit_differences(self) -> int:
+        """The number of differences that audits have found. Each is an update that a stream left
+        out without a sign."""
+        return sum(ledger.audit_differences for ledger in self._ledgers)
+
+    def is_awaited(self, query: Query) -> bool:
+        """Return True if an answer to this question can still be used. Not once the connection was
+        lost or an update may have been missed: then it is asked again."""
+        match query:
+            case OrdersQuery(ids=ids):
+                return self._orders.is_awaited(query, ids)
+            case BalancesQuery(assets=assets):  # pragma: no branch - there is no other
+                return self._balances.is_awaited(query, assets)
 
     @property
     def deadline(self) -> float | None:
@@ -288,17 +323,14 @@ class Account:
             What the answer changes, and ``Resynced`` if it was the last that was missing.
         """
         # An answer has a place among the events: what it settles, no older one unsettles.
+        if not self.is_awaited(query):
+            return ()
+        self._position += 1
         match query:
-            case OrdersQuery(ids=ids):
-                if not self._orders.is_awaited(query, ids):
-                    return ()
-                self._position += 1
+            case OrdersQuery():
                 orders = cast("Iterable[Order]", found)
                 return self._orders.merge(query, orders, pages, answered_ts, self._position)
-            case BalancesQuery(assets=assets):  # pragma: no branch - there is no other
-                if not self._balances.is_awaited(query, assets):
-                    return ()
-                self._position += 1
+            case BalancesQuery():  # pragma: no branch - there is no other
                 balances = cast("Iterable[Balance]", found)
                 return self._balances.merge(query, balances, answered_ts, self._position)
 

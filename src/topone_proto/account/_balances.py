@@ -31,6 +31,10 @@ class _Known:
     """When the stream last told it."""
 
 
+def _is_zero(balance: Balance) -> bool:
+    return not balance.available and not balance.freeze
+
+
 class Balances(Ledger[str]):
     """All balances that are known."""
 
@@ -63,6 +67,10 @@ class Balances(Ledger[str]):
         position: int,
     ) -> tuple[Change, ...]:
         """An answer told balances."""
+        if query.is_audit:
+            self._compare(query, tuple(found), position)
+            return ()
+        was_suspect = self._is_suspect(query.assets)
         changes: list[Change] = []
         names: set[str] = set()
         is_by_name = query.assets is not None
@@ -80,23 +88,38 @@ class Balances(Ledger[str]):
                 or known.balance == balance
                 or not self._is_since_followed(known.told_at)
             ):
-                changes += self._put(balance, None, position)
+                changes += self._put(balance, None, position, healed=True)
             else:
                 changes += self._put_in_doubt(asset, position, is_lasting=False)
         if query.assets is None:
             self._accept_list(query, names, position)
         else:
             changes += self._not_found(query, sorted(set(query.assets) - names))
-        return self._finish(changes, answered_ts)
+        return self._finish(changes, answered_ts, was_suspect=was_suspect)
 
-    def _put(self, balance: Balance, ts: int | None, position: int) -> tuple[Change, ...]:
+    def _compare(self, query: BalancesQuery, found: tuple[Balance, ...], position: int) -> None:
+        """Compare the list of an audit with what is known. What differs may be under way on the
+        stream: it is asked for by name before it is believed. Whether a list has balances of zero
+        is the exchange's choice."""
+        for balance in found:
+            asset, known = balance.asset, self._known.get(balance.asset)
+            is_same = _is_zero(balance) if known is None else known.balance == balance
+            if not is_same and not self._is_crossed(query, asset):
+                self._suspect(asset, position)
+        names = {balance.asset for balance in found}
+        zeros = {asset for asset, known in self._known.items() if _is_zero(known.balance)}
+        self._audited(query, names | zeros, position)
+
+    def _put(
+        self, balance: Balance, ts: int | None, position: int, *, healed: bool = False
+    ) -> tuple[Change, ...]:
         self._resolve(balance.asset)
         known = self._known.get(balance.asset)
         if known is None:
             self._known[balance.asset] = _Known(balance, position)
-            return (BalanceChanged(None, balance, ts),)
+            return (BalanceChanged(None, balance, ts, healed),)
         before, known.balance, known.position = known.balance, balance, position
-        return () if before == balance else (BalanceChanged(before, balance, ts),)
+        return () if before == balance else (BalanceChanged(before, balance, ts, healed),)
 
     def _listable(self) -> set[str]:
         return set(self._known)
@@ -108,6 +131,13 @@ class Balances(Ledger[str]):
     def _is_right(self, name: str) -> bool:
         known = self._known.get(name)
         return known is not None and self._is_since_followed(known.position)
+
+    def _harden(self, name: str) -> tuple[Change, ...]:
+        known = self._known.get(name)
+        if known is None or self._is_since_followed(known.told_at):
+            self._resolve(name)  # the stream's word stands, and nothing is known that nobody has
+            return ()
+        return super()._harden(name)
 
     def _give_up(self, name: str) -> tuple[Change, ...]:
         self._resolve(name)

@@ -65,6 +65,8 @@ class BalanceChanged:
     """The balance as it is known now."""
     ts: int | None
     """Server time of the update in milliseconds; None if an answer over HTTP told of it."""
+    healed: bool = False
+    """True if an answer over HTTP told it, and not the stream."""
 
 
 @value
@@ -77,6 +79,8 @@ class OrderChanged:
     """The order as it is known now."""
     ts: int | None
     """Server time of the update in milliseconds; None if an answer over HTTP told of it."""
+    healed: bool = False
+    """True if an answer over HTTP told it, and not the stream."""
 
 
 @value
@@ -97,6 +101,8 @@ class AggregatedFill:
     """How much more is filled, in stock."""
     deal_money: Decimal
     """What more was paid or received, in money."""
+    healed: bool = False
+    """True if an answer over HTTP told it, and not the stream."""
 
     @property
     def price(self) -> Decimal:
@@ -119,6 +125,8 @@ class FillCorrected:
     """How much to add to what was reported as filled, in stock; negative if less is filled."""
     deal_money: Decimal
     """How much to add to what was reported as paid or received, in money; may be negative."""
+    healed: bool = False
+    """True if an answer over HTTP told it, and not the stream."""
 
 
 @value
@@ -187,7 +195,7 @@ Difference = (
 @value
 class Resynced:
     """A topic is whole: everything that was to be asked is answered, and the stream was followed
-    meanwhile."""
+    meanwhile. Or an audit has found that it was not, and it is now; see ``is_audit``."""
 
     topic: Topic
     """The topic that is whole."""
@@ -197,6 +205,9 @@ class Resynced:
     """The latest server time in milliseconds that was known when the first question was asked."""
     answered_ts: int | None
     """Server time of the last answer in milliseconds, if the caller knew it."""
+    is_audit: bool = False
+    """True if an audit found the differences. The topic was ``WHOLE`` and its subscription was
+    never interrupted, so the stream has left out an update without a sign: an alarm."""
 
 
 Change = Difference | MovedBackwards | KnowledgeChanged | Resynced

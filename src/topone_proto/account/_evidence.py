@@ -15,7 +15,7 @@ from typing import Final
 from topone_proto.account._changes import AggregatedFill, FillCorrected
 from topone_proto.wire.orders import Order
 
-__all__ = ["contradiction", "fill_between", "is_ahead", "may_be_older"]
+__all__ = ["contradiction", "fill_between", "is_ahead", "is_same_state", "may_be_older"]
 
 # As in ``models``: wide enough to be exact.
 _EXACT: Final = Context(prec=512)
@@ -29,17 +29,20 @@ def contradiction(order: Order, known: Order) -> str | None:
     if not _is_same_order(order, known):
         return "it is another order"
     if known.is_closed:
-        # Times, and what is left, may be in other words in the history than on the stream.
-        if (order.status, order.deal_stock, order.deal_money) != (
-            known.status,
-            known.deal_stock,
-            known.deal_money,
-        ):
-            return "the order was closed already"
-        return None
+        return None if is_same_state(order, known) else "the order was closed already"
     if order.deal_stock < known.deal_stock or order.deal_money < known.deal_money:
         return "less is filled than before"
     return None
+
+
+def is_same_state(order: Order, known: Order) -> bool:
+    """Return True if both say the same of one order. Times, and what is left, may be in other words
+    in an answer than on the stream."""
+    return order == known or (
+        _is_same_order(order, known)
+        and (order.status, order.deal_stock, order.deal_money)
+        == (known.status, known.deal_stock, known.deal_money)
+    )
 
 
 def may_be_older(order: Order, known: Order) -> bool:
@@ -52,7 +55,9 @@ def is_ahead(order: Order, known: Order) -> bool:
     return order.is_closed > known.is_closed or order.deal_stock > known.deal_stock
 
 
-def fill_between(before: Order | None, after: Order) -> tuple[AggregatedFill | FillCorrected, ...]:
+def fill_between(
+    before: Order | None, after: Order, *, healed: bool
+) -> tuple[AggregatedFill | FillCorrected, ...]:
     """Return what was filled between two states, or what was wrong about the fills so far."""
     stock, money, since = after.deal_stock, after.deal_money, None
     if before is not None:
@@ -62,8 +67,8 @@ def fill_between(before: Order | None, after: Order) -> tuple[AggregatedFill | F
     if not stock and not money:
         return ()
     if stock > 0 and money >= 0:
-        return (AggregatedFill(after, since, stock, money),)
-    return (FillCorrected(after, stock, money),)
+        return (AggregatedFill(after, since, stock, money, healed),)
+    return (FillCorrected(after, stock, money, healed),)
 
 
 def _is_same_order(one: Order, other: Order) -> bool:

@@ -24,9 +24,15 @@ of it. The doubt has a position: only an answer that was asked for after it can 
   thing: this is the truth, even where it contradicts what is held,
 - after ``max_tries`` answers by name that lack it, explicitly: its outcome is unknown.
 
+An audit compares a list with a topic that is WHOLE, and does not end that: a stream may have left
+out an update without a sign, but what differs may as well be under way. It is a *suspicion*, asked
+for by name like a doubt. An update, or an answer that is not crossed by one, settles it; what the
+answer changes was missed, and is reported as found by an audit. If ``_MAX_UNANSWERED`` answers lack
+the thing, the suspicion becomes a doubt.
+
 Invariants:
 
-- ``WHOLE`` exactly while followed, listed, and without a doubt.
+- ``WHOLE`` exactly while followed, listed, and without a doubt; a suspicion is none.
 - What the present subscription told stands against any answer that may be older; a question's
   position is the horizon from which on its answer may be (``pace``).
 - A failed request is not an answer: ``retry`` counts nothing.
@@ -55,12 +61,15 @@ __all__ = ["NOT_TOLD", "Doubt", "Ledger"]
 NOT_TOLD: Final = -1
 """The position of what was never told."""
 
+_MAX_UNANSWERED: Final = 2
+"""The answers that may lack a thing before the suspicion about it becomes a doubt."""
+
 _K = TypeVar("_K", int, str)
 
 
 @define(eq=False)
 class Doubt:
-    """A thing that has to be asked for by name."""
+    """A thing that has to be asked for by name, in doubt or only suspected."""
 
     position: int
     """When the doubt arose: an answer to an earlier question does not settle it."""
@@ -70,6 +79,8 @@ class Doubt:
     """True while a question is under way."""
     tries: int = 0
     """How many answers lacked it."""
+    is_suspicion: bool = False
+    """True if an audit differs from what is known, and nobody has confirmed it yet."""
 
 
 class Ledger(ABC, Generic[_K]):
@@ -81,6 +92,10 @@ class Ledger(ABC, Generic[_K]):
         self.followed_since: int | None = None
         """The position from which on every update arrives; None while there is no subscription."""
         self.doubts: dict[_K, Doubt] = {}
+        self.audits = 0
+        """The audits of this topic so far."""
+        self.audit_differences = 0
+        """What they have found that the stream had left out."""
         self._max_tries = config.max_tries
         self._list_pace, self._name_pace = Pace(config), Pace(config)
         self._is_listed = False
@@ -88,6 +103,9 @@ class Ledger(ABC, Generic[_K]):
         self._list_after = NOT_TOLD
         """The position that the next list has to reflect."""
         self._has_clock = False
+        self._is_audit_wanted = self._is_audit_asked = False
+        self._is_audit_finding = False
+        """True if a suspicion has become a doubt."""
         self._differences: list[Difference] = []
         self._asked_ts: int | None = None
         self._answered_ts: int | None = None
@@ -95,7 +113,7 @@ class Ledger(ABC, Generic[_K]):
     @property
     def unresolved(self) -> tuple[_K, ...]:
         """What is in doubt."""
-        return tuple(sorted(self.doubts))
+        return tuple(name for name in sorted(self.doubts) if not self.doubts[name].is_suspicion)
 
     # The connection.
 
@@ -114,6 +132,20 @@ class Ledger(ABC, Generic[_K]):
         return () if self.followed_since is None else self.follow(position)
 
     # Questions.
+
+    def audit(self) -> None:
+        """Let ``wanted_audit`` ask for a list to compare with, if the topic is whole."""
+        self._is_audit_wanted = self.knowledge is Knowledge.WHOLE
+
+    def wanted_audit(self, now: float | None, horizon: int) -> bool:
+        """Return True, once, if a list to compare with is to be asked for now."""
+        since = self.followed_since
+        is_due = since is not None and horizon >= since and self._list_pace.is_due(now)
+        if not self._wants_audit or not is_due:
+            return False
+        self._is_audit_asked = True
+        self._list_pace.asked(now)
+        return True
 
     def wanted(self, now: float | None, horizon: int) -> tuple[tuple[_K, ...] | None, ...]:
         """What to ask for and is not asked for yet: everything (None), or some by name."""
@@ -140,6 +172,8 @@ class Ledger(ABC, Generic[_K]):
         times: list[float] = []
         if self._wants_list:
             times.append(max(self._list_pace.not_before, horizon.reaches(self._list_after)))
+        if self._wants_audit:
+            times.append(max(self._list_pace.not_before, horizon.reaches(self.followed_since)))
         if unasked := self._unasked():
             position = min(self.doubts[name].position for name in unasked)
             times.append(max(self._name_pace.not_before, horizon.reaches(position)))
@@ -147,13 +181,16 @@ class Ledger(ABC, Generic[_K]):
 
     def retry(self) -> None:
         """Whatever was asked for, ask for it again."""
-        self._is_list_asked = False
+        self._is_list_asked = self._is_audit_asked = False
         for doubt in self.doubts.values():
             doubt.is_asked = False
 
     def retry_one(self, query: Query, names: tuple[_K, ...] | None) -> None:
         """What this question was for, ask for it again."""
         if not self._is_of_present(query):
+            return
+        if query.is_audit:
+            self._is_audit_asked = False
             return
         if names is None:
             self._is_list_asked = False
@@ -165,22 +202,35 @@ class Ledger(ABC, Generic[_K]):
     def is_awaited(self, query: Query, names: tuple[_K, ...] | None) -> bool:
         """True if the answer can be used: it was asked for on the present subscription, and nobody
         has answered it already."""
+        if query.is_audit:
+            return self._is_of_present(query) and self._is_audit_asked
         return self._is_of_present(query) and (names is not None or not self._is_listed)
 
     # Knowledge.
 
     def is_current(self, name: _K) -> bool:
         """True if what is known of it is right, be the rest as it may."""
-        return name not in self.doubts and self._is_right(name)
+        doubt = self.doubts.get(name)
+        return (doubt is None or doubt.is_suspicion) and self._is_right(name)
 
     def _finish(
-        self, changes: Iterable[Change], answered_ts: int | None = None
+        self,
+        changes: Iterable[Change],
+        answered_ts: int | None = None,
+        *,
+        was_suspect: bool = False,
     ) -> tuple[Change, ...]:
         """What an answer or a decision changed, and whether the topic is whole by now."""
         changes = tuple(changes)
         self._answered_ts = answered_ts
-        self._differences += [change for change in changes if isinstance(change, Difference)]
-        return changes + self._settled()
+        found = [change for change in changes if isinstance(change, Difference)]
+        if self.knowledge is not Knowledge.WHOLE:
+            self._differences += found
+            return changes + self._settled()
+        if not was_suspect or not found:
+            return changes
+        self.audit_differences += len(found)
+        return (*changes, self._resynced(found, answered_ts, is_audit=True))
 
     def _accept_list(self, query: Query, found: set[_K], position: int) -> None:
         """The list shows everything there is: whatever it lacks has to be asked for by name."""
@@ -203,9 +253,33 @@ class Ledger(ABC, Generic[_K]):
         if doubt is None:
             self.doubts[name] = Doubt(position, is_lasting)
         else:
-            doubt.position, doubt.is_asked = position, False
+            doubt.position, doubt.is_asked, doubt.is_suspicion = position, False, False
             doubt.is_lasting = doubt.is_lasting or is_lasting
         return self._lower()
+
+    def _is_suspect(self, names: Iterable[_K] | None) -> bool:
+        """True if an audit suspects one of these."""
+        doubts = (self.doubts.get(name) for name in names or ())
+        return any(doubt is not None and doubt.is_suspicion for doubt in doubts)
+
+    def _suspect(self, name: _K, position: int) -> None:
+        """An audit differs from what is known of it: ask for it by name."""
+        self.doubts.setdefault(name, Doubt(position, is_lasting=False, is_suspicion=True))
+
+    def _audited(self, query: Query, found: set[_K], position: int) -> None:
+        """The list of an audit was compared, and had these."""
+        self._is_audit_wanted = self._is_audit_asked = False
+        self.audits += 1
+        self._asked_ts = query.asked_ts
+        for name in self._listable() - found:
+            if self._position_of(name) <= query.position:
+                self._suspect(name, position)
+
+    def _harden(self, name: _K) -> tuple[Change, ...]:
+        """Nobody has what an audit suspects: put it in doubt."""
+        doubt = self.doubts[name]
+        self._is_audit_finding = True
+        return self._put_in_doubt(name, doubt.position, is_lasting=False)
 
     def _resolve(self, name: _K) -> None:
         self.doubts.pop(name, None)
@@ -223,23 +297,35 @@ class Ledger(ABC, Generic[_K]):
             doubt.tries += 1
             # Without a clock the caller has to wait, and to call ``retry`` then.
             doubt.is_asked = not self._has_clock
-            if doubt.tries >= self._max_tries:
+            if doubt.is_suspicion:
+                if doubt.tries >= _MAX_UNANSWERED:
+                    changes += self._harden(name)
+            elif doubt.tries >= self._max_tries:
                 changes += self._give_up(name)
         return changes
 
     def _settled(self) -> tuple[Change, ...]:
         """The topic is whole, if nothing is open any more."""
-        if not self._is_listed or self.doubts or self.knowledge is Knowledge.WHOLE:
+        if self.knowledge is Knowledge.WHOLE or not self._is_listed or self.unresolved:
             return ()
-        resynced = Resynced(self.topic, tuple(self._differences), self._asked_ts, self._answered_ts)
+        is_audit, self._is_audit_finding = self._is_audit_finding, False
+        resynced = self._resynced(self._differences, self._answered_ts, is_audit=is_audit)
+        self.audit_differences += is_audit and len(self._differences)
         self._differences.clear()
         return (*self._know(Knowledge.WHOLE), resynced)
+
+    def _resynced(
+        self, differences: Iterable[Difference], answered_ts: int | None, *, is_audit: bool
+    ) -> Resynced:
+        return Resynced(
+            self.topic, tuple(differences), self._asked_ts, answered_ts, is_audit=is_audit
+        )
 
     def _mark_stale(self, position: int) -> tuple[Change, ...]:
         self.doubts = {name: doubt for name, doubt in self.doubts.items() if doubt.is_lasting}
         for doubt in self.doubts.values():
             doubt.position = position
-        self._is_listed = False
+        self._is_listed = self._is_audit_wanted = self._is_audit_finding = False
         self._differences.clear()
         self.retry()
         return self._lower()
@@ -255,8 +341,12 @@ class Ledger(ABC, Generic[_K]):
     def _wants_list(self) -> bool:
         return not self._is_listed and not self._is_list_asked
 
+    @property
+    def _wants_audit(self) -> bool:
+        return self._is_audit_wanted and not self._is_audit_asked
+
     def _unasked(self) -> tuple[_K, ...]:
-        return tuple(name for name in self.unresolved if not self.doubts[name].is_asked)
+        return tuple(name for name in sorted(self.doubts) if not self.doubts[name].is_asked)
 
     def _is_of_present(self, query: Query) -> bool:
         return self.followed_since is not None and query.position >= self.followed_since

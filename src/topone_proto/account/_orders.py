@@ -42,7 +42,13 @@ from attrs import define, frozen
 
 from topone_proto.account._changes import Change, MovedBackwards, OrderChanged, OutcomeUnknown
 from topone_proto.account._config import AccountConfig
-from topone_proto.account._evidence import contradiction, fill_between, is_ahead, may_be_older
+from topone_proto.account._evidence import (
+    contradiction,
+    fill_between,
+    is_ahead,
+    is_same_state,
+    may_be_older,
+)
 from topone_proto.account._ledger import NOT_TOLD, Ledger
 from topone_proto.account._questions import OrdersQuery
 from topone_proto.events import OrderUpdate
@@ -201,6 +207,10 @@ class Orders(Ledger[int]):
     ) -> tuple[Change, ...]:
         """An answer told orders."""
         rows = tuple(found)
+        if query.is_audit:
+            self._compare(query, rows, position)
+            return ()
+        was_suspect = self._is_suspect(query.ids)
         is_by_name = query.ids is not None
         if is_by_name:
             rows = _latest(rows)
@@ -214,7 +224,7 @@ class Orders(Ledger[int]):
         else:
             names = {order.id for order in rows}
             changes += self._not_found(query, sorted(set(query.ids) - names))
-        return self._finish(changes, answered_ts)
+        return self._finish(changes, answered_ts, was_suspect=was_suspect)
 
     def _take(self, order: Order, query: OrdersQuery, position: int) -> tuple[Change, ...]:
         """Take one order of an answer in."""
@@ -242,7 +252,7 @@ class Orders(Ledger[int]):
         reason = contradiction(order, known.order)
         self._ask_again(order.id)
         if reason is None:
-            return self._put(order, None, position) if is_ahead(order, known.order) else ()
+            return self._heal(order, position) if is_ahead(order, known.order) else ()
         # One that is in doubt is asked for already: a newer doubt would cross the next answer, too.
         if may_be_older(order, known.order) or order.id in self.doubts:
             return ()
@@ -252,9 +262,25 @@ class Orders(Ledger[int]):
         )
 
     def _confirm(self, order: Order, position: int) -> tuple[Change, ...]:
-        changes = self._put(order, None, position)
+        changes = self._heal(order, position)
         self._resolve(order.id)
         return changes
+
+    def _compare(self, query: OrdersQuery, rows: tuple[Order, ...], position: int) -> None:
+        """Compare the list of an audit with what is known. What differs may be under way on the
+        stream: it is asked for by its id before it is believed."""
+        rows = _latest(rows)
+        for order in rows:
+            number, known = order.id, self._find(order.id)
+            if known is None:
+                self._rows[number] = order
+                self._suspect(number, position)
+            elif number in self._lost or not (
+                is_same_state(order, known.order)
+                or (self._is_crossed(query, number) and may_be_older(order, known.order))
+            ):
+                self._suspect(number, position)
+        self._audited(query, {order.id for order in rows}, position)
 
     def _judge(
         self, query: OrdersQuery, rows: tuple[Order, ...], pages: int | None, position: int
@@ -287,7 +313,7 @@ class Orders(Ledger[int]):
         """Stop asking for an order: nobody will say how it ended."""
         known = self._find(number)
         is_sure = known is None or number in self._lost or self.is_current(number)
-        if is_sure and number not in self.doubts:
+        if is_sure and number not in self.unresolved:
             return ()
         return self._finish(self._give_up(number), self._answered_ts)
 
@@ -308,7 +334,12 @@ class Orders(Ledger[int]):
     def _find(self, number: int) -> _Known | None:
         return self._open.get(number) or self._rest.get(number) or self._lost.get(number)
 
-    def _put(self, order: Order, ts: int | None, position: int) -> tuple[Change, ...]:
+    def _heal(self, order: Order, position: int) -> tuple[Change, ...]:
+        return self._put(order, None, position, healed=True)
+
+    def _put(
+        self, order: Order, ts: int | None, position: int, *, healed: bool = False
+    ) -> tuple[Change, ...]:
         was_lost = order.id in self._lost
         known = (
             self._open.pop(order.id, None)
@@ -327,7 +358,8 @@ class Orders(Ledger[int]):
                 self._forget(self._rest)
         if before == order and not was_lost:
             return ()
-        return (OrderChanged(before, order, ts), *fill_between(before, order))
+        changed = OrderChanged(before, order, ts, healed)
+        return (changed, *fill_between(before, order, healed=healed))
 
     def _forget(self, orders: dict[int, _Known]) -> None:
         number = next(iter(orders))

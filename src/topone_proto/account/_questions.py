@@ -16,6 +16,8 @@ class OrdersQuery:
     position: int
     """The time of the request again, as a number of events and answers: the answer reflects at
     least what the account had been told by then."""
+    is_audit: bool = False
+    """True if the answer is to be compared with what is known, which is believed to be whole."""
 
 
 @value
@@ -29,6 +31,8 @@ class BalancesQuery:
     position: int
     """The time of the request again, as a number of events and answers: the answer reflects at
     least what the account had been told by then."""
+    is_audit: bool = False
+    """True if the answer is to be compared with what is known, which is believed to be whole."""
 
 
 Query = OrdersQuery | BalancesQuery

@@ -10,10 +10,10 @@ from topone_proto import Action, Event, adapters, errors, events, models
 FOR_APPLICATIONS = """
     BALANCE DEFAULT_URL ORDERS
     Action AsyncTokenSource Balance BalanceUpdate Close Closed ConfigurationError Conflated Connect
-    Connected Connection ConnectionEnded ConnectionFailed DeliveryPolicy Disconnected Endpoint Event
-    Failure FailureKind FeedCancelled FeedClosed FeedFailed FeedMetrics FetchToken Gap Headers
-    LocalProtocolError Malformed Message Order OrderStatus OrderType OrderUpdate Ping Request
-    RequestTimedOut Response SendPing SendText Session SessionConfig SessionState Side Step
+    Connected Connection ConnectionEnded ConnectionFailed Credentials DeliveryPolicy Disconnected
+    Endpoint Event Failure FailureKind FeedCancelled FeedClosed FeedFailed FeedMetrics FetchToken
+    Gap Headers LocalProtocolError Malformed Message Order OrderStatus OrderType OrderUpdate Ping
+    Request RequestTimedOut Response SendPing SendText Session SessionConfig SessionState Side Step
     Subscribed SubscriptionRejected SubscriptionState Token TooManyEvents TopOneError Topic
     UnexpectedResponse UnexpectedUpdate Unrecognised Unsubscribed Update
     decode encode

@@ -474,3 +474,18 @@ def test_an_order_is_read_as_it_was_written(order: Order) -> None:
         "updateTime": order.update_time,
     }
     assert read_history(rows(row)).rows == (order,)
+
+
+@pytest.mark.parametrize(
+    ("headers", "date"),
+    [
+        ((), None),
+        ((("DATE", " Sun, 06 Nov 1994 08:49:37 GMT "),), 784111777.0),
+        ((("Date", "now"), ("date", "Sun, 06 Nov 1994 08:49:37 GMT")), 784111777.0),
+        ((("Date", "Sun, 99 Nov 1994 08:49:37 GMT"),), None),
+    ],
+)
+def test_an_answer_has_the_time_of_the_server(
+    headers: tuple[tuple[str, str], ...], date: float | None
+) -> None:
+    assert HttpResponse(200, headers=headers).date == date

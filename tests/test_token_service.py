@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from topone_proto import ConfigurationError, Token
+from topone_proto.account import AccountConfig
 from topone_proto.account.token_service import (
     FetchNewToken,
     SaveTokenState,
@@ -22,45 +23,124 @@ START = 1_570_000_000.0
 ONE, TWO, THREE = Token("topapi:1"), Token("topapi:2"), Token("topapi:3")
 
 
-def service(state: TokenState | None = None, **more: Any) -> TokenService:
-    return TokenService(state, jitter=lambda: 0.0, **more)
+def service(state: TokenState | None = None) -> TokenService:
+    return TokenService(state, jitter=lambda: 0.0)
 
 
 def error(meaning: ApiErrorMeaning, retry_after: float | None = None) -> ApiError:
     return ApiError(code=1, msg="no", meaning=meaning, status=200, retry_after=retry_after)
 
 
-def asks(step: TokenStep) -> bool:
-    return FetchNewToken() in step.actions
+def reserves(step: TokenStep) -> bool:
+    """True if the step is the first half of a request."""
+    return any(
+        action.state.asked_at is not None
+        for action in step.actions
+        if isinstance(action, SaveTokenState)
+    )
+
+
+def asks(tokens: TokenService, step: TokenStep, wall: float) -> bool:
+    """Store what is to be stored, and return whether a request leaves then."""
+    assert FetchNewToken() not in step.actions
+    return bool(step.actions) and FetchNewToken() in tokens.stored(wall).actions
 
 
 def with_token(token: Token = ONE) -> TokenService:
     tokens = service()
-    assert asks(tokens.wanted(START))
+    assert asks(tokens, tokens.wanted(START), START)
     assert tokens.obtained(token, START + 2).token == token
     return tokens
 
 
 def test_the_budget_is_stored_before_the_request_leaves() -> None:
-    step = service().wanted(START)
-    assert step.token is None
-    save, fetch = step.actions
-    assert fetch == FetchNewToken()
-    assert save == SaveTokenState(TokenState(asked_at=START, not_before=START + 65))
+    tokens = service()
+    step = tokens.wanted(START)
+    state = TokenState(asked_at=START, not_before=START + 65)
+    assert step == TokenStep(None, (SaveTokenState(state),))
+    # Nothing leaves before it is stored.
+    assert tokens.wanted(START + 1) == TokenStep(None)
+    assert not tokens.is_fetching
+    assert tokens.stored(START + 1) == TokenStep(None, (FetchNewToken(),))
+    assert tokens.is_fetching
+    assert tokens.stored(START + 2) == TokenStep(None)
+
+
+@pytest.mark.parametrize("seconds", [4, -1])
+def test_a_reservation_that_took_too_long_to_store_is_of_no_use(seconds: float) -> None:
+    tokens = service()
+    tokens.wanted(START)
+    step = tokens.stored(START + seconds)
+    assert FetchNewToken() not in step.actions
+    assert step.deadline == START + seconds + 65
+
+
+def test_a_budget_that_cannot_be_stored_is_not_spent() -> None:
+    tokens = service()
+    tokens.wanted(START)
+    step = tokens.not_stored(START + 1)
+    assert step.deadline == START + 66
+    assert tokens.not_stored(START + 2) == TokenStep(None, (), START + 66)
+    assert asks(tokens, tokens.wanted(START + 66), START + 66)
+
+
+def test_a_reservation_is_withdrawn_if_another_process_was_first() -> None:
+    tokens = service()
+    assert reserves(tokens.wanted(START))
+    first = TokenState(asked_at=START - 1, not_before=START + 64)
+    assert tokens.loaded(first, START) == TokenStep(None, (), START + 64)
+    assert tokens.stored(START) == TokenStep(None, (), START + 64)
+    assert not tokens.is_fetching
+
+
+def test_the_fresher_of_two_tokens_is_kept() -> None:
+    tokens = with_token(TWO)
+    older = TokenState(token=ONE, obtained_at=START - 100, asked_at=START)
+    assert tokens.loaded(older, START + 3).token == TWO
+    newer = TokenState(token=ONE, obtained_at=START + 1, asked_at=START)
+    assert tokens.loaded(newer, START + 3).token == ONE
+
+
+def test_a_clock_that_was_set_forward_earns_no_request() -> None:
+    tokens = with_token()
+    tokens.refused(ONE, START + 1)
+    tokens.postpone(START + 5000)
+    assert tokens.wanted(START + 4000).deadline == START + 5000
+    tokens.postpone(START + 10)
+    assert tokens.wanted(START + 4000).deadline == START + 5000
+
+
+def test_a_refusal_may_prove_nothing() -> None:
+    tokens = with_token()
+    tokens.refused(ONE, START + 100)
+    tokens.stored(START + 100)
+    tokens.obtained(TWO, START + 101)
+    assert tokens.is_replacement
+    tokens.forget_refusal()
+    assert not tokens.is_replacement
+    assert reserves(tokens.refused(TWO, START + 200))
+
+
+def test_an_error_that_was_mended_in_vain_ends_it() -> None:
+    tokens = service()
+    tokens.wanted(START)
+    tokens.stored(START)
+    with pytest.raises(TokenUnobtainable, match="set this machine's clock"):
+        tokens.failed(error(ApiErrorMeaning.CLOCK), START, is_hopeless=True)
 
 
 def test_a_process_that_was_killed_has_spent_its_budget() -> None:
     killed = service()
-    (save, _) = killed.wanted(START).actions
+    (save,) = killed.wanted(START).actions
     assert isinstance(save, SaveTokenState)
     again = service(save.state)
     assert again.wanted(START + 1) == TokenStep(None, (), START + 65)
-    assert asks(again.wanted(START + 65))
+    assert reserves(again.wanted(START + 65))
 
 
 def test_there_is_one_request_at_a_time() -> None:
     tokens = service()
-    assert asks(tokens.wanted(START))
+    assert asks(tokens, tokens.wanted(START), START)
     assert tokens.wanted(START + 1000) == TokenStep(None)
     assert tokens.is_fetching
 
@@ -70,7 +150,7 @@ def test_a_token_is_given_out_until_its_hard_age_and_renewed_from_its_soft_age_o
     assert tokens.wanted(START + 3599) == TokenStep(ONE, (), START + 3600)
     renewing = tokens.wanted(START + 3600)
     assert renewing.token == ONE
-    assert asks(renewing)
+    assert asks(tokens, renewing, START + 3600)
     assert tokens.wanted(START + 7079) == TokenStep(ONE)
     assert tokens.wanted(START + 7080) == TokenStep(None)
     assert tokens.obtained(TWO, START + 7081).token == TWO
@@ -79,6 +159,7 @@ def test_a_token_is_given_out_until_its_hard_age_and_renewed_from_its_soft_age_o
 def test_the_age_of_a_token_counts_from_before_its_request() -> None:
     tokens = service()
     tokens.wanted(START)
+    tokens.stored(START)
     tokens.obtained(ONE, START + 500)
     assert tokens.state.obtained_at == START
 
@@ -87,10 +168,10 @@ def test_a_failure_is_tried_again_later_each_time() -> None:
     tokens = service()
     now, waits = START, []
     for _ in range(9):
-        assert asks(tokens.wanted(now))
+        assert asks(tokens, tokens.wanted(now), now)
         step = tokens.failed(None, now)
         assert step.token is None
-        assert not asks(step)
+        assert not asks(tokens, step, now)
         assert step.deadline is not None
         waits.append(step.deadline - now)
         now = step.deadline
@@ -130,7 +211,7 @@ def test_what_cannot_be_mended_by_asking_ends_the_asking(meaning: ApiErrorMeanin
 
 def test_a_good_token_outlives_a_renewal_that_cannot_succeed() -> None:
     tokens = with_token()
-    assert asks(tokens.wanted(START + 3600))
+    assert asks(tokens, tokens.wanted(START + 3600), START + 3600)
     assert tokens.failed(error(ApiErrorMeaning.CREDENTIALS), START + 3601).token == ONE
     assert tokens.wanted(START + 7000) == TokenStep(ONE)
     with pytest.raises(TokenUnobtainable):
@@ -142,7 +223,7 @@ def test_a_refusal_takes_back_that_token_and_no_other() -> None:
     assert tokens.refused(THREE, START + 100).token == ONE
     step = tokens.refused(ONE, START + 100)
     assert step.token is None
-    assert asks(step)
+    assert asks(tokens, step, START + 100)
     assert tokens.obtained(TWO, START + 101).token == TWO
     # The old one's refusal comes late.
     assert tokens.refused(ONE, START + 102).token == TWO
@@ -185,17 +266,14 @@ def test_what_another_process_stored_is_used_but_not_what_was_refused_here() -> 
 def test_a_clock_that_was_set_back_costs_one_interval() -> None:
     tokens = service(TokenState(asked_at=START, not_before=START + 65))
     assert tokens.wanted(START - 10_000).deadline == START - 10_000 + 65
-    assert asks(tokens.wanted(START - 10_000 + 65))
+    assert reserves(tokens.wanted(START - 10_000 + 65))
     young = service(TokenState(ONE, START, START, START + 65))
     assert young.wanted(START - 500).token == ONE
 
 
-@pytest.mark.parametrize(
-    "settings_", [{"interval": 0}, {"block": -1}, {"soft_age": 7080}, {"hard_age": float("nan")}]
-)
-def test_settings_that_cannot_work_are_refused(settings_: dict[str, Any]) -> None:
-    with pytest.raises(ConfigurationError):
-        service(**settings_)
+def test_a_token_is_renewed_before_it_ends_or_the_settings_are_refused() -> None:
+    with pytest.raises(ConfigurationError, match="soft_age"):
+        AccountConfig(token_soft_age=7080)
 
 
 class Tokens(RuleBasedStateMachine):
@@ -205,6 +283,7 @@ class Tokens(RuleBasedStateMachine):
     def begin(self) -> None:
         self.now = START
         self.stored = TokenState()
+        self.unstored: TokenState | None = None
         self.requests: list[float] = []
         self.given: list[Token] = []
         self.tokens = service(self.stored)
@@ -219,14 +298,28 @@ class Tokens(RuleBasedStateMachine):
         for action in step.actions:
             match action:
                 case SaveTokenState(state):
-                    self.stored = state
+                    self.unstored = state
                 case FetchNewToken():
                     # The budget was stored first, or this process could be killed unnoticed.
-                    assert self.stored.asked_at == self.now
+                    assert self.stored.asked_at is not None
+                    assert self.now - self.stored.asked_at < 5
                     self.requests.append(self.now)
         assert step.token is None or step.token in self.given
 
-    @rule(seconds=st.floats(0, 5000))
+    @precondition(lambda self: self.unstored is not None)
+    @rule()
+    def store(self) -> None:
+        assert self.unstored is not None
+        self.stored, self.unstored = self.unstored, None
+        self.take(self.tokens.stored, self.now)
+
+    @precondition(lambda self: self.unstored is not None)
+    @rule()
+    def fail_to_store(self) -> None:
+        self.unstored = None
+        self.take(self.tokens.not_stored, self.now)
+
+    @rule(seconds=st.floats(0, 2) | st.floats(0, 5000))
     def time_passes(self, seconds: float) -> None:
         self.now += seconds
 
@@ -262,6 +355,7 @@ class Tokens(RuleBasedStateMachine):
     @rule()
     def the_process_is_killed_and_starts_again(self) -> None:
         self.tokens = service(self.stored)
+        self.unstored = None
         self.is_over = False
 
     @invariant()

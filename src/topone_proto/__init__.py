@@ -49,6 +49,7 @@ from topone_proto.session.session import Session, SessionState
 from topone_proto.session.step import Step
 from topone_proto.wire.balance import BALANCE, Balance, BalanceUpdate
 from topone_proto.wire.codec import decode, encode
+from topone_proto.wire.http import Credentials
 from topone_proto.wire.messages import (
     Malformed,
     Message,
@@ -78,6 +79,7 @@ __all__ = [
     "Connection",
     "ConnectionEnded",
     "ConnectionFailed",
+    "Credentials",
     "DeliveryPolicy",
     "Disconnected",
     "Endpoint",

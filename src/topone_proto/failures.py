@@ -12,7 +12,7 @@ from typing import Final
 
 from topone_proto._values import value
 
-__all__ = ["Failure", "FailureKind", "failure_from_response"]
+__all__ = ["Failure", "FailureKind", "failure_from_response", "http_date"]
 
 
 class FailureKind(StrEnum):
@@ -165,7 +165,8 @@ _MONTHS: Final = (
 )
 
 
-def _http_date(text: str) -> datetime | None:
+def http_date(text: str) -> datetime | None:
+    """Return the time that a header such as ``Date`` writes; None if it writes none."""
     found = _HTTP_DATE.fullmatch(text)
     if found is None:
         return None
@@ -188,7 +189,7 @@ def _seconds(retry_after: str, date: str) -> float | None:
     # Nine digits are thirty years: more is noise, and int() of a long text is slow.
     if retry_after.isascii() and retry_after.isdigit() and len(retry_after) <= 9:
         return float(retry_after)
-    until, since = _http_date(retry_after), _http_date(date)
+    until, since = http_date(retry_after), http_date(date)
     if until is None or since is None:
         return None
     return max(0.0, (until - since).total_seconds())

@@ -1,8 +1,10 @@
 """Every number that an account decides by, in one frozen class."""
 
+from collections.abc import Callable
 from typing import Any, Never, cast
 
 from attrs import Attribute, field, frozen
+from attrs.validators import optional
 
 from topone_proto.errors import ConfigurationError
 from topone_proto.session.config import MAX_SECONDS
@@ -36,14 +38,19 @@ def _count(_: object, attribute: "Attribute[Any]", count: Any) -> None:
         _refuse(attribute.name, problem, "use a whole number of at least 1")
 
 
+_optional_seconds: Callable[[object, "Attribute[Any]", Any], None] = optional(_seconds)
+
+
 @frozen(kw_only=True)
 class AccountConfig:
-    """How an account asks over HTTP. Times are in seconds.
+    """How an account asks over HTTP, and how often. Times are in seconds.
 
-    The times need a clock: ``Account.ask`` has to be given ``now``. Without one nothing waits.
+    The times need a clock: ``Account.ask`` has to be given ``now``. Without one nothing waits. What
+    an ``Account`` alone does not need is for an ``AccountSession``.
 
     Raises:
-        ConfigurationError: a number makes no sense, or the first wait is longer than the longest.
+        ConfigurationError: a number makes no sense, the first wait is longer than the longest, or a
+            token is used up before it is renewed.
     """
 
     answer_lag: float = field(default=2.0, validator=_lag)
@@ -58,9 +65,33 @@ class AccountConfig:
     """The least time between the first and the second question of a kind (lists of one topic, or
     things of one topic by name). Each later one waits twice as long as the one before…"""
     retry_cap: float = field(default=30.0, validator=_seconds)
-    """…up to this. After twice this time without a question the first wait counts again."""
+    """…up to this. After twice this time without a question the first wait counts again. Requests
+    that fail are repeated with the same waits, at random between half and the whole of each."""
+
+    fetch_timeout: float = field(default=10.0, validator=_seconds)
+    """How long one HTTP request may take."""
+    order_calls_per_minute: int = field(default=10, validator=_count)
+    """The most requests about orders within a minute. The exchange counts them together with those
+    that place and cancel; see ``AccountSession.order_calls_made``. Its page of 2018 says 10."""
+    audit_interval: float | None = field(default=300.0, validator=_optional_seconds)
+    """How often a whole account is compared with the exchange's lists; None for never."""
+
+    token_interval: float = field(default=65.0, validator=_seconds)
+    """The least time between two requests for a token: the exchange's minute and a margin."""
+    token_soft_age: float = field(default=3600.0, validator=_seconds)
+    """The age from which a new token is fetched in the background ("Getting started")."""
+    token_hard_age: float = field(default=7080.0, validator=_seconds)
+    """The age from which a token is not used any more. The exchange's pages name two hours, among
+    others."""
+    token_block: float = field(default=3600.0, validator=_seconds)
+    """How long the exchange blocks whoever asks too often: for tokens, and for orders after its
+    code 10027."""
 
     def __attrs_post_init__(self) -> None:
         if self.retry_first > self.retry_cap:
             problem = f"the first wait of {self.retry_first:g} s is longer than the longest"
             _refuse("retry_first", problem, f"use at most retry_cap, {self.retry_cap:g} s")
+        if self.token_soft_age >= self.token_hard_age:
+            problem = f"{self.token_soft_age:g} s is not below the hard age"
+            remedy = f"renew a token before it ends: use less than {self.token_hard_age:g} s"
+            _refuse("token_soft_age", problem, remedy)

@@ -9,10 +9,13 @@ Theory. There is a token or there is none, and beside that a request is under wa
   still given out while a new one is fetched in the background. Ages count from before the request
   was sent, since nobody knows when the exchange begins to count.
 - A request is sent when there is no token or an old one, none is under way, and the budget allows
-  it: ``interval`` seconds after the latest request if that came to something, longer with every one
-  in a row that did not, and not before a block is over. ``TokenState`` has these times. It is a
-  plain value, and every step that sends a request has the state to be stored *before* it leaves: a
-  process that is killed right after has spent its budget.
+  it: ``token_interval`` seconds after the latest request if that came to something, longer with
+  every one in a row that did not, and not before a block is over. ``TokenState`` has these times.
+  It is a plain value, and it is stored *before* the request leaves: the service first *reserves*
+  (``SaveTokenState``), and asks for the request once it is told that this is ``stored``. A process
+  that is killed in between has spent its budget.
+- Processes share what is stored. One that finds another state there than the one that it knows
+  withdraws its reservation, and goes on from what it found (``loaded``).
 - ``refused`` takes back exactly the token that was refused. A refusal of an older one changes
   nothing. If the next token is refused as well, without ever having been accepted, asking again
   cannot help: the service has failed, and says both causes.
@@ -21,7 +24,8 @@ Theory. There is a token or there is none, and beside that a request is under wa
 
 Times are the time of day, in seconds since 1970 UTC: a budget that survives a restart needs a clock
 that does. If the clock was set back, the latest request seems to be still to come. It then counts
-as sent now, with all of its wait.
+as sent now, with all of its wait. If it was set forward, only a clock that nobody sets knows how
+much time has passed: see ``postpone``.
 """
 
 from collections.abc import Callable
@@ -30,7 +34,8 @@ from typing import Final
 from attrs import evolve
 
 from topone_proto._values import value
-from topone_proto.errors import ConfigurationError, TopOneError
+from topone_proto.account._config import AccountConfig
+from topone_proto.errors import TopOneError
 from topone_proto.secrets.token import Token
 from topone_proto.wire.http import ApiError, ApiErrorMeaning
 
@@ -44,6 +49,12 @@ __all__ = [
 ]
 
 _DOUBLINGS: Final = 6
+
+# The longest ``Retry-After`` that is believed: a day.
+_LONGEST_WAIT: Final = 86_400.0
+
+# This part of the interval is margin: a reservation that took longer to store is of no use.
+_MARGIN: Final = 1 / 20
 
 
 @value
@@ -69,10 +80,11 @@ class FetchNewToken:
 
 @value
 class SaveTokenState:
-    """Store the state, durably, before the actions after this one are carried out."""
+    """Store the state durably, then call ``stored``; if something else is stored there than what
+    this service knows, call ``loaded`` with it instead."""
 
     state: TokenState
-    """What to store. It has the token in it: only its owner may read the place."""
+    """The state to store. It has the token in it: only its owner may read the place."""
 
 
 @value
@@ -105,16 +117,6 @@ _REMEDY: Final = {
 }
 
 
-def _positive(setting: str, seconds: float) -> float:
-    if not seconds > 0:
-        raise ConfigurationError(
-            setting=setting,
-            problem=f"{seconds!r} is no time to wait",
-            remedy="use seconds greater than zero",
-        )
-    return seconds
-
-
 class TokenService:
     """Decides when a token is asked for. One for each account and process.
 
@@ -124,45 +126,27 @@ class TokenService:
         for action in step.actions:
             match action:
                 case SaveTokenState(state):
-                    store(state)
+                    store(state)  # and call service.stored(...)
                 case FetchNewToken():
                     start_soon(fetch)  # and call service.obtained(...) or service.failed(...)
 
     Args:
         state: what an earlier process stored.
-        interval: seconds between two requests; the exchange's minute and a margin.
-        soft_age: the age in seconds from which a new token is fetched in the background.
-        hard_age: the age in seconds from which a token is not used any more. The exchange's pages
-            name two hours, among others.
-        block: seconds that a block lasts.
+        config: the times that begin with ``token_``.
         jitter: uniform random numbers in [0, 1), to spread retries.
-
-    Raises:
-        ConfigurationError: a time is not positive, or ``soft_age`` is not below ``hard_age``.
     """
 
     def __init__(
         self,
         state: TokenState | None = None,
         *,
-        interval: float = 65.0,
-        soft_age: float = 3600.0,
-        hard_age: float = 7080.0,
-        block: float = 3600.0,
+        config: AccountConfig | None = None,
         jitter: Callable[[], float],
     ) -> None:
-        self._interval = _positive("token_interval", interval)
-        self._soft_age = _positive("token_soft_age", soft_age)
-        self._hard_age = _positive("token_hard_age", hard_age)
-        self._block = _positive("token_block", block)
-        if soft_age >= hard_age:
-            raise ConfigurationError(
-                setting="token_soft_age",
-                problem=f"{soft_age:g} s is not below token_hard_age, {hard_age:g} s",
-                remedy="renew a token before it ends",
-            )
+        self._config = config if config is not None else AccountConfig()
         self._jitter = jitter
         self._state = state if state is not None else TokenState()
+        self._is_reserving = False
         self._sent_at: float | None = None
         # The token that was refused last, until another one is accepted.
         self._refused: Token | None = None
@@ -171,8 +155,14 @@ class TokenService:
 
     @property
     def state(self) -> TokenState:
-        """What is to be stored."""
+        """The state to be stored."""
         return self._state
+
+    @property
+    def is_replacement(self) -> bool:
+        """True while the token before was refused, and no one was accepted since: a refusal of the
+        present one ends the service."""
+        return self._refused is not None
 
     @property
     def is_fetching(self) -> bool:
@@ -187,32 +177,70 @@ class TokenService:
         """
         state = self._state = _corrected(self._state, wall)
         token, obtained_at = state.token, state.obtained_at
-        if token is None or obtained_at is None or wall >= obtained_at + self._hard_age:
+        config = self._config
+        if token is None or obtained_at is None or wall >= obtained_at + config.token_hard_age:
             token = None
-        elif wall < obtained_at + self._soft_age:
-            return TokenStep(token, (), obtained_at + self._soft_age)
+        elif wall < obtained_at + config.token_soft_age:
+            return TokenStep(token, (), obtained_at + config.token_soft_age)
         if self._failure is not None:
             if token is None:
                 raise TokenUnobtainable(*self._failure)
             return TokenStep(token)
-        if self.is_fetching:
+        if self.is_fetching or self._is_reserving:
             return TokenStep(token)
         if state.not_before is not None and wall < state.not_before:
             return TokenStep(token, (), state.not_before)
-        self._sent_at = wall
-        self._state = evolve(state, asked_at=wall, not_before=wall + self._interval)
-        return TokenStep(token, (SaveTokenState(self._state), FetchNewToken()))
+        self._is_reserving = True
+        self._state = evolve(state, asked_at=wall, not_before=wall + config.token_interval)
+        return TokenStep(token, (SaveTokenState(self._state),))
 
-    def loaded(self, state: TokenState, wall: float) -> TokenStep:
-        """Take in what another process of the account has stored meanwhile.
+    def stored(self, wall: float) -> TokenStep:
+        """The latest state is stored. Sends the request that it was reserved for, if there is one.
 
         Raises:
             TokenUnobtainable: see ``wanted``.
         """
-        self._state = state
+        asked_at = self._state.asked_at
+        if not self._is_reserving or asked_at is None:
+            return self.wanted(wall)
+        self._is_reserving = False
+        if not 0 <= wall - asked_at <= self._config.token_interval * _MARGIN:
+            # Other processes count from the reservation, and the exchange from the request.
+            return self.failed(None, wall)
+        self._sent_at = wall
+        return TokenStep(self.wanted(wall).token, (FetchNewToken(),))
+
+    def not_stored(self, wall: float) -> TokenStep:
+        """The latest state could not be stored. A request that it was reserved for is not sent, and
+        tried again later: without a stored budget the next process would exceed it.
+
+        Raises:
+            TokenUnobtainable: see ``wanted``.
+        """
+        if not self._is_reserving:
+            return self.wanted(wall)
+        return self.failed(None, wall)
+
+    def loaded(self, state: TokenState, wall: float) -> TokenStep:
+        """Take in what another process of the account has stored meanwhile. A reservation that is
+        not stored yet is withdrawn.
+
+        Raises:
+            TokenUnobtainable: see ``wanted``.
+        """
+        own, self._is_reserving = self._state, False
         if self._refused is not None and state.token == self._refused:
-            self._state = evolve(state, token=None, obtained_at=None)
+            state = evolve(state, token=None, obtained_at=None)
+        if (own.obtained_at or 0.0) > (state.obtained_at or 0.0):
+            state = evolve(state, token=own.token, obtained_at=own.obtained_at)
+        self._state = state
         return self.wanted(wall)
+
+    def postpone(self, until: float) -> None:
+        """Send no request before this time of day, by a clock that nobody has set."""
+        not_before = self._state.not_before
+        if not_before is None or not_before < until:
+            self._state = evolve(self._state, not_before=until)
 
     def obtained(self, token: Token, wall: float) -> TokenStep:
         """The request that is under way brought a token.
@@ -222,37 +250,42 @@ class TokenService:
         """
         sent_at, self._sent_at = self._sent_at, None
         if token == self._refused:
-            return self._fail("the token service gives out a token that the exchange refuses")
+            raise self._end("the token service gives out a token that the exchange refuses")
         self._state = evolve(
             self._state,
             token=token,
-            obtained_at=wall if sent_at is None else sent_at,
+            obtained_at=wall if sent_at is None else min(sent_at, wall),
             failures=0,
         )
         return self._saved(self.wanted(wall))
 
-    def failed(self, error: ApiError | None, wall: float) -> TokenStep:
+    def failed(
+        self, error: ApiError | None, wall: float, *, is_hopeless: bool = False
+    ) -> TokenStep:
         """The request that is under way came to nothing.
 
         Args:
-            error: what the exchange said; None if there was no answer.
+            error: the exchange's answer; None if there was none.
             wall: the time of day.
+            is_hopeless: True if the same error was mended already, in vain.
 
         Raises:
             TokenUnobtainable: asking again cannot help.
         """
-        self._sent_at = None
-        failures = self._state.failures
+        self._sent_at, self._is_reserving = None, False
+        state, config = _corrected(self._state, wall), self._config
+        interval, block = config.token_interval, config.token_block
         # Doubled up to the length of a block, and spread upwards: never sooner.
-        wait = min(self._interval * 2.0 ** min(failures, _DOUBLINGS), self._block)
-        wait = max(wait, self._interval) * (1 + self._jitter() / 2)
+        wait = min(interval * 2.0 ** min(state.failures, _DOUBLINGS), block)
+        wait = max(wait, interval) * (1 + self._jitter() / 2)
         if error is not None:
             if error.meaning is ApiErrorMeaning.RATE_LIMIT:
-                wait = max(wait, self._block)
-            wait = max(wait, error.retry_after or 0.0)
-            if error.meaning in _REMEDY:
-                self._failure = (str(error), _REMEDY[error.meaning])
-        self._state = evolve(self._state, failures=failures + 1, not_before=wall + wait)
+                wait = max(wait, block)
+            wait = max(wait, min(error.retry_after or 0.0, _LONGEST_WAIT))
+            if error.meaning in _REMEDY or is_hopeless:
+                remedy = _REMEDY.get(error.meaning, "set this machine's clock")
+                self._failure = (str(error), remedy)
+        self._state = evolve(state, failures=state.failures + 1, not_before=wall + wait)
         return self._saved(self.wanted(wall))
 
     def refused(self, token: Token, wall: float) -> TokenStep:
@@ -264,9 +297,7 @@ class TokenService:
         if token != self._state.token:
             return self.wanted(wall)
         if self._refused is not None:
-            return self._fail(
-                "the exchange refuses a token, and refuses the fresh one after it, too"
-            )
+            raise self._end("the exchange refuses a token, and the fresh one after it as well")
         self._refused = token
         self._state = evolve(self._state, token=None, obtained_at=None)
         return self._saved(self.wanted(wall))
@@ -276,11 +307,15 @@ class TokenService:
         if token == self._state.token:
             self._refused = None
 
-    def _fail(self, problem: str) -> TokenStep:
+    def forget_refusal(self) -> None:
+        """The latest refusals prove nothing: let the present token be replaced like any other."""
+        self._refused = None
+
+    def _end(self, problem: str) -> TokenUnobtainable:
         remedy = "check that the key pair has the right to what is asked for, and the Origin header"
         self._failure = (problem, remedy)
         self._state = evolve(self._state, token=None, obtained_at=None)
-        raise TokenUnobtainable(problem, remedy)
+        return TokenUnobtainable(problem, remedy)
 
     def _saved(self, step: TokenStep) -> TokenStep:
         """The step, with the state to be stored if it is not anyhow."""

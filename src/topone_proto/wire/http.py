@@ -17,7 +17,7 @@ from attrs import field
 
 from topone_proto._values import value
 from topone_proto.errors import ConfigurationError, TopOneError
-from topone_proto.failures import failure_from_response
+from topone_proto.failures import failure_from_response, http_date
 from topone_proto.secrets.redaction import Redactor
 from topone_proto.secrets.token import Token
 from topone_proto.wire.decimals import read_decimal
@@ -122,6 +122,14 @@ class HttpResponse:
     request: HttpRequest | None = None
     """The request that this answers. What an error repeats of its secrets is masked."""
 
+    @property
+    def date(self) -> float | None:
+        """The server's time in seconds since 1970 UTC (``Date``); None if it does not say."""
+        for name, text in self.headers:
+            if name.lower() == "date" and (date := http_date(text.strip())) is not None:
+                return date.timestamp()
+        return None
+
     def masked(self, text: str) -> str:
         """Return ``text`` without the token and the signature of the request."""
         if self.request is None:
@@ -138,8 +146,8 @@ class ApiErrorMeaning(Enum):
     TOKEN = "token"  # noqa: S105 - a meaning's name
     """The token is not accepted: get a new one, within its budget, and ask once more."""
     RATE_LIMIT = "rate_limit"
-    """Too many questions: stop asking, for ``retry_after`` seconds if that is known, else for an
-    hour."""
+    """Too many questions: stop asking, for ``retry_after`` seconds if that is known. The code 10027
+    means an hour."""
     UNAVAILABLE = "unavailable"
     """The exchange or something on the way is in trouble: ask again, with back-off."""
     CLOCK = "clock"

@@ -2,12 +2,13 @@
 
 import asyncio
 import functools
+import gc
 import logging
 import selectors
 import ssl
 import traceback
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any, ParamSpec
 
 import pytest
@@ -130,6 +131,33 @@ async def websocket_server(
         handle, "127.0.0.1", 0, logger=logger, ping_interval=None, close_timeout=1
     ) as server:
         yield f"ws://127.0.0.1:{next(iter(server.sockets)).getsockname()[1]}/"
+
+
+@contextmanager
+def quiet(caplog: pytest.LogCaptureFixture) -> Generator[None, None, None]:
+    """Fail if asyncio or aiohttp complain meanwhile, or write the token at any level."""
+    caplog.set_level(logging.DEBUG)
+    # What was there before is not this test's, and takes a tenth of a second to look through.
+    gc.freeze()
+    try:
+        yield
+        gc.collect()
+    finally:
+        gc.unfreeze()
+    records = said(caplog)
+    assert complaints(records) == []
+    for spelling in (TOKEN, "s3cret"):
+        assert spelling not in in_words(records)
+
+
+@contextmanager
+def without_proxies() -> Generator[None, None, None]:
+    """Let no proxy of the machine's take part."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
+            patch.delenv(name, raising=False)
+            patch.delenv(name.lower(), raising=False)
+        yield
 
 
 _OF_A_SERVER = "Error on transport creation for incoming connection"

@@ -3,7 +3,6 @@
 import asyncio
 import gc
 import json
-import logging
 import os
 import signal
 import socket
@@ -25,18 +24,16 @@ from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
 from websockets.frames import Close
 
+import dials
 import topone_asyncio
 import topone_trio
 from dials import (
     TOKEN,
     Clock,
     clean,
-    complaints,
     connect_to,
     failure_of,
-    in_words,
     raw_server,
-    said,
     websocket_server,
 )
 from topone_asyncio._dial import dial_tcp
@@ -98,21 +95,8 @@ BALANCE_OF_ETH = Balance("ETH", Decimal(2), Decimal(1))
 
 @pytest.fixture(autouse=True)
 def quiet(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
-    """No test makes asyncio or aiohttp complain, or write the token at any level."""
-    caplog.set_level(logging.DEBUG)
-    yield
-    gc.collect()
-    records = said(caplog)
-    assert complaints(records) == []
-    for spelling in (TOKEN, "s3cret"):
-        assert spelling not in in_words(records)
-
-
-@pytest.fixture(autouse=True)
-def no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.lower(), raising=False)
+    with dials.quiet(caplog), dials.without_proxies():
+        yield
 
 
 # --- an exchange without a socket ---

@@ -20,11 +20,11 @@ LIVENESS: Final = Collection(Group.LIVENESS)
 """These scenarios."""
 
 _TEXT, _PING = 0x1, 0x9
-_PIECES: Final = 40
-# Pieces of a frame, or pings of the peer, come with every ping of the client: together they take
-# several times as long as any of these timeouts.
+_PIECES: Final = 24
+# A piece of a frame, or a ping of the peer, comes with every ping of the client: together they take
+# four times as long as each of these timeouts, which a slow machine keeps, too.
 _IMPATIENT: Final = SessionConfig(
-    ping_interval=0.03, pong_timeout=0.15, silence_timeout=0.2, max_attempts=1, retry_first=1e-6
+    ping_interval=0.05, pong_timeout=0.3, silence_timeout=0.3, max_attempts=1, retry_first=1e-6
 )
 _UPDATE: Final = json.dumps(
     {

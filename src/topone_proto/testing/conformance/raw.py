@@ -9,13 +9,15 @@ from base64 import b64encode
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from hashlib import sha1
+from typing import Final
 
 from attrs import define, field
 
 __all__ = ["Peer", "RawServer", "accept_key", "raw_server"]
 
 # RFC 6455 section 1.3.
-_ACCEPTS = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+_ACCEPTS: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+_CLOSE: Final = 0x8
 
 
 class Peer:
@@ -50,11 +52,14 @@ class Peer:
         self._connection.close()
 
     def hear(self) -> bytes:
-        """What the client says next; empty if it has hung up."""
+        """Return what the client says next; empty if it has hung up."""
         return self._connection.recv(4096)
 
     def frames(self) -> Generator[tuple[int, bytes], None, None]:
-        """The client's frames, as opcode and payload, until it hangs up."""
+        """The client's frames, as opcode and payload, up to its close frame or until it hangs up.
+
+        Whoever returns then ends the connection, and no client waits for an answer to its close.
+        """
         heard = b""
         with suppress(ConnectionError):
             while data := self._connection.recv(4096):
@@ -63,9 +68,11 @@ class Peer:
                     opcode, payload, size = frame
                     heard = heard[size:]
                     yield opcode, payload
+                    if opcode == _CLOSE:
+                        return
 
     def listen(self) -> bytes:
-        """All that the client says until it hangs up."""
+        """Return all that the client says until it hangs up."""
         heard = b""
         with suppress(ConnectionError):
             while data := self._connection.recv(4096):
@@ -73,7 +80,7 @@ class Peer:
         return heard
 
     def listen_for_close(self) -> bytes:
-        """What the client says up to its close frame, and its answer to a close frame."""
+        """Return what the client says up to its close frame, that frame included."""
         heard = b""
         with suppress(ConnectionError):
             while _close_frame(heard) is None and (data := self._connection.recv(4096)):
@@ -129,7 +136,7 @@ def _close_frame(said: bytes) -> bytes | None:
     """The payload of the close frame among the frames of a client; None if it has sent none."""
     while (frame := _first_frame(said)) is not None:
         opcode, payload, end = frame
-        if opcode == 8:
+        if opcode == _CLOSE:
             return payload
         said = said[end:]
     return None

@@ -32,7 +32,7 @@ from topone_proto import (
 )
 from topone_proto.events import Event
 from topone_proto.plain import from_plain, to_plain
-from topone_proto.session.connection import FOLLOWED
+from topone_proto.session.subscriptions import FOLLOWED
 
 __all__ = ["TARGETS", "fuzz_connection", "fuzz_decode"]
 

@@ -47,10 +47,9 @@ from topone_proto.capture import (
     open_capture,
     replay,
 )
-from topone_proto.session.session import TRANSITIONS, SessionInput
+from topone_proto.session.states import INPUTS, TRANSITIONS
 from topone_proto.testing.strategies import failures
 
-I = SessionInput  # noqa: E741 - as in the tables
 WALL = 1561948335.075
 
 
@@ -146,46 +145,46 @@ class Life:
         self.take(self.session.start(self.now))
         for _ in range(self._draw(st.integers(0, 20))):
             self.now += self._draw(st.sampled_from([0.0, 0.1, 7.3]) | st.floats(0, 30))
-            allowed = [by for by in TRANSITIONS[self.session.state] if by is not I.START]
+            allowed = [by for by in TRANSITIONS[self.session.state] if by != "start"]
             if self._draw(st.integers(0, 9)):
-                allowed = [by for by in allowed if by is not I.CLOSE] or allowed
+                allowed = [by for by in allowed if by != "close"] or allowed
             by = self._draw(st.sampled_from(allowed))
-            if by is I.DEADLINE_REACHED and self.step.deadline is not None:
+            if by == "deadline_reached" and self.step.deadline is not None:
                 self.now = max(self.now, self.step.deadline)
             arguments = self.arguments(by)
-            self.take(getattr(self.session, by.value)(*arguments, self.now))
+            self.take(getattr(self.session, by)(*arguments, self.now))
 
     def take(self, step: Step) -> None:
         self.step = step
         self.unanswered += requests(step)
         self.steps.append(told(step))
 
-    def arguments(self, by: SessionInput) -> tuple[Any, ...]:
+    def arguments(self, by: str) -> tuple[Any, ...]:
         match by:
-            case I.SUBSCRIBE | I.UNSUBSCRIBE:
+            case "subscribe" | "unsubscribe":
                 return (self._draw(TOPICS),)
-            case I.TOKEN_OBTAINED:
+            case "token_obtained":
                 if not self.secrets or self._draw(st.booleans()):
                     self.token = self._draw(TOKENS)
                     self.secrets.append(self.token)
                 return (Token(self.token),)
-            case I.TOKEN_FAILED:
+            case "token_failed":
                 return (f"no {self.token}" if self.is_rude else "OSError",)
-            case I.CONNECTION_FAILED:
+            case "connection_failed":
                 statuses = st.builds(
                     Failure, st.just(FailureKind.HANDSHAKE), status=st.sampled_from([401, 429])
                 )
                 failure = self._draw(failures() | statuses)
                 detail = f"at {self.token}" if self.is_rude else failure.detail
                 return (attrs.evolve(failure, detail=detail),)
-            case I.MESSAGE_RECEIVED:
+            case "message_received":
                 text = self._draw(self.frames())
                 return (self._draw(st.sampled_from([text, text.encode(errors="replace")])),)
-            case I.PONG_RECEIVED:
+            case "pong_received":
                 return (self._draw(st.sampled_from([b"1", b"\xff\x00"])),)
-            case I.BYTES_RECEIVED:
+            case "bytes_received":
                 return (self.now - self._draw(st.sampled_from([0.0, 0.1])),)
-            case I.CONNECTION_LOST:
+            case "connection_lost":
                 reason = self._draw(st.sampled_from(["", "bye", f"bad token {self.token}"]))
                 return self._draw(st.sampled_from([None, 1001])), reason
             case _:
@@ -395,16 +394,16 @@ def test_a_misuse_is_raised_and_not_recorded() -> None:
 # --- a recorder that fails -----------------------------------------------------------------------
 
 ANYTHING = [OSError(28, "No space left on device"), ValueError("closed"), KeyboardInterrupt()]
-ARGUMENTS: dict[SessionInput, tuple[Any, ...]] = {
-    I.SUBSCRIBE: (BALANCE,),
-    I.UNSUBSCRIBE: (ORDERS,),
-    I.TOKEN_OBTAINED: (Token(TOKEN),),
-    I.TOKEN_FAILED: ("OSError",),
-    I.CONNECTION_FAILED: (Failure(FailureKind.NETWORK),),
-    I.MESSAGE_RECEIVED: (order(),),
-    I.PONG_RECEIVED: (b"1",),
-    I.BYTES_RECEIVED: (3.0,),
-    I.CONNECTION_LOST: (None, ""),
+ARGUMENTS: dict[str, tuple[Any, ...]] = {
+    "subscribe": (BALANCE,),
+    "unsubscribe": (ORDERS,),
+    "token_obtained": (Token(TOKEN),),
+    "token_failed": ("OSError",),
+    "connection_failed": (Failure(FailureKind.NETWORK),),
+    "message_received": (order(),),
+    "pong_received": (b"1",),
+    "bytes_received": (3.0,),
+    "connection_lost": (None, ""),
 }
 
 
@@ -423,13 +422,13 @@ def reach(session: Session, state: SessionState) -> None:
 @pytest.mark.parametrize(
     ("state", "by"),
     [
-        pytest.param(state, by, id=f"{state.value}-{by.value}")
+        pytest.param(state, by, id=f"{state.value}-{by}")
         for state, inputs in TRANSITIONS.items()
         for by in inputs
     ],
 )
 def test_an_error_of_the_recorder_never_costs_a_step(
-    state: SessionState, by: SessionInput, error: BaseException
+    state: SessionState, by: str, error: BaseException
 ) -> None:
     written: list[str] = []
     is_broken = False
@@ -450,8 +449,8 @@ def test_an_error_of_the_recorder_never_costs_a_step(
     is_broken = True
     before = len(written)
     arguments = ARGUMENTS.get(by, ())
-    step = getattr(session, by.value)(*arguments, 60.0)
-    assert step == getattr(plain, by.value)(*arguments, 60.0)
+    step = getattr(session, by)(*arguments, 60.0)
+    assert step == getattr(plain, by)(*arguments, 60.0)
     assert session.state is plain.state
     assert session.recording_error is error
     # Nothing more is written, though it would be possible again.
@@ -581,10 +580,10 @@ def test_inputs_are_taken_by_name_as_well() -> None:
 
 
 def test_every_input_is_recorded() -> None:
-    for by in SessionInput:
-        method = getattr(RecordedSession, by.value)
-        assert method is not getattr(Session, by.value)
-        assert method.__doc__ == getattr(Session, by.value).__doc__
+    for by in INPUTS:
+        method = getattr(RecordedSession, by)
+        assert method is not getattr(Session, by)
+        assert method.__doc__ == getattr(Session, by).__doc__
 
 
 def test_a_token_that_came_too_late_is_known_to_both() -> None:

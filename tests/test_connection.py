@@ -35,7 +35,7 @@ from topone_proto import (
     Unrecognised,
     Unsubscribed,
 )
-from topone_proto.session.connection import FOLLOWED, TRANSITIONS, SubscriptionInput
+from topone_proto.session.subscriptions import FOLLOWED, TRANSITIONS, SubscriptionInput
 from topone_proto.wire.codec import decode
 
 S = SubscriptionState

@@ -676,13 +676,13 @@ def test_nothing_of_a_dial_that_was_given_up_is_reported_and_the_next_waits_for_
         until(feed, Subscribed)
         # Nor is a pong of it, whatever the present connection waits for.
         in_turn(feed, bool)
-        before = feed._session._connection._last_received
+        before = feed._session._connection.last_received
         exchange.opened[0].on_pong(b"1")
         in_turn(feed, bool)
-        assert feed._session._connection._last_received == before
+        assert feed._session._connection.last_received == before
         exchange.opened[1].on_pong(b"1")
         in_turn(feed, bool)
-        assert feed._session._connection._last_received > before
+        assert feed._session._connection.last_received > before
 
 
 class Faulty(Memory):

@@ -43,10 +43,12 @@ from topone_proto.models import Side
 from topone_proto.secrets.token import AsyncTokenSource, Token
 from topone_proto.session.actions import Action, Close, Connect, FetchToken, SendPing, SendText
 from topone_proto.session.config import DeliveryPolicy, SessionConfig
-from topone_proto.session.connection import Connection, SubscriptionState
+from topone_proto.session.connection import Connection
 from topone_proto.session.endpoint import DEFAULT_URL, Endpoint, Headers
-from topone_proto.session.session import Session, SessionState
+from topone_proto.session.session import Session
+from topone_proto.session.states import SessionState
 from topone_proto.session.step import Step
+from topone_proto.session.subscriptions import SubscriptionState
 from topone_proto.wire.balance import BALANCE, Balance, BalanceUpdate
 from topone_proto.wire.codec import decode, encode
 from topone_proto.wire.http import Credentials

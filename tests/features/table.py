@@ -6,6 +6,7 @@ added to the docs: ``test_features`` walks through all of them.
 """
 
 import re
+import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from decimal import Context, Decimal
@@ -39,8 +40,12 @@ from topone_proto.capture import _recorder
 from topone_proto.feed import buffer as delivery
 from topone_proto.secrets import masking, redaction, spellings
 from topone_proto.secrets.redaction import Redactor
-from topone_proto.session import connection, gaps, session
+from topone_proto.session import connection, gaps, session, subscriptions
+from topone_proto.session.anomalies import Noise
+from topone_proto.session.backoff import Backoff, Refusals
 from topone_proto.session.lateness import Lateness
+from topone_proto.session.liveness import Liveness
+from topone_proto.session.redaction import EventRedactor
 from topone_proto.wire import codec, decimals
 
 Remove = Callable[[], AbstractContextManager[Any]]
@@ -100,7 +105,7 @@ def wrapped(module: Any, name: str, wrapper: Callable[..., Any]) -> AbstractCont
 
 @feature(1, "tests/test_session.py")
 def gap_after_a_reconnect() -> AbstractContextManager[Any]:
-    return method(Session, "_mend", ())
+    return method(Session, "_close_gap", ())
 
 
 @feature(1, "tests/test_session.py")
@@ -130,7 +135,7 @@ def update_that_overtakes_its_acknowledgement() -> AbstractContextManager[Any]:
         original(self, by)
         self.followed = self.state is SubscriptionState.ACTIVE
 
-    return around(connection._Subscription, "move", move)
+    return around(subscriptions.Subscription, "move", move)
 
 
 @feature(1, "tests/test_connection.py")
@@ -164,7 +169,7 @@ def topics_of_a_frame_that_cannot_be_read() -> AbstractContextManager[Any]:
 
 @feature(2, "tests/test_connection.py")
 def pings_of_the_client() -> AbstractContextManager[Any]:
-    return method(Connection, "_ping", ())
+    return method(Liveness, "ping", ())
 
 
 @feature(2, "tests/test_connection.py")
@@ -218,7 +223,7 @@ def lateness_ends() -> AbstractContextManager[Any]:
 @feature(2, "tests/test_connection.py")
 def pause_does_not_count() -> AbstractContextManager[Any]:
     def resumed(_: Any, self: Connection, __: float) -> Step:
-        self._paused_at = None
+        self._life.paused_at = None
         self._set_deadline()
         return Step((), (), self.deadline)
 
@@ -235,20 +240,20 @@ def answer_to_an_application_ping() -> AbstractContextManager[Any]:
 
 @feature(3, "tests/test_session.py")
 def back_off() -> AbstractContextManager[Any]:
-    return method(Session, "_delay", 0.0)
+    return method(Backoff, "delay", 0.0)
 
 
 @feature(3, "tests/test_session.py")
 def back_off_grows() -> AbstractContextManager[Any]:
-    def spread(original: Any, self: Session, attempt: int) -> Any:
+    def spread(original: Any, self: Backoff, attempt: int) -> Any:
         return original(self, min(attempt, 1))
 
-    return around(Session, "_spread", spread)
+    return around(Backoff, "spread", spread)
 
 
 @feature(3, "tests/test_session.py")
 def back_off_has_a_cap() -> AbstractContextManager[Any]:
-    def spread(original: Any, self: Session, attempt: int) -> Any:
+    def spread(original: Any, self: Backoff, attempt: int) -> Any:
         config = self._config
         self._config = attrs.evolve(config, retry_cap=1e9)
         try:
@@ -256,51 +261,51 @@ def back_off_has_a_cap() -> AbstractContextManager[Any]:
         finally:
             self._config = config
 
-    return around(Session, "_spread", spread)
+    return around(Backoff, "spread", spread)
 
 
 @feature(3, "tests/test_session.py")
 def back_off_is_spread_at_random() -> AbstractContextManager[Any]:
-    def spread(original: Any, self: Session, attempt: int) -> Any:
+    def spread(original: Any, self: Backoff, attempt: int) -> Any:
         jitter, self._jitter = self._jitter, lambda: 1.0
         try:
             return original(self, attempt)
         finally:
             self._jitter = jitter
 
-    return around(Session, "_spread", spread)
+    return around(Backoff, "spread", spread)
 
 
 @feature(3, "tests/test_session.py")
 def back_off_starts_anew_after_a_stable_connection() -> AbstractContextManager[Any]:
-    return around(Session, "_lose", _lose(settled_at=None))
+    return around(Backoff, "lose", _lose(settled_at=None))
 
 
 @feature(3, "tests/test_session.py")
 def back_off_goes_on_after_an_unstable_connection() -> AbstractContextManager[Any]:
-    return around(Session, "_lose", _lose(settled_at=-1e9))
+    return around(Backoff, "lose", _lose(settled_at=-1e9))
 
 
 def _lose(*, settled_at: float | None) -> Callable[..., Any]:
-    def lose(original: Any, self: Session, *arguments: Any) -> Any:
+    def lose(original: Any, self: Backoff, now: float) -> None:
         self._settled_at = settled_at
-        return original(self, *arguments)
+        original(self, now)
 
     return lose
 
 
 @feature(3, "tests/test_session.py")
 def wait_after_http_429() -> AbstractContextManager[Any]:
-    return around(Session, "_delay", _delay_of(status=500))
+    return around(Backoff, "delay", _delay_of(status=500))
 
 
 @feature(3, "tests/test_session.py")
 def wait_that_the_server_asks_for() -> AbstractContextManager[Any]:
-    return around(Session, "_delay", _delay_of(retry_after=None))
+    return around(Backoff, "delay", _delay_of(retry_after=None))
 
 
 def _delay_of(**changes: Any) -> Callable[..., Any]:
-    def delay(original: Any, self: Session, failure: Failure) -> Any:
+    def delay(original: Any, self: Backoff, failure: Failure) -> Any:
         return original(self, attrs.evolve(failure, **changes))
 
     return delay
@@ -308,15 +313,15 @@ def _delay_of(**changes: Any) -> Callable[..., Any]:
 
 @feature(3, "tests/test_session.py")
 def limit_of_attempts() -> AbstractContextManager[Any]:
-    def retry(original: Any, self: Session, *arguments: Any, **more: Any) -> Any:
+    def delay(original: Any, self: Backoff, failure: Failure) -> Any:
         config = self._config
         self._config = attrs.evolve(config, max_attempts=None)
         try:
-            return original(self, *arguments, **more)
+            return original(self, failure)
         finally:
             self._config = config
 
-    return around(Session, "_retry", retry)
+    return around(Backoff, "delay", delay)
 
 
 @feature(3, "tests/test_session.py")
@@ -338,16 +343,16 @@ def token_source_gets_a_second_chance() -> AbstractContextManager[Any]:
 
 @feature(3, "tests/test_session.py")
 def resubscription_that_was_refused_is_tried_again() -> AbstractContextManager[Any]:
-    return method(Session, "_retry_in", None)
+    return method(Refusals, "refuse", None)
 
 
 @feature(3, "tests/test_session.py")
 def refusals_have_a_limit() -> AbstractContextManager[Any]:
-    def retry_in(_: Any, self: Session, topic: Topic) -> float:
-        self._refusals.setdefault(topic, session._Refusal())
-        return 1.0
+    def refuse(original: Any, self: Refusals, topic: Topic, now: float) -> Any:
+        self._limit = sys.maxsize
+        return original(self, topic, now)
 
-    return around(Session, "_retry_in", retry_in)
+    return around(Refusals, "refuse", refuse)
 
 
 @feature(3, "tests/test_session.py")
@@ -368,17 +373,17 @@ def redaction_of_every_text() -> AbstractContextManager[Any]:
 
 @feature(4, "tests/test_session.py")
 def redaction_of_anomalies() -> AbstractContextManager[Any]:
-    return patch.object(Session, "_clean", lambda _, event: event)
+    return patch.object(EventRedactor, "event", lambda _, event, __: event)
 
 
 @feature(4, "tests/test_session.py")
 def redaction_of_failures() -> AbstractContextManager[Any]:
-    return patch.object(Session, "_told", lambda _, failure: failure)
+    return patch.object(EventRedactor, "_words", lambda _, text, most: text[:most])
 
 
 @feature(4, "tests/test_session.py")
 def redaction_of_updates() -> AbstractContextManager[Any]:
-    return method(Session, "_has_no_secret", True)
+    return method(EventRedactor, "is_clean", True)
 
 
 @feature(4, "tests/test_redaction.py")
@@ -512,7 +517,7 @@ def limit_of_pending_requests() -> AbstractContextManager[Any]:
 
 @feature(5, "tests/test_connection.py")
 def keep_alives_are_reported_once() -> AbstractContextManager[Any]:
-    return method(Connection, "_is_reported", False)
+    return method(Noise, "is_reported", False)
 
 
 # --- 6. money is exact ---------------------------------------------------------------------------

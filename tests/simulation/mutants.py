@@ -2,6 +2,7 @@
 
 import math
 import re
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
@@ -20,9 +21,13 @@ from topone_proto.adapters import FeedCore
 from topone_proto.events import BalanceUpdate, Event, Gap, OrderUpdate, SubscriptionRejected
 from topone_proto.feed.buffer import DeliveryBuffer, _Conflating
 from topone_proto.session.actions import Close, SendText
-from topone_proto.session.connection import FOLLOWED, Connection, SubscriptionState
+from topone_proto.session.backoff import Backoff, Refusals
+from topone_proto.session.connection import Connection
 from topone_proto.session.gaps import Break
 from topone_proto.session.lateness import Lateness
+from topone_proto.session.liveness import Liveness
+from topone_proto.session.redaction import EventRedactor
+from topone_proto.session.subscriptions import FOLLOWED, SubscriptionState
 from topone_proto.testing.simulation.client import Client
 from topone_proto.testing.simulation.link import Link
 from topone_proto.wire.messages import Response
@@ -77,7 +82,7 @@ def _both(one: AbstractContextManager[Any], other: AbstractContextManager[Any]) 
 @mutant("I3")
 def backoff_starts_anew_at_the_handshake() -> AbstractContextManager[Any]:
     def connection_made(original: Any, self: Session, now: float) -> Any:
-        self._retries = 0
+        self._backoff.retries = 0
         return original(self, now)
 
     return _around(Session, "connection_made", connection_made)
@@ -85,16 +90,12 @@ def backoff_starts_anew_at_the_handshake() -> AbstractContextManager[Any]:
 
 @mutant("I3")
 def backoff_never_starts_anew() -> AbstractContextManager[Any]:
-    def lose(original: Any, self: Session, *args: Any) -> Any:
-        self._settled_at = None
-        return original(self, *args)
-
-    return _around(Session, "_lose", lose)
+    return patch.object(Backoff, "lose", lambda *_: None)
 
 
 @mutant("I3")
 def waits_have_no_jitter() -> AbstractContextManager[Any]:
-    def delay(original: Any, self: Session, failure: Failure) -> Any:
+    def delay(original: Any, self: Backoff, failure: Failure) -> Any:
         self._jitter()
         jitter, self._jitter = self._jitter, lambda: 1.0
         try:
@@ -102,23 +103,23 @@ def waits_have_no_jitter() -> AbstractContextManager[Any]:
         finally:
             self._jitter = jitter
 
-    return _around(Session, "_delay", delay)
+    return _around(Backoff, "delay", delay)
 
 
 @mutant("I3")
 def http_429_is_like_any_other() -> AbstractContextManager[Any]:
-    def delay(original: Any, self: Session, failure: Failure) -> Any:
+    def delay(original: Any, self: Backoff, failure: Failure) -> Any:
         return original(self, attrs.evolve(failure, status=None))
 
-    return _around(Session, "_delay", delay)
+    return _around(Backoff, "delay", delay)
 
 
 @mutant("I3", seeds=500)
 def retry_after_is_ignored() -> AbstractContextManager[Any]:
-    def delay(original: Any, self: Session, failure: Failure) -> Any:
+    def delay(original: Any, self: Backoff, failure: Failure) -> Any:
         return original(self, attrs.evolve(failure, retry_after=None))
 
-    return _around(Session, "_delay", delay)
+    return _around(Backoff, "delay", delay)
 
 
 @mutant("I3")
@@ -137,11 +138,11 @@ def refused_token_is_tried_again() -> AbstractContextManager[Any]:
 
 @mutant("I3")
 def max_attempts_is_ignored() -> AbstractContextManager[Any]:
-    def retry(original: Any, self: Session, *args: Any, **more: Any) -> Any:
+    def delay(original: Any, self: Backoff, failure: Failure) -> Any:
         self._config = attrs.evolve(self._config, max_attempts=None)
-        return original(self, *args, **more)
+        return original(self, failure)
 
-    return _around(Session, "_retry", retry)
+    return _around(Backoff, "delay", delay)
 
 
 @mutant("I3")
@@ -163,27 +164,27 @@ def gap_is_forgotten() -> AbstractContextManager[Any]:
         original(self, *args)
         return ()
 
-    return _around(Session, "_mend", mend)
+    return _around(Session, "_close_gap", mend)
 
 
 @mutant("I1")
 def gap_begins_with_the_newest_time_of_any_topic() -> AbstractContextManager[Any]:
     def last_ts_of(_: Any, self: Connection, __: Any) -> Any:
-        known = [entry.last_ts for entry in self._subscriptions.values()]
+        known = [entry.last_ts for entry in self._subscriptions.by_name.values()]
         return max((ts for ts in known if ts is not None), default=None)
 
     return _around(Connection, "last_ts_of", last_ts_of)
 
 
 class _Overwriting(dict[Any, Any]):
-    def __contains__(self, key: object) -> bool:
-        return False
+    def get(self, *_: Any) -> Any:
+        return None
 
 
 @mutant("I1", seeds=500)
 def gap_begins_with_the_latest_loss() -> AbstractContextManager[Any]:
     def start(original: Any, self: Session, now: float) -> Any:
-        self._broken = _Overwriting()
+        self._breaks._broken = _Overwriting()
         return original(self, now)
 
     return _around(Session, "start", start)
@@ -195,13 +196,13 @@ def gap_never_ends() -> AbstractContextManager[Any]:
         gaps: tuple[Gap, ...] = original(self, *args)
         return tuple(attrs.evolve(gap, until_ts=None) for gap in gaps)
 
-    return _around(Session, "_mend", mend)
+    return _around(Session, "_close_gap", mend)
 
 
 @mutant("I1", seeds=500)
 def update_before_its_acknowledgement_is_refused() -> AbstractContextManager[Any]:
     return patch(
-        "topone_proto.session.connection.FOLLOWED", FOLLOWED - {SubscriptionState.SUBSCRIBING}
+        "topone_proto.session.subscriptions.FOLLOWED", FOLLOWED - {SubscriptionState.SUBSCRIBING}
     )
 
 
@@ -247,8 +248,8 @@ def lost_connection_is_still_heard() -> AbstractContextManager[Any]:
 @mutant("I2")
 def acknowledgement_is_believed_whatever_its_id() -> AbstractContextManager[Any]:
     def responded(original: Any, self: Connection, response: Response) -> Any:
-        for request_id, pending in self._pending.items():
-            if pending.method == response.method:
+        for request_id, pending in self._pending.waiting.items():
+            if pending.about.method == response.method:
                 return original(self, attrs.evolve(response, id=request_id))
         return original(self, response)
 
@@ -258,9 +259,9 @@ def acknowledgement_is_believed_whatever_its_id() -> AbstractContextManager[Any]
 @mutant("alive", "I2")
 def answered_request_stays_pending() -> AbstractContextManager[Any]:
     def answered(original: Any, self: Connection, *args: Any) -> Any:
-        pending = dict(self._pending)
+        pending = dict(self._pending.waiting)
         event = original(self, *args)
-        self._pending.update(pending)
+        self._pending.waiting.update(pending)
         self._set_deadline()
         return event
 
@@ -271,8 +272,8 @@ def answered_request_stays_pending() -> AbstractContextManager[Any]:
 def acknowledgement_is_awaited_for_ever() -> AbstractContextManager[Any]:
     def request(original: Any, self: Connection, *args: Any) -> Any:
         step: Step = original(self, *args)
-        for request_id, pending in self._pending.items():
-            self._pending[request_id] = attrs.evolve(pending, deadline=math.inf)
+        for request_id, pending in self._pending.waiting.items():
+            self._pending.waiting[request_id] = attrs.evolve(pending, deadline=math.inf)
         self._set_deadline()
         return attrs.evolve(step, deadline=self._deadline)
 
@@ -287,7 +288,7 @@ class _Stubborn(dict[Any, Any]):
 @mutant("I2")
 def refused_subscription_is_asked_for_again() -> AbstractContextManager[Any]:
     def start(original: Any, self: Session, now: float) -> Any:
-        self._desired = _Stubborn(self._desired)
+        self._wishes.desired = _Stubborn(self._wishes.desired)
         return original(self, now)
 
     return _around(Session, "start", start)
@@ -296,8 +297,8 @@ def refused_subscription_is_asked_for_again() -> AbstractContextManager[Any]:
 @mutant("I2")
 def unsubscribed_topic_is_subscribed_to_again() -> AbstractContextManager[Any]:
     def connection_made(original: Any, self: Session, now: float) -> Any:
-        self._desired |= dict.fromkeys(self.__dict__.setdefault("_ever", {}))
-        self._ever.update(self._desired)  # type: ignore[attr-defined]  # the mutant's own
+        self._wishes.desired |= dict.fromkeys(self.__dict__.setdefault("_ever", {}))
+        self._ever.update(self._wishes.desired)  # type: ignore[attr-defined]  # the mutant's own
         return original(self, now)
 
     return _around(Session, "connection_made", connection_made)
@@ -308,11 +309,11 @@ def unsubscribed_topic_is_subscribed_to_again() -> AbstractContextManager[Any]:
 
 @mutant("ping", seeds=500)
 def ping_is_not_answered_while_reading_is_paused() -> AbstractContextManager[Any]:
-    def ping(original: Any, self: Connection, now: float) -> Any:
-        self._last_answer = None
+    def ping(original: Any, self: Liveness, now: float) -> Any:
+        self.last_answer = None
         return original(self, now)
 
-    return _around(Connection, "_ping", ping)
+    return _around(Liveness, "ping", ping)
 
 
 @mutant("ping")
@@ -347,7 +348,7 @@ def liveness_is_judged_while_reading_is_paused() -> AbstractContextManager[Any]:
 @mutant("alive", "I2", seeds=5000)
 def a_pause_counts() -> AbstractContextManager[Any]:
     def resumed(_: Any, self: Connection, __: float) -> Any:
-        self._paused_at = None
+        self._life.paused_at = None
         self._set_deadline()
         return self._step()
 
@@ -358,8 +359,10 @@ def a_pause_counts() -> AbstractContextManager[Any]:
 def a_request_is_awaited_anew_when_reading_goes_on() -> AbstractContextManager[Any]:
     def resumed(original: Any, self: Connection, now: float) -> Any:
         original(self, now)
-        for number, entry in self._pending.items():
-            self._pending[number] = attrs.evolve(entry, deadline=now + self._config.ack_timeout)
+        for number, entry in self._pending.waiting.items():
+            self._pending.waiting[number] = attrs.evolve(
+                entry, deadline=now + self._config.ack_timeout
+            )
         self._set_deadline()
         return self._step()
 
@@ -368,12 +371,12 @@ def a_request_is_awaited_anew_when_reading_goes_on() -> AbstractContextManager[A
 
 @mutant("alive", "I2")
 def pong_is_not_awaited() -> AbstractContextManager[Any]:
-    def ping(original: Any, self: Connection, now: float) -> Any:
+    def ping(original: Any, self: Liveness, now: float) -> Any:
         actions = original(self, now)
         self._ping_sent_at = None
         return actions
 
-    return _around(Connection, "_ping", ping)
+    return _around(Liveness, "ping", ping)
 
 
 @mutant("alive", seeds=400)
@@ -514,23 +517,23 @@ def close_takes_its_time() -> AbstractContextManager[Any]:
 
 @mutant("I6", seeds=500)
 def token_is_in_an_anomaly() -> AbstractContextManager[Any]:
-    return _around(Session, "_clean", lambda _, __, event: event)
+    return _around(EventRedactor, "event", lambda _, __, event, ___: event)
 
 
 @mutant("I6", seeds=500)
 def token_is_in_a_close_reason() -> AbstractContextManager[Any]:
-    def told(original: Any, self: Session, failure: Failure) -> Any:
-        return failure if failure.detail.endswith("expired") else original(self, failure)
+    def words(original: Any, self: EventRedactor, text: str, most: int) -> Any:
+        return text if text.endswith("expired") else original(self, text, most)
 
-    return _around(Session, "_told", told)
+    return _around(EventRedactor, "_words", words)
 
 
 @mutant("I6", seeds=500)
 def token_is_in_a_refusal() -> AbstractContextManager[Any]:
-    def scrub(original: Any, self: Session, event: Event) -> Any:
-        return event if isinstance(event, SubscriptionRejected) else original(self, event)
+    def event(original: Any, self: EventRedactor, found: Event, known: Any) -> Any:
+        return found if isinstance(found, SubscriptionRejected) else original(self, found, known)
 
-    return _around(Session, "_scrub", scrub)
+    return _around(EventRedactor, "event", event)
 
 
 # --- the account --------------------------------------------------------------------------------
@@ -722,19 +725,18 @@ def update_with_a_code_is_a_response() -> AbstractContextManager[Any]:
 
 @mutant("I2", seeds=400)
 def refused_topic_is_dropped_at_once() -> AbstractContextManager[Any]:
-    return _around(Session, "_retry_in", lambda *_: None)
+    return _around(Refusals, "refuse", lambda *_: None)
 
 
 @mutant("I3", seeds=400)
 def refused_topic_is_asked_for_at_once() -> AbstractContextManager[Any]:
-    return _around(Session, "_waits", lambda *_: False)
+    return _around(Refusals, "waits", lambda *_: False)
 
 
 @mutant("I3", "runaway", seeds=600)
 def refused_topic_is_asked_for_without_end() -> AbstractContextManager[Any]:
-    def retry_in(original: Any, self: Session, topic: Any) -> Any:
-        wait = original(self, topic)
-        refusal = self._refusals.get(topic)
-        return self._spread(refusal.count) if wait is None and refusal is not None else wait
+    def refuse(original: Any, self: Refusals, topic: Any, now: float) -> Any:
+        self._limit = sys.maxsize
+        return original(self, topic, now)
 
-    return _around(Session, "_retry_in", retry_in)
+    return _around(Refusals, "refuse", refuse)

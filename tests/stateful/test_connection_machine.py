@@ -27,7 +27,7 @@ from topone_proto import (
     Topic,
     UnexpectedResponse,
 )
-from topone_proto.session.connection import TRANSITIONS, SubscriptionInput
+from topone_proto.session.subscriptions import TRANSITIONS, SubscriptionInput
 from topone_proto.wire.messages import Response
 
 S = SubscriptionState

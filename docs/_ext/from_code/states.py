@@ -10,13 +10,13 @@ from docutils import nodes
 from sphinx.util.docutils import SphinxDirective
 
 from from_code.svg import CHARACTER, LINE, Drawing, DrawingDirective, Point, border
-from topone_proto.session import connection, session
-from topone_proto.session.connection import SubscriptionState
-from topone_proto.session.session import SessionState
+from topone_proto.session import states, subscriptions
+from topone_proto.session.states import SessionState
+from topone_proto.session.subscriptions import SubscriptionState
 
 __all__ = ["DIRECTIVES"]
 
-Table = Mapping[Enum, dict[Enum, tuple[Enum, ...]]]
+Table = Mapping[Enum, dict[str, tuple[Enum, ...]]]
 
 _BOX: Final = (136.0, 36.0)
 _MARGIN: Final = 14.0
@@ -34,10 +34,18 @@ class _Machine:
     """How far along its arrow a label stands, where the middle is taken."""
 
 
+def _name(by: Enum | str) -> str:
+    return by if isinstance(by, str) else str(by.value)
+
+
 def _table(transitions: Mapping[Any, Mapping[Any, Any]]) -> Table:
-    """The same for a table whose inputs lead to one state, and one whose inputs lead to several."""
+    """Return the table in one form: inputs by their names, each with all the states that it may
+    lead to."""
     return {
-        state: {by: after if isinstance(after, tuple) else (after,) for by, after in inputs.items()}
+        state: {
+            _name(by): after if isinstance(after, tuple) else (after,)
+            for by, after in inputs.items()
+        }
         for state, inputs in transitions.items()
     }
 
@@ -48,7 +56,7 @@ _S = SessionState
 _MACHINES: Final = {
     "subscription": _Machine(
         "The life of a subscription",
-        _table(connection.TRANSITIONS),
+        _table(subscriptions.TRANSITIONS),
         {
             _A.IDLE: (0, 1),
             _A.SUBSCRIBING: (1, 0.2),
@@ -60,7 +68,7 @@ _MACHINES: Final = {
     ),
     "session": _Machine(
         "The life of a feed",
-        _table(session.TRANSITIONS),
+        _table(states.TRANSITIONS),
         {
             _S.NEW: (1, 0),
             _S.FETCHING_TOKEN: (0, 1),
@@ -82,9 +90,9 @@ _MACHINES: Final = {
 }
 
 
-def _collapsed(table: Table) -> dict[Enum, Enum]:
+def _collapsed(table: Table) -> dict[str, Enum]:
     """The inputs that lead to one and the same state from wherever they are taken."""
-    targets: dict[Enum, set[Enum]] = defaultdict(set)
+    targets: dict[str, set[Enum]] = defaultdict(set)
     for inputs in table.values():
         for by, after in inputs.items():
             targets[by].update(after)
@@ -100,7 +108,7 @@ def _edges(machine: _Machine) -> dict[tuple[Enum, Enum], list[str]]:
         for by, reached in inputs.items():
             for after in reached:
                 if after is not before and by not in apart:
-                    edges[before, after].append(by.value)
+                    edges[before, after].append(by)
     return edges
 
 
@@ -149,7 +157,7 @@ class StateDiagram(DrawingDirective):
         for number, (by, after) in enumerate(apart.items()):
             y = drawing.height - _MARGIN - LINE * number
             drawing.text(
-                (_MARGIN, y), [f"{by.value}: from every state to {after.value}"], "label", "start"
+                (_MARGIN, y), [f"{by}: from every state to {after.value}"], "label", "start"
             )
         return drawing
 
@@ -189,7 +197,7 @@ class StateTable(SphinxDirective):
                 )
                 for state in table
             ]
-            lines.append(f"| `{by.value}` | " + " | ".join(cells) + " |")
+            lines.append(f"| `{by}` | " + " | ".join(cells) + " |")
         return self.parse_text_to_nodes("\n".join(lines))
 
 

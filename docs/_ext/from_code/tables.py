@@ -55,7 +55,9 @@ from topone_proto.session import (
     handshake,
     proxies,
     session,
+    states,
     step,
+    subscriptions,
 )
 from topone_proto.session import failures as session_failures
 from topone_proto.testing import conformance, simulation, strategies
@@ -200,7 +202,7 @@ _HOMES: Final = {
     "Settings": (config, endpoint, token),
     "When something goes wrong": (errors, failures, session_failures),
     "Accounts, recordings, metrics": (account, capture, metrics),
-    "Machines": (session, connection, step, actions, codec),
+    "Machines": (session, connection, states, subscriptions, step, actions, codec),
     "For the author of an adapter": (feed, waiters, delivery, async_feed, handshake, proxies),
     "A simulated exchange": (topone_simulator, exchange),
     "For tests": (strategies, simulation, conformance),

@@ -1,13 +1,16 @@
-"""The inputs of a session, and how each of their arguments is written into a line and read from it.
+"""The arguments of a session's inputs, as they are written into a line and read from it.
 
-The recorder and the replay know an input by its row in this one table.
+An input is declared once: it is a method of ``Session`` that has a place in the table
+``states.TRANSITIONS``. The recorder and the replay read its parameters off that method, and know by
+the type of each how it is written: a new input needs nothing here unless it has a parameter of a
+new type.
 """
 
 import zlib
 from base64 import b64encode
 from collections.abc import Callable, Mapping
 from types import MappingProxyType, NoneType
-from typing import Any, Final
+from typing import Any, Final, get_type_hints
 
 from topone_proto._values import value
 from topone_proto.capture._format import CaptureError, CaptureLine, Json, is_time
@@ -17,16 +20,19 @@ from topone_proto.failures import Failure
 from topone_proto.plain import from_plain, to_plain
 from topone_proto.secrets.masking import Masker
 from topone_proto.secrets.token import Token
-from topone_proto.session.session import SessionInput
+from topone_proto.session.session import Session
+from topone_proto.session.states import INPUTS
 from topone_proto.wire.topic import Topic
 
-__all__ = ["INPUTS", "Argument", "payload"]
-
-_I = SessionInput
+__all__ = ["ARGUMENTS", "Argument", "payload"]
 
 _GZIP: Final = b"\x1f\x8b"
 _MAX_SIZE: Final = 2**24
 """The most that is unpacked of a frame, in bytes."""
+
+
+_Write = Callable[[Masker, str, Any], Json]
+_Read = Callable[[CaptureLine, str], Any]
 
 
 @value
@@ -34,10 +40,10 @@ class Argument:
     """One argument of an input, ``now`` apart."""
 
     name: str
-    """Its name, by which it may be passed."""
-    write: Callable[[Masker, Any], Json]
+    """Its name, by which it may be passed and under which a line has it."""
+    write: _Write
     """Returns the members of the line that have it, without any token."""
-    read: Callable[[CaptureLine], Any]
+    read: _Read
     """Returns it. Raises ``CaptureError`` if the line does not have it."""
 
 
@@ -65,26 +71,21 @@ def _unpacked(data: bytes) -> bytes:
         return b""
 
 
-def _as_bytes(line: CaptureLine) -> bytes:
-    data = line.payload
-    return data if isinstance(data, bytes) else data.encode()
-
-
-def _topic(line: CaptureLine) -> Topic:
+def _topic(line: CaptureLine, name: str) -> Topic:
     try:
-        return Topic(line.field("topic", str))
+        return Topic(line.field(name, str))
     except ConfigurationError:
         raise CaptureError(number=line.number, problem="its topic cannot be used") from None
 
 
-def _write_failure(masker: Masker, failure: Failure) -> Json:
+def _write_failure(masker: Masker, name: str, failure: Failure) -> Json:
     plain = to_plain(Closed(failure))["failure"]
-    return {"failure": plain | {"detail": masker.mask(failure.detail)}}
+    return {name: plain | {"detail": masker.mask(failure.detail)}}
 
 
-def _failure(line: CaptureLine) -> Failure:
+def _failure(line: CaptureLine, name: str) -> Failure:
     try:
-        closed = from_plain({"event": "Closed", "failure": line.field("failure", dict)})
+        closed = from_plain({"event": "Closed", "failure": line.field(name, dict)})
     except ValueError:
         raise CaptureError(number=line.number, problem="its failure cannot be used") from None
     assert isinstance(closed, Closed)
@@ -92,49 +93,46 @@ def _failure(line: CaptureLine) -> Failure:
     return closed.failure
 
 
-def _time(line: CaptureLine) -> float:
-    at: float = line.field("at", float, int)
+def _time(line: CaptureLine, name: str) -> float:
+    at: float = line.field(name, float, int)
     if not is_time(at):
         raise CaptureError(number=line.number, problem="its time cannot be used")
     return at
 
 
-def _text(name: str) -> Argument:
-    return Argument(
-        name,
-        lambda masker, text: {name: masker.mask(text)},
-        lambda line: line.field(name, str),
-    )
+def _bytes(line: CaptureLine, _: str) -> bytes:
+    data = line.payload
+    return data if isinstance(data, bytes) else data.encode()
 
 
-_TOPIC: Final = Argument("topic", lambda masker, topic: {"topic": masker.mask(topic.name)}, _topic)
-_TOKEN: Final = Argument(
-    "token",
-    lambda masker, token: {"token": masker.stand_in(token)},
-    lambda line: Token(line.field("token", str)),
-)
-_FAILURE: Final = Argument("failure", _write_failure, _failure)
-_CODE: Final = Argument(
-    "code", lambda _, code: {"code": code}, lambda line: line.field("code", int, NoneType)
-)
-
-INPUTS: Final[Mapping[SessionInput, tuple[Argument, ...]]] = MappingProxyType(
+# One way for every type that a parameter may have.
+_KINDS: Final[Mapping[object, tuple[_Write, _Read]]] = MappingProxyType(
     {
-        _I.START: (),
-        _I.SUBSCRIBE: (_TOPIC,),
-        _I.UNSUBSCRIBE: (_TOPIC,),
-        _I.CLOSE: (),
-        _I.TOKEN_OBTAINED: (_TOKEN,),
-        _I.TOKEN_FAILED: (_text("detail"),),
-        _I.CONNECTION_MADE: (),
-        _I.CONNECTION_FAILED: (_FAILURE,),
-        _I.MESSAGE_RECEIVED: (Argument("frame", payload, lambda line: line.payload),),
-        _I.PONG_RECEIVED: (Argument("payload", payload, _as_bytes),),
-        _I.BYTES_RECEIVED: (Argument("at", lambda _, at: {"at": at}, _time),),
-        _I.READING_PAUSED: (),
-        _I.READING_RESUMED: (),
-        _I.CONNECTION_LOST: (_CODE, _text("reason")),
-        _I.DEADLINE_REACHED: (),
+        Topic: (lambda masker, name, topic: {name: masker.mask(topic.name)}, _topic),
+        Token: (
+            lambda masker, name, token: {name: masker.stand_in(token)},
+            lambda line, name: Token(line.field(name, str)),
+        ),
+        Failure: (_write_failure, _failure),
+        str | bytes: (lambda masker, _, data: payload(masker, data), lambda line, _: line.payload),
+        bytes: (lambda masker, _, data: payload(masker, data), _bytes),
+        str: (
+            lambda masker, name, text: {name: masker.mask(text)},
+            lambda line, name: line.field(name, str),
+        ),
+        int | None: (
+            lambda _, name, number: {name: number},
+            lambda line, name: line.field(name, int, NoneType),
+        ),
+        float: (lambda _, name, at: {name: at}, _time),
     }
 )
+
+
+def _arguments(by: str) -> tuple[Argument, ...]:
+    *names, _now, _result = (hints := get_type_hints(getattr(Session, by)))
+    return tuple(Argument(name, *_KINDS[hints[name]]) for name in names)
+
+
+ARGUMENTS: Final = MappingProxyType({by: _arguments(by) for by in INPUTS})
 """The arguments of every input, in their order; after them comes ``now``."""

@@ -9,13 +9,14 @@ from typing import Any, Final
 import attrs
 
 from topone_proto.capture._format import CAPTURE_VERSION, FORMAT, Json
-from topone_proto.capture._inputs import INPUTS, Argument, payload
+from topone_proto.capture._inputs import ARGUMENTS, Argument, payload
 from topone_proto.secrets.masking import Masker
 from topone_proto.secrets.token import Token
 from topone_proto.session.actions import SendPing, SendText
 from topone_proto.session.config import SessionConfig
 from topone_proto.session.endpoint import Endpoint
-from topone_proto.session.session import Session, SessionInput
+from topone_proto.session.session import Session
+from topone_proto.session.states import INPUTS
 from topone_proto.session.step import Step
 from topone_proto.wire.topic import Topic
 
@@ -73,7 +74,7 @@ class _Recorder:
     def record(
         self,
         step: Step,
-        by: SessionInput,
+        by: str,
         arguments: tuple[tuple[Argument, Any], ...],
         now: float,
     ) -> None:
@@ -82,9 +83,9 @@ class _Recorder:
             return
         try:
             times = {"now": now, "wall": self._wall()}
-            line: Json = {"kind": by.value, **times}
+            line: Json = {"kind": by, **times}
             for argument, given in arguments:
-                line |= argument.write(self._masker, given)
+                line |= argument.write(self._masker, argument.name, given)
             if self._draws:
                 line["jitter"] = self._draws
                 self._draws = []
@@ -166,10 +167,10 @@ class RecordedSession(Session):
         return self._recorder.error
 
 
-def _recorded(by: SessionInput) -> Callable[..., Step]:
+def _recorded(by: str) -> Callable[..., Step]:
     """The method of a session for an input, with a line for it when it was taken."""
-    take: Final[Callable[..., Step]] = getattr(Session, by.value)
-    arguments = INPUTS[by]
+    take: Final[Callable[..., Step]] = getattr(Session, by)
+    arguments = ARGUMENTS[by]
     names = (*(argument.name for argument in arguments), "now")
 
     @wraps(take)
@@ -183,5 +184,5 @@ def _recorded(by: SessionInput) -> Callable[..., Step]:
     return method
 
 
-for _input in SessionInput:
-    setattr(RecordedSession, _input.value, _recorded(_input))
+for _input in INPUTS:
+    setattr(RecordedSession, _input, _recorded(_input))

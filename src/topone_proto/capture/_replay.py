@@ -2,17 +2,14 @@
 
 from collections import deque
 from collections.abc import Iterator
-from typing import Final
 
 from topone_proto.capture._format import Capture, CaptureError, CaptureLine, is_time
-from topone_proto.capture._inputs import INPUTS
+from topone_proto.capture._inputs import ARGUMENTS
 from topone_proto.errors import LocalProtocolError
 from topone_proto.session.session import Session
 from topone_proto.session.step import Step
 
 __all__ = ["replay"]
-
-_KINDS: Final = {by.value: arguments for by, arguments in INPUTS.items()}
 
 
 def replay(capture: Capture) -> Iterator[tuple[CaptureLine, Step]]:
@@ -33,10 +30,10 @@ def replay(capture: Capture) -> Iterator[tuple[CaptureLine, Step]]:
         jitter=draws.popleft,
     )
     for line in capture:
-        known = _KINDS.get(line.kind)
+        known = ARGUMENTS.get(line.kind)
         if known is None:
             continue
-        arguments = [argument.read(line) for argument in known]
+        arguments = [argument.read(line, argument.name) for argument in known]
         if "jitter" in line.data:
             draws.extend(filter(is_time, line.field("jitter", list)))
         try:

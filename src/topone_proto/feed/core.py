@@ -32,7 +32,8 @@ from topone_proto.secrets.token import Token, wrapped
 from topone_proto.session.actions import Action
 from topone_proto.session.config import SessionConfig
 from topone_proto.session.endpoint import Endpoint, Headers
-from topone_proto.session.session import Session, SessionState
+from topone_proto.session.session import Session
+from topone_proto.session.states import SessionState
 from topone_proto.session.step import Step
 from topone_proto.wire.topic import Topic
 

@@ -9,7 +9,7 @@ from attrs import field
 
 from topone_proto._values import value
 from topone_proto.failures import FailureKind
-from topone_proto.session.connection import SubscriptionState
+from topone_proto.session.subscriptions import SubscriptionState
 from topone_proto.wire.topic import Topic
 
 __all__ = ["FeedMetrics"]

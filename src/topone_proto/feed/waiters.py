@@ -19,8 +19,8 @@ import attrs
 
 from topone_proto.errors import FeedClosed, FeedFailed, LocalProtocolError
 from topone_proto.events import Closed, Event, RequestTimedOut, SubscriptionRejected
-from topone_proto.session.connection import SubscriptionState
 from topone_proto.session.session import Session
+from topone_proto.session.subscriptions import SubscriptionState
 from topone_proto.wire.topic import Topic
 
 __all__ = ["Waiter", "Waiters"]

@@ -25,8 +25,10 @@ from math import ceil, floor
 from typing import Self
 
 from topone_proto._values import value
+from topone_proto.events import Gap
+from topone_proto.wire.topic import Topic
 
-__all__ = ["Break", "Heard", "ServerClock"]
+__all__ = ["Break", "Breaks", "Heard", "ServerClock"]
 
 # What floats of this size are exact to, in milliseconds. Clocks of servers are rounded to one.
 _EXACT = 0.01
@@ -121,3 +123,46 @@ class Break:
             return self.since_ts
         # No server time is before 0.
         return max(0, min(self.since_ts, floor(self.since + clock.low + _EXACT)))
+
+
+class Breaks:
+    """The streams that have broken off, until a ``Gap`` reports each of them."""
+
+    def __init__(self) -> None:
+        self._broken: dict[Topic, Break] = {}
+
+    def __contains__(self, topic: Topic) -> bool:
+        return topic in self._broken
+
+    def break_off(self, topic: Topic, last_ts: int | None, clock: ServerClock | None) -> None:
+        """Note that a stream is lost, or lost once more before it was whole again.
+
+        Args:
+            topic: the stream.
+            last_ts: the time of its latest frame on the connection that ends.
+            clock: the clock of that connection.
+        """
+        broken = self._broken.get(topic)
+        self._broken[topic] = Break.off(last_ts, clock) if broken is None else broken.again(clock)
+
+    def close_gap(
+        self, topic: Topic, ack_ts: int | None, clock: ServerClock | None, now: float, epoch: int
+    ) -> tuple[Gap, ...]:
+        """Return the gap that ends here, if the stream was broken off.
+
+        Args:
+            topic: the stream.
+            ack_ts: see ``Break.span``; so are ``clock`` and ``now``.
+            clock: see there.
+            now: see there.
+            epoch: the connection on which it ends.
+        """
+        broken = self._broken.pop(topic, None)
+        if broken is None:
+            return ()
+        since, until = broken.span(ack_ts, clock, now)
+        return (Gap(topic, since, until, epoch),)
+
+    def clear(self) -> None:
+        """Forget every break: the feed ends."""
+        self._broken.clear()

@@ -13,7 +13,7 @@ from topone_proto.failures import Failure, FailureKind, failure_from_response
 from topone_proto.feed.core import FeedCore
 from topone_proto.secrets.token import Token
 from topone_proto.session.actions import Action, Close, Connect, FetchToken, SendPing, SendText
-from topone_proto.session.session import SessionState
+from topone_proto.session.states import SessionState
 from topone_proto.session.step import Step
 from topone_proto.testing.simulation.accountant import Accountant
 from topone_proto.testing.simulation.auditor import Auditor

@@ -30,9 +30,9 @@ from topone_proto.models import Side
 from topone_proto.secrets.token import Token
 from topone_proto.session.actions import Action, Close, Connect, FetchToken, SendPing, SendText
 from topone_proto.session.config import DeliveryPolicy, SessionConfig
-from topone_proto.session.connection import SubscriptionState
 from topone_proto.session.endpoint import DEFAULT_URL, Endpoint
 from topone_proto.session.step import Step
+from topone_proto.session.subscriptions import SubscriptionState
 from topone_proto.testing.strategies._json import INT64, json_values, spellings
 from topone_proto.wire.balance import BALANCE, Balance, BalanceUpdate
 from topone_proto.wire.codec import encode

@@ -1,0 +1,81 @@
+"""The requests that wait for a response, and when each of them has waited too long.
+
+All of them wait equally long, so they are in the order of their deadlines. A pause of reading does
+not count, and a deadline that is noticed late proves nothing (see ``lateness``).
+"""
+
+import math
+from typing import Generic, TypeVar
+
+import attrs
+
+from topone_proto._values import value
+from topone_proto.session.lateness import Lateness
+
+__all__ = ["Requests", "Waiting"]
+
+_T = TypeVar("_T")
+
+
+@value
+class Waiting(Generic[_T]):
+    """A request that waits."""
+
+    about: _T
+    """What it asks."""
+    sent: float
+    """When it was made."""
+    deadline: float
+    """When it has waited too long."""
+
+
+class Requests(Generic[_T]):
+    """Requests that wait, by their ids.
+
+    Args:
+        timeout: how long each of them may wait, in seconds.
+        shortest: see ``Lateness``.
+    """
+
+    def __init__(self, timeout: float, shortest: float) -> None:
+        self._timeout = timeout
+        self._lateness = Lateness(shortest)
+        # Nothing runs out before.
+        self._excused_until = 0.0
+        self.waiting: dict[str, Waiting[_T]] = {}
+        """All of them, oldest first."""
+
+    def add(self, name: str, about: _T, now: float) -> None:
+        """Note a request that is sent now."""
+        self.waiting[name] = Waiting(about, now, now + self._timeout)
+
+    @property
+    def deadline(self) -> float | None:
+        """When the first of them runs out; None if none waits."""
+        for first in self.waiting.values():
+            return max(first.deadline, self._excused_until)
+        return None
+
+    def resume(self, paused_at: float, now: float) -> None:
+        """Take a pause of reading out of every wait."""
+        for name, entry in self.waiting.items():
+            deadline = entry.deadline + now - max(paused_at, entry.sent)
+            self.waiting[name] = attrs.evolve(entry, deadline=deadline)
+
+    def excuse(self, due: float | None, now: float) -> None:
+        """Put off what runs out now, if the caller was held up.
+
+        Args:
+            due: when the caller was to come.
+            now: when it came.
+        """
+        since = next((entry.sent for entry in self.waiting.values()), -math.inf)
+        grace = self._lateness.grace(due, now, since=since)
+        if grace is not None:
+            self._excused_until = now + grace
+
+    def overdue(self, now: float) -> list[_T]:
+        """Return what has waited too long; it goes on waiting."""
+        if now < self._excused_until:
+            return []
+        return [entry.about for entry in self.waiting.values() if entry.deadline <= now]

@@ -8,10 +8,10 @@ import socket
 import ssl
 import struct
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
-from typing import TypeVar
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
@@ -31,6 +31,38 @@ class _Link:
             end.transport.abort()
 
 
+_Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Coroutine[Any, Any, None]]
+
+
+class _Clients:
+    """The connections of a server. They end with it, also those whose task has not begun."""
+
+    def __init__(self, serve: _Serve) -> None:
+        self._serve = serve
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._writers: list[asyncio.StreamWriter] = []
+        self._is_over = False
+
+    # No coroutine: one that is cancelled before its first step would leave the connection open.
+    def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._is_over:
+            writer.transport.abort()
+            return
+        self._writers.append(writer)
+        task = asyncio.create_task(self._serve(reader, writer))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def end(self) -> None:
+        """Drop them all, once their tasks have ended."""
+        self._is_over = True
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for writer in self._writers:
+            writer.transport.abort()
+
+
 class FaultProxy:
     """Calls come from the test's thread; everything happens in the proxy's own."""
 
@@ -41,7 +73,7 @@ class FaultProxy:
         self._path = slash + self._path
         self._target = (host, int(port))
         self._links: set[_Link] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._clients = _Clients(self._serve)
         self._flows = asyncio.Event()
         self._flows.set()
         self._swallows = False
@@ -55,13 +87,10 @@ class FaultProxy:
         return f"ws://127.0.0.1:{self.port}{self._path}"
 
     async def listen(self) -> None:
-        self._listener = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
+        self._listener = await asyncio.start_server(self._clients, "127.0.0.1", self.port)
         self.port = self._listener.sockets[0].getsockname()[1]
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
         self.accepted += 1
         try:
             there, back = await asyncio.open_connection(*self._target)
@@ -76,7 +105,6 @@ class FaultProxy:
                 group.create_task(self._pump(there, writer))
         finally:
             self._links.discard(link)
-            self._tasks.discard(task)
             for end in link.ends:
                 end.transport.abort()
 
@@ -139,7 +167,7 @@ class FaultProxy:
     async def close(self) -> None:
         self._flows.set()
         self._stop_listening()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._clients.end()
 
 
 @contextmanager
@@ -222,15 +250,13 @@ def connect_proxy(
 
     async def main() -> None:
         stop, loop = asyncio.Event(), asyncio.get_running_loop()
-        server = await asyncio.start_server(proxy.serve, "127.0.0.1", 0, ssl=ssl_context)
+        clients = _Clients(proxy.serve)
+        server = await asyncio.start_server(clients, "127.0.0.1", 0, ssl=ssl_context)
         proxy.url = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
         started.set_result(lambda: loop.call_soon_threadsafe(stop.set))
         await stop.wait()
         server.close()
-        tasks = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await clients.end()
 
     thread = threading.Thread(target=lambda: asyncio.run(main()))
     thread.start()

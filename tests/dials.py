@@ -69,6 +69,17 @@ def clean(
     return decorate
 
 
+async def stop_listening(server: asyncio.Server) -> None:
+    """Close a server. asyncio would leave a connection open that it is about to accept."""
+    while accepting := [
+        task
+        for task in asyncio.all_tasks()
+        if getattr(task.get_coro(), "__name__", "") == "_accept_connection2"
+    ]:
+        await asyncio.wait(accepting)
+    server.close()
+
+
 @asynccontextmanager
 async def raw_server(
     answer: bytes, *, ssl_context: ssl.SSLContext | None = None
@@ -91,7 +102,7 @@ async def raw_server(
     server = await asyncio.start_server(handle, "127.0.0.1", 0, ssl=ssl_context)
     async with server:
         yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}", requests
-        server.close()
+        await stop_listening(server)
         await asyncio.gather(*handlers)
 
 

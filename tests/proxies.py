@@ -13,6 +13,8 @@ from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
+from dials import stop_listening
+
 T = TypeVar("T")
 
 
@@ -41,21 +43,16 @@ class _Clients:
         self._serve = serve
         self._tasks: set[asyncio.Task[None]] = set()
         self._writers: list[asyncio.StreamWriter] = []
-        self._is_over = False
 
     # No coroutine: one that is cancelled before its first step would leave the connection open.
     def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if self._is_over:
-            writer.transport.abort()
-            return
         self._writers.append(writer)
         task = asyncio.create_task(self._serve(reader, writer))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def end(self) -> None:
-        """Drop them all, once their tasks have ended."""
-        self._is_over = True
+        """Drop them all."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -153,11 +150,11 @@ class FaultProxy:
 
     def refuse(self) -> None:
         """Nobody listens any more; present connections get a reset."""
-        self._call(self._stop_listening)
+        asyncio.run_coroutine_threadsafe(self._stop_listening(), self._loop).result(20.0)
 
-    def _stop_listening(self) -> None:
+    async def _stop_listening(self) -> None:
         assert self._listener is not None
-        self._listener.close()
+        await stop_listening(self._listener)
         self._reset()
 
     def revive(self) -> None:
@@ -166,7 +163,7 @@ class FaultProxy:
 
     async def close(self) -> None:
         self._flows.set()
-        self._stop_listening()
+        await self._stop_listening()
         await self._clients.end()
 
 
@@ -255,7 +252,7 @@ def connect_proxy(
         proxy.url = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
         started.set_result(lambda: loop.call_soon_threadsafe(stop.set))
         await stop.wait()
-        server.close()
+        await stop_listening(server)
         await clients.end()
 
     thread = threading.Thread(target=lambda: asyncio.run(main()))

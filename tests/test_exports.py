@@ -21,9 +21,9 @@ FOR_APPLICATIONS = """
 
 FOR_ADAPTERS = """
     WRONG_ACCEPT
-    Answer AsyncFeed AsyncWebSocket Condition DeliveryBuffer FeedCore Head HeadReader
-    OpenAsyncWebSocket Proxy Tunnel Waiter
-    conceal failure_from_exception failure_from_response proxy_from wrapped
+    Answer AsyncFeed AsyncWebSocket Condition DeliveryBuffer FeedCore FeedFactory Head HeadReader
+    OpenAsyncWebSocket Proxy Runtime Task Tunnel Waiter
+    conceal failure_from_exception failure_from_response proxy_from run_feed wrapped
 """
 
 

@@ -44,8 +44,7 @@ from topone_proto import (
 from topone_proto.capture import CaptureError
 from topone_proto.feed import buffer as delivery
 from topone_proto.feed import core as feed
-from topone_proto.feed import driver as async_feed
-from topone_proto.feed import metrics, waiters
+from topone_proto.feed import driver, metrics, opening, runtime, waiters, websocket
 from topone_proto.secrets import token
 from topone_proto.session import (
     actions,
@@ -203,7 +202,17 @@ _HOMES: Final = {
     "When something goes wrong": (errors, failures, session_failures),
     "Accounts, recordings, metrics": (account, capture, metrics),
     "Machines": (session, connection, states, subscriptions, step, actions, codec),
-    "For the author of an adapter": (feed, waiters, delivery, async_feed, handshake, proxies),
+    "For the author of an adapter": (
+        feed,
+        waiters,
+        delivery,
+        driver,
+        runtime,
+        websocket,
+        opening,
+        handshake,
+        proxies,
+    ),
     "A simulated exchange": (topone_simulator, exchange),
     "For tests": (strategies, simulation, conformance),
 }
@@ -253,8 +262,13 @@ def _link(module: ModuleType, name: str) -> str:
 
 
 def _has_docstring(thing: object) -> bool:
-    """True for classes and functions, wrapped ones included. Others have theirs below them."""
-    return isinstance(thing, type) or inspect.isfunction(inspect.unwrap(thing))  # type: ignore[arg-type]
+    """True for classes, methods and functions, wrapped ones included. Others have theirs below
+    them."""
+    return (
+        isinstance(thing, type)
+        or inspect.ismethod(thing)
+        or inspect.isfunction(inspect.unwrap(thing))  # type: ignore[arg-type]  # not only functions
+    )
 
 
 def _home(module: ModuleType, name: str) -> str:
@@ -262,7 +276,9 @@ def _home(module: ModuleType, name: str) -> str:
     thing = getattr(module, name)
     if _has_docstring(thing):
         home = thing.__module__
-        return module.__name__ if "._" in home else home
+        # Under another name, or bound to what only this module has, it is documented here.
+        is_here = "._" in home or inspect.ismethod(thing) or thing.__name__ != name
+        return module.__name__ if is_here else home
     if ("", name) in _attr_docs(module.__name__):
         return module.__name__
     [home] = [

@@ -1,132 +1,26 @@
-"""The trio adapter: one task carries out what the session decides, one watches its deadline.
+"""The trio adapter: what ``topone_proto``'s driver needs of an event loop, made of trio.
 
-No protocol here.
+Nothing about the protocol is decided here. The tasks of a feed run in one nursery, which is open as
+long as the application's block.
 """
 
 import random
 import ssl
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager
 from functools import partial
-from typing import cast
+from typing import Any, cast
 
 import trio
 
-from topone_proto import (
-    BALANCE,
-    DEFAULT_URL,
-    ORDERS,
-    AsyncTokenSource,
-    Event,
-    Headers,
-    SessionConfig,
-    Token,
-    Topic,
-)
-from topone_proto.adapters import AsyncFeed, AsyncWebSocket, FeedCore, OpenAsyncWebSocket, conceal
-from topone_trio._websocket import open_websocket as _open_websocket
+from topone_proto.adapters import AsyncFeed, FeedFactory, OpenAsyncWebSocket, Runtime
+from topone_trio._websocket import open_websocket
 
 __all__ = ["Feed", "open_feed"]
 
-
-def open_feed(
-    *,
-    token: str | Token | AsyncTokenSource,
-    url: str = DEFAULT_URL,
-    topics: Iterable[Topic] = (BALANCE, ORDERS),
-    config: SessionConfig | None = None,
-    origin: str | None = None,
-    insecure: bool = False,
-    headers: Headers = (),
-    ssl_context: ssl.SSLContext | None = None,
-    open_websocket: OpenAsyncWebSocket | None = None,
-    record: Callable[[str], object] | None = None,
-) -> AbstractAsyncContextManager["Feed"]:
-    """A feed of the account's updates, open for the length of an ``async with`` block.
-
-    Args:
-        token: the API token, or a callable, async or not, that is asked for one before every dial.
-        url: where to dial, without the token.
-        topics: what to subscribe to from the start.
-        config: timeouts, limits, back-off and delivery.
-        origin: the ``Origin`` header: None leaves it out, ``""`` sends it empty.
-        insecure: True allows plain ``ws://`` to other machines.
-        headers: more headers for the handshake, by name; a ``User-Agent`` replaces
-            ``topone-proto/<version>``, and None there leaves it out.
-        ssl_context: for a private CA; the default checks certificates against the system's.
-        open_websocket: another WebSocket library, or none at all; see ``OpenAsyncWebSocket``.
-        record: takes each line of a recording (``topone_proto.capture``), such as a file's
-            ``write``; None records nothing.
-
-    Raises:
-        ConfigurationError: the token, the URL, the origin or a header cannot be used.
-    """
-    token, url = conceal(token, url)
-    core = FeedCore(
-        token=token,
-        url=url,
-        topics=topics,
-        config=config,
-        origin=origin,
-        insecure=insecure,
-        headers=headers,
-        jitter=random.random,
-        record=record,
-        wall=time.time,
-    )
-    return _running(core, open_websocket or partial(_open_websocket, ssl_context=ssl_context))
-
-
-@asynccontextmanager
-async def _running(
-    core: FeedCore[AsyncTokenSource], open_websocket: OpenAsyncWebSocket
-) -> AsyncGenerator["Feed", None]:
-    error: BaseException | None = None
-    fault: BaseException | None = None
-    block = trio.CancelScope()
-    try:
-        async with trio.open_nursery() as nursery:
-            feed = Feed(core, open_websocket, nursery, block)
-            try:
-                with block:
-                    yield feed
-            except BaseException as raised:  # noqa: BLE001 - raised below, in no ExceptionGroup
-                error = raised
-            # A cancellation meanwhile reaches the tasks, and drops the connection at once.
-            with trio.CancelScope(shield=True):
-                fault = await _closed(feed, core)
-    except BaseException:
-        # The nursery was cancelled. An error of the application goes before that.
-        if error is None or isinstance(error, trio.Cancelled):
-            raise
-        raise error from None
-    else:
-        error = error or fault
-        if error is not None:
-            raise error
-    finally:
-        del error, fault  # no cycle of the exception and this frame
-
-
-async def _closed(feed: "Feed", core: FeedCore[AsyncTokenSource]) -> BaseException | None:
-    """Close a feed. Returns a fault of it that nobody was given yet."""
-    try:
-        await feed.close()
-    except BaseException as fault:
-        if fault is not core.fault:
-            raise
-        return fault
-    return None
-
-
-def _without_cancellations(error: BaseException) -> BaseException | None:
-    """Return what a nursery was left with, out of its groups; None for a mere cancellation."""
-    if not isinstance(error, BaseExceptionGroup):
-        return None if isinstance(error, trio.Cancelled) else error
-    group = cast("BaseExceptionGroup[BaseException]", error)
-    faults = (_without_cancellations(part) for part in group.exceptions)
-    return next((fault for fault in faults if fault is not None), None)
+Feed = AsyncFeed
+"""The feed that ``open_feed`` opens."""
 
 
 class _Condition:
@@ -152,91 +46,87 @@ class _Condition:
             self._waiting.clear()
 
 
-class Feed(AsyncFeed):
-    """An open feed: iterate over it for events. Made by ``open_feed``.
+class _Runtime:
+    check_cancelled = staticmethod(trio.lowlevel.checkpoint_if_cancelled)
+    clock = staticmethod(trio.current_time)
+    condition = _Condition
+    checkpoint = staticmethod(trio.lowlevel.checkpoint)
 
-    Every event is given once, in order. Iterating ends behind ``Closed``, which ``close`` or
-    leaving the block brings about. It raises ``FeedFailed`` there if the feed ended by itself,
-    because trying again cannot help.
-    """
-
-    def __init__(
-        self,
-        core: FeedCore[AsyncTokenSource],
-        open_websocket: OpenAsyncWebSocket,
-        nursery: trio.Nursery,
-        block: trio.CancelScope,
-    ) -> None:
-        super().__init__(core, open_websocket, make_condition=_Condition, clock=trio.current_time)
-        self._block = block
+    def __init__(self, nursery: trio.Nursery) -> None:
+        self._nursery = nursery
         self._opener = trio.lowlevel.current_task()
-        # What a Close cancels: a token call or a dial, later a conversation.
-        self._scope = trio.CancelScope()
-        self._deadline_moved = _Condition()
-        self._finished = trio.Event()
-        self._take(self._session.start(self._now()))
-        nursery.start_soon(self._run)
+        self._block = trio.CancelScope()
 
-    async def __anext__(self) -> Event:
-        """The next event. A cancellation is noticed with every one of them."""
-        await trio.lowlevel.checkpoint_if_cancelled()
-        event = self._next()
-        return await super().__anext__() if event is None else event
+    def spawn(
+        self,
+        function: Callable[[], Coroutine[Any, Any, None]],
+        name: str,
+        on_end: Callable[[BaseException | None], object],
+    ) -> trio.CancelScope:
+        scope = trio.CancelScope()
+        self._nursery.start_soon(_run, scope, function, on_end, name=f"topone-{name}")
+        return scope
 
-    async def _run(self) -> None:
-        try:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._watch_deadline)
-                await self._begin()
-                while (job := await self._next_job()) is not None:
-                    with trio.CancelScope() as self._scope:
-                        await self._do(job)
-                nursery.cancel_scope.cancel()
-        except BaseException as error:
-            fault = _without_cancellations(error)
-            if fault is not None:
-                # Raised to whoever waits, or by the block, which is cancelled if nobody does.
-                self._fail(fault)
-                return
-            raise
-        finally:
-            if not self._core.is_closed:
-                # It was cancelled from outside. Others may wait for events that nobody would bring.
-                self._take(self._session.close(self._now()))
-            self._finished.set()
+    async def timeout(self, deadline: float, awaitable: Awaitable[None]) -> bool:
+        with trio.move_on_at(deadline) as scope:
+            await awaitable
+        return scope.cancelled_caught
 
-    async def _watch_deadline(self) -> None:
-        while True:
-            with trio.move_on_at(self._armed):
-                await self._deadline_moved.wait()
-                continue
-            self._deadline_reached()
+    def is_stray_cancellation(self, error: BaseException) -> bool:  # noqa: ARG002 - trio has none
+        return False
 
-    async def _ended(self) -> None:
-        await self._finished.wait()
+    def block(self) -> trio.CancelScope:
+        return self._block
 
-    def _arm(self, deadline: float) -> None:  # noqa: ARG002 - the watcher looks for itself
-        self._deadline_moved.notify_all()
-
-    def _interrupt(self) -> None:
+    def interrupt(self) -> None:
         # The opener does not wait for anything while it is here itself.
         if trio.lowlevel.current_task() is not self._opener:
             self._block.cancel()
 
-    def _drop(self) -> None:
-        self._scope.cancel()
+    async def finish(self, closing: Coroutine[Any, Any, None]) -> None:
+        # A cancellation meanwhile reaches the tasks, and drops the connection at once.
+        with trio.CancelScope(shield=True):
+            await closing
 
-    async def _run_connection(self, websocket: AsyncWebSocket) -> None:
-        with trio.CancelScope() as self._scope:
-            self._take(self._session.connection_made(self._now()))
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._write, websocket)
-                await self._read(websocket)
-                nursery.cancel_scope.cancel()
 
-    async def _checkpoint(self) -> None:
-        await trio.lowlevel.checkpoint()
+async def _run(
+    scope: trio.CancelScope,
+    function: Callable[[], Coroutine[Any, Any, None]],
+    on_end: Callable[[BaseException | None], object],
+) -> None:
+    fault: BaseException | None = None
+    try:
+        with scope:
+            await function()
+    except BaseException as error:
+        fault = _without_cancellations(error)
+        if fault is None:
+            raise
+    finally:
+        on_end(fault)
+        del fault  # no cycle of the exception and this frame
 
-    async def _within(self, seconds: float, awaitable: Awaitable[None]) -> None:
-        with trio.move_on_after(seconds):
-            await awaitable
+
+def _without_cancellations(error: BaseException) -> BaseException | None:
+    """Return what a task was ended by, out of its groups; None for a mere cancellation."""
+    if not isinstance(error, BaseExceptionGroup):
+        return None if isinstance(error, trio.Cancelled) else error
+    group = cast("BaseExceptionGroup[BaseException]", error)
+    faults = (_without_cancellations(part) for part in group.exceptions)
+    return next((fault for fault in faults if fault is not None), None)
+
+
+@asynccontextmanager
+async def _open_runtime() -> AsyncGenerator[Runtime, None]:
+    async with trio.open_nursery() as nursery:
+        yield _Runtime(nursery)
+
+
+def _open_with(ssl_context: ssl.SSLContext | None) -> OpenAsyncWebSocket:
+    return partial(open_websocket, ssl_context=ssl_context)
+
+
+_feeds = FeedFactory(_open_runtime, _open_with, jitter=random.random, wall=time.time)
+
+open_feed = _feeds.open_feed
+"""Open a feed of an account's updates; see ``FeedFactory.open_feed``."""

@@ -1,0 +1,150 @@
+"""``open_feed``, written once for all async adapters, and the block in which a feed is open."""
+
+from collections.abc import AsyncGenerator, Callable, Iterable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import TYPE_CHECKING
+
+from topone_proto.feed.core import FeedCore
+from topone_proto.feed.driver import AsyncFeed
+from topone_proto.feed.runtime import Runtime
+from topone_proto.feed.websocket import OpenAsyncWebSocket
+from topone_proto.secrets.token import AsyncTokenSource, Token, conceal
+from topone_proto.session.config import SessionConfig
+from topone_proto.session.endpoint import DEFAULT_URL, Headers
+from topone_proto.wire.balance import BALANCE
+from topone_proto.wire.orders import ORDERS
+from topone_proto.wire.topic import Topic
+
+if TYPE_CHECKING:
+    import ssl
+
+__all__ = ["FeedFactory", "run_feed"]
+
+
+class FeedFactory:
+    """The functions of an async adapter that open feeds, with the same arguments in every adapter.
+
+    An adapter makes one factory and exports its bound methods.
+
+    Args:
+        open_runtime: makes an async context manager around the tasks of a feed.
+        open_websocket: makes the default ``open_websocket``, from the TLS settings or None.
+        jitter: uniform random numbers in [0, 1), such as ``random.random``.
+        wall: the time of day in seconds since 1970 UTC, such as ``time.time``.
+    """
+
+    def __init__(
+        self,
+        open_runtime: Callable[[], AbstractAsyncContextManager[Runtime]],
+        open_websocket: "Callable[[ssl.SSLContext | None], OpenAsyncWebSocket]",
+        *,
+        jitter: Callable[[], float],
+        wall: Callable[[], float],
+    ) -> None:
+        self._open_runtime = open_runtime
+        self._open_websocket = open_websocket
+        self._jitter = jitter
+        self._wall = wall
+
+    def open_feed(
+        self,
+        *,
+        token: str | Token | AsyncTokenSource,
+        url: str = DEFAULT_URL,
+        topics: Iterable[Topic] = (BALANCE, ORDERS),
+        config: SessionConfig | None = None,
+        origin: str | None = None,
+        insecure: bool = False,
+        headers: Headers = (),
+        ssl_context: "ssl.SSLContext | None" = None,
+        open_websocket: OpenAsyncWebSocket | None = None,
+        record: Callable[[str], object] | None = None,
+    ) -> AbstractAsyncContextManager[AsyncFeed]:
+        """Open a feed of an account's updates for the length of an ``async with`` block.
+
+        Args:
+            token: the API token, or a callable, async or not, that is asked for one before every
+                dial.
+            url: where to dial, without the token.
+            topics: what to subscribe to from the start.
+            config: timeouts, limits, back-off and delivery.
+            origin: the ``Origin`` header: None leaves it out, ``""`` sends it empty.
+            insecure: True allows plain ``ws://`` to other machines.
+            headers: more headers for the handshake, by name; a ``User-Agent`` replaces
+                ``topone-proto/<version>``, and None there leaves it out.
+            ssl_context: for a private CA; the default checks certificates against the system's.
+            open_websocket: another WebSocket library, or none at all; see ``OpenAsyncWebSocket``.
+            record: takes each line of a recording (``topone_proto.capture``), such as a file's
+                ``write``; None records nothing.
+
+        Raises:
+            ConfigurationError: the token, the URL, the origin or a header cannot be used.
+        """
+        token, url = conceal(token, url)
+        core: FeedCore[AsyncTokenSource] = FeedCore(
+            token=token,
+            url=url,
+            topics=topics,
+            config=config,
+            origin=origin,
+            insecure=insecure,
+            headers=headers,
+            jitter=self._jitter,
+            record=record,
+            wall=self._wall,
+        )
+        open_websocket = open_websocket or self._open_websocket(ssl_context)
+        return run_feed(self._open_runtime, core, open_websocket)
+
+
+@asynccontextmanager
+async def run_feed(
+    open_runtime: Callable[[], AbstractAsyncContextManager[Runtime]],
+    core: FeedCore[AsyncTokenSource],
+    open_websocket: OpenAsyncWebSocket,
+) -> AsyncGenerator[AsyncFeed, None]:
+    """Run a feed for the length of an ``async with`` block.
+
+    What the block raises comes out as it is, in no ``ExceptionGroup``, and goes before a fault of
+    the feed. A fault that nobody was given is raised by the end of the block.
+    """
+    error: BaseException | None = None
+    fault: BaseException | None = None
+    is_finished = False
+    try:
+        async with open_runtime() as runtime:
+            feed = AsyncFeed(core, open_websocket, runtime)
+            try:
+                with runtime.block():
+                    yield feed
+            except BaseException as raised:  # noqa: BLE001 - raised below, in no ExceptionGroup
+                error = raised
+                # In here, so that a cancellation meanwhile has it as its context.
+                fault = await _finished(feed, core, runtime)
+            else:
+                fault = await _finished(feed, core, runtime)
+            is_finished = True
+    except BaseException:
+        # The tasks were cancelled from outside. An error of the application goes before that.
+        if error is None or not is_finished:
+            raise
+        raise error from None
+    else:
+        error = error or fault
+        if error is not None:
+            raise error
+    finally:
+        del error, fault  # no cycle of the exception and this frame
+
+
+async def _finished(
+    feed: AsyncFeed, core: FeedCore[AsyncTokenSource], runtime: Runtime
+) -> BaseException | None:
+    """Close a feed. Returns a fault of it that nobody was given yet."""
+    try:
+        await runtime.finish(feed.close())
+    except BaseException as fault:
+        if fault is not core.fault:
+            raise
+        return fault
+    return None

@@ -16,6 +16,14 @@ from topone_proto.exchange.actions import (
     SendPong,
     Stall,
 )
+from topone_proto.exchange.candles import (
+    PERIODS,
+    Bar,
+    Candles,
+    following_start,
+    period_start,
+    preceding_start,
+)
 from topone_proto.exchange.config import (
     GatewayConfig,
     OriginRule,
@@ -57,10 +65,21 @@ from topone_proto.exchange.gateway import (
 )
 from topone_proto.exchange.living_account import (
     DEFAULT_BALANCES,
-    DEFAULT_MARKETS,
     ExchangeStep,
     LivingAccount,
+)
+from topone_proto.exchange.living_exchange import (
+    Happening,
+    LivingExchange,
+)
+from topone_proto.exchange.market import (
+    DEFAULT_MARKETS,
+    MERGES,
+    Depth,
+    LivingMarket,
     Market,
+    Rounding,
+    Trade,
 )
 
 __all__ = [
@@ -68,16 +87,21 @@ __all__ = [
     "DEFAULT_MARKETS",
     "MALFORMED_FRAME",
     "MALFORMED_REQUEST",
+    "MERGES",
+    "PERIODS",
     "UNKNOWN_METHOD",
     "UNKNOWN_METHOD_FRAME",
     "Accept",
     "AcceptThenClose",
     "AddCode",
     "AnswerGarbage",
+    "Bar",
     "Burst",
+    "Candles",
     "CloseConnections",
     "ClosePeer",
     "DelayAck",
+    "Depth",
     "DialFault",
     "DropConnections",
     "DuplicateAck",
@@ -90,9 +114,12 @@ __all__ = [
     "GatewayStep",
     "GoSilent",
     "HandshakeAction",
+    "Happening",
     "IgnoreHandshake",
     "InstantFault",
     "LivingAccount",
+    "LivingExchange",
+    "LivingMarket",
     "LoseAck",
     "Market",
     "MutePeer",
@@ -105,6 +132,7 @@ __all__ = [
     "RejectRequest",
     "RequestFault",
     "ResetPeer",
+    "Rounding",
     "SendFrame",
     "SendGarbage",
     "SendPing",
@@ -114,6 +142,10 @@ __all__ = [
     "Stall",
     "StepClock",
     "TimeForm",
+    "Trade",
     "WriteTimes",
     "WrongId",
+    "following_start",
+    "period_start",
+    "preceding_start",
 ]

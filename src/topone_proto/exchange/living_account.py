@@ -16,11 +16,12 @@ from attrs import define, evolve
 
 from topone_proto._values import value
 from topone_proto.errors import ConfigurationError, LocalProtocolError
+from topone_proto.exchange.market import DEFAULT_MARKETS, LivingMarket, Market
 from topone_proto.models import Side
 from topone_proto.wire.balance import Balance
 from topone_proto.wire.orders import Order, OrderStatus, OrderType
 
-__all__ = ["DEFAULT_BALANCES", "DEFAULT_MARKETS", "ExchangeStep", "LivingAccount", "Market"]
+__all__ = ["DEFAULT_BALANCES", "ExchangeStep", "LivingAccount"]
 
 # Wide enough for every product of a price and an amount; if one were not exact after all, it
 # raises.
@@ -35,24 +36,6 @@ _IDS_PER_SECOND: Final = 10
 _IDS_SINCE: Final = 1735689600.0
 
 
-@value
-class Market:
-    """Where a market starts and how fine it is."""
-
-    price: Decimal
-    """What one unit of stock costs at first, in money: a multiple of ``tick``."""
-    tick: Decimal
-    """The step of prices, in money."""
-    lot: Decimal
-    """The step of amounts, in stock."""
-
-
-DEFAULT_MARKETS: Final[Mapping[str, Market]] = {
-    "ETH/BTC": Market(Decimal("0.08132"), Decimal("0.00001"), Decimal("0.001")),
-    "BTC/USDT": Market(Decimal("9150.50"), Decimal("0.01"), Decimal("0.0001")),
-    "ETH/USDT": Market(Decimal("744.10"), Decimal("0.01"), Decimal("0.001")),
-}
-"""What is traded unless told otherwise, by name."""
 DEFAULT_BALANCES: Final[Mapping[str, Decimal]] = {
     "BTC": Decimal("12.5"),
     "ETH": Decimal(180),
@@ -105,7 +88,7 @@ class LivingAccount:
         rate: float = 0.0,
         now: float = 0.0,
         start_time: float = 1561948335.075,
-        markets: Mapping[str, Market] | None = None,
+        markets: Mapping[str, Market | LivingMarket] | None = None,
         balances: Mapping[str, Decimal] | None = None,
     ) -> None:
         """An account without orders.
@@ -115,7 +98,8 @@ class LivingAccount:
             rate: events per second on average; 0 for none.
             now: the present moment.
             start_time: seconds since 1970 UTC that order times show at that moment.
-            markets: what is traded, by name such as ``ETH/BTC``.
+            markets: what is traded, by name such as ``ETH/BTC``. In a ``LivingMarket`` the account
+                trades at that market's price, moves it, and has its orders and fills in it.
             balances: what is available at first, by asset.
 
         Raises:
@@ -130,8 +114,13 @@ class LivingAccount:
         self._start = now
         self._start_time = start_time
         self._latest_time = start_time
-        self._markets = dict(DEFAULT_MARKETS if markets is None else markets)
-        self._prices = {name: market.price for name, market in self._markets.items()}
+        given = DEFAULT_MARKETS if markets is None else markets
+        self._living = {name: m for name, m in given.items() if isinstance(m, LivingMarket)}
+        self._markets = {
+            name: market.settings if isinstance(market, LivingMarket) else market
+            for name, market in given.items()
+        }
+        self._own_prices = {name: market.price for name, market in self._markets.items()}
         self._funds = {
             asset: _Funds(amount)
             for asset, amount in (DEFAULT_BALANCES if balances is None else balances).items()
@@ -254,7 +243,7 @@ class LivingAccount:
         order = self._opened(order_id)
         with localcontext(_EXACT):
             if price is None:
-                price = order.price or self._prices[order.market]
+                price = order.price or self._price(order.market)
             is_limit = order.type is OrderType.LIMIT
             limit = order.price or _ZERO
             worse = is_limit and (price > limit if order.is_buy else price < limit)
@@ -337,10 +326,10 @@ class LivingAccount:
         stock, _, money = name.partition("/")
         side = self._random.choice((Side.SELL, Side.BUY))
         if self._random.random() < 0.2:
-            price, buy_hold = None, self._prices[name]
+            price, buy_hold = None, self._price(name)
         else:
             steps = self._random.randint(0, 20) * (1 if side is Side.SELL else -1)
-            price = buy_hold = max(market.tick, self._prices[name] + market.tick * steps)
+            price = buy_hold = max(market.tick, self._price(name) + market.tick * steps)
         asset, unit_hold = (stock, Decimal(1)) if side is Side.SELL else (money, buy_hold)
         # At most a tenth of what is there.
         lots = int(self._funds[asset].available // (market.lot * unit_hold * 10))
@@ -353,7 +342,7 @@ class LivingAccount:
 
     def _fill_something(self, order: Order, now: float) -> ExchangeStep:
         market = self._markets[order.market]
-        price = self._prices[order.market]
+        price = self._price(order.market)
         if order.type is OrderType.LIMIT:
             limit = order.price or _ZERO
             price = min(price, limit) if order.is_buy else max(price, limit)
@@ -374,9 +363,17 @@ class LivingAccount:
 
     def _move_prices(self) -> None:
         for name, market in self._markets.items():
-            self._prices[name] = max(
-                market.tick, self._prices[name] + market.tick * self._random.randint(-5, 5)
-            )
+            steps = self._random.randint(-5, 5)
+            if name in self._living:
+                self._living[name].move(steps)
+            else:
+                self._own_prices[name] = max(
+                    market.tick, self._own_prices[name] + market.tick * steps
+                )
+
+    def _price(self, market: str) -> Decimal:
+        living = self._living.get(market)
+        return self._own_prices[market] if living is None else living.price
 
     def _after(self, moment: float) -> float | None:
         return moment + self._random.expovariate(self._rate) if self._rate else None
@@ -412,6 +409,8 @@ class LivingAccount:
         return order
 
     def _changed(self, order: Order, *assets: str) -> ExchangeStep:
+        if order.market in self._living:
+            self._living[order.market].order_changed(order)
         balances = self.balances
         return ExchangeStep((order, *(balances[asset] for asset in assets)), self._next_event)
 

@@ -27,6 +27,7 @@ from topone_proto import (
     UnexpectedUpdate,
     Unrecognised,
     Unsubscribed,
+    Update,
 )
 from topone_proto.account import MovedBackwards
 from topone_proto.models import Side
@@ -62,6 +63,8 @@ def describe(event: Event) -> str:
             )
         case OrderUpdate(order=order):
             text = _order(order)
+        case Update(topic=topic):
+            text = f"{topic}"
         case Connected(epoch=epoch):
             text = f"epoch {epoch}"
         case Subscribed(topic=topic) | Unsubscribed(topic=topic):

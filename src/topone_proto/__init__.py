@@ -52,17 +52,9 @@ from topone_proto.session.subscriptions import SubscriptionState
 from topone_proto.wire.balance import BALANCE, Balance, BalanceUpdate
 from topone_proto.wire.codec import decode, encode
 from topone_proto.wire.http import Credentials
-from topone_proto.wire.messages import (
-    Malformed,
-    Message,
-    Ping,
-    Request,
-    Response,
-    Unrecognised,
-    Update,
-)
+from topone_proto.wire.messages import Malformed, Message, Ping, Request, Response, Unrecognised
 from topone_proto.wire.orders import ORDERS, Order, OrderStatus, OrderType, OrderUpdate
-from topone_proto.wire.topic import Topic
+from topone_proto.wire.topic import Family, Topic, Update
 
 __all__ = [
     "BALANCE",
@@ -88,6 +80,7 @@ __all__ = [
     "Event",
     "Failure",
     "FailureKind",
+    "Family",
     "FeedCancelled",
     "FeedClosed",
     "FeedFailed",

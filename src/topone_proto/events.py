@@ -12,14 +12,11 @@ from attrs import define
 from topone_proto._values import value
 from topone_proto.errors import TopOneError
 from topone_proto.failures import Failure
-from topone_proto.wire.balance import BalanceUpdate
-from topone_proto.wire.messages import Malformed, Response, Unrecognised, Update
-from topone_proto.wire.orders import OrderUpdate
-from topone_proto.wire.topic import Topic
+from topone_proto.wire.messages import Malformed, Response, Unrecognised
+from topone_proto.wire.topic import Topic, Update
 
 __all__ = [
     "ANOMALIES",
-    "BalanceUpdate",
     "Closed",
     "Conflated",
     "Connected",
@@ -27,7 +24,6 @@ __all__ = [
     "Event",
     "Gap",
     "Malformed",
-    "OrderUpdate",
     "RequestTimedOut",
     "Subscribed",
     "SubscriptionRejected",
@@ -35,6 +31,7 @@ __all__ = [
     "UnexpectedUpdate",
     "Unrecognised",
     "Unsubscribed",
+    "Update",
 ]
 
 
@@ -217,8 +214,7 @@ class UnexpectedUpdate:
 
 
 Event = (
-    BalanceUpdate
-    | OrderUpdate
+    Update
     | Connected
     | Subscribed
     | Unsubscribed

@@ -8,13 +8,12 @@ from collections.abc import Callable, Mapping
 from decimal import Decimal, InvalidOperation
 from enum import StrEnum
 from functools import cache, partial
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 from cattrs import BaseValidationError, Converter
 
 from topone_proto.events import Event
-from topone_proto.wire.messages import Update
-from topone_proto.wire.topic import Topic
+from topone_proto.wire.topic import Topic, Update, families
 
 __all__ = ["from_plain", "to_plain"]
 
@@ -53,9 +52,14 @@ def _structured(plain: Mapping[str, Any], union: Any) -> Any:
         raise ValueError(f"not the fields of {name}") from error
 
 
-@cache
 def _classes(union: Any) -> dict[str, type[Any]]:
-    return {cls.__name__: cls for cls in get_args(union)}
+    updates = {family.update.__name__: family.update for family in families()}
+    return updates if union is Update else updates | _fixed_classes()
+
+
+@cache
+def _fixed_classes() -> dict[str, type[Any]]:
+    return {cls.__name__: cls for cls in get_args(Event) if cls is not Update}
 
 
 # Made at the first use: most programs never need one, and cattrs writes code for every class.
@@ -66,16 +70,21 @@ def _converter() -> Converter:
     converter.register_structure_hook(Decimal, _decimal)
     # cattrs takes one of these for a text already.
     converter.register_unstructure_hook(StrEnum, str)
-    converter.register_unstructure_hook(Topic, str)
-    converter.register_structure_hook(Topic, lambda name, _: Topic(name))
+    # With and without a parameter, as in Topic[Order].
+    converter.register_unstructure_hook_func(_is_topic, str)
+    converter.register_structure_hook_func(_is_topic, lambda name, _: Topic(name))
     # An event within an event says its class as well.
-    converter.register_unstructure_hook(Update, to_plain)
-    converter.register_structure_hook(Update, _structured)
+    converter.register_unstructure_hook_func(lambda cls: cls is Update, to_plain)
+    converter.register_structure_hook_func(lambda cls: cls is Update, _structured)
     # cattrs itself would be content with int("5") and str(None). An enum is one of its base.
     converter.register_structure_hook(int, partial(_strictly, {int}))
     converter.register_structure_hook(str, partial(_strictly, {str}))
     converter.register_structure_hook(float, partial(_strictly, {int, float}))
     return converter
+
+
+def _is_topic(cls: Any) -> bool:
+    return cls is Topic or get_origin(cls) is Topic
 
 
 def _strictly(types: set[type], plain: object, cls: Callable[[object], object]) -> object:

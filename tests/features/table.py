@@ -46,7 +46,7 @@ from topone_proto.session.backoff import Backoff, Refusals
 from topone_proto.session.lateness import Lateness
 from topone_proto.session.liveness import Liveness
 from topone_proto.session.redaction import EventRedactor
-from topone_proto.wire import codec, decimals
+from topone_proto.wire import balance, classify, decimals, members
 
 Remove = Callable[[], AbstractContextManager[Any]]
 
@@ -145,13 +145,13 @@ def update_that_nobody_asked_for_is_an_event() -> AbstractContextManager[Any]:
 
 @feature(1, "tests/test_codec.py")
 def update_that_carries_a_code() -> AbstractContextManager[Any]:
-    def classify(original: Any, frame: Any, keep: int) -> Any:
-        envelope = codec._decode_envelope(frame)
-        if codec._is_present(envelope.code):
-            return codec._response(envelope, None, None, (0, ""))
-        return original(frame, keep)
+    def read(original: Any, frame: Any, *args: Any) -> Any:
+        envelope = classify._decode_envelope(frame)
+        if members.is_present(envelope.code):
+            return classify._response(envelope, None, None, (0, ""), None)
+        return original(frame, *args)
 
-    return wrapped(codec, "_classify", classify)
+    return wrapped(classify, "_classify", read)
 
 
 @feature(1, "tests/test_connection.py")
@@ -161,7 +161,7 @@ def data_within_an_acknowledgement() -> AbstractContextManager[Any]:
 
 @feature(1, "tests/test_codec.py")
 def topics_of_a_frame_that_cannot_be_read() -> AbstractContextManager[Any]:
-    return patch.object(codec, "suspects", lambda *_: ())
+    return patch.object(classify, "suspects", lambda *_: ())
 
 
 # --- 2. never stale and quiet --------------------------------------------------------------------
@@ -232,7 +232,7 @@ def pause_does_not_count() -> AbstractContextManager[Any]:
 
 @feature(2, "tests/test_connection.py")
 def answer_to_an_application_ping() -> AbstractContextManager[Any]:
-    return patch.object(codec, "Ping", lambda answer: Unrecognised("no ping", None, answer))
+    return patch.object(classify, "Ping", lambda answer: Unrecognised("no ping", None, answer))
 
 
 # --- 3. never a storm ----------------------------------------------------------------------------
@@ -503,7 +503,7 @@ def limit_of_a_frame() -> AbstractContextManager[Any]:
 
 @feature(5, "tests/test_codec.py")
 def limit_of_what_an_anomaly_keeps() -> AbstractContextManager[Any]:
-    return patch.object(codec, "excerpt", lambda frame, _: str(frame))
+    return patch.object(classify, "excerpt", lambda frame, _: str(frame))
 
 
 @feature(5, "tests/test_session.py", "tests/test_connection.py")
@@ -525,7 +525,7 @@ def keep_alives_are_reported_once() -> AbstractContextManager[Any]:
 
 @feature(6, "tests/test_codec.py")
 def decimals_are_exact() -> AbstractContextManager[Any]:
-    return patch.object(codec, "_to_decimal", lambda text: Decimal(float(text)))
+    return patch.object(balance, "to_decimal", lambda text: Decimal(float(text)))
 
 
 @feature(6, "tests/test_codec.py")
@@ -548,15 +548,15 @@ def unknown_numbers_are_kept() -> AbstractContextManager[Any]:
 
 @feature(7, "tests/test_codec.py")
 def frame_that_cannot_be_read_is_an_event() -> AbstractContextManager[Any]:
-    def classify(*_: Any) -> Any:
+    def read(*_: Any) -> Any:
         raise OverflowError
 
-    return patch.object(codec, "_classify", classify)
+    return patch.object(classify, "_classify", read)
 
 
 @feature(7, "tests/test_codec.py")
 def frame_that_is_compressed() -> AbstractContextManager[Any]:
-    return patch.object(codec, "_GZIP", b"never")
+    return patch.object(classify, "GZIP", b"never")
 
 
 # --- 8. close means closed -----------------------------------------------------------------------

@@ -18,7 +18,7 @@ from topone_proto.account._ledger import Ledger
 from topone_proto.account._orders import Orders
 from topone_proto.account._pace import Horizon
 from topone_proto.adapters import FeedCore
-from topone_proto.events import BalanceUpdate, Event, Gap, OrderUpdate, SubscriptionRejected
+from topone_proto.events import Event, Gap, SubscriptionRejected
 from topone_proto.feed.buffer import DeliveryBuffer, _Conflating
 from topone_proto.session.actions import Close, SendText
 from topone_proto.session.backoff import Backoff, Refusals
@@ -30,8 +30,9 @@ from topone_proto.session.redaction import EventRedactor
 from topone_proto.session.subscriptions import FOLLOWED, SubscriptionState
 from topone_proto.testing.simulation.client import Client
 from topone_proto.testing.simulation.link import Link
+from topone_proto.wire.balance import BalanceUpdate
 from topone_proto.wire.messages import Response
-from topone_proto.wire.orders import Order, OrderStatus
+from topone_proto.wire.orders import Order, OrderStatus, OrderUpdate
 
 WHOLE = Knowledge.WHOLE
 

@@ -50,7 +50,8 @@ from topone_proto import (
     Unrecognised,
     Unsubscribed,
 )
-from topone_proto.wire.messages import Response, Update
+from topone_proto.wire.messages import Response
+from topone_proto.wire.topic import Update
 
 __all__ = [
     "ANSWERS",

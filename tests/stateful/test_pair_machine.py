@@ -45,6 +45,7 @@ from stateful.models import update_of  # isort: skip
 if TYPE_CHECKING:
     from topone_proto.wire.orders import Order
 
+
 S = SubscriptionState
 CONFIG = SessionConfig()
 TOPICS = [ORDERS, BALANCE]
@@ -266,6 +267,7 @@ class PairMachine(Machine):
 
     def publish_on(self, topic: Topic) -> None:
         update = update_of(topic, 0)
+        assert isinstance(update, BalanceUpdate | OrderUpdate)
         changed: Balance | Order
         changed = update.balance if isinstance(update, BalanceUpdate) else update.order
         self.carry(self.gateway.publish("demo", changed, self.now))

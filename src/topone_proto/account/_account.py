@@ -16,20 +16,18 @@ from topone_proto.account._pace import Horizon
 from topone_proto.account._questions import BalancesQuery, OrdersQuery, Query
 from topone_proto.errors import ConfigurationError, LocalProtocolError
 from topone_proto.events import (
-    BalanceUpdate,
     Closed,
     Disconnected,
     Event,
     Gap,
     Malformed,
-    OrderUpdate,
     Subscribed,
     SubscriptionRejected,
     Unrecognised,
     Unsubscribed,
 )
-from topone_proto.wire.balance import BALANCE, Balance
-from topone_proto.wire.orders import ORDERS, Order
+from topone_proto.wire.balance import BALANCE, Balance, BalanceUpdate
+from topone_proto.wire.orders import ORDERS, Order, OrderUpdate
 from topone_proto.wire.topic import Topic
 
 __all__ = ["Account"]

@@ -16,8 +16,7 @@ from topone_proto.account._changes import BalanceChanged, BalanceUnlisted, Chang
 from topone_proto.account._config import AccountConfig
 from topone_proto.account._ledger import NOT_TOLD, Ledger
 from topone_proto.account._questions import BalancesQuery
-from topone_proto.events import BalanceUpdate
-from topone_proto.wire.balance import BALANCE, Balance
+from topone_proto.wire.balance import BALANCE, Balance, BalanceUpdate
 
 __all__ = ["Balances"]
 

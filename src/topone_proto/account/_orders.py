@@ -51,8 +51,7 @@ from topone_proto.account._evidence import (
 )
 from topone_proto.account._ledger import NOT_TOLD, Ledger
 from topone_proto.account._questions import OrdersQuery
-from topone_proto.events import OrderUpdate
-from topone_proto.wire.orders import ORDERS, Order
+from topone_proto.wire.orders import ORDERS, Order, OrderUpdate
 
 __all__ = ["Orders"]
 

@@ -1,10 +1,10 @@
 """The bounded buffer between a feed and its application. Pure: it holds events and never waits for
 anything.
 
-Theory. An update of an asset, or of an open order, is *superseded* once a newer update of the same
-asset or order waits behind it. All other events are *needed*: what is no update, the last state of
-an order, and the newest update of everything else. Both policies count the needed events, and are
-``full`` when these alone are ``capacity``. They differ in what may be superseded:
+Theory. An update is *superseded* once a newer update of the same ``key`` (an asset, an order, a
+market's book) waits after it. All other events are *needed*: what is no update, an update that
+``is_final`` or has no key, and the newest update of each key. Both policies count the needed
+events, and are ``full`` when these alone are ``capacity``. They differ in what may be superseded:
 
 - ``block``: nothing. The buffer is a queue.
 - ``conflate``: superseded updates wait like any other event while there is room. When an event
@@ -21,25 +21,18 @@ was ``full``, or made it so; events keep their order; an update is either delive
 
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
 
-from topone_proto.events import BalanceUpdate, Conflated, Event, OrderUpdate
+from topone_proto.events import Conflated, Event
 from topone_proto.session.config import DeliveryPolicy
-
-if TYPE_CHECKING:
-    from topone_proto.wire.messages import Update
+from topone_proto.wire.topic import Update
 
 __all__ = ["DeliveryBuffer"]
 
 
-def _key(event: Event) -> tuple[str, str | int] | None:
+def _key(event: Event) -> tuple[object, ...] | None:
     """Return what a newer update supersedes an older one by; None for an event that is always
     needed."""
-    if isinstance(event, OrderUpdate):
-        return (event.topic.name, event.order.id)
-    if isinstance(event, BalanceUpdate):
-        return (event.topic.name, event.balance.asset)
-    return None
+    return event.key if isinstance(event, Update) else None
 
 
 class DeliveryBuffer:
@@ -106,7 +99,7 @@ class _Conflating:
         # The waiting events by number, the number of the newest update of each key, and the numbers
         # of those that are superseded.
         self._events: OrderedDict[int, Event] = OrderedDict()
-        self._newest: dict[tuple[str, str | int], int] = {}
+        self._newest: dict[tuple[object, ...], int] = {}
         self._superseded: set[int] = set()
         self._number = 0
         # How many were left out since the application was last told.
@@ -156,7 +149,7 @@ class _Conflating:
             return
         event = self._events[number]
         # The last state of an order is news that nothing later repeats.
-        if not (isinstance(event, OrderUpdate) and event.order.is_closed):
+        if not (isinstance(event, Update) and event.is_final):
             self._superseded.add(number)
 
     def _make_room(self) -> None:

@@ -16,15 +16,7 @@ from topone_proto.errors import (
     FeedFailed,
     TooManyEvents,
 )
-from topone_proto.events import (
-    ANOMALIES,
-    BalanceUpdate,
-    Closed,
-    Disconnected,
-    Event,
-    Gap,
-    OrderUpdate,
-)
+from topone_proto.events import ANOMALIES, Closed, Disconnected, Event, Gap
 from topone_proto.feed.buffer import DeliveryBuffer
 from topone_proto.feed.metrics import FeedMetrics
 from topone_proto.feed.waiters import Waiter, Waiters
@@ -35,7 +27,7 @@ from topone_proto.session.endpoint import Endpoint, Headers
 from topone_proto.session.session import Session
 from topone_proto.session.states import SessionState
 from topone_proto.session.step import Step
-from topone_proto.wire.topic import Topic
+from topone_proto.wire.topic import Topic, Update
 
 if TYPE_CHECKING:
     from topone_proto.failures import FailureKind
@@ -45,7 +37,6 @@ __all__ = ["FeedCore"]
 _Source = TypeVar("_Source", bound=Callable[[], object])
 
 # Nearly all that comes: the hot path asks for these.
-_UPDATES: Final = (OrderUpdate, BalanceUpdate)
 
 # How many frames are read in one go while the application and the deadline wait for their turn.
 _FRAMES_PER_TURN: Final = 64
@@ -237,7 +228,7 @@ class FeedCore(Generic[_Source]):
             or self.is_paused
             or self._is_recorded
             or step.deadline is not self.deadline
-            or not isinstance(events[0], _UPDATES)
+            or not isinstance(events[0], Update)
         ):
             return False
         self._put_update(events[0])
@@ -357,7 +348,7 @@ class FeedCore(Generic[_Source]):
             match event:
                 case Closed():
                     self.is_closed, self.is_paused = True, False
-                case OrderUpdate() | BalanceUpdate():
+                case Update():
                     self._updates += 1
                 case Disconnected(reason=reason):
                     self._failures[reason.kind] += 1

@@ -41,11 +41,9 @@ from topone_proto.session.subscriptions import (
     Subscriptions,
     SubscriptionState,
 )
-from topone_proto.wire.balance import BalanceUpdate
 from topone_proto.wire.codec import carried, decode, encode, excerpt, suspects
-from topone_proto.wire.messages import Malformed, Ping, Request, Response, Unrecognised, Update
-from topone_proto.wire.orders import OrderUpdate
-from topone_proto.wire.topic import Topic
+from topone_proto.wire.messages import Malformed, Ping, Request, Response, Unrecognised
+from topone_proto.wire.topic import Topic, Update
 
 __all__ = ["Connection"]
 
@@ -197,7 +195,7 @@ class Connection:
             kept = excerpt(frame, self._max_kept)
             return self._step(Malformed(reason, "$", kept, len(frame), topics=suspects(frame)))
         message = decode(frame, keep=self._max_kept, max_size=self._max_frame_size)
-        if isinstance(message, (OrderUpdate, BalanceUpdate)):
+        if isinstance(message, Update):
             entry = self._subscriptions.by_name.get(message.topic.name)
             if entry is not None and entry.followed:
                 if message.ts is not None:
@@ -344,9 +342,7 @@ class Connection:
         pending = None if response.id is None else self._pending.waiting.get(response.id)
         if pending is None:
             updates = self._delivered(carried(response, keep=self._max_kept))
-            if updates and all(
-                isinstance(event, (OrderUpdate, BalanceUpdate)) for event in updates
-            ):
+            if updates and all(isinstance(event, Update) for event in updates):
                 # An update under the id of its subscription, long since acknowledged.
                 return updates
             reason = "no request with this id is waiting"

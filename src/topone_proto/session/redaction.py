@@ -15,10 +15,8 @@ from typing import Any, Final, TypeVar
 import attrs
 
 from topone_proto.events import (
-    BalanceUpdate,
     Event,
     Malformed,
-    OrderUpdate,
     SubscriptionRejected,
     UnexpectedResponse,
     UnexpectedUpdate,
@@ -27,7 +25,7 @@ from topone_proto.events import (
 from topone_proto.failures import Failure
 from topone_proto.secrets.redaction import Redactor
 from topone_proto.wire.messages import Response
-from topone_proto.wire.topic import Topic
+from topone_proto.wire.topic import Topic, Update
 
 __all__ = ["MARGIN", "EventRedactor"]
 
@@ -54,11 +52,10 @@ class EventRedactor:
         self._redactor = redactor
         self._keep = keep
 
-    def is_clean(self, update: OrderUpdate | BalanceUpdate) -> bool:
+    def is_clean(self, update: Update) -> bool:
         """True if the names in an update are none that a token is in. For the hot path: a name is
         searched once."""
-        name = update.order.market if isinstance(update, OrderUpdate) else update.balance.asset
-        return self._redactor.is_clean(name)
+        return self._redactor.is_clean(update.text)
 
     def event(self, event: Event, known: Container[Topic]) -> Event:
         """Return the event without any token.
@@ -72,7 +69,7 @@ class EventRedactor:
                 return self._anomaly(event, known)
             case UnexpectedResponse(response=response):
                 return attrs.evolve(event, response=self._anomaly(response, known))
-            case OrderUpdate() | BalanceUpdate() | UnexpectedUpdate():
+            case Update() | UnexpectedUpdate():
                 return self._redactor.clean(event)
             case _:
                 return event

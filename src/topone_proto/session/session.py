@@ -11,9 +11,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from topone_proto.events import (
-    BalanceUpdate,
     Closed,
-    OrderUpdate,
 )
 from topone_proto.failures import Failure, FailureKind
 from topone_proto.secrets.token import Token
@@ -24,7 +22,7 @@ from topone_proto.session.states import SessionState
 from topone_proto.session.step import Step
 from topone_proto.session.subscriptions import SubscriptionState
 from topone_proto.session.wishes import UNASKED
-from topone_proto.wire.topic import Topic
+from topone_proto.wire.topic import Topic, Update
 
 __all__ = ["Session"]
 
@@ -189,11 +187,7 @@ class Session(Life):
         if not step.events:
             return self._of(step)
         first = step.events[0]
-        if (
-            isinstance(first, (OrderUpdate, BalanceUpdate))
-            and len(step.events) == 1
-            and self._clean.is_clean(first)
-        ):
+        if isinstance(first, Update) and len(step.events) == 1 and self._clean.is_clean(first):
             return self._of(step)
         self._begin("message_received")
         return self._after(step, now)

@@ -19,6 +19,7 @@ from topone_proto.session.config import SessionConfig
 from topone_proto.session.endpoint import Endpoint
 from topone_proto.session.step import Step
 from topone_proto.wire.balance import Balance
+from topone_proto.wire.families import FAMILIES
 from topone_proto.wire.messages import Message, Request
 from topone_proto.wire.orders import Order, OrderStatus, OrderType
 from topone_proto.wire.topic import Topic
@@ -30,6 +31,7 @@ TYPES: Final[frozenset[type[Any]]] = frozenset(
         *(Topic, Side, OrderType, OrderStatus, Balance, Order, Failure, Request),
         *(Token, Endpoint, SessionConfig, Step, FeedMetrics),
         *(AccountConfig, AggregatedFill, FillCorrected, GatewayConfig, Market),
+        *(family.update for family in FAMILIES),
         *get_args(Message),
         *get_args(Event),
         *get_args(Action),

@@ -10,9 +10,7 @@ from typing import Any
 from attrs import field
 
 from topone_proto._values import value
-from topone_proto.wire.balance import BalanceUpdate
-from topone_proto.wire.orders import OrderUpdate
-from topone_proto.wire.topic import Topic
+from topone_proto.wire.topic import Topic, Update
 
 __all__ = [
     "Malformed",
@@ -21,7 +19,6 @@ __all__ = [
     "Request",
     "Response",
     "Unrecognised",
-    "Update",
 ]
 
 
@@ -104,8 +101,5 @@ class Malformed:
     """The topics that the frame may have been an update of; empty if it cannot have been one."""
 
 
-Update = BalanceUpdate | OrderUpdate
-"""What a subscription brings."""
-
-Message = Response | BalanceUpdate | OrderUpdate | Ping | Unrecognised | Malformed
+Message = Response | Update | Ping | Unrecognised | Malformed
 """Whatever a frame decodes to."""

@@ -6,12 +6,12 @@ from typing import Final
 
 from attrs import evolve
 
-from topone_proto.events import BalanceUpdate, Conflated, Connected, Disconnected, Subscribed
+from topone_proto.events import Conflated, Connected, Disconnected, Subscribed
 from topone_proto.exchange import AcceptThenClose, Burst, SendRaw
 from topone_proto.session.config import SessionConfig
 from topone_proto.testing.conformance.kit import ETH, QUICK, Kit
 from topone_proto.testing.conformance.scenario import Collection, Group
-from topone_proto.wire.balance import BALANCE, Balance
+from topone_proto.wire.balance import BALANCE, Balance, BalanceUpdate
 from topone_proto.wire.orders import ORDERS
 
 __all__ = ["BACK_PRESSURE"]

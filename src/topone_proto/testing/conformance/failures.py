@@ -11,7 +11,6 @@ from typing import Final
 from attrs import evolve
 
 from topone_proto.events import (
-    BalanceUpdate,
     Connected,
     Disconnected,
     RequestTimedOut,
@@ -41,6 +40,7 @@ from topone_proto.testing.conformance.certificates import server_context
 from topone_proto.testing.conformance.kit import ETH, ONCE, QUICK, UP, UP_AGAIN, Kit
 from topone_proto.testing.conformance.leaks import TOKEN
 from topone_proto.testing.conformance.scenario import Collection, Group
+from topone_proto.wire.balance import BalanceUpdate
 from topone_proto.wire.orders import ORDERS
 
 __all__ = ["FAILURES"]

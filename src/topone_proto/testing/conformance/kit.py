@@ -16,13 +16,11 @@ from attrs import define, field
 
 from topone_proto.errors import FeedFailed
 from topone_proto.events import (
-    BalanceUpdate,
     Closed,
     Connected,
     Disconnected,
     Event,
     Gap,
-    OrderUpdate,
     RequestTimedOut,
     Subscribed,
     SubscriptionRejected,
@@ -36,8 +34,8 @@ from topone_proto.session.config import SessionConfig
 from topone_proto.session.endpoint import Headers
 from topone_proto.testing.conformance.adapter import Adapter, Feed, Simulate, Simulator
 from topone_proto.testing.conformance.leaks import TOKEN, where_in_error, where_in_text
-from topone_proto.wire.balance import BALANCE, Balance
-from topone_proto.wire.orders import ORDERS, Order, OrderStatus, OrderType
+from topone_proto.wire.balance import BALANCE, Balance, BalanceUpdate
+from topone_proto.wire.orders import ORDERS, Order, OrderStatus, OrderType, OrderUpdate
 from topone_proto.wire.topic import Topic
 
 __all__ = [

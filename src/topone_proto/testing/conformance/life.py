@@ -5,14 +5,7 @@ from typing import Final
 from attrs import evolve
 
 from topone_proto.errors import FeedClosed
-from topone_proto.events import (
-    BalanceUpdate,
-    Closed,
-    Connected,
-    OrderUpdate,
-    Subscribed,
-    UnexpectedUpdate,
-)
+from topone_proto.events import Closed, Connected, Subscribed, UnexpectedUpdate
 from topone_proto.exchange import (
     DelayAck,
     DropConnections,
@@ -24,7 +17,8 @@ from topone_proto.session.config import SessionConfig
 from topone_proto.testing.conformance.certificates import client_context, server_context
 from topone_proto.testing.conformance.kit import ETH, ORDER, QUICK, UP, UP_AGAIN, Kit
 from topone_proto.testing.conformance.scenario import Collection, Group
-from topone_proto.wire.orders import ORDERS
+from topone_proto.wire.balance import BalanceUpdate
+from topone_proto.wire.orders import ORDERS, OrderUpdate
 
 __all__ = ["LIFE"]
 

@@ -7,12 +7,12 @@ import threading
 from collections.abc import Callable
 from typing import Final
 
-from topone_proto.events import BalanceUpdate, Connected, Disconnected, Subscribed
+from topone_proto.events import Connected, Disconnected, Subscribed
 from topone_proto.session.config import SessionConfig
 from topone_proto.testing.conformance.kit import ETH, UP, Kit
 from topone_proto.testing.conformance.raw import Peer, RawServer, accept_key, raw_server
 from topone_proto.testing.conformance.scenario import Collection, Group
-from topone_proto.wire.balance import BALANCE
+from topone_proto.wire.balance import BALANCE, BalanceUpdate
 
 __all__ = ["LIVENESS"]
 

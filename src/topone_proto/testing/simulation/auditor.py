@@ -10,7 +10,6 @@ from collections import deque
 from typing import Any, Never
 
 from topone_proto.events import (
-    BalanceUpdate,
     Closed,
     Conflated,
     Connected,
@@ -18,7 +17,6 @@ from topone_proto.events import (
     Event,
     Gap,
     Malformed,
-    OrderUpdate,
     RequestTimedOut,
     Subscribed,
     SubscriptionRejected,
@@ -36,8 +34,8 @@ from topone_proto.testing.simulation.link import Frame, Link
 from topone_proto.testing.simulation.scenario import SECRET, ClientPlan
 from topone_proto.testing.simulation.streams import Streams
 from topone_proto.testing.simulation.world import Violation, World
-from topone_proto.wire.balance import Balance
-from topone_proto.wire.orders import Order
+from topone_proto.wire.balance import Balance, BalanceUpdate
+from topone_proto.wire.orders import Order, OrderUpdate
 from topone_proto.wire.topic import Topic
 
 __all__ = ["Auditor"]

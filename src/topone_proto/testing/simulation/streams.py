@@ -6,9 +6,8 @@ from typing import Never
 
 from topone_proto.events import Gap
 from topone_proto.wire.balance import BALANCE
-from topone_proto.wire.messages import Update
 from topone_proto.wire.orders import ORDERS
-from topone_proto.wire.topic import Topic
+from topone_proto.wire.topic import Topic, Update
 
 __all__ = ["Streams"]
 

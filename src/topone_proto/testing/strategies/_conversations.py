@@ -25,9 +25,9 @@ from topone_proto.testing.strategies._frames import frames, wire_fields
 from topone_proto.testing.strategies._values import balance_updates, order_updates, pings
 from topone_proto.wire.balance import BALANCE, Balance, BalanceUpdate
 from topone_proto.wire.codec import decode
-from topone_proto.wire.messages import Malformed, Message, Ping, Request, Response, Update
+from topone_proto.wire.messages import Malformed, Message, Ping, Request, Response
 from topone_proto.wire.orders import ORDERS, Order, OrderStatus, OrderType, OrderUpdate
-from topone_proto.wire.topic import Topic
+from topone_proto.wire.topic import Topic, Update
 
 __all__ = ["Conversation", "Received", "Trouble", "conversations", "troubled_conversations"]
 
@@ -333,7 +333,8 @@ class _Talk:
     ) -> None:
         update: Update
         if self.varied:
-            update = evolve(self.draw(_UPDATES[topic]()), ts=ts)
+            drawn: Any = self.draw(_UPDATES[topic]())
+            update = evolve(drawn, ts=ts)
         elif topic == ORDERS:
             update = OrderUpdate(evolve(_PLAIN_ORDER, id=self.draw(st.integers(1, 3))), ts)
         else:

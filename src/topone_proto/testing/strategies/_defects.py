@@ -25,8 +25,8 @@ from topone_proto.testing.strategies._values import (
     responses,
     updates,
 )
-from topone_proto.wire.messages import Update
 from topone_proto.wire.orders import OrderType, OrderUpdate
+from topone_proto.wire.topic import Update
 
 __all__ = ["NO_DECIMALS", "Defect", "NearMiss", "any_frames", "damaged_frames", "near_misses"]
 

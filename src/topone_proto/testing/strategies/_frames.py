@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from topone_proto.testing.strategies._json import Verbatim, json_values, spellings
 from topone_proto.testing.strategies._values import decimals
 from topone_proto.wire.balance import BalanceUpdate
-from topone_proto.wire.messages import Ping, Request, Response, Update
+from topone_proto.wire.messages import Ping, Request, Response
 from topone_proto.wire.orders import OrderUpdate
+from topone_proto.wire.topic import Update
 
 __all__ = [
     "DECIMALS",

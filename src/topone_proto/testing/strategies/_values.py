@@ -36,17 +36,9 @@ from topone_proto.session.subscriptions import SubscriptionState
 from topone_proto.testing.strategies._json import INT64, json_values, spellings
 from topone_proto.wire.balance import BALANCE, Balance, BalanceUpdate
 from topone_proto.wire.codec import encode
-from topone_proto.wire.messages import (
-    Malformed,
-    Message,
-    Ping,
-    Request,
-    Response,
-    Unrecognised,
-    Update,
-)
+from topone_proto.wire.messages import Malformed, Message, Ping, Request, Response, Unrecognised
 from topone_proto.wire.orders import ORDERS, Order, OrderStatus, OrderType, OrderUpdate
-from topone_proto.wire.topic import Topic
+from topone_proto.wire.topic import Topic, Update
 
 __all__ = [
     "actions",
@@ -416,6 +408,7 @@ _STRATEGIES: Final[dict[type[Any], Callable[[], st.SearchStrategy[Any]]]] = {
     OrderStatus: lambda: wire_enums(OrderStatus),
     Balance: balances,
     Order: orders,
+    Update: updates,
     BalanceUpdate: balance_updates,
     OrderUpdate: order_updates,
     Request: requests,

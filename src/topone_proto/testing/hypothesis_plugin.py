@@ -22,13 +22,13 @@ from topone_proto.wire.balance import Balance
 from topone_proto.wire.families import FAMILIES
 from topone_proto.wire.messages import Message, Request
 from topone_proto.wire.orders import Order, OrderStatus, OrderType
-from topone_proto.wire.topic import Topic
+from topone_proto.wire.topic import Family, Topic
 
 __all__ = ["TYPES", "register"]
 
 TYPES: Final[frozenset[type[Any]]] = frozenset(
     {
-        *(Topic, Side, OrderType, OrderStatus, Balance, Order, Failure, Request),
+        *(Topic, Family, Side, OrderType, OrderStatus, Balance, Order, Failure, Request),
         *(Token, Endpoint, SessionConfig, Step, FeedMetrics),
         *(AccountConfig, AggregatedFill, FillCorrected, GatewayConfig, Market),
         *(family.update for family in FAMILIES),

@@ -38,7 +38,7 @@ from topone_proto.wire.balance import BALANCE, Balance, BalanceUpdate
 from topone_proto.wire.codec import encode
 from topone_proto.wire.messages import Malformed, Message, Ping, Request, Response, Unrecognised
 from topone_proto.wire.orders import ORDERS, Order, OrderStatus, OrderType, OrderUpdate
-from topone_proto.wire.topic import Topic, Update
+from topone_proto.wire.topic import Family, Topic, Update, families
 
 __all__ = [
     "actions",
@@ -409,6 +409,7 @@ _STRATEGIES: Final[dict[type[Any], Callable[[], st.SearchStrategy[Any]]]] = {
     Balance: balances,
     Order: orders,
     Update: updates,
+    Family: lambda: st.sampled_from(families()),
     BalanceUpdate: balance_updates,
     OrderUpdate: order_updates,
     Request: requests,

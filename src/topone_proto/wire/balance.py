@@ -1,10 +1,9 @@
 """The topic ``balance``: the balances of the account."""
 
 from decimal import Context, Decimal
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import msgspec
-from attrs import field
 
 from topone_proto._values import value
 from topone_proto.wire.decimals import MAX_LENGTH
@@ -43,7 +42,7 @@ class Balance:
 class BalanceUpdate(Update):
     """The whole balance of one asset, published because it changed."""
 
-    topic: Topic[Balance] = field(default=BALANCE, init=False, eq=False, repr=False)
+    topic: ClassVar[Topic[Balance]] = BALANCE  # type: ignore[misc]  # one for all of them
     """The topic of every update of this kind."""
     balance: Balance
     """The balance as it is now."""
@@ -78,7 +77,6 @@ class _Frame(Frame, gc=False):
         if len(digits) > MAX_LENGTH or digits.translate(None, DIGITS):
             return None
         update: Any = new(BalanceUpdate)
-        update.topic = BALANCE
         update.balance = Balance(data.asset, to_decimal(data.available), to_decimal(data.freeze))
         update.ts = ts
         return update  # type: ignore[no-any-return]  # made by hand

@@ -2,10 +2,9 @@
 
 from datetime import UTC, datetime
 from decimal import ROUND_HALF_EVEN, Context, Decimal
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import msgspec
-from attrs import field
 
 from topone_proto._values import value
 from topone_proto.models import Side, WireEnum
@@ -164,7 +163,7 @@ class Order:
 class OrderUpdate(Update):
     """The whole state of one order, published because it changed."""
 
-    topic: Topic[Order] = field(default=ORDERS, init=False, eq=False, repr=False)
+    topic: ClassVar[Topic[Order]] = ORDERS  # type: ignore[misc]  # one for all of them
     """The topic of every update of this kind."""
     order: Order
     """The order as it is now."""
@@ -232,7 +231,6 @@ class _Frame(Frame, gc=False):
         order.create_time = data.create_time
         order.update_time = data.update_time
         update: Any = new(OrderUpdate)
-        update.topic = ORDERS
         update.order = order
         update.ts = ts
         return update  # type: ignore[no-any-return]  # made by hand

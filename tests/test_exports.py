@@ -5,13 +5,15 @@ from typing import get_args
 import attrs
 
 import topone_proto
-from topone_proto import Action, Event, adapters, errors, events, models
+from topone_proto import Action, adapters, errors, events, models
+from topone_proto.events import event_classes
+from topone_proto.wire import balance, orders
 
 FOR_APPLICATIONS = """
     BALANCE DEFAULT_URL ORDERS
     Action AsyncTokenSource Balance BalanceUpdate Close Closed ConfigurationError Conflated Connect
     Connected Connection ConnectionEnded ConnectionFailed Credentials DeliveryPolicy Disconnected
-    Endpoint Event Failure FailureKind FeedCancelled FeedClosed FeedFailed FeedMetrics FetchToken
+    Endpoint Event Failure FailureKind Family FeedCancelled FeedClosed FeedFailed FeedMetrics FetchToken
     Gap Headers LocalProtocolError Malformed Message Order OrderStatus OrderType OrderUpdate Ping
     Request RequestTimedOut Response SendPing SendText Session SessionConfig SessionState Side Step
     Subscribed SubscriptionRejected SubscriptionState Token TooManyEvents TopOneError Topic
@@ -37,8 +39,8 @@ def test_the_author_of_an_adapter_imports_these_besides() -> None:
 
 
 def test_every_event_action_model_and_error_is_for_applications() -> None:
-    classes = {*get_args(Event), *get_args(Action)}
-    for module in (errors, events, models):
+    classes = {*event_classes(), *get_args(Action)}
+    for module in (errors, events, models, balance, orders):
         classes |= {each for each in vars(module).values() if attrs.has(each) or is_error(each)}
     public = {each.__name__ for each in classes if not each.__name__.startswith("_")}
     assert public <= set(topone_proto.__all__)

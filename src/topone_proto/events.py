@@ -5,7 +5,7 @@ Two of them, ``SubscriptionRejected`` and ``RequestTimedOut``, are exceptions as
 ``subscribe`` and ``unsubscribe`` raise what the stream of events reports.
 """
 
-from typing import Final
+from typing import Any, Final, get_args
 
 from attrs import define
 
@@ -13,7 +13,7 @@ from topone_proto._values import value
 from topone_proto.errors import TopOneError
 from topone_proto.failures import Failure
 from topone_proto.wire.messages import Malformed, Response, Unrecognised
-from topone_proto.wire.topic import Topic, Update
+from topone_proto.wire.topic import Topic, Update, families
 
 __all__ = [
     "ANOMALIES",
@@ -32,6 +32,7 @@ __all__ = [
     "Unrecognised",
     "Unsubscribed",
     "Update",
+    "event_classes",
 ]
 
 
@@ -239,3 +240,9 @@ ANOMALIES: Final = (
     RequestTimedOut,
 )
 """The events that tell of something that is not as it should be. None of them ends the stream."""
+
+
+def event_classes() -> tuple[type[Any], ...]:
+    """Return the class of every event, those of each family's updates first."""
+    updates = tuple(family.update for family in families())
+    return (*updates, *(cls for cls in get_args(Event) if cls is not Update))

@@ -8,12 +8,12 @@ from collections.abc import Callable, Mapping
 from decimal import Decimal, InvalidOperation
 from enum import StrEnum
 from functools import cache, partial
-from typing import Any, get_args, get_origin
+from typing import Any, get_origin
 
 from cattrs import BaseValidationError, Converter
 
-from topone_proto.events import Event
-from topone_proto.wire.topic import Topic, Update, families
+from topone_proto.events import Event, event_classes
+from topone_proto.wire.topic import Topic, Update
 
 __all__ = ["from_plain", "to_plain"]
 
@@ -43,23 +43,14 @@ def from_plain(plain: Mapping[str, Any]) -> Event:
 
 def _structured(plain: Mapping[str, Any], union: Any) -> Any:
     name = plain.get("event")
-    cls = _classes(union).get(name) if isinstance(name, str) else None
-    if cls is None:
+    found = (cls for cls in event_classes() if cls.__name__ == name)
+    cls = next(found, None)
+    if cls is None or (union is Update and not issubclass(cls, Update)):
         raise ValueError(f"there is no such event here: {name!r:.80}")
     try:
         return _converter().structure(plain, cls)
     except BaseValidationError as error:
         raise ValueError(f"not the fields of {name}") from error
-
-
-def _classes(union: Any) -> dict[str, type[Any]]:
-    updates = {family.update.__name__: family.update for family in families()}
-    return updates if union is Update else updates | _fixed_classes()
-
-
-@cache
-def _fixed_classes() -> dict[str, type[Any]]:
-    return {cls.__name__: cls for cls in get_args(Event) if cls is not Update}
 
 
 # Made at the first use: most programs never need one, and cattrs writes code for every class.

@@ -24,7 +24,6 @@ from topone_proto import (
     Closed,
     Connect,
     Disconnected,
-    Event,
     Failure,
     FailureKind,
     Session,
@@ -42,6 +41,7 @@ from topone_proto import (
     plain,
 )
 from topone_proto.capture import CaptureError
+from topone_proto.events import event_classes
 from topone_proto.feed import buffer as delivery
 from topone_proto.feed import core as feed
 from topone_proto.feed import driver, metrics, opening, runtime, waiters, websocket
@@ -143,7 +143,7 @@ class EventTable(TableDirective):
     """The classes of ``Event``, each with its fields."""
 
     def text(self) -> str:
-        return _of_classes(get_args(Event), "event")
+        return _of_classes(event_classes(), "event")
 
 
 class ActionTable(TableDirective):

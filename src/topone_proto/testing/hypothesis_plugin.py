@@ -8,7 +8,7 @@ else.
 from typing import Any, Final, get_args
 
 from topone_proto.account import AccountConfig, AggregatedFill, FillCorrected
-from topone_proto.events import Event
+from topone_proto.events import event_classes
 from topone_proto.exchange import GatewayConfig, Market
 from topone_proto.failures import Failure
 from topone_proto.feed.metrics import FeedMetrics
@@ -19,7 +19,6 @@ from topone_proto.session.config import SessionConfig
 from topone_proto.session.endpoint import Endpoint
 from topone_proto.session.step import Step
 from topone_proto.wire.balance import Balance
-from topone_proto.wire.families import FAMILIES
 from topone_proto.wire.messages import Message, Request
 from topone_proto.wire.orders import Order, OrderStatus, OrderType
 from topone_proto.wire.topic import Family, Topic
@@ -31,9 +30,8 @@ TYPES: Final[frozenset[type[Any]]] = frozenset(
         *(Topic, Family, Side, OrderType, OrderStatus, Balance, Order, Failure, Request),
         *(Token, Endpoint, SessionConfig, Step, FeedMetrics),
         *(AccountConfig, AggregatedFill, FillCorrected, GatewayConfig, Market),
-        *(family.update for family in FAMILIES),
         *get_args(Message),
-        *get_args(Event),
+        *event_classes(),
         *get_args(Action),
     }
 )

@@ -162,7 +162,7 @@ def carried(
     items: list[object] = [data]
     if isinstance(data, list):
         items = cast("list[object]", data)
-    elif family is None or not has_marks(family, as_json(list(data))):
+    elif family is None or not has_marks(family, as_json(list(cast("dict[str, object]", data)))):
         listed = cast("dict[str, object]", data).get("list")
         items = cast("list[object]", listed) if isinstance(listed, list) else items
     found: list[Update | Malformed] = []

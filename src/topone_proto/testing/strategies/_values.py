@@ -22,6 +22,7 @@ from topone_proto.events import (
     UnexpectedResponse,
     UnexpectedUpdate,
     Unsubscribed,
+    event_classes,
 )
 from topone_proto.exchange import GatewayConfig, Market, OriginRule, PingForm
 from topone_proto.failures import Failure, FailureKind
@@ -232,7 +233,7 @@ def failures() -> st.SearchStrategy[Failure]:
 
 def events() -> st.SearchStrategy[Event]:
     """Anything that a feed hands to an application."""
-    return st.one_of([values(cls) for cls in get_args(Event)])
+    return st.one_of([values(cls) for cls in event_classes()])
 
 
 def tokens() -> st.SearchStrategy[Token]:

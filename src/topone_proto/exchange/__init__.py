@@ -25,6 +25,8 @@ from topone_proto.exchange.candles import (
     preceding_start,
 )
 from topone_proto.exchange.config import (
+    MALFORMED_REQUEST,
+    UNKNOWN_METHOD,
     GatewayConfig,
     OriginRule,
     PingForm,
@@ -58,11 +60,7 @@ from topone_proto.exchange.faults import (
     WriteTimes,
     WrongId,
 )
-from topone_proto.exchange.gateway import (
-    MALFORMED_REQUEST,
-    UNKNOWN_METHOD,
-    Gateway,
-)
+from topone_proto.exchange.gateway import Gateway
 from topone_proto.exchange.living_account import (
     DEFAULT_BALANCES,
     ExchangeStep,

@@ -2,13 +2,26 @@
 
 from enum import StrEnum
 from math import isfinite
-from typing import Any
+from typing import Any, Final
 
 from attrs import field, frozen
 
 from topone_proto.errors import ConfigurationError
 
-__all__ = ["GatewayConfig", "OriginRule", "PingForm", "TimeForm"]
+__all__ = [
+    "MALFORMED_REQUEST",
+    "UNKNOWN_METHOD",
+    "GatewayConfig",
+    "OriginRule",
+    "PingForm",
+    "TimeForm",
+]
+
+MALFORMED_REQUEST: Final = 1
+"""The code of the answer to a request that cannot be read. The exchange publishes no codes; this
+one is made up."""
+UNKNOWN_METHOD: Final = 2
+"""The code of the answer to a request whose method is not known. Made up, too."""
 
 
 class OriginRule(StrEnum):

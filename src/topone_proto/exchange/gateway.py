@@ -15,26 +15,21 @@ What the exchange leaves open is decided here as follows; the settings are in ``
 - only a pong, in any of its forms, answers a ping; other traffic does not.
 """
 
-import heapq
 from collections.abc import Iterable, Iterator, Mapping
 from math import inf
-from typing import Any, Final
+from typing import Final
 from urllib.parse import parse_qsl
 
-from attrs import Factory, define, field
-
+from topone_proto.exchange._desk import Desk
 from topone_proto.exchange._frames import (
     EXAMPLE_BALANCE,
     EXAMPLE_ORDER,
     STRANGE_FIELDS,
     STRANGE_ORDER,
-    balance_data,
-    frame_text,
-    order_data,
     topic_of,
-    written_time,
 )
-from topone_proto.exchange._requests import Request, read_request
+from topone_proto.exchange._peer import Peer
+from topone_proto.exchange._requests import read_request
 from topone_proto.exchange.actions import (
     Accept,
     ClosePeer,
@@ -46,11 +41,10 @@ from topone_proto.exchange.actions import (
     ResetPeer,
     SendFrame,
     SendGarbage,
-    SendPing,
     SendPong,
     Stall,
 )
-from topone_proto.exchange.config import GatewayConfig, OriginRule, PingForm, TimeForm
+from topone_proto.exchange.config import GatewayConfig, OriginRule
 from topone_proto.exchange.faults import (
     AcceptThenClose,
     AddCode,
@@ -71,7 +65,6 @@ from topone_proto.exchange.faults import (
     NodeClock,
     RefuseHandshake,
     RejectRequest,
-    RequestFault,
     SendRaw,
     SendStrangeUpdate,
     StepClock,
@@ -82,38 +75,10 @@ from topone_proto.wire.balance import BALANCE, Balance
 from topone_proto.wire.orders import ORDERS, Order
 from topone_proto.wire.topic import Topic
 
-__all__ = ["MALFORMED_REQUEST", "UNKNOWN_METHOD", "Gateway"]
-
-MALFORMED_REQUEST: Final = 1
-"""The code of the answer to a request that cannot be read. The exchange publishes no codes; this
-one is made up."""
-UNKNOWN_METHOD: Final = 2
-"""The code of the answer to a request whose method is not known. Made up, too."""
+__all__ = ["Gateway"]
 
 _POLICY_VIOLATION: Final = 1008  # RFC 6455 section 7.4.1
 _NEVER: Final = inf
-
-# method -> (topic, whether it is subscribed to afterwards)
-_METHODS: Final = {
-    method: (topic, wanted)
-    for topic in (BALANCE, ORDERS)
-    for method, wanted in ((topic.subscribe_method, True), (topic.unsubscribe_method, False))
-}
-
-
-@define(eq=False)
-class _Peer:
-    number: int
-    account: str
-    token: str = field(repr=False)
-    next_ping: float
-    topics: set[Topic] = Factory(set[Topic])
-    is_silent: bool = False
-    unanswered_since: float | None = None
-    pings: int = 0
-    lead: int = 0
-    form: TimeForm = TimeForm.MILLISECONDS
-    more: dict[str, Any] = Factory(dict[str, Any])
 
 
 class Gateway:
@@ -151,14 +116,12 @@ class Gateway:
         self._tokens = {"demo": "demo"} if tokens is None else dict(tokens)
         self._config = config or GatewayConfig()
         self._start = now
-        self._peers: dict[int, _Peer] = {}
+        self._peers: dict[int, Peer] = {}
         self._last_number = 0
         self._last_update: dict[tuple[str, Topic], Balance | Order] = {}
-        self._delayed: list[tuple[float, int, SendFrame]] = []
-        self._delayed_count = 0
+        self._desk = Desk(self._config)
         self._stepped = 0
         self._dial_faults: Armed[DialFault] = Armed()
-        self._request_faults: Armed[RequestFault] = Armed()
         self._actions: list[GatewayAction] = []
         self._publications: list[Publication] = []
 
@@ -214,7 +177,7 @@ class Gateway:
             if request.is_pong:
                 client.unanswered_since = None
             else:
-                self._answer(client, request, now)
+                self._actions += self._desk.answer(client, request, self._ts(client, now), now)
         return self._step()
 
     def pong_received(self, peer: int, now: float) -> GatewayStep:  # noqa: ARG002 - every input has a time
@@ -238,15 +201,14 @@ class Gateway:
 
     def deadline_reached(self, now: float) -> GatewayStep:
         """It is ``now``: send what is due, close who has not answered."""
-        while self._delayed and self._delayed[0][0] <= now:
-            frame = heapq.heappop(self._delayed)[2]
+        for frame in self._desk.due(now):
             if self._listening(frame.peer) is not None:
                 self._actions.append(frame)
         for client in self._clients():
-            if self._pong_deadline(client) <= now:
+            if client.pong_deadline(self._config) <= now:
                 self._close(client, _POLICY_VIOLATION, "no pong")
             elif client.next_ping <= now:
-                self._ping(client, now)
+                self._actions.append(client.ping(self._config, self.server_ts(now), now))
         return self._step()
 
     # What the owner of the gateway does.
@@ -289,7 +251,7 @@ class Gateway:
             case StepClock(milliseconds=milliseconds):
                 self._stepped += milliseconds
             case DelayAck() | LoseAck() | DuplicateAck() | RejectRequest() | WrongId():
-                self._request_faults.add(fault)
+                self._desk.faults.add(fault)
             case ExpireToken(token=token, code=code, reason=reason):
                 self._tokens.pop(token, None)
                 for client in self._clients():
@@ -303,17 +265,15 @@ class Gateway:
     def clear_faults(self) -> None:
         """Forget the faults that wait for their occasion. What struck already stays."""
         self._dial_faults.clear()
-        self._request_faults.clear()
+        self._desk.faults.clear()
 
     # How it is done.
 
     def _step(self) -> GatewayStep:
         deadlines = [
-            min(client.next_ping, self._pong_deadline(client)) for client in self._clients()
+            min(client.next_ping, client.pong_deadline(self._config)) for client in self._clients()
         ]
-        if self._delayed:
-            deadlines.append(self._delayed[0][0])
-        deadline = min(deadlines, default=_NEVER)
+        deadline = min([*deadlines, self._desk.deadline])
         step = GatewayStep(
             tuple(self._actions),
             tuple(self._publications),
@@ -323,11 +283,11 @@ class Gateway:
         self._publications.clear()
         return step
 
-    def _listening(self, peer: int) -> _Peer | None:
+    def _listening(self, peer: int) -> Peer | None:
         client = self._peers.get(peer)
         return None if client is None or client.is_silent else client
 
-    def _clients(self, peer: int | None = None) -> Iterator[_Peer]:
+    def _clients(self, peer: int | None = None) -> Iterator[Peer]:
         """Those that can still be spoken to: all, or ``peer`` if it is one of them."""
         for client in tuple(self._peers.values()):
             if not client.is_silent and peer in {None, client.number}:
@@ -359,7 +319,7 @@ class Gateway:
     def _accept(self, account: str, token: str, now: float) -> None:
         self._last_number += 1
         interval = self._config.ping_interval
-        client = _Peer(
+        client = Peer(
             self._last_number, account, token, _NEVER if interval is None else now + interval
         )
         self._peers[client.number] = client
@@ -374,57 +334,18 @@ class Gateway:
             else:
                 self._close(client, fault.code, fault.reason)
 
-    def _answer(self, client: _Peer, request: Request, now: float) -> None:
-        fault = self._request_faults.strike(lambda fault: fault.method in {None, request.method})
-        identity = request.id
-        data: dict[str, Any] = {}
-        if request.problem:
-            code, msg = MALFORMED_REQUEST, request.problem
-        elif isinstance(fault, RejectRequest):
-            code, msg = fault.code, fault.msg
-        elif request.method not in _METHODS:
-            code, msg = UNKNOWN_METHOD, "unknown method"
-        else:
-            topic, wanted = _METHODS[request.method]
-            (client.topics.add if wanted else client.topics.discard)(topic)
-            code, msg = 0, "OK" if self._config.ok_form else ""
-            data = {"data": {}} if self._config.ok_form else {}
-        if isinstance(fault, WrongId):
-            identity = fault.id
-        response = {
-            "id": identity,
-            "method": request.method,
-            "code": code,
-            "msg": msg,
-            "ts": written_time(self._ts(client, now), client.form),
-        }
-        frame = SendFrame(client.number, frame_text(response | data))
-        match fault:
-            case LoseAck():
-                pass
-            case DelayAck(seconds=seconds):
-                self._delayed_count += 1
-                heapq.heappush(self._delayed, (now + seconds, self._delayed_count, frame))
-            case DuplicateAck():
-                self._actions += [frame, frame]
-            case _:
-                self._actions.append(frame)
-
-    def _publish(self, client: _Peer, update: Balance | Order, now: float, **more: object) -> None:
+    def _publish(self, client: Peer, update: Balance | Order, now: float, **more: object) -> None:
         topic, ts = topic_of(update), self._ts(client, now)
         self._publications.append(Publication(client.number, topic, ts, update))
         if not client.is_silent:
-            data = balance_data(update) if isinstance(update, Balance) else order_data(update)
-            written = written_time(ts, client.form)
-            frame = {"method": topic.subscribe_method, "ts": written, "data": data | more}
-            self._actions.append(SendFrame(client.number, frame_text(frame | client.more | more)))
+            self._actions.append(client.update(topic, ts, update, more))
 
-    def _ts(self, client: _Peer, now: float) -> int:
+    def _ts(self, client: Peer, now: float) -> int:
         """The time in milliseconds by the clock of the client's node."""
         return self.server_ts(now) + client.lead
 
     def _strike(  # noqa: C901 - a line or two for each fault
-        self, client: _Peer, fault: InstantFault, now: float
+        self, client: Peer, fault: InstantFault, now: float
     ) -> None:
         match fault:
             case SendRaw(text=text):
@@ -450,33 +371,10 @@ class Gateway:
             case DropConnections():  # pragma: no branch - there is no other
                 self._reset(client)
 
-    def _ping(self, client: _Peer, now: float) -> None:
-        assert self._config.ping_interval is not None  # or next_ping would never be due
-        client.next_ping = now + self._config.ping_interval
-        client.pings += 1
-        if client.unanswered_since is None:
-            client.unanswered_since = now
-        match self._config.ping_form:
-            case PingForm.CONTROL:
-                self._actions.append(SendPing(client.number, str(client.pings).encode()))
-            case PingForm.TEXT:
-                self._actions.append(SendFrame(client.number, "ping"))
-            case PingForm.METHOD:
-                self._actions.append(SendFrame(client.number, frame_text({"method": "ping"})))
-            case PingForm.TIMESTAMP:  # pragma: no branch - there is no other
-                self._actions.append(
-                    SendFrame(client.number, frame_text({"ping": self.server_ts(now)}))
-                )
-
-    def _pong_deadline(self, client: _Peer) -> float:
-        if client.unanswered_since is None or self._config.pong_timeout is None:
-            return _NEVER
-        return client.unanswered_since + self._config.pong_timeout
-
-    def _close(self, client: _Peer, code: int, reason: str) -> None:
+    def _close(self, client: Peer, code: int, reason: str) -> None:
         del self._peers[client.number]
         self._actions.append(ClosePeer(client.number, code, reason))
 
-    def _reset(self, client: _Peer) -> None:
+    def _reset(self, client: Peer) -> None:
         del self._peers[client.number]
         self._actions.append(ResetPeer(client.number))

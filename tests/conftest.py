@@ -6,6 +6,7 @@
 import os
 import signal
 
+import pytest
 from hypothesis import Phase, settings
 
 # No deadlines: a test that fails because the machine is busy says nothing about the code.
@@ -26,3 +27,9 @@ settings.load_profile("ci" if os.environ.get("CI") else "default")
 # Who was started in the background by a script ignores Ctrl-C, and so do all its children.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Make three processes for two cores of ``-n auto``: tests wait a third of their time."""
+    return max(2, (os.cpu_count() or 1) * 3 // 2)

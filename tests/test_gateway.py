@@ -444,6 +444,51 @@ def test_fault_burst() -> None:
     assert updates == {evolve(ETH, asset="BTC"), ORDER}
 
 
+def test_fault_step_clock() -> None:
+    gateway = make()
+    peer = join(gateway)
+    gateway.inject(g.StepClock(-500), 0.0)
+    (answer,) = frames(gateway.message_received(peer, ask("sub_orders"), 1.0))
+    assert answer["ts"] == START + 500
+
+
+def test_fault_node_clock() -> None:
+    gateway = make()
+    gateway.inject(g.NodeClock(5000), 0.0)
+    led, right = join(gateway, "balance"), join(gateway, "balance")
+    step = gateway.publish("demo", ETH, 0.0)
+    assert {p.peer: p.ts - START for p in step.publications} == {led: 5000, right: 0}
+    assert [frame["ts"] - START for frame in frames(step)] == [5000, 0]
+
+
+@pytest.mark.parametrize(
+    ("form", "written"),
+    [
+        ("milliseconds", str(START)),
+        ("float", f"{START}.0"),
+        ("text", f'"{START}"'),
+        ("seconds", "1561948335.075"),
+        ("microseconds", f"{START}000"),
+    ],
+)
+def test_fault_write_times(form: str, written: str) -> None:
+    gateway = make()
+    peer = join(gateway, "balance")
+    join(gateway, "balance")
+    gateway.inject(g.WriteTimes(g.TimeForm(form), peer), 0.0)
+    changed, plain = texts(gateway.publish("demo", ETH, 0.0))
+    assert f'"ts":{written},' in changed
+    assert f'"ts":{START},' in plain
+
+
+def test_fault_add_code() -> None:
+    gateway = make()
+    join(gateway, "balance")
+    gateway.inject(g.AddCode("0"), 0.0)
+    (update,) = frames(gateway.publish("demo", ETH, 0.0))
+    assert update["code"] == "0"
+
+
 def test_fault_go_silent() -> None:
     gateway = make(ping_interval=20.0)
     peer = join(gateway, "orders")

@@ -5,7 +5,7 @@ The two share no code, so what they agree on is what the exchange's page says.
 """
 
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -39,12 +39,9 @@ from topone_proto import (
 from topone_proto import exchange as server
 from topone_proto.exchange import Gateway, GatewayConfig, GatewayStep, PingForm, Publication
 from topone_proto.wire.balance import Balance
+from topone_proto.wire.orders import Order
 
 from stateful.models import update_of  # isort: skip
-
-if TYPE_CHECKING:
-    from topone_proto.wire.orders import Order
-
 
 S = SubscriptionState
 CONFIG = SessionConfig()
@@ -172,6 +169,7 @@ class PairMachine(Machine):
         if publication is not None:
             # All that was published is told, whatever the client has asked for meanwhile.
             update, ts = publication.update, publication.ts
+            assert isinstance(update, Balance | Order)
             told = (
                 BalanceUpdate(update, ts)
                 if isinstance(update, Balance)

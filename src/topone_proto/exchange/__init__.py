@@ -6,6 +6,7 @@ from topone_proto.exchange.actions import (
     GatewayAction,
     GatewayStep,
     HandshakeAction,
+    MarketData,
     MutePeer,
     Publication,
     Reject,
@@ -27,9 +28,11 @@ from topone_proto.exchange.candles import (
 from topone_proto.exchange.config import (
     MALFORMED_REQUEST,
     UNKNOWN_METHOD,
+    BookForm,
     GatewayConfig,
     OriginRule,
     PingForm,
+    PullCut,
     TimeForm,
 )
 from topone_proto.exchange.faults import (
@@ -54,13 +57,16 @@ from topone_proto.exchange.faults import (
     RefuseHandshake,
     RejectRequest,
     RequestFault,
+    SendOddBook,
     SendRaw,
     SendStrangeUpdate,
     StepClock,
     WriteTimes,
     WrongId,
 )
-from topone_proto.exchange.gateway import Gateway
+from topone_proto.exchange.gateway import (
+    Gateway,
+)
 from topone_proto.exchange.living_account import (
     DEFAULT_BALANCES,
     ExchangeStep,
@@ -94,6 +100,7 @@ __all__ = [
     "AddCode",
     "AnswerGarbage",
     "Bar",
+    "BookForm",
     "Burst",
     "Candles",
     "CloseConnections",
@@ -120,11 +127,13 @@ __all__ = [
     "LivingMarket",
     "LoseAck",
     "Market",
+    "MarketData",
     "MutePeer",
     "NodeClock",
     "OriginRule",
     "PingForm",
     "Publication",
+    "PullCut",
     "RefuseHandshake",
     "Reject",
     "RejectRequest",
@@ -133,6 +142,7 @@ __all__ = [
     "Rounding",
     "SendFrame",
     "SendGarbage",
+    "SendOddBook",
     "SendPing",
     "SendPong",
     "SendRaw",

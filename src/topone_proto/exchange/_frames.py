@@ -7,7 +7,10 @@ from typing import Any, Final
 
 from attrs import evolve
 
+from topone_proto.exchange.actions import MarketData
+from topone_proto.exchange.candles import Bar
 from topone_proto.exchange.config import TimeForm
+from topone_proto.exchange.market import Depth, Trade
 from topone_proto.models import Side
 from topone_proto.wire.balance import BALANCE, Balance
 from topone_proto.wire.orders import ORDERS, Order, OrderStatus, OrderType
@@ -18,9 +21,8 @@ __all__ = [
     "EXAMPLE_ORDER",
     "STRANGE_FIELDS",
     "STRANGE_ORDER",
-    "balance_data",
+    "data_of",
     "frame_text",
-    "order_data",
     "topic_of",
     "written_time",
 ]
@@ -64,8 +66,44 @@ def frame_text(frame: Mapping[str, Any]) -> str:
     return json.dumps(frame, separators=(",", ":"))
 
 
-def balance_data(balance: Balance) -> dict[str, Any]:
-    """Return the data of a balance update."""
+def data_of(
+    update: Balance | Order | MarketData, *, is_newest_first: bool = True
+) -> dict[str, Any]:
+    """Return the data of an update.
+
+    Args:
+        update: what is published.
+        is_newest_first: True if deals stand with the newest first.
+    """
+    match update:
+        case Balance():
+            return _balance_data(update)
+        case Order():
+            return _order_data(update)
+        case Depth(time=time, asks=asks, bids=bids):
+            return {"time": time, "asks": _levels(asks), "bids": _levels(bids)}
+        case rows:
+            step = -1 if is_newest_first and rows and isinstance(rows[0], Trade) else 1
+            return {"list": [_row(row) for row in rows[::step]]}
+
+
+def _levels(side: tuple[tuple[Decimal, Decimal], ...]) -> list[list[str]]:
+    return [[_plain(price), _plain(amount)] for price, amount in side]
+
+
+def _row(row: Bar | Trade) -> list[Any]:
+    if isinstance(row, Trade):
+        return [row.time, _plain(row.price), _plain(row.amount), int(row.side)]
+    # The exchange's order: open, close, high, low.
+    prices = (row.open, row.close, row.high, row.low)
+    return [row.time, *map(_plain, (*prices, row.stock, row.money))]
+
+
+def _plain(number: Decimal) -> str:
+    return format(number, "f")
+
+
+def _balance_data(balance: Balance) -> dict[str, Any]:
     return {
         "asset": balance.asset,
         "available": str(balance.available),
@@ -73,8 +111,8 @@ def balance_data(balance: Balance) -> dict[str, Any]:
     }
 
 
-def order_data(order: Order) -> dict[str, Any]:
-    """Return the data of an order update; a field that is None is left out."""
+def _order_data(order: Order) -> dict[str, Any]:
+    # A field that is None is left out.
     data = {
         "id": order.id,
         "market": order.market,

@@ -1,21 +1,21 @@
 """The server's side of one connection: who is there, what it follows, and how it is spoken to."""
 
+from collections import deque
 from collections.abc import Mapping
 from math import inf
 from typing import Any, Final
 
 from attrs import Factory, define, field
 
-from topone_proto.exchange._frames import balance_data, frame_text, order_data, written_time
+from topone_proto.exchange._frames import frame_text, written_time
 from topone_proto.exchange.actions import GatewayAction, SendFrame, SendPing
 from topone_proto.exchange.config import GatewayConfig, PingForm, TimeForm
-from topone_proto.wire.balance import Balance
-from topone_proto.wire.orders import Order
 from topone_proto.wire.topic import Topic
 
 __all__ = ["Peer"]
 
 _NEVER: Final = inf
+_KEPT: Final = 100
 
 
 @define(eq=False)
@@ -24,20 +24,22 @@ class Peer:
 
     number: int
     """The number of its connection."""
-    account: str
-    """Whose updates it may have."""
-    token: str = field(repr=False)
-    """What it was let in with."""
+    account: str | None
+    """Whose updates it may have; None on the public socket."""
+    token: str | None = field(repr=False)
+    """What it was let in with; None on the public socket."""
     next_ping: float
     """When it is pinged next."""
-    topics: set[Topic] = Factory(set[Topic])
-    """What it is subscribed to."""
+    topics: dict[Topic, None] = Factory(dict[Topic, None])
+    """What it is subscribed to, in the order in which it asked."""
     is_silent: bool = False
     """True once nothing is sent to it or heard of it any more."""
     unanswered_since: float | None = None
     """When its first unanswered ping was sent; None if all are answered."""
     pings: int = 0
     """How often it was pinged."""
+    numbers: deque[int] = Factory(lambda: deque[int](maxlen=_KEPT))
+    """The numbers of the last pings that have some, which a pong has to repeat."""
     lead: int = 0
     """By how many milliseconds the clock of its node leads."""
     form: TimeForm = TimeForm.MILLISECONDS
@@ -66,7 +68,13 @@ class Peer:
             case PingForm.METHOD:
                 return self._frame({"method": "ping"})
             case PingForm.TIMESTAMP:  # pragma: no branch - there is no other
+                self.numbers.append(ts)
                 return self._frame({"ping": ts})
+
+    def ponged(self, config: GatewayConfig, number: object) -> None:
+        """Take in a pong that is a message, with the number that it repeats."""
+        if config.ping_form is not PingForm.TIMESTAMP or number in self.numbers:
+            self.unanswered_since = None
 
     def response(self, response: Mapping[str, Any], ts: int) -> SendFrame:
         """Return a response, with its time between its code and its data."""
@@ -79,10 +87,9 @@ class Peer:
         )
 
     def update(
-        self, topic: Topic, ts: int, update: Balance | Order, more: Mapping[str, object]
+        self, topic: Topic, ts: int, data: Mapping[str, Any], more: Mapping[str, object]
     ) -> SendFrame:
         """Return an update with ``more`` fields than the exchange's page has."""
-        data = balance_data(update) if isinstance(update, Balance) else order_data(update)
         written = written_time(ts, self.form)
         frame = {"method": topic.subscribe_method, "ts": written, "data": {**data, **more}}
         return self._frame({**frame, **self.more, **more})

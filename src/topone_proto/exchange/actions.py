@@ -1,6 +1,8 @@
 """What the simulated server asks of whatever carries its connections."""
 
 from topone_proto._values import value
+from topone_proto.exchange.candles import Bar
+from topone_proto.exchange.market import Depth, Trade
 from topone_proto.wire.balance import Balance
 from topone_proto.wire.orders import Order
 from topone_proto.wire.topic import Topic
@@ -11,6 +13,7 @@ __all__ = [
     "GatewayAction",
     "GatewayStep",
     "HandshakeAction",
+    "MarketData",
     "MutePeer",
     "Publication",
     "Reject",
@@ -123,6 +126,10 @@ GatewayAction = HandshakeAction | SendFrame | SendPing | SendPong | ClosePeer | 
 """Anything that the gateway can ask of what carries it."""
 
 
+MarketData = tuple[Bar, ...] | Depth | tuple[Trade, ...]
+"""What the topics of a market bring: candles, a book or deals, the oldest first."""
+
+
 @value
 class Publication:
     """One update published to one peer on an active subscription, whether or not it can still hear
@@ -134,7 +141,7 @@ class Publication:
     """On which topic."""
     ts: int
     """The update's server time in milliseconds."""
-    update: Balance | Order
+    update: Balance | Order | MarketData
     """What was published."""
 
 

@@ -7,13 +7,16 @@ from typing import Any, Final
 from attrs import field, frozen
 
 from topone_proto.errors import ConfigurationError
+from topone_proto.exchange.market import Rounding
 
 __all__ = [
     "MALFORMED_REQUEST",
     "UNKNOWN_METHOD",
+    "BookForm",
     "GatewayConfig",
     "OriginRule",
     "PingForm",
+    "PullCut",
     "TimeForm",
 ]
 
@@ -45,7 +48,8 @@ class PingForm(StrEnum):
     METHOD = "method"
     """A text frame ``{"method":"ping"}``."""
     TIMESTAMP = "timestamp"
-    """A text frame ``{"ping":1561948335075}`` with the server's time."""
+    """A text frame ``{"ping":1561948335075}`` with the server's time, as at Huobi. Only
+    ``{"pong":1561948335075}`` with the number of a ping of this connection answers it."""
 
 
 class TimeForm(StrEnum):
@@ -61,6 +65,26 @@ class TimeForm(StrEnum):
     """``1561948335.075``."""
     MICROSECONDS = "microseconds"
     """``1561948335075000``."""
+
+
+class BookForm(StrEnum):
+    """Ways in which a pushed book can be odd."""
+
+    CROSSED = "crossed"
+    """The best bid is above the best ask, as in the example of the exchange's page."""
+    EMPTY = "empty"
+    """Neither side has a level."""
+    ZERO = "zero"
+    """The best ask has the amount 0, as if pushes told what has changed."""
+
+
+class PullCut(StrEnum):
+    """Which candles of a range longer than 300 are left out. The exchange's page does not say."""
+
+    OLDEST = "oldest"
+    """The oldest, so that the answer ends where the range ends."""
+    NEWEST = "newest"
+    """The newest, so that the answer begins where the range begins."""
 
 
 def _seconds(_: object, attribute: Any, seconds: float | None) -> None:
@@ -81,7 +105,11 @@ class GatewayConfig:
     """
 
     path: str | None = "/ws/user/"
-    """The only path that is served; None serves every path."""
+    """The only path of the private socket; None serves every path but ``market_path``."""
+    market_path: str = "/ws/"
+    """The path of the public socket, which needs no token. It is served if there are markets."""
+    is_mixed: bool = False
+    """True if the private socket serves market data, too. The exchange's pages do not say."""
     origin: OriginRule = field(default=OriginRule.ABSENT_OR_EMPTY, converter=OriginRule)
     """Which ``Origin`` is let in; anything else is answered with 403."""
     ok_form: bool = False
@@ -95,3 +123,16 @@ class GatewayConfig:
     pong_timeout: float | None = field(default=180.0, validator=_seconds)
     """A client whose first unanswered ping is this old is closed with code 1008; None never
     closes."""
+    has_first_push: bool = True
+    """True if a subscription to market data is followed by what there is: the newest candle, the
+    book, the last deals. The exchange's page does not say."""
+    backlog: int = 100
+    """How many deals the first push has at most."""
+    is_newest_first: bool = True
+    """True if the deals of one push stand with the newest first."""
+    depth_levels: int = 10
+    """How many levels a book has on each side at most."""
+    rounding: Rounding = field(default=Rounding.OUTWARD, converter=Rounding)
+    """How prices are rounded to the step of a merged book."""
+    pull_cut: PullCut = field(default=PullCut.OLDEST, converter=PullCut)
+    """Which candles the answer to a pull leaves out if the range has more than 300."""

@@ -11,7 +11,7 @@ from typing import Final, Generic, TypeVar
 from attrs import field
 
 from topone_proto._values import value
-from topone_proto.exchange.config import TimeForm
+from topone_proto.exchange.config import BookForm, TimeForm
 
 __all__ = [
     "MALFORMED_FRAME",
@@ -35,6 +35,7 @@ __all__ = [
     "RefuseHandshake",
     "RejectRequest",
     "RequestFault",
+    "SendOddBook",
     "SendRaw",
     "SendStrangeUpdate",
     "StepClock",
@@ -187,12 +188,22 @@ class SendStrangeUpdate:
 
 
 @value
+class SendOddBook:
+    """A book that should not be is sent to whoever is subscribed to one."""
+
+    form: BookForm
+    """What is odd about it."""
+    peer: int | None = None
+    """To whom; None for every client."""
+
+
+@value
 class Burst:
     """The update that was last published on each topic is published ``count`` times more, all at
     once.
 
-    Updates are absolute, so this changes nothing but the load. A topic without an update yet takes
-    the example of the exchange's page.
+    Updates are absolute, so this changes nothing but the load; deals, which are not, stay as they
+    are. A topic of the account without an update yet takes the example of the exchange's page.
     """
 
     count: int
@@ -278,6 +289,7 @@ RequestFault = DelayAck | LoseAck | DuplicateAck | RejectRequest | WrongId
 InstantFault = (
     SendRaw
     | SendStrangeUpdate
+    | SendOddBook
     | Burst
     | WriteTimes
     | AddCode

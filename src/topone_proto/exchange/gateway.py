@@ -26,8 +26,10 @@ from topone_proto.exchange._frames import (
     EXAMPLE_ORDER,
     STRANGE_FIELDS,
     STRANGE_ORDER,
+    data_of,
     topic_of,
 )
+from topone_proto.exchange._market_data import MarketDesk
 from topone_proto.exchange._peer import Peer
 from topone_proto.exchange._requests import read_request
 from topone_proto.exchange.actions import (
@@ -35,6 +37,7 @@ from topone_proto.exchange.actions import (
     ClosePeer,
     GatewayAction,
     GatewayStep,
+    MarketData,
     MutePeer,
     Publication,
     Reject,
@@ -65,12 +68,14 @@ from topone_proto.exchange.faults import (
     NodeClock,
     RefuseHandshake,
     RejectRequest,
+    SendOddBook,
     SendRaw,
     SendStrangeUpdate,
     StepClock,
     WriteTimes,
     WrongId,
 )
+from topone_proto.exchange.market import LivingMarket
 from topone_proto.wire.balance import BALANCE, Balance
 from topone_proto.wire.orders import ORDERS, Order
 from topone_proto.wire.topic import Topic
@@ -103,6 +108,7 @@ class Gateway:
         tokens: Mapping[str, str] | None = None,
         *,
         config: GatewayConfig | None = None,
+        markets: Mapping[str, LivingMarket] | None = None,
         now: float = 0.0,
     ) -> None:
         """A gateway without connections.
@@ -111,6 +117,8 @@ class Gateway:
             tokens: which token opens which account; None for the one token ``demo`` of the account
                 ``demo``.
             config: what kind of server it is.
+            markets: what the public socket serves, by name; None for no public socket. They live
+                without the gateway: call ``market_changed`` when one has.
             now: the moment at which its own clock shows ``config.start_ts``.
         """
         self._tokens = {"demo": "demo"} if tokens is None else dict(tokens)
@@ -118,8 +126,9 @@ class Gateway:
         self._start = now
         self._peers: dict[int, Peer] = {}
         self._last_number = 0
-        self._last_update: dict[tuple[str, Topic], Balance | Order] = {}
-        self._desk = Desk(self._config)
+        self._last_update: dict[tuple[str | None, Topic], Balance | Order] = {}
+        self._markets = MarketDesk(markets or {}, self._config)
+        self._desk = Desk(self._config, self._markets)
         self._stepped = 0
         self._dial_faults: Armed[DialFault] = Armed()
         self._actions: list[GatewayAction] = []
@@ -175,9 +184,13 @@ class Gateway:
         if client is not None:
             request = read_request(frame)
             if request.is_pong:
-                client.unanswered_since = None
+                client.ponged(self._config, request.pong)
             else:
+                before = tuple(client.topics)
                 self._actions += self._desk.answer(client, request, self._ts(client, now), now)
+                for topic in client.topics:
+                    if topic not in before and self._config.has_first_push:
+                        self._publish_first(client, topic, now)
         return self._step()
 
     def pong_received(self, peer: int, now: float) -> GatewayStep:  # noqa: ARG002 - every input has a time
@@ -220,7 +233,19 @@ class Gateway:
         self._last_update[account, topic] = update
         for client in tuple(self._peers.values()):
             if client.account == account and topic in client.topics:
-                self._publish(client, update, now)
+                self._publish(client, topic, update, now)
+        return self._step()
+
+    def market_changed(self, name: str, now: float) -> GatewayStep:
+        """The market of this name has new deals or another book: tell everyone who follows it."""
+        followed = {topic: None for client in self._peers.values() for topic in client.topics}
+        for topic, data in self._markets.changed(name, followed, now):
+            self._publish_to_all(topic, data, now)
+        return self._step()
+
+    def publish_market(self, topic: Topic, data: MarketData, now: float) -> GatewayStep:
+        """Publish made-up market data to everyone who is subscribed to its topic."""
+        self._publish_to_all(topic, data, now)
         return self._step()
 
     def close_peer(
@@ -298,10 +323,13 @@ class Gateway:
         origins = [text.strip() for name, text in headers if name.lower() == "origin"]
         tokens = [text for name, text in parse_qsl(query) if name == "token"]
         account = self._tokens.get(tokens[0]) if len(tokens) == 1 else None
-        if self._config.path is not None and path != self._config.path:
+        is_public = self._markets.is_open and path == self._config.market_path
+        if not is_public and self._config.path not in {None, path}:
             self._actions.append(Reject(404, "no such path"))
         elif not self._is_welcome(origins):
             self._actions.append(Reject(403, "Origin must be empty"))
+        elif is_public:
+            self._accept(None, None, now)
         elif account is None:
             self._actions.append(Reject(401, "the token is missing or not known"))
         else:
@@ -316,7 +344,7 @@ class Gateway:
             case _:
                 return origins in ([], [""])
 
-    def _accept(self, account: str, token: str, now: float) -> None:
+    def _accept(self, account: str | None, token: str | None, now: float) -> None:
         self._last_number += 1
         interval = self._config.ping_interval
         client = Peer(
@@ -334,31 +362,37 @@ class Gateway:
             else:
                 self._close(client, fault.code, fault.reason)
 
-    def _publish(self, client: Peer, update: Balance | Order, now: float, **more: object) -> None:
-        topic, ts = topic_of(update), self._ts(client, now)
+    def _publish(
+        self,
+        client: Peer,
+        topic: Topic,
+        update: Balance | Order | MarketData,
+        now: float,
+        **more: object,
+    ) -> None:
+        ts = self._ts(client, now)
         self._publications.append(Publication(client.number, topic, ts, update))
         if not client.is_silent:
-            self._actions.append(client.update(topic, ts, update, more))
+            data = data_of(update, is_newest_first=self._config.is_newest_first)
+            self._actions.append(client.update(topic, ts, data, more))
+
+    def _publish_to_all(self, topic: Topic, data: MarketData, now: float) -> None:
+        for client in tuple(self._peers.values()):
+            if topic in client.topics:
+                self._publish(client, topic, data, now)
+
+    def _publish_first(self, client: Peer, topic: Topic, now: float) -> None:
+        """Tell a new subscriber what there is; of nothing there is no push."""
+        data = self._markets.first(topic, now)
+        if data:
+            self._publish(client, topic, data, now)
 
     def _ts(self, client: Peer, now: float) -> int:
         """The time in milliseconds by the clock of the client's node."""
         return self.server_ts(now) + client.lead
 
-    def _strike(  # noqa: C901 - a line or two for each fault
-        self, client: Peer, fault: InstantFault, now: float
-    ) -> None:
+    def _strike(self, client: Peer, fault: InstantFault, now: float) -> None:
         match fault:
-            case SendRaw(text=text):
-                self._actions.append(SendFrame(client.number, text))
-            case SendStrangeUpdate():
-                if ORDERS in client.topics:
-                    self._publish(client, STRANGE_ORDER, now, **STRANGE_FIELDS)
-            case Burst(count=count):
-                for topic, example in ((BALANCE, EXAMPLE_BALANCE), (ORDERS, EXAMPLE_ORDER)):
-                    if topic in client.topics:
-                        update = self._last_update.get((client.account, topic), example)
-                        for _ in range(count):
-                            self._publish(client, update, now)
             case WriteTimes(form=form):
                 client.form = form
             case AddCode(code=code):
@@ -368,8 +402,42 @@ class Gateway:
                 self._actions.append(MutePeer(client.number))
             case CloseConnections(code=code, reason=reason):
                 self._close(client, code, reason)
-            case DropConnections():  # pragma: no branch - there is no other
+            case DropConnections():
                 self._reset(client)
+            case _:
+                self._send_odd(client, fault, now)
+
+    def _send_odd(
+        self, client: Peer, fault: SendRaw | SendStrangeUpdate | SendOddBook | Burst, now: float
+    ) -> None:
+        match fault:
+            case SendRaw(text=text):
+                self._actions.append(SendFrame(client.number, text))
+            case SendStrangeUpdate():
+                if ORDERS in client.topics:
+                    self._publish(client, ORDERS, STRANGE_ORDER, now, **STRANGE_FIELDS)
+            case SendOddBook(form=form):
+                for topic in client.topics:
+                    book = self._markets.odd_book(topic, form)
+                    if book is not None:
+                        self._publish(client, topic, book, now)
+            case Burst(count=count):  # pragma: no branch - there is no other
+                for topic, update in self._latest(client, now):
+                    for _ in range(count):
+                        self._publish(client, topic, update, now)
+
+    def _latest(
+        self, client: Peer, now: float
+    ) -> Iterator[tuple[Topic, Balance | Order | MarketData]]:
+        """Yield what was last published on each topic of a client that has absolute updates."""
+        examples: dict[Topic, Balance | Order] = {BALANCE: EXAMPLE_BALANCE, ORDERS: EXAMPLE_ORDER}
+        for topic, example in examples.items():
+            if topic in client.topics:
+                yield topic, self._last_update.get((client.account, topic), example)
+        for topic in client.topics:
+            data = self._markets.state(topic, now)
+            if data:
+                yield topic, data
 
     def _close(self, client: Peer, code: int, reason: str) -> None:
         del self._peers[client.number]

@@ -53,7 +53,8 @@ _GRACE = 2.0
 _SHORT = 64
 
 
-def _serial(update: Order | Balance) -> int:
+def _serial(update: object) -> int:
+    assert isinstance(update, Order | Balance)
     return int(update.deal_money if isinstance(update, Order) else update.available)
 
 

@@ -38,7 +38,7 @@ from benchmarks.loopback import BLOCK_BYTES, TOKEN, burst
 from benchmarks.measuring import optional
 from topone_asyncio import over_aiohttp
 from topone_proto import ORDERS, Connect, Endpoint, OrderUpdate, Request, Session, Subscribed, Token
-from topone_proto.adapters import OpenAsyncWebSocket
+from topone_proto.adapters import AsyncWebSocket
 from topone_proto.events import Event
 from topone_proto.wire.codec import encode
 from topone_trio import over_websockets
@@ -142,7 +142,9 @@ async def open_websockets_trio(url: str) -> AsyncIterator[Pipe]:
 
 
 @asynccontextmanager
-async def open_own(open_websocket: OpenAsyncWebSocket, url: str) -> AsyncIterator[Pipe]:
+async def open_own(
+    open_websocket: Callable[..., AbstractAsyncContextManager[AsyncWebSocket]], url: str
+) -> AsyncIterator[Pipe]:
     """An adapter's WebSocket, without a feed."""
     async with open_websocket(dialling(url), bytes) as ws:
         yield Pipe(ws.send_text, ws.receive)

@@ -198,8 +198,8 @@ class Hasty(Wrapped):
         event = await super().__anext__()
         if isinstance(event, Disconnected):
             later = trio.current_time() + (event.retry_in or 0.0)
-            self.feed._now = lambda: later
-            self.feed._deadline_reached()
+            self.feed._driver.now = lambda: later
+            self.feed._driver._deadline_reached()
             while not self.feed.metrics().is_connected:
                 await trio.lowlevel.checkpoint()
         return event
@@ -385,8 +385,8 @@ class Hurried(Wrapped):
         if isinstance(event, Connected):
             for _ in range(3):
                 now = self.feed._core.deadline
-                self.feed._now = lambda now=now: now  # type: ignore[misc]  # as if it had come
-                self.feed._deadline_reached()
+                self.feed._driver.now = lambda now=now: now  # type: ignore[misc]  # as if it had come
+                self.feed._driver._deadline_reached()
         return event
 
 

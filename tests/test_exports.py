@@ -24,8 +24,8 @@ FOR_APPLICATIONS = """
 
 FOR_ADAPTERS = """
     WRONG_ACCEPT
-    Answer AsyncFeed AsyncWebSocket Condition DeliveryBuffer FeedCore FeedFactory Head HeadReader
-    OpenAsyncWebSocket Proxy Runtime Task Tunnel Waiter
+    Answer AsyncFeed AsyncWebSocket Condition DeliveryBuffer FeedCore FeedFactory FrameReceiver Head
+    HeadReader OpenAsyncWebSocket Proxy PushingWebSocket Runtime Task Tunnel Waiter
     conceal failure_from_exception failure_from_response proxy_from run_feed wrapped
 """
 

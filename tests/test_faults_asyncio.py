@@ -197,7 +197,8 @@ def break_reading(_: Any, line: Line) -> None:
 
 def break_writing(feed: Any, line: Line) -> None:
     line.sends = OddError()
-    feed._take(feed._session.subscribe(BALANCE, feed._now()))
+    driver = feed._driver
+    driver.take(driver.session.subscribe(BALANCE, driver.now()))
 
 
 BROKEN: dict[str, Callable[[Any, Line], None]] = {
@@ -316,7 +317,7 @@ async def test_a_fault_at_a_deadline_is_not_only_logged() -> None:
     async def use() -> None:
         async with feed_with(lines.open, topics=[ORDERS], config=config) as feed:
             await until(feed, Subscribed)
-            feed._session.deadline_reached = broken
+            feed._driver.session.deadline_reached = broken
             await all_of(feed)
 
     def broken(now: float) -> Step:
@@ -333,7 +334,7 @@ async def test_a_fault_at_a_pong_is_not_the_librarys() -> None:
     async def use() -> None:
         async with feed_with(lines.open, topics=[ORDERS]) as feed:
             await until(feed, Subscribed)
-            feed._session.pong_received = broken
+            feed._driver.session.pong_received = broken
             lines.on_pong(b"1")
             await all_of(feed)
 

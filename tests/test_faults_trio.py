@@ -214,7 +214,7 @@ def test_a_fault_at_a_deadline_ends_the_feed() -> None:
     async def main() -> None:
         async with feed_with(lines, config=SessionConfig(ping_interval=1.0)) as feed:
             await until(feed, Subscribed)
-            feed._session.deadline_reached = broken
+            feed._driver.session.deadline_reached = broken
             await until(feed, Connected)
 
     with pytest.raises(OddError):

@@ -6,13 +6,18 @@ whoever embeds a ``Session``, are in ``topone_proto``.
 """
 
 from topone_proto.failures import failure_from_response
+from topone_proto.feed.async_feed import AsyncFeed
 from topone_proto.feed.buffer import DeliveryBuffer
 from topone_proto.feed.core import FeedCore
-from topone_proto.feed.driver import AsyncFeed
 from topone_proto.feed.opening import FeedFactory, run_feed
 from topone_proto.feed.runtime import Condition, Runtime, Task
 from topone_proto.feed.waiters import Waiter
-from topone_proto.feed.websocket import AsyncWebSocket, OpenAsyncWebSocket
+from topone_proto.feed.websocket import (
+    AsyncWebSocket,
+    FrameReceiver,
+    OpenAsyncWebSocket,
+    PushingWebSocket,
+)
 from topone_proto.secrets.token import conceal, wrapped
 from topone_proto.session.failures import failure_from_exception
 from topone_proto.session.handshake import WRONG_ACCEPT, Answer, Head, HeadReader
@@ -27,10 +32,12 @@ __all__ = [
     "DeliveryBuffer",
     "FeedCore",
     "FeedFactory",
+    "FrameReceiver",
     "Head",
     "HeadReader",
     "OpenAsyncWebSocket",
     "Proxy",
+    "PushingWebSocket",
     "Runtime",
     "Task",
     "Tunnel",

@@ -42,9 +42,9 @@ from topone_proto import (
 )
 from topone_proto.capture import CaptureError
 from topone_proto.events import event_classes
+from topone_proto.feed import async_feed, metrics, opening, runtime, waiters, websocket
 from topone_proto.feed import buffer as delivery
 from topone_proto.feed import core as feed
-from topone_proto.feed import driver, metrics, opening, runtime, waiters, websocket
 from topone_proto.secrets import token
 from topone_proto.session import (
     actions,
@@ -206,7 +206,7 @@ _HOMES: Final = {
         feed,
         waiters,
         delivery,
-        driver,
+        async_feed,
         runtime,
         websocket,
         opening,

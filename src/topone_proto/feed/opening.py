@@ -4,8 +4,8 @@ from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING
 
+from topone_proto.feed.async_feed import AsyncFeed
 from topone_proto.feed.core import FeedCore
-from topone_proto.feed.driver import AsyncFeed
 from topone_proto.feed.runtime import Runtime
 from topone_proto.feed.websocket import OpenAsyncWebSocket
 from topone_proto.secrets.token import AsyncTokenSource, Token, conceal

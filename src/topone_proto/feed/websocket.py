@@ -1,26 +1,21 @@
 """The interface between the driver of a feed and a WebSocket. Nothing here does anything."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractAsyncContextManager
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from topone_proto.session.actions import Connect
 
-__all__ = ["AsyncWebSocket", "OpenAsyncWebSocket"]
+__all__ = [
+    "AsyncWebSocket",
+    "FrameReceiver",
+    "OpenAsyncWebSocket",
+    "PushingWebSocket",
+]
 
 
-class AsyncWebSocket(Protocol):
-    """An open WebSocket. Every method but ``close`` raises ``ConnectionEnded`` once it is no longer
-    open.
-
-    It may have an attribute ``heard_at: float | None``: when the last bytes of the peer came, on
-    the feed's clock, be they a part of a frame or a control frame. With it a large frame on a slow
-    line, or a peer that only pings, is not taken for dead.
-    """
-
-    async def receive(self) -> str | bytes:
-        """Return the next whole message. Pings of the peer are answered on the way."""
-        ...
+class _WebSocket(Protocol):
+    """An open WebSocket that can be sent on and closed."""
 
     async def send_text(self, text: str) -> None:
         """Send a text message."""
@@ -37,8 +32,58 @@ class AsyncWebSocket(Protocol):
         ...
 
 
+class AsyncWebSocket(_WebSocket, Protocol):
+    """An open WebSocket whose messages are awaited. Every method but ``close`` raises
+    ``ConnectionEnded`` once it is no longer open.
+
+    It may have an attribute ``heard_at: float | None``: when the last bytes of the peer came, on
+    the feed's clock, be they a part of a frame or a control frame. With it a large frame on a slow
+    line, or a peer that only pings, is not taken for dead.
+    """
+
+    async def receive(self) -> str | bytes:
+        """Return the next whole message. Pings of the peer are answered on the way."""
+        ...
+
+
+class FrameReceiver(Protocol):
+    """The receiving end of a ``PushingWebSocket``. Its methods never wait, and raise nothing that
+    the WebSocket would have to handle."""
+
+    def frames_received(self, frames: Iterable[str | bytes]) -> None:
+        """Take whole messages, the oldest first: all that came at once, so that the application is
+        woken once."""
+        ...
+
+    def connection_lost(self, end: Exception) -> None:
+        """Note that no message comes any more: ``ConnectionEnded``, or a fault of the program."""
+        ...
+
+
+@runtime_checkable
+class PushingWebSocket(_WebSocket, Protocol):
+    """An open WebSocket that pushes its messages by a callback: nothing is awaited between the
+    bytes that come and the events that follow from them.
+
+    ``heard_at`` is as in an ``AsyncWebSocket``. ``close`` pushes no more messages.
+    """
+
+    def listen(self, receiver: FrameReceiver) -> None:
+        """Push messages to a receiver from now on, and first those that came before."""
+        ...
+
+    def pause_reading(self) -> None:
+        """Read no more until ``resume_reading``. What has been read may still be pushed."""
+        ...
+
+    def resume_reading(self) -> None:
+        """Read again."""
+        ...
+
+
 OpenAsyncWebSocket = Callable[
-    [Connect, Callable[[bytes], object]], AbstractAsyncContextManager[AsyncWebSocket]
+    [Connect, Callable[[bytes], object]],
+    AbstractAsyncContextManager[AsyncWebSocket | PushingWebSocket],
 ]
 """``open_websocket(connect, on_pong)``: an async context manager that dials as ``connect`` says and
 drops the connection at once on leaving. A dial that fails raises ``ConnectionFailed`` or an

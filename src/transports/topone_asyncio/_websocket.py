@@ -1,14 +1,14 @@
 """The WebSocket that the feed gets by default: an ``asyncio.Protocol`` on plain TCP.
 
 ``topone_websockets`` makes messages of bytes and bytes of messages, TLS and the way through a proxy
-included. Here is what asyncio does with bytes, and no more: they are taken in where they arrive, so
-that no task reads, and whoever waits is woken once.
+included. Here is what asyncio does with bytes, and no more: they are taken in where they arrive,
+and the messages in them are pushed to the feed at once.
 
 Nothing grows without bound:
 
-- Reading pauses while messages of more than ``_PILE`` bytes wait to be received, and goes on when
-  all of them are. At most that, one read of asyncio's (256 KiB) and one message of the largest size
-  wait here.
+- The feed pauses reading when it has no room. Without a feed, messages are awaited, and reading
+  pauses while more than ``_PILE`` bytes of them wait, and goes on when all are received. At most
+  that, one read of asyncio's (256 KiB) and one message of the largest size wait here.
 - Reading pauses, too, while the transport has more to send than it wants to hold (64 KiB): a peer
   that floods with pings and takes no pongs is not listened to any more, and found dead by the core.
   ``send_text`` waits then.
@@ -23,7 +23,7 @@ from typing import Final, cast
 
 from topone_asyncio._dial import dial_tcp, find_proxy
 from topone_proto import Connect, ConnectionEnded, ConnectionFailed
-from topone_proto.adapters import AsyncWebSocket, failure_from_exception
+from topone_proto.adapters import AsyncWebSocket, FrameReceiver, failure_from_exception
 from topone_websockets import WebSocketClient
 
 __all__ = ["open_websocket"]
@@ -50,6 +50,7 @@ class _WebSocket(asyncio.Protocol):
         # Why reading pauses, if it does.
         self._piled = 0
         self._is_full = self._is_piled = False
+        self._receiver: FrameReceiver | None = None
 
     # The transport's.
 
@@ -59,6 +60,9 @@ class _WebSocket(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self.heard_at = self._now()
+        if self._receiver is not None:
+            self._take_in(data)
+            return
         unread = self._unread
         if not unread:
             self._piled = 0
@@ -118,6 +122,20 @@ class _WebSocket(asyncio.Protocol):
             await self._news()
         return unread.popleft()
 
+    def listen(self, receiver: FrameReceiver) -> None:
+        self._receiver = receiver
+        self._is_piled = False
+        self._read_or_pause()
+        self._push(receiver)
+
+    def pause_reading(self) -> None:
+        self._is_piled = True
+        self._read_or_pause()
+
+    def resume_reading(self) -> None:
+        self._is_piled = False
+        self._read_or_pause()
+
     async def send_text(self, text: str) -> None:
         self._client.send_text(text)
         self._flush()
@@ -129,6 +147,7 @@ class _WebSocket(asyncio.Protocol):
         self._flush()
 
     async def close(self, code: int, reason: str) -> None:
+        self._receiver = None
         self._client.close(code, reason)
         self._flush()
         with suppress(ConnectionEnded):
@@ -158,8 +177,19 @@ class _WebSocket(asyncio.Protocol):
                 self._fault = error.with_traceback(None) if is_told else error
         if client.has_to_send:
             self._flush()
+        if self._receiver is not None:
+            self._push(self._receiver)
         if self._waiting:
             self._wake()
+
+    def _push(self, receiver: FrameReceiver) -> None:
+        if self._unread:
+            frames = tuple(self._unread)
+            self._unread.clear()
+            receiver.frames_received(frames)
+        end = self._fault or self._client.end()
+        if end is not None:
+            receiver.connection_lost(end)
 
     def _flush(self) -> None:
         # What asyncio is given behind the end makes it complain.

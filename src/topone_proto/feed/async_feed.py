@@ -1,0 +1,122 @@
+"""The feed that an application iterates over, under any event loop."""
+
+from typing import Self
+
+from topone_proto.events import Event
+from topone_proto.feed.core import FeedCore
+from topone_proto.feed.driver import Driver
+from topone_proto.feed.metrics import FeedMetrics
+from topone_proto.feed.runtime import Runtime
+from topone_proto.feed.waiters import Waiter
+from topone_proto.feed.websocket import OpenAsyncWebSocket
+from topone_proto.secrets.token import AsyncTokenSource
+from topone_proto.session.step import Step
+from topone_proto.wire.topic import Topic
+
+__all__ = ["AsyncFeed"]
+
+
+class AsyncFeed:
+    """An open feed: iterate over it for events. Made by an adapter's ``open_feed``.
+
+    Every event is given once, in order. Iterating ends after ``Closed``, which ``close`` or leaving
+    the block brings about. It raises ``FeedFailed`` there if the feed ended by itself, because
+    trying again cannot help.
+
+    A fault of the program's own (a plug-in raises what it should not, ``record=`` fails) ends the
+    feed too: whoever iterates gets the remaining events, ``Closed`` and then the exception as it
+    is; every call raises it, and so does leaving the block unless somebody was given it before.
+    """
+
+    def __init__(
+        self,
+        core: FeedCore[AsyncTokenSource],
+        open_websocket: OpenAsyncWebSocket,
+        runtime: Runtime,
+    ) -> None:
+        self._core = core
+        self._check_cancelled = runtime.check_cancelled
+        self._driver = Driver(core, open_websocket, runtime)
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Event:
+        if self._check_cancelled is not None:
+            await self._check_cancelled()
+        # Other tasks run when there is nothing to hand out.
+        while (event := self._driver.next()) is None:
+            if self._core.is_over:
+                self._core.raise_failure()
+                raise StopAsyncIteration
+            self._driver.callers += 1
+            try:
+                await self._driver.events_came.wait()
+            finally:
+                self._driver.callers -= 1
+        return event
+
+    async def subscribe(self, topic: Topic) -> None:
+        """Subscribe to a topic, now and after every reconnect. Returns after the acknowledgement.
+
+        While there is no connection this waits for one; cancel it to wait no longer. The topic
+        stays desired then.
+
+        Raises:
+            SubscriptionRejected: the exchange refused.
+            RequestTimedOut: no acknowledgement in time; the feed connects again and asks again.
+            FeedClosed: the feed is closed, or was before the acknowledgement.
+            FeedFailed: the feed ended by itself.
+            LocalProtocolError: another call wanted the opposite first.
+            TooManyEvents: the answer is behind more events than the feed may hold.
+        """
+        await self._settled(*self._core.subscribe(topic, self._driver.now()))
+
+    async def unsubscribe(self, topic: Topic) -> None:
+        """Unsubscribe from a topic. Returns after the acknowledgement, at once if unconnected.
+
+        Raises:
+            SubscriptionRejected: the exchange refused; the topic stays subscribed to.
+            RequestTimedOut: no acknowledgement in time; the feed connects again, without the topic.
+            FeedClosed: the feed is closed, or was before the acknowledgement.
+            FeedFailed: the feed ended by itself.
+            LocalProtocolError: another call wanted the opposite first.
+            TooManyEvents: the answer is behind more events than the feed may hold.
+        """
+        await self._settled(*self._core.unsubscribe(topic, self._driver.now()))
+
+    async def close(self) -> None:
+        """End the feed. Idempotent, possible at any time.
+
+        Returns within ``SessionConfig.close_timeout``. Events that wait can still be taken;
+        ``Closed`` is the last of them.
+
+        Raises a fault of the program's own that ended the feed, if nobody was given it before.
+        """
+        self._driver.callers += 1
+        try:
+            self._driver.take(self._driver.session.close(self._driver.now()))
+            while self._driver.tasks:
+                await self._driver.task_ended.wait()
+        finally:
+            self._driver.callers -= 1
+        self._core.raise_unseen_fault()
+
+    def metrics(self) -> FeedMetrics:
+        """Return the feed's counters and gauges at this moment. Cheap, and possible at any time."""
+        return self._core.metrics(self._driver.now())
+
+    async def _settled(self, waiter: Waiter, step: Step) -> None:
+        self._driver.callers += 1
+        try:
+            self._driver.take(step)
+            if waiter.is_settled:
+                await self._driver.runtime.checkpoint()
+            while not waiter.is_settled:
+                await self._driver.events_came.wait()
+        finally:
+            self._driver.callers -= 1
+            # If nobody waits for it any more, reading need not go on for its sake.
+            waiter.settle()
+            self._driver.pause_or_resume()
+        waiter.result()

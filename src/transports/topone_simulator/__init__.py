@@ -5,7 +5,9 @@ WebSocket server.
 """
 
 try:
-    from topone_simulator._server import Handshake, Simulator, run_in_thread, serve
+    from topone_simulator._core import Handshake
+    from topone_simulator._server import run_in_thread, serve
+    from topone_simulator._simulator import Simulator
 except ModuleNotFoundError as _error:
     if (_error.name or "").partition(".")[0] != "websockets":
         raise

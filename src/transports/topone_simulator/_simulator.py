@@ -1,0 +1,138 @@
+"""A running server as a program sees it."""
+
+from collections.abc import Callable
+
+from topone_proto.exchange import ExchangeStep, Fault, LivingAccount, Publication
+from topone_proto.wire.balance import Balance
+from topone_proto.wire.orders import Order
+from topone_simulator._core import Core, Handshake
+
+__all__ = ["Simulator"]
+
+
+class Simulator:
+    """A running server. Get one from ``serve`` or ``run_in_thread``; every method may be called
+    from any thread."""
+
+    def __init__(self, core: Core, scheme: str, host: str, port: int, path: str) -> None:
+        self._core = core
+        self._port = port
+        self._url = f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}{path}"
+
+    # What can be asked.
+
+    @property
+    def url(self) -> str:
+        """Where to dial, without the token: ``ws://127.0.0.1:<port>/ws/user/``."""
+        return self._url
+
+    @property
+    def port(self) -> int:
+        """The TCP port that it listens on."""
+        return self._port
+
+    @property
+    def handshakes(self) -> tuple[Handshake, ...]:
+        """The dials that came, the oldest first: the last thousand of them."""
+        return self._core.call(lambda: tuple(self._core.handshakes))
+
+    @property
+    def requests(self) -> tuple[str | bytes, ...]:
+        """The frames that clients sent, the oldest first: the last thousand of them."""
+        return self._core.call(lambda: tuple(self._core.requests))
+
+    @property
+    def publications(self) -> tuple[Publication, ...]:
+        """What was published to clients, the oldest first: the last thousand of them.
+
+        Whether it could reach them or not.
+        """
+        return self._core.call(lambda: tuple(self._core.publications))
+
+    @property
+    def goodbyes(self) -> tuple[int | None, ...]:
+        """The code of the close frame that each client sent, in the order in which their
+        connections ended: the last thousand of them. None if it sent no close frame."""
+        return self._core.call(lambda: tuple(self._core.goodbyes))
+
+    @property
+    def peers(self) -> tuple[int, ...]:
+        """Who is connected: the ``peer`` that each handshake's ``Accept`` named, and a fault can
+        name."""
+        return self._core.call(lambda: self._core.gateway.peers)
+
+    @property
+    def connections(self) -> int:
+        """How many clients are connected."""
+        return len(self.peers)
+
+    @property
+    def unsent(self) -> int:
+        """How many frames wait for clients that do not read, because TCP takes no more of them."""
+        return self._core.call(self._core.unsent)
+
+    @property
+    def orders(self) -> dict[int, Order]:
+        """The living account's orders as they are now, by id: the open ones and the last thousand
+        closed ones. A copy, which does not live on."""
+        return self._core.call(lambda: self._core.account.orders)
+
+    @property
+    def balances(self) -> dict[str, Balance]:
+        """The living account's balances as they are now, by asset. A copy, which does not live
+        on."""
+        return self._core.call(lambda: self._core.account.balances)
+
+    # What can be done.
+
+    def inject(self, fault: Fault) -> None:
+        """Make something go wrong, now or at its next occasion; see the faults of
+        ``topone_proto.exchange``.
+
+        Clients that it disconnects are told of nothing that happens from then on, however late they
+        notice.
+        """
+        self._core.call(
+            lambda: self._core.carry_out(self._core.gateway.inject(fault, self._core.loop.time()))
+        )
+
+    def clear_faults(self) -> None:
+        """Forget the faults that wait for their occasion."""
+        self._core.call(self._core.gateway.clear_faults)
+
+    def publish(self, *updates: Balance | Order, account: str | None = None) -> None:
+        """Publish made-up updates, in order, to an account's clients; by default to the living
+        account's."""
+        self._core.call(self._core.publish, updates, account or self._core.account_name)
+
+    def live(
+        self, event: Callable[[LivingAccount, float], ExchangeStep]
+    ) -> tuple[Order | Balance, ...]:
+        """Make something happen to the living account, and publish it to whoever is connected.
+
+        ``simulator.live(lambda account, now: account.place("ETH/BTC", Side.BUY, Decimal(1), now))``
+
+        Args:
+            event: is called once, in the server's thread, with the account and its present time:
+                ``place``, ``fill`` or ``cancel`` one order.
+
+        Returns:
+            What changed and is on its way to the clients: the order, then the balances that it
+            moved. When a client has it is not known here.
+
+        Raises:
+            LocalProtocolError: the account does not allow it, such as an order that costs more than
+                is available. Nothing has happened then. Whatever else ``event`` raises comes out,
+                too.
+        """
+
+        def happen() -> tuple[Order | Balance, ...]:
+            changes = event(self._core.account, self._core.loop.time()).changes
+            self._core.publish(changes, self._core.account_name)
+            return changes
+
+        return self._core.call(happen)
+
+    def allow(self, token: str, account: str) -> None:
+        """Let ``token`` open ``account`` from now on."""
+        self._core.call(self._core.gateway.allow, token, account)

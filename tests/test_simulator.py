@@ -28,6 +28,8 @@ from topone_proto import LocalProtocolError
 from topone_proto import exchange as g
 from topone_proto.models import Side
 from topone_proto.wire.balance import Balance
+from topone_proto.wire.orders import Order
+from topone_proto.wire.topic import Topic
 from topone_simulator import Simulator, run_in_thread, serve
 
 TOKEN = "topapi:5ecret"
@@ -259,6 +261,66 @@ async def test_events_by_hand() -> None:
                 lambda account, now: account.place("ETH/BTC", Side.SELL, Decimal(181), now)
             )
         assert simulator.balances["ETH"] == eth
+
+
+@pytest.mark.asyncio
+async def test_market_data_is_served_beside_the_account_without_a_token() -> None:
+    async with serve(tokens=TOKENS) as simulator, dial(simulator) as private:
+        assert simulator.market_url == f"ws://127.0.0.1:{simulator.port}/ws/"
+        assert (await ask(private, "sub_orders"))["code"] == 0
+        assert (await ask(private, "sub_deals_ETH/BTC"))["code"] != 0
+        async with connect(simulator.market_url, proxy=None, close_timeout=0.05) as public:
+            assert (await ask(public, "sub_orders"))["code"] != 0
+            assert (await ask(public, "sub_deals_ETH/BTC"))["code"] == 0
+
+            # A fill of the account is one of the market's deals.
+            order = place(simulator)
+            simulator.live(lambda account, now: account.fill(order.id, Decimal("0.5"), now))
+            deal = json.loads(await public.recv())
+            assert deal["method"] == "sub_deals_ETH/BTC"
+            ((time, *rest),) = deal["data"]["list"]
+            assert rest == ["0.08", "0.5", 1]
+            assert time == simulator.orders[order.id].update_time
+
+            price, amount = Decimal("0.08"), Decimal(2)
+            simulator.market(
+                "ETH/BTC", lambda market, now: market.trade(price, amount, Side.BUY, now)
+            )
+            assert json.loads(await public.recv())["data"]["list"][0][1:] == ["0.08", "2", 2]
+            assert simulator.market("ETH/BTC", lambda market, _: market.deal_count) == 2
+
+            await public.send(
+                '{"id":"2","method":"req_kline_ETH/BTC_1d","params":{"from":0,"to":9999999999}}'
+            )
+            candle = json.loads(await public.recv())["data"]["list"][-1]
+            assert candle[5:] == ["2.5", "0.200"]
+
+
+def place(simulator: Simulator) -> Order:
+    order, _ = simulator.live(
+        lambda account, now: account.place(
+            "ETH/BTC", Side.BUY, Decimal(1), now, price=Decimal("0.08")
+        )
+    )
+    assert isinstance(order, Order)
+    return order
+
+
+@pytest.mark.asyncio
+async def test_a_market_of_others_lives_and_made_up_data_can_be_published() -> None:
+    async with (
+        serve(market_rate=200.0, history=3600.0) as simulator,
+        connect(simulator.market_url, proxy=None, close_timeout=0.05) as public,
+    ):
+        backlog = simulator.market("BTC/USDT", lambda market, _: market.deal_count)
+        assert backlog > 100
+        assert (await ask(public, "sub_deals_BTC/USDT"))["code"] == 0
+        assert len(json.loads(await public.recv())["data"]["list"]) == 100
+        assert json.loads(await public.recv())["method"] == "sub_deals_BTC/USDT"
+        made_up = g.Trade(1.5, Decimal(7), Decimal(1), Side.SELL)
+        simulator.publish_market(Topic("deals_BTC/USDT"), (made_up,))
+        while json.loads(await public.recv())["data"]["list"] != [[1.5, "7", "1", 1]]:
+            pass
 
 
 @pytest.mark.asyncio

@@ -27,15 +27,19 @@ class Connection(ServerConnection):
     """A connection of websockets that tells the simulator of its end, and can misbehave."""
 
     core: Owner
+    """Who is told."""
     peer: int = 0
     """The gateway's number for it; 0 until it is accepted."""
     is_mute: bool = False
+    """True once nothing is written to it any more."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Report the connection."""
         super().connection_made(transport)
         self.core.connected(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        """Report its end."""
         super().connection_lost(exc)
         self.core.disconnected(self)
 

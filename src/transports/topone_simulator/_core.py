@@ -22,7 +22,9 @@ from topone_proto.exchange import (
     Gateway,
     GatewayAction,
     GatewayStep,
-    LivingAccount,
+    Happening,
+    LivingExchange,
+    LivingMarket,
     MutePeer,
     Publication,
     Reject,
@@ -69,9 +71,9 @@ class Core:
     """What is behind a ``Simulator``. Everything but ``call`` runs in the event loop's own
     thread."""
 
-    def __init__(self, gateway: Gateway, account: LivingAccount, account_name: str) -> None:
+    def __init__(self, gateway: Gateway, living: LivingExchange, account_name: str) -> None:
         self.gateway = gateway
-        self.account = account
+        self.living = living
         self.account_name = account_name
         self.loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()
         self.handshakes: deque[Handshake] = deque(maxlen=_KEPT)
@@ -103,10 +105,23 @@ class Core:
         for update in updates:
             self.carry_out(self.gateway.publish(account, update, self.loop.time()))
 
+    def happened(self, happening: Happening) -> None:
+        """Publish an event of the living account or of its markets."""
+        self.publish(happening.changes, self.account_name)
+        for name in happening.markets:
+            self.carry_out(self.gateway.market_changed(name, self.loop.time()))
+
+    def change_market(self, name: str, event: Callable[[LivingMarket, float], _T]) -> _T:
+        """Call a function with a market and its time, and publish what it changed."""
+        result = event(self.living.markets[name], self.loop.time())
+        self.happened(Happening(markets=(name,)))
+        return result
+
     def _deadline_reached(self) -> None:
         self._timer = None
         now = self.loop.time()
-        self.publish(self.account.deadline_reached(now).changes, self.account_name)
+        for happening in self.living.deadline_reached(now):
+            self.happened(happening)
         self.carry_out(self.gateway.deadline_reached(now))
 
     def carry_out(self, step: GatewayStep) -> None:
@@ -123,7 +138,7 @@ class Core:
         self._wind(step.deadline)
 
     def _wind(self, deadline: float | None) -> None:
-        moment = min((m for m in (deadline, self.account.deadline) if m is not None), default=None)
+        moment = min((m for m in (deadline, self.living.deadline) if m is not None), default=None)
         if self._timer is not None:
             if self._timer.when() == moment:
                 return
@@ -230,7 +245,7 @@ class Core:
         self.carry_out(self.gateway.pong_received(connection.peer, self.loop.time()))
 
     def start(self) -> None:
-        """The server listens: the account begins to live."""
+        """The server listens: the account and its markets begin to live."""
         self._wind(None)
 
     def closing(self) -> None:

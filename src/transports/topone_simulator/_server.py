@@ -12,7 +12,7 @@ from typing import Final
 
 from websockets.asyncio.server import serve as serve_websockets
 
-from topone_proto.exchange import Gateway, GatewayConfig, LivingAccount
+from topone_proto.exchange import Gateway, GatewayConfig, LivingExchange
 from topone_simulator._connection import Connection
 from topone_simulator._core import Core
 from topone_simulator._simulator import Simulator
@@ -42,6 +42,8 @@ async def serve(
     tokens: Mapping[str, str] | None = None,
     config: GatewayConfig | None = None,
     rate: float = 0.0,
+    market_rate: float = 0.0,
+    history: float = 0.0,
     seed: int = 0,
     ssl_context: ssl.SSLContext | None = None,
 ) -> AsyncGenerator[Simulator, None]:
@@ -54,18 +56,29 @@ async def serve(
             ``demo``. The first account is the living one.
         config: what kind of server it is; None for the defaults with the time of this machine.
         rate: how many events per second happen to the living account on average; 0 for none.
-        seed: the source of all chance in its life.
+        market_rate: how many events per second and market others cause on average; 0 for none.
+        history: for how many seconds others have traded before, for candles to pull: 21600 is six
+            hours.
+        seed: the source of all chance in the account's life and in the markets'.
         ssl_context: serves ``wss://`` instead of ``ws://``.
 
     Raises:
         OSError: the port cannot be listened on.
+        ConfigurationError: a rate or the history is negative or not finite.
     """
     now = asyncio.get_running_loop().time()
     tokens = {"demo": "demo"} if tokens is None else tokens
     config = config or GatewayConfig(start_ts=round(time.time() * 1000))
-    gateway = Gateway(tokens, config=config, now=now)
-    account = LivingAccount(seed, rate=rate, now=now, start_time=config.start_ts / 1000)
-    core = Core(gateway, account, next(iter(tokens.values()), "demo"))
+    living = LivingExchange(
+        seed,
+        rate=rate,
+        market_rate=market_rate,
+        history=history,
+        now=now,
+        start_time=config.start_ts / 1000,
+    )
+    gateway = Gateway(tokens, config=config, markets=living.markets, now=now)
+    core = Core(gateway, living, next(iter(tokens.values()), "demo"))
 
     class Own(Connection):
         """Of this simulator."""
@@ -90,9 +103,9 @@ async def serve(
     try:
         core.start()
         port = next(iter(server.sockets)).getsockname()[1]
-        yield Simulator(
-            core, "ws" if ssl_context is None else "wss", host, port, config.path or "/"
-        )
+        scheme = "ws" if ssl_context is None else "wss"
+        address = f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
+        yield Simulator(core, address, port, config)
     finally:
         core.closing()
         server.close()
@@ -107,6 +120,8 @@ def run_in_thread(
     tokens: Mapping[str, str] | None = None,
     config: GatewayConfig | None = None,
     rate: float = 0.0,
+    market_rate: float = 0.0,
+    history: float = 0.0,
     seed: int = 0,
     ssl_context: ssl.SSLContext | None = None,
 ) -> Generator[Simulator, None, None]:
@@ -127,6 +142,8 @@ def run_in_thread(
             tokens=tokens,
             config=config,
             rate=rate,
+            market_rate=market_rate,
+            history=history,
             seed=seed,
             ssl_context=ssl_context,
         ) as simulator:

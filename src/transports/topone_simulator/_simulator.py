@@ -1,30 +1,48 @@
 """A running server as a program sees it."""
 
 from collections.abc import Callable
+from typing import TypeVar
 
-from topone_proto.exchange import ExchangeStep, Fault, LivingAccount, Publication
+from topone_proto.exchange import (
+    ExchangeStep,
+    Fault,
+    GatewayConfig,
+    LivingAccount,
+    LivingMarket,
+    MarketData,
+    Publication,
+)
 from topone_proto.wire.balance import Balance
 from topone_proto.wire.orders import Order
+from topone_proto.wire.topic import Topic
 from topone_simulator._core import Core, Handshake
 
 __all__ = ["Simulator"]
+
+_T = TypeVar("_T")
 
 
 class Simulator:
     """A running server. Get one from ``serve`` or ``run_in_thread``; every method may be called
     from any thread."""
 
-    def __init__(self, core: Core, scheme: str, host: str, port: int, path: str) -> None:
+    def __init__(self, core: Core, address: str, port: int, config: GatewayConfig) -> None:
         self._core = core
+        self._address = address
         self._port = port
-        self._url = f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}{path}"
+        self._config = config
 
     # What can be asked.
 
     @property
     def url(self) -> str:
         """Where to dial, without the token: ``ws://127.0.0.1:<port>/ws/user/``."""
-        return self._url
+        return self._address + (self._config.path or "/")
+
+    @property
+    def market_url(self) -> str:
+        """Where to dial for market data, without a token: ``ws://127.0.0.1:<port>/ws/``."""
+        return self._address + self._config.market_path
 
     @property
     def port(self) -> int:
@@ -75,13 +93,13 @@ class Simulator:
     def orders(self) -> dict[int, Order]:
         """The living account's orders as they are now, by id: the open ones and the last thousand
         closed ones. A copy, which does not live on."""
-        return self._core.call(lambda: self._core.account.orders)
+        return self._core.call(lambda: self._core.living.account.orders)
 
     @property
     def balances(self) -> dict[str, Balance]:
         """The living account's balances as they are now, by asset. A copy, which does not live
         on."""
-        return self._core.call(lambda: self._core.account.balances)
+        return self._core.call(lambda: self._core.living.account.balances)
 
     # What can be done.
 
@@ -127,11 +145,37 @@ class Simulator:
         """
 
         def happen() -> tuple[Order | Balance, ...]:
-            changes = event(self._core.account, self._core.loop.time()).changes
-            self._core.publish(changes, self._core.account_name)
-            return changes
+            living = self._core.living
+            happening = living.happened(event(living.account, self._core.loop.time()))
+            self._core.happened(happening)
+            return happening.changes
 
         return self._core.call(happen)
+
+    def market(self, name: str, event: Callable[[LivingMarket, float], _T]) -> _T:
+        """Look at a market, or make something happen in it, and publish what has changed.
+
+        ``simulator.market("BTC/USDT", lambda market, now: market.depth())``
+
+        Args:
+            name: the market, such as ``BTC/USDT``.
+            event: is called once, in the server's thread, with the market and the present time.
+
+        Returns:
+            The result of ``event``. Whatever it raises comes out, too.
+
+        Raises:
+            KeyError: there is no such market.
+        """
+        return self._core.call(self._core.change_market, name, event)
+
+    def publish_market(self, topic: Topic, data: MarketData) -> None:
+        """Publish made-up market data to whoever is subscribed to its topic."""
+        self._core.call(
+            lambda: self._core.carry_out(
+                self._core.gateway.publish_market(topic, data, self._core.loop.time())
+            )
+        )
 
     def allow(self, token: str, account: str) -> None:
         """Let ``token`` open ``account`` from now on."""

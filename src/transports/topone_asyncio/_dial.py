@@ -8,6 +8,7 @@ program's, and has no head start for the first address under uvloop.
 import asyncio
 import os
 import socket
+import ssl
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future
@@ -16,9 +17,9 @@ from typing import Final, TypeVar
 
 from topone_proto import Endpoint
 from topone_proto.adapters import Proxy
-from topone_websockets import AddressInfo, look_up, look_up_proxy
+from topone_websockets import AddressInfo, look_up, look_up_context, look_up_proxy
 
-__all__ = ["dial_tcp", "find_proxy", "resolve"]
+__all__ = ["dial_tcp", "find_context", "find_proxy", "resolve"]
 
 _T = TypeVar("_T")
 
@@ -73,6 +74,14 @@ async def find_proxy(endpoint: Endpoint) -> Proxy | None:
         ConnectionFailed: the setting cannot be used.
     """
     return await _result_of(look_up_proxy(endpoint))
+
+
+async def find_context(endpoint: Endpoint) -> ssl.SSLContext | None:
+    """Return the TLS settings for an endpoint, those of the system; None for plain TCP."""
+    if not endpoint.is_tls:
+        return None
+    context: ssl.SSLContext = await _result_of(look_up_context())
+    return context
 
 
 async def _result_of(lookup: Future[_T]) -> _T:

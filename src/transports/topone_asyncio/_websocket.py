@@ -21,7 +21,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Final, cast
 
-from topone_asyncio._dial import dial_tcp, find_proxy
+from topone_asyncio._dial import dial_tcp, find_context, find_proxy
 from topone_proto import Connect, ConnectionEnded, ConnectionFailed
 from topone_proto.adapters import AsyncWebSocket, FrameReceiver, failure_from_exception
 from topone_websockets import WebSocketClient
@@ -247,7 +247,8 @@ async def open_websocket(
         try:
             async with asyncio.timeout(connect.timeout):
                 proxy = await find_proxy(connect.endpoint)
-                client = WebSocketClient(connect, on_pong, ssl_context=ssl_context, proxy=proxy)
+                context = ssl_context or await find_context(connect.endpoint)
+                client = WebSocketClient(connect, on_pong, ssl_context=context, proxy=proxy)
                 websocket = _WebSocket(client)
                 await websocket.use(await dial_tcp(*client.address))
                 await websocket.shake_hands()

@@ -25,7 +25,7 @@ from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Final
 
-from topone_asyncio._dial import find_proxy, resolve
+from topone_asyncio._dial import find_context, find_proxy, resolve
 from topone_proto import Connect, ConnectionEnded, ConnectionFailed, Failure, FailureKind
 from topone_proto.adapters import (
     AsyncWebSocket,
@@ -249,11 +249,12 @@ async def open_websocket(
     ) as session:
         try:
             proxy = await find_proxy(endpoint)
+            # With the certificates of today: aiohttp's own context has those of its import.
+            context = ssl_context or await find_context(endpoint)
             websocket = await session.ws_connect(
                 URL(connect.url(), encoded=True),
                 headers=endpoint.headers,
-                # With the certificates of today: aiohttp's own context has those of its import.
-                ssl=(ssl_context or ssl.create_default_context()) if endpoint.is_tls else True,
+                ssl=context or True,
                 proxy=None if proxy is None else _url_of(proxy),
                 proxy_headers=None if proxy is None else _headers_of(proxy),
                 max_msg_size=connect.max_frame_size + 1,  # aiohttp's is the first size to refuse

@@ -1,8 +1,12 @@
 """From an address to a TCP stream, for every WebSocket of this package."""
 
 import socket
+import ssl
+import sys
 from collections.abc import Sequence
+from functools import lru_cache
 from itertools import chain, zip_longest
+from pathlib import Path
 from typing import Final
 from urllib.request import getproxies, proxy_bypass
 
@@ -11,7 +15,7 @@ import trio
 from topone_proto import Endpoint
 from topone_proto.adapters import Proxy, proxy_from
 
-__all__ = ["open_tcp", "proxy_for"]
+__all__ = ["context_for", "open_tcp", "proxy_for"]
 
 # RFC 8305 section 5, "Connection Attempt Delay": seconds until the next address is tried as well.
 _HEAD_START: Final = 0.25
@@ -45,6 +49,39 @@ async def proxy_for(endpoint: Endpoint) -> Proxy | None:
 
 def _proxy_for(endpoint: Endpoint) -> Proxy | None:
     return proxy_from(endpoint, getproxies(), proxy_bypass)
+
+
+async def context_for(endpoint: Endpoint) -> ssl.SSLContext | None:
+    """Return a context that checks certificates against the system's authorities, as they are set
+    now (``SSL_CERT_FILE``, ``SSL_CERT_DIR``); None for an endpoint without TLS. It is shared."""
+    if not endpoint.is_tls:
+        return None
+    # In a thread, because it reads a file for some 20 to 200 ms, unless that was read before.
+    return await trio.to_thread.run_sync(_context, abandon_on_cancel=True, limiter=_threads())
+
+
+# The same as in topone_websockets, which cannot be imported without websockets.
+
+
+def _context() -> ssl.SSLContext:
+    paths = ssl.get_default_verify_paths()
+    # Windows has a store of its own, of which no file tells whether it has changed.
+    unknown = object() if sys.platform == "win32" else None
+    return _read((paths, _state(paths.cafile), _state(paths.capath), unknown))
+
+
+@lru_cache(maxsize=1)
+def _read(_: object) -> ssl.SSLContext:
+    return ssl.create_default_context()
+
+
+def _state(path: str | None) -> object:
+    """Return what changes with a file or a directory."""
+    try:
+        found = Path(path).stat() if path else None
+    except OSError:
+        return None
+    return found and (found.st_mtime_ns, found.st_size, found.st_ino)
 
 
 async def open_tcp(host: str, port: int) -> trio.SocketStream:

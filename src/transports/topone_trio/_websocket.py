@@ -7,6 +7,7 @@ the peer's. So it gets a stream that stands between it and the socket, ``_Line``
 three.
 """
 
+import re
 import ssl
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
@@ -25,7 +26,7 @@ from topone_proto.adapters import (
     Tunnel,
     failure_from_exception,
 )
-from topone_trio._dial import open_tcp, proxy_for
+from topone_trio._dial import context_for, open_tcp, proxy_for
 
 __all__ = ["open_websocket"]
 
@@ -96,8 +97,16 @@ class _Line(trio.abc.Stream):
         self._latest = data
 
     def has_brought(self, frame: bytes) -> bool:
-        """True if these bytes are among those that came last."""
+        """Return True if these bytes are among those that came last."""
         return frame in self._latest
+
+    def unknown_close(self) -> ConnectionEnded | None:
+        """Return the end that the peer's last close frame says, if its code is the one that wsproto
+        does not know; None for any other."""
+        found = _UNKNOWN_CLOSE.search(self._latest)
+        if found is None or len(found[2]) < found[1][0] - 2:
+            return None
+        return ConnectionEnded(_UNKNOWN_CODE, found[2][: found[1][0] - 2].decode(errors="replace"))
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         async with self._sending:
@@ -139,7 +148,9 @@ class _TrioWebSocket:
         except ConnectionClosed as closed:
             end = self._end_of(closed)
             code = None if closed.reason is None else closed.reason.code
-        if end.code is None and code in _SILENT_CODES:
+        if end.code == _UNKNOWN_CODE:
+            await self._say_why(_UNKNOWN_CODE, "")
+        elif end.code is None and code in _SILENT_CODES:
             await self._say_why(code, end.reason)
         raise end
 
@@ -172,7 +183,8 @@ class _TrioWebSocket:
             return ConnectionEnded()
         code, words = int(closed.reason.code), closed.reason.reason or ""
         if code in _OWN_CODES and not self._line.has_brought(_close_frame(code, words)):
-            return ConnectionEnded(None, words or closed.reason.name)
+            unknown = self._line.unknown_close() if words == _UNKNOWN_WORDS else None
+            return unknown or ConnectionEnded(None, words or closed.reason.name)
         return ConnectionEnded(code, words)
 
     async def _say_why(self, code: int, reason: str) -> None:
@@ -188,6 +200,11 @@ _OWN_CODES: Final = frozenset({1002, 1007, 1009})
 # Of these, what they keep to themselves.
 _SILENT_CODES: Final = frozenset({1002, 1007})
 
+# "Bad Gateway": registered for close frames after RFC 6455, and reserved to wsproto, which says so.
+_UNKNOWN_CODE: Final = 1014
+_UNKNOWN_WORDS: Final = "CLOSE with unknown reserved code"
+_UNKNOWN_CLOSE: Final = re.compile(rb"\x88([\x02-\x7d])\x03\xf6(.*)", re.DOTALL)
+
 
 def _close_frame(code: int, reason: str) -> bytes:
     """A close frame as a server sends it."""
@@ -201,8 +218,7 @@ async def _dial_stream(
     endpoint = connect.endpoint
     proxy: Proxy | None = None
     try:
-        # Made now, with the certificates that the system trusts now.
-        context = ssl_context or (ssl.create_default_context() if endpoint.is_tls else None)
+        context = ssl_context or await context_for(endpoint)
         proxy = await proxy_for(endpoint)
         stream: trio.abc.Stream
         if proxy is None:
@@ -247,13 +263,9 @@ async def _shake_hands(
     stream: trio.abc.Stream, name: str, context: ssl.SSLContext | None
 ) -> trio.abc.Stream:
     """Begin TLS, now, where its failure can be told from one of the WebSocket handshake."""
+    assert context is not None  # as for every endpoint with TLS
     try:
-        secure = trio.SSLStream(
-            stream,
-            context or ssl.create_default_context(),
-            server_hostname=name,
-            https_compatible=True,
-        )
+        secure = trio.SSLStream(stream, context, server_hostname=name, https_compatible=True)
         await secure.do_handshake()
     except BaseException:
         await trio.aclose_forcefully(stream)

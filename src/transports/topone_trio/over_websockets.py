@@ -25,7 +25,7 @@ except ImportError as _error:
         name="websockets",
     ) from None
 
-from topone_trio._dial import open_tcp, proxy_for
+from topone_trio._dial import context_for, open_tcp, proxy_for
 
 __all__ = ["open_websocket"]
 
@@ -146,7 +146,8 @@ async def open_websocket(
     try:
         try:
             proxy = await proxy_for(connect.endpoint)
-            client = WebSocketClient(connect, on_pong, ssl_context=ssl_context, proxy=proxy)
+            context = ssl_context or await context_for(connect.endpoint)
+            client = WebSocketClient(connect, on_pong, ssl_context=context, proxy=proxy)
             stream = await open_tcp(*client.address)
             websocket = _WebSocket(stream, client)
             await websocket.shake_hands()

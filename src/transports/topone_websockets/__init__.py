@@ -15,6 +15,15 @@ except ModuleNotFoundError as _error:
         name="websockets",
     ) from None
 
-from topone_websockets._lookup import AddressInfo, look_up, look_up_proxy
+from topone_websockets._certificates import default_context
+from topone_websockets._lookup import AddressInfo, look_up, look_up_context, look_up_proxy
 
-__all__ = ["AddressInfo", "WebSocketClient", "look_up", "look_up_proxy", "proxy_for"]
+__all__ = [
+    "AddressInfo",
+    "WebSocketClient",
+    "default_context",
+    "look_up",
+    "look_up_context",
+    "look_up_proxy",
+    "proxy_for",
+]

@@ -14,6 +14,7 @@ from websockets.uri import parse_uri
 
 from topone_proto import Connect, ConnectionEnded, ConnectionFailed, Failure
 from topone_proto.adapters import WRONG_ACCEPT, Answer, Proxy, Tunnel, failure_from_exception
+from topone_websockets._certificates import default_context
 from topone_websockets._frames import Frames
 from topone_websockets._tls import Tls
 
@@ -38,8 +39,8 @@ class WebSocketClient:
             of the endpoint.
         on_pong: is told the payload of each of the peer's pongs, once a ping was sent.
         on_ping: is told the payload of each of the peer's pings, which are answered all the same.
-        ssl_context: for a private CA; the default checks certificates against the system's, as it
-            is set now (``SSL_CERT_FILE``).
+        ssl_context: for a private CA; the default is ``default_context()``, which may read files.
+            Event loops pass the one of ``look_up_context``.
         proxy: what to go through, see ``proxy_for``; None to dial directly.
     """
 
@@ -66,7 +67,7 @@ class WebSocketClient:
         self._tls: Tls | None = None
         self._answer = Answer()
         if endpoint.is_tls or (proxy is not None and proxy.is_tls):
-            ssl_context = ssl_context or ssl.create_default_context()
+            ssl_context = ssl_context or default_context()
             if proxy is not None and proxy.is_tls:
                 self._proxy_tls = Tls(ssl_context, proxy.server_name)
             if endpoint.is_tls:

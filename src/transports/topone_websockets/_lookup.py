@@ -10,6 +10,7 @@ however often it is dialled, so that other names are still looked up.
 import errno
 import os
 import socket
+import ssl
 import sys
 import threading
 from collections import Counter, deque
@@ -20,9 +21,10 @@ from itertools import chain, zip_longest
 from typing import Any, Final, TypeAlias, TypeVar
 
 from topone_proto import Endpoint
+from topone_websockets._certificates import default_context
 from topone_websockets._proxy import Proxy, proxy_for
 
-__all__ = ["AddressInfo", "look_up", "look_up_proxy"]
+__all__ = ["AddressInfo", "look_up", "look_up_context", "look_up_proxy"]
 
 _T = TypeVar("_T")
 
@@ -143,6 +145,14 @@ def look_up_proxy(endpoint: Endpoint) -> Future[Proxy | None]:
     result: Future[Proxy | None] = Future()
     _do(partial(proxy_for, endpoint), result)
     return result
+
+
+def look_up_context() -> Future[ssl.SSLContext]:
+    """Find the TLS settings of a dial that was given none, as ``default_context`` says.
+
+    A thread sees to it, since that reads files: see ``look_up``.
+    """
+    return _lookups.add(("", 0), default_context)
 
 
 def _addresses(host: str, port: int, flags: int = 0) -> Sequence[AddressInfo]:

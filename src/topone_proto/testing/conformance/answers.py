@@ -345,7 +345,7 @@ async def a_frame_that_is_none_ends_the_connection(kit: Kit, case: tuple[bytes, 
         kit.same(server.close_codes, [code], "the close codes that were sent")
 
 
-_CODES: Final = (1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 3000, 4999)
+_CODES: Final = (1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014, 3000, 4999)
 
 
 @ANSWERS.add_each(

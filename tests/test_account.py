@@ -1,5 +1,6 @@
 """The account as a fold: which state wins, what is a fill, an anomaly, and what is forgotten."""
 
+import math
 from decimal import Decimal, localcontext
 from typing import Any
 
@@ -16,6 +17,7 @@ from topone_proto import (
     Closed,
     ConfigurationError,
     Connected,
+    Connection,
     Disconnected,
     Event,
     Failure,
@@ -45,6 +47,7 @@ from topone_proto.account import (
     OrderChanged,
     OrdersQuery,
 )
+from topone_proto.account.token_service import TokenService
 from topone_proto.exchange import LivingAccount
 
 LOST = Disconnected(Failure(FailureKind.LOST), 1.0, 1, 1)
@@ -493,3 +496,19 @@ def test_whatever_the_order_of_arrival_what_is_filled_does_not_shrink(states: li
         assert known is not None
         assert known.deal_stock == most
         assert account.is_current(1) is (state.deal_stock == most)
+
+
+@pytest.mark.parametrize("now", [math.nan, math.inf, -1.0])
+def test_what_is_no_time_is_refused(now: float) -> None:
+    with pytest.raises(ConfigurationError, match="is no time"):
+        Account().ask(now)
+
+
+def test_a_configuration_of_another_kind_is_refused() -> None:
+    wrong: Any = 5
+    with pytest.raises(ConfigurationError, match="'int' is no AccountConfig; use AccountConfig"):
+        Account(config=wrong)
+    with pytest.raises(ConfigurationError, match="'int' is no AccountConfig"):
+        TokenService(config=wrong, jitter=float)
+    with pytest.raises(ConfigurationError, match="'int' is no SessionConfig"):
+        Connection(wrong)

@@ -629,8 +629,37 @@ def test_a_frame_that_comes_slowly_breaks_no_silence() -> None:
 def test_bytes_are_no_acknowledgement() -> None:
     connection = Connection(SessionConfig(ack_timeout=10.0))
     connection.subscribe(ORDERS, 0.0)
-    connection.bytes_received(10.0, 10.0)
+    connection.bytes_received(8.9, 10.0)
     assert connection.deadline_reached(10.0).actions == (Close(1001, "ack_timeout", 0.0),)
+
+
+def test_an_acknowledgement_behind_a_slow_frame_is_waited_for() -> None:
+    connection = Connection(SessionConfig(ack_timeout=2.0))
+    [request] = requests(connection.subscribe(ORDERS, 0.0))
+    for now in (2.0, 2.5, 3.0):
+        connection.bytes_received(now - 0.5, now)
+        assert connection.deadline_reached(now) == Step((), (), now + 0.5)
+    connection.message_received("x" * 200_000, 3.5)
+    assert connection.message_received(ack(request), 3.5).events == (Subscribed(ORDERS, 1000, 1),)
+
+
+def test_a_slow_frame_that_stops_ends_the_patience_with_an_acknowledgement() -> None:
+    connection = Connection(SessionConfig(ack_timeout=2.0))
+    connection.subscribe(ORDERS, 0.0)
+    connection.bytes_received(1.5, 2.0)
+    assert connection.deadline_reached(2.0).deadline == 2.5
+    assert connection.deadline_reached(2.5).actions == (Close(1001, "ack_timeout", 0.0),)
+
+
+def test_a_server_that_only_pings_is_given_up_in_the_end() -> None:
+    connection = Connection(SessionConfig(ack_timeout=2.0, ping_interval=None))
+    connection.subscribe(ORDERS, 0.0)
+    now, gone = 2.0, None
+    while gone is None:
+        connection.bytes_received(now, now)
+        step = connection.deadline_reached(now)
+        gone, now = connection.failure, step.deadline or now
+    assert (gone.kind, now) == (FailureKind.ACK_TIMEOUT, 20.0)
 
 
 # --- data in responses, and frames that are no update ---------------------------------------------

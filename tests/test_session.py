@@ -4,6 +4,7 @@ import json
 import random
 from collections.abc import Callable, Iterable
 from itertools import product
+from typing import Any
 
 import attrs
 import pytest
@@ -1293,3 +1294,50 @@ def test_a_loop_that_runs_again_finds_a_dead_peer() -> None:
     while driver.session.state is S.CONNECTED:
         driver.wait()
     assert driver.now - before < 40.0
+
+
+NO_TIMES = [float("nan"), float("inf"), -float("inf"), -1.0, 1e16]
+
+
+ARGUMENTS: dict[str, tuple[Any, ...]] = {
+    "subscribe": (BALANCE,),
+    "unsubscribe": (ORDERS,),
+    "token_obtained": (Token(TOKEN),),
+    "token_failed": ("OSError",),
+    "connection_failed": (REFUSED,),
+    "connection_lost": (None, ""),
+    "message_received": (order(),),
+    "pong_received": (b"1",),
+    "bytes_received": (1.0,),
+}
+
+
+@pytest.mark.parametrize("now", NO_TIMES, ids=repr)
+@pytest.mark.parametrize("by", INPUTS)
+def test_what_is_no_time_is_refused_and_changes_nothing(by: str, now: Any) -> None:
+    [state, *_] = [state for state, row in TRANSITIONS.items() if by in row]
+    driver = reach(state)
+    with pytest.raises(ConfigurationError, match="is no time") as caught:
+        getattr(driver.session, by)(*ARGUMENTS.get(by, ()), now)
+    assert caught.value.setting == "now"
+    assert driver.session.state is state
+
+
+@pytest.mark.parametrize(
+    ("setting", "wrong"),
+    [
+        ("config", 5),
+        ("config", 0),
+        ("endpoint", "wss://a.b/"),
+        ("token", TOKEN),
+        ("topics", 5),
+        ("topics", ORDERS),
+        ("topics", "orders"),
+        ("topics", ["orders"]),
+    ],
+)
+def test_an_argument_of_another_kind_is_refused_without_its_text(setting: str, wrong: Any) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        Session(**{"jitter": random.random, setting: wrong})
+    assert caught.value.setting == setting
+    assert TOKEN not in str(caught.value)

@@ -41,11 +41,13 @@ from topone_proto.feed import buffer as delivery
 from topone_proto.secrets import masking, redaction, spellings
 from topone_proto.secrets.redaction import Redactor
 from topone_proto.session import connection, gaps, session, subscriptions
+from topone_proto.session import requests as pending
 from topone_proto.session.anomalies import Noise
 from topone_proto.session.backoff import Backoff, Refusals
 from topone_proto.session.lateness import Lateness
 from topone_proto.session.liveness import Liveness
 from topone_proto.session.redaction import EventRedactor
+from topone_proto.session.requests import Requests
 from topone_proto.wire import balance, classify, decimals, members
 
 Remove = Callable[[], AbstractContextManager[Any]]
@@ -208,6 +210,19 @@ def bytes_count_as_life() -> AbstractContextManager[Any]:
 @feature(2, "tests/adapters/test_adapters.py", "-k", "slow or pings")
 def bytes_are_reported_by_the_drivers() -> AbstractContextManager[Any]:
     return method(Session, "bytes_received", Step())
+
+
+@feature(2, "tests/test_connection.py")
+def acknowledgement_behind_a_slow_frame_is_waited_for() -> AbstractContextManager[Any]:
+    def overdue(original: Any, self: Any, now: float, _: float) -> Any:
+        return original(self, now, -1e9)
+
+    return around(Requests, "overdue", overdue)
+
+
+@feature(2, "tests/test_connection.py")
+def acknowledgement_is_not_waited_for_for_ever() -> AbstractContextManager[Any]:
+    return patch.object(pending, "PATIENCE", 10**9)
 
 
 @feature(2, "tests/test_connection.py", "tests/test_session.py")

@@ -171,7 +171,7 @@ def gap_is_forgotten() -> AbstractContextManager[Any]:
 @mutant("I1")
 def gap_begins_with_the_newest_time_of_any_topic() -> AbstractContextManager[Any]:
     def last_ts_of(_: Any, self: Connection, __: Any) -> Any:
-        known = [entry.last_ts for entry in self._subscriptions.by_name.values()]
+        known = [entry.last_ts for entry in self._by_name.values()]
         return max((ts for ts in known if ts is not None), default=None)
 
     return _around(Connection, "last_ts_of", last_ts_of)

@@ -5,6 +5,7 @@ A model is told what happened and answers with what must come of it. Where the p
 choice, it looks at what was chosen (``seen``) and checks that it was allowed.
 """
 
+import math
 import re
 from collections.abc import Callable, Iterable
 from decimal import Decimal
@@ -182,6 +183,8 @@ class ConnectionModel:
         self.has_begun = False
         self.paused_at: float | None = None
         self.heard_at = 0.0
+        # When bytes came last that were newer than all that was whole.
+        self.part_at = -math.inf
         self.next_ping: float | None = None
         # The times of the pings that nothing was heard after, and of those that something was heard
         # at the very moment of: whether that counts as an answer is left open.
@@ -310,6 +313,8 @@ class ConnectionModel:
     def bytes_come(self, at: float, now: float) -> Expected:
         self.begin(now)
         if self.failure is None and not self.is_paused:
+            if at > self.heard_at:
+                self.part_at = at
             self.heard_at = max(self.heard_at, at)
             self.doubtful = [sent for sent in self.doubtful if sent >= at]
             self.doubtful += [sent for sent in self.unanswered if sent == at]
@@ -335,13 +340,18 @@ class ConnectionModel:
 
     # Time.
 
+    def _patience(self, due: float) -> float:
+        """When a request has waited too long, whatever is still arriving."""
+        timeout = self.config.ack_timeout
+        return max(due, min(self.part_at + min(1.0, timeout), due + 9 * timeout))
+
     def _watched(self, *, surely: bool) -> dict[FailureKind, float]:
         """When the connection is to be given up for what: at the earliest, or surely."""
         if self.is_paused:
             return {}
         times: dict[FailureKind, float] = {}
         if self.pending:
-            times[FailureKind.ACK_TIMEOUT] = min(entry.due for entry in self.pending)
+            times[FailureKind.ACK_TIMEOUT] = self._patience(min(e.due for e in self.pending))
         pings = self.unanswered if surely else self.unanswered + self.doubtful
         if pings:
             times[FailureKind.PONG_TIMEOUT] = min(pings) + self.config.pong_timeout
@@ -364,6 +374,8 @@ class ConnectionModel:
         if self.failure is not None:
             return Expected()
         overdue = [entry for entry in self.pending if entry.due <= now and not self.is_paused]
+        if overdue and self._patience(overdue[0].due) > now:
+            overdue = []
         closes = [action for action in seen.actions if isinstance(action, Close)]
         late = 0.0 if self.told is None else now - self.told
         if closes:

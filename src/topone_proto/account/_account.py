@@ -8,6 +8,7 @@ ledger of its topic, and each answer to the ledger that asked. What can be belie
 from collections.abc import Iterable, Mapping
 from typing import cast, overload
 
+from topone_proto._checks import check_time, or_default
 from topone_proto.account._balances import Balances
 from topone_proto.account._changes import Change, Knowledge, Reading
 from topone_proto.account._config import AccountConfig
@@ -57,7 +58,8 @@ class Account:
         config: how it asks.
 
     Raises:
-        ConfigurationError: ``max_closed`` is no whole number of at least one.
+        ConfigurationError: ``max_closed`` is no whole number of at least one, or ``config`` is no
+            ``AccountConfig``.
     """
 
     def __init__(self, *, max_closed: int = 1000, config: AccountConfig | None = None) -> None:
@@ -68,8 +70,9 @@ class Account:
                 problem=f"{max_closed!r:.80} is no such number",
                 remedy="use a whole number of at least 1",
             )
-        self._needs_clock = config is not None and config.answer_lag > 0
-        config = AccountConfig() if config is None else config
+        is_default = config is None
+        config = or_default(config, AccountConfig, "config")
+        self._needs_clock = not is_default and config.answer_lag > 0
         self._balances = Balances(config)
         self._orders = Orders(max_closed, config)
         self._horizon = Horizon(config.answer_lag)
@@ -179,6 +182,7 @@ class Account:
 
         Raises:
             LocalProtocolError: there is no time, and a configuration was given that needs one.
+            ConfigurationError: the time is none.
         """
         if now is None and self._needs_clock:
             raise LocalProtocolError(
@@ -186,6 +190,8 @@ class Account:
                 input="ask without now",
                 remedy="call ask(now) with a monotonic clock, or set AccountConfig.answer_lag to 0",
             )
+        if now is not None:
+            check_time(now)
         horizon = self._horizon.at(now, self._position)
         now = None if now is None else self._horizon.now
         audits: list[Query] = []

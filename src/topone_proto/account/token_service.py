@@ -33,6 +33,7 @@ from typing import Final
 
 from attrs import evolve
 
+from topone_proto._checks import or_default
 from topone_proto._values import value
 from topone_proto.account._config import AccountConfig
 from topone_proto.errors import TopOneError
@@ -143,9 +144,9 @@ class TokenService:
         config: AccountConfig | None = None,
         jitter: Callable[[], float],
     ) -> None:
-        self._config = config if config is not None else AccountConfig()
+        self._config = or_default(config, AccountConfig, "config")
         self._jitter = jitter
-        self._state = state if state is not None else TokenState()
+        self._state = or_default(state, TokenState, "state")
         self._is_reserving = False
         self._sent_at: float | None = None
         # The token that was refused last, until another one is accepted.

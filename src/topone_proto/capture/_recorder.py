@@ -152,14 +152,13 @@ class RecordedSession(Session):
         write: Callable[[str], object],
         wall: Callable[[], float],
     ) -> None:
-        topics = tuple(topics)
         endpoint = endpoint if endpoint is not None else Endpoint()
         config = config if config is not None else SessionConfig()
         recorder = self._recorder = _Recorder(write, wall, jitter)
         super().__init__(
             topics, endpoint=endpoint, token=token, config=config, jitter=recorder.draw
         )
-        recorder.header(topics, endpoint, token, attrs.asdict(config))
+        recorder.header(self.desired, endpoint, token, attrs.asdict(config))
 
     @property
     def recording_error(self) -> BaseException | None:

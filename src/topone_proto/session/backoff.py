@@ -108,23 +108,21 @@ class Refusals:
         self._spread = spread
         # Acknowledged since the application asked for it.
         self._acknowledged: set[Topic] = set()
-        self._refused: dict[Topic, _Refusal] = {}
-
-    def __bool__(self) -> bool:
-        return bool(self._refused)
+        self.refused: dict[Topic, _Refusal] = {}
+        """The topics, with their refusals. The same dict at all times."""
 
     def accept(self, topic: Topic, *, is_desired: bool) -> None:
         """Note that a topic is acknowledged."""
         if is_desired:
             self._acknowledged.add(topic)
-        self._refused.pop(topic, None)
+        self.refused.pop(topic, None)
 
     def refuse(self, topic: Topic, now: float) -> float | None:
         """Return the seconds until a topic that was refused is asked for again; None if it is not,
         because it was never acknowledged or was refused too often."""
         if topic not in self._acknowledged:
             return None
-        refusal = self._refused.setdefault(topic, _Refusal())
+        refusal = self.refused.setdefault(topic, _Refusal())
         refusal.count += 1
         if refusal.count >= self._limit:
             return None
@@ -134,32 +132,32 @@ class Refusals:
 
     def waits(self, topic: Topic) -> bool:
         """True if a topic was refused and its time has not come yet."""
-        return topic in self._refused and self._refused[topic].due is not None
+        return topic in self.refused and self.refused[topic].due is not None
 
     def hurry(self, topic: Topic) -> None:
         """Let a topic be asked for at once: the application asks for it again."""
-        if topic in self._refused:
-            self._refused[topic].due = None
+        if topic in self.refused:
+            self.refused[topic].due = None
 
     def release(self, now: float) -> None:
         """Let every topic be asked for whose time has come."""
-        for refusal in self._refused.values():
+        for refusal in self.refused.values():
             if refusal.due is not None and refusal.due <= now:
                 refusal.due = None
 
     def drop(self, topic: Topic) -> None:
         """Forget a topic: it is not desired any more."""
         self._acknowledged.discard(topic)
-        self._refused.pop(topic, None)
+        self.refused.pop(topic, None)
 
     def clear(self) -> None:
         """Forget every refusal."""
-        self._refused.clear()
+        self.refused.clear()
 
     @property
     def due(self) -> float | None:
         """When the next of them may be asked for; None if none waits."""
         return min(
-            (refusal.due for refusal in self._refused.values() if refusal.due is not None),
+            (refusal.due for refusal in self.refused.values() if refusal.due is not None),
             default=None,
         )

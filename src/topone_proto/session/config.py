@@ -110,7 +110,9 @@ class SessionConfig:
     token_timeout: float = field(default=30.0, validator=_seconds)
     """How long a token callable may take."""
     ack_timeout: float = field(default=10.0, validator=_seconds)
-    """How long the acknowledgement of a request may take; then the connection is given up."""
+    """How long the acknowledgement of a request may take; then the connection is given up. While a
+    frame is arriving the acknowledgement is behind it, and is waited for up to ten times as long.
+    """
     close_timeout: float = field(default=5.0, validator=_seconds)
     """How long closing may take before the socket is simply dropped."""
 

@@ -15,6 +15,7 @@ from typing import assert_never
 
 import attrs
 
+from topone_proto._checks import LAST_TIME, check_time, or_default
 from topone_proto._values import value
 from topone_proto.errors import LocalProtocolError
 from topone_proto.events import (
@@ -77,12 +78,14 @@ class Connection:
     def __init__(
         self, config: SessionConfig | None = None, *, epoch: int = 1, first_id: int = 1
     ) -> None:
-        self._config = config if config is not None else SessionConfig()
+        self._config = or_default(config, SessionConfig, "config")
         self._max_frame_size = self._config.max_frame_size
         self._max_kept = self._config.max_kept
         self._epoch = epoch
         self._next_id = first_id
         self._subscriptions = Subscriptions()
+        # Looked up with every update.
+        self._by_name = self._subscriptions.by_name
         self._failure: Failure | None = None
         # When the first input came.
         self._opened: float | None = None
@@ -155,13 +158,13 @@ class Connection:
 
     def state_of(self, topic: Topic) -> SubscriptionState:
         """The state of one topic; IDLE if it was never asked for."""
-        entry = self._subscriptions.by_name.get(topic.name)
+        entry = self._by_name.get(topic.name)
         return _State.IDLE if entry is None else entry.state
 
     def last_ts_of(self, topic: Topic) -> int | None:
         """The server time in milliseconds of the topic's latest frame here, its acknowledgement or
         an update."""
-        entry = self._subscriptions.by_name.get(topic.name)
+        entry = self._by_name.get(topic.name)
         return None if entry is None else entry.last_ts
 
     def subscribe(self, topic: Topic, now: float) -> Step:
@@ -184,8 +187,8 @@ class Connection:
 
     def message_received(self, frame: str | bytes, now: float) -> Step:
         """Take a text frame in, as text or as its UTF-8 bytes. Never raises, whatever is in it."""
-        if self._opened is None:
-            self._start(now)
+        if self._opened is None or not 0 <= now < LAST_TIME:
+            self._begin(now)
         if self._failure is not None:
             # The tail of a connection that is over. Whatever was in it is covered by the gap.
             return Step()
@@ -196,7 +199,7 @@ class Connection:
             return self._step(Malformed(reason, "$", kept, len(frame), topics=suspects(frame)))
         message = decode(frame, keep=self._max_kept, max_size=self._max_frame_size)
         if isinstance(message, Update):
-            entry = self._subscriptions.by_name.get(message.topic.name)
+            entry = self._by_name.get(message.topic.name)
             if entry is not None and entry.followed:
                 if message.ts is not None:
                     entry.last_ts, entry.last_at = message.ts, now
@@ -216,8 +219,7 @@ class Connection:
 
     def pong_received(self, payload: bytes, now: float) -> Step:
         """Take the pong of a ``SendPing`` in, or any other pong."""
-        if self._opened is None:
-            self._start(now)
+        self._begin(now)
         if self._failure is not None:
             return Step()
         self._life.pong(payload, now)
@@ -232,8 +234,7 @@ class Connection:
         a server that answers none of ours. Call it right before ``deadline_reached``, with the
         latest such time that the transport knows of.
         """
-        if self._opened is None:
-            self._start(now)
+        self._begin(now)
         if self._failure is None:
             self._life.hear(at, now)
         return self._step()
@@ -245,8 +246,7 @@ class Connection:
         same interval the answer to the server's own application ping, unasked, in the form in which
         it was last given: a ping that waits unread in the socket must not cost the connection.
         """
-        if self._opened is None:
-            self._start(now)
+        self._begin(now)
         if self._failure is None and self._life.paused_at is None:
             self._life.paused_at = now
             self._set_deadline()
@@ -254,6 +254,7 @@ class Connection:
 
     def reading_resumed(self, now: float) -> Step:
         """The caller reads again. The pause does not count: every timeout goes on where it was."""
+        check_time(now)
         if self._life.paused_at is not None:
             self._pending.resume(self._life.resume(now), now)
             self._set_deadline()
@@ -268,15 +269,14 @@ class Connection:
             told: the deadline that the caller was told, if it is another than that of the latest
                 step.
         """
-        if self._opened is None:
-            self._start(now)
+        self._begin(now)
         if self._failure is not None:
             return Step()
         due = self._deadline if told is None else told
         self._life.excuse(due, now)
         self._pending.excuse(due, now)
         if self._life.paused_at is None:
-            overdue = self._pending.overdue(now)
+            overdue = self._pending.overdue(now, self._life.part_at)
             if overdue:
                 return self._time_out(overdue)
         dead = self._life.judge(now)
@@ -288,6 +288,12 @@ class Connection:
 
     # Everything below is called with a connection that is started, and most of it with one that is
     # good.
+
+    def _begin(self, now: float) -> None:
+        """Begin an input."""
+        check_time(now)
+        if self._opened is None:
+            self._start(now)
 
     def _start(self, now: float) -> None:
         self._opened = now
@@ -309,7 +315,7 @@ class Connection:
             raise LocalProtocolError(
                 state="the connection is given up", input=method, remedy="open another connection"
             )
-        entry = self._subscriptions.by_name.get(topic.name) or Subscription(topic)
+        entry = self._by_name.get(topic.name) or Subscription(topic)
         if by not in TRANSITIONS[entry.state]:
             raise LocalProtocolError(
                 state=f"the topic {topic} is {entry.state.value}",
@@ -323,9 +329,8 @@ class Connection:
                 remedy="wait for some of them, or raise SessionConfig.max_pending",
             )
         # Only now: an input that is refused leaves nothing behind, not even the start of the clock.
-        if self._opened is None:
-            self._start(now)
-        self._subscriptions.by_name[topic.name] = entry
+        self._begin(now)
+        self._by_name[topic.name] = entry
         entry.move(by)
         if by is _Input.SUBSCRIBE:
             # A new stream: what was heard of an earlier one says nothing about it.
@@ -362,7 +367,7 @@ class Connection:
             if isinstance(update, Malformed):
                 events.append(update)
                 continue
-            entry = self._subscriptions.by_name.get(update.topic.name)
+            entry = self._by_name.get(update.topic.name)
             if entry is None or not entry.followed:
                 events.append(UnexpectedUpdate(update))
                 continue

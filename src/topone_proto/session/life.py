@@ -10,6 +10,7 @@ from typing import Final
 
 import attrs
 
+from topone_proto._checks import check_time, of_kind, or_default
 from topone_proto.errors import LocalProtocolError
 from topone_proto.events import (
     Closed,
@@ -55,8 +56,10 @@ class Life:
         config: SessionConfig | None = None,
         jitter: Callable[[], float],
     ) -> None:
-        self._endpoint = endpoint if endpoint is not None else Endpoint()
-        self._config = config if config is not None else SessionConfig()
+        self._endpoint = or_default(endpoint, Endpoint, "endpoint")
+        self._config = or_default(config, SessionConfig, "config")
+        if token is not None:
+            of_kind(token, Token, "token")
         self._state = _S.NEW
         # The input under way.
         self._input = ""
@@ -68,6 +71,8 @@ class Life:
         self._paused = False
         self._backoff = Backoff(self._config, jitter)
         self._refusals = Refusals(self._config, self._backoff.spread)
+        # Looked at with every frame.
+        self._refused = self._refusals.refused
         self._wishes = Wishes(topics, self._refusals, self._config.max_pending)
         self._breaks = Breaks()
         self._lateness = Lateness(min(self._config.open_timeout, self._config.token_timeout))
@@ -78,12 +83,14 @@ class Life:
         # The refusal that a fresh token has yet to make up for, and the token that was refused.
         self._refusal: tuple[Failure, Token] | None = None
 
-    def _begin(self, name: str) -> None:
+    def _begin(self, name: str, now: float) -> None:
         """Begin an input.
 
         Raises:
             LocalProtocolError: it is not possible in this state.
+            ConfigurationError: the time is none.
         """
+        check_time(now)
         if name not in TRANSITIONS[self._state]:
             raise LocalProtocolError(
                 state=f"the session is {self._state.value}",
@@ -106,14 +113,14 @@ class Life:
         if connection is None:
             is_held = self._paused and self._state is _S.WAITING
             return None if is_held else self._deadline
-        if not self._refusals:
+        if not self._refused:
             return connection.deadline
         due = (self._refusals.due, connection.deadline)
         return min((at for at in due if at is not None), default=None)
 
     def _of(self, step: Step) -> Step:
         """A step of the connection that the session has nothing to add to but its deadline."""
-        return attrs.evolve(step, deadline=self._next_deadline()) if self._refusals else step
+        return attrs.evolve(step, deadline=self._next_deadline()) if self._refused else step
 
     def _dial_if_due(self, now: float) -> Step:
         """The next dial, if there is to be one and its time has come."""

@@ -18,6 +18,8 @@ alone, and ``deadline_reached`` finds out that nothing is due yet: the hot path 
 assignment.
 """
 
+import math
+
 from topone_proto.failures import FailureKind
 from topone_proto.session.actions import Action, SendPing, SendText
 from topone_proto.session.config import SessionConfig
@@ -45,6 +47,8 @@ class Liveness:
         """When reading stopped; None while the caller reads."""
         self.last_answer: str | None = None
         """The latest answer to an application ping of the server."""
+        self.part_at = -math.inf
+        """When bytes came last that were no whole frame by then."""
         self._ping_at: float | None = None
         self._ping_sent_at: float | None = None
         self._ping_payload = b""
@@ -59,6 +63,8 @@ class Liveness:
     def hear(self, at: float, now: float) -> None:
         """Note that bytes came at the time ``at``."""
         if self.paused_at is None:
+            if at > self.last_received:
+                self.part_at = min(at, now)
             # Never from the future: what is not yet cannot put a limit off.
             self.last_received = max(self.last_received, min(at, now))
 

@@ -1,20 +1,33 @@
 """The requests that wait for a response, and when each of them has waited too long.
 
-All of them wait equally long, so they are in the order of their deadlines. A pause of reading does
-not count, and a deadline that is noticed late proves nothing (see ``lateness``).
+All of them wait equally long, so they are in the order of their deadlines. Three things are no
+proof that a response does not come:
+
+- a pause of reading: it does not count;
+- a deadline that is noticed late: see ``lateness``;
+- a frame that is still arriving. The response is queued behind it, and on a slow line a large frame
+  takes longer than the timeout. While bytes came within the last second, what runs out is put off.
+  A ping of the server is bytes, too, and some servers ping and never respond: so nothing is put off
+  beyond ``PATIENCE`` times its timeout.
 """
 
 import math
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 import attrs
 
 from topone_proto._values import value
 from topone_proto.session.lateness import Lateness
 
-__all__ = ["Requests", "Waiting"]
+__all__ = ["PATIENCE", "Requests", "Waiting"]
 
 _T = TypeVar("_T")
+
+PATIENCE: Final = 10
+"""How many times its timeout a request waits at most, while bytes arrive."""
+
+_STILL: Final = 1.0
+"""Seconds after its latest bytes in which a frame is taken to be arriving still."""
 
 
 @value
@@ -39,6 +52,7 @@ class Requests(Generic[_T]):
 
     def __init__(self, timeout: float, shortest: float) -> None:
         self._timeout = timeout
+        self._still = min(_STILL, timeout)
         self._lateness = Lateness(shortest)
         # Nothing runs out before.
         self._excused_until = 0.0
@@ -74,8 +88,18 @@ class Requests(Generic[_T]):
         if grace is not None:
             self._excused_until = now + grace
 
-    def overdue(self, now: float) -> list[_T]:
-        """Return what has waited too long; it goes on waiting."""
+    def overdue(self, now: float, part_at: float) -> list[_T]:
+        """Return what has waited too long; it goes on waiting.
+
+        Args:
+            now: the time.
+            part_at: when bytes came last that were no whole frame by then.
+        """
         if now < self._excused_until:
             return []
-        return [entry.about for entry in self.waiting.values() if entry.deadline <= now]
+        late = [entry for entry in self.waiting.values() if entry.deadline <= now]
+        if late and now < part_at + self._still:
+            longest = late[0].deadline + (PATIENCE - 1) * self._timeout
+            self._excused_until = min(part_at + self._still, longest)
+            late = [] if now < longest else late
+        return [entry.about for entry in late]

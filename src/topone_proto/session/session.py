@@ -56,7 +56,7 @@ class Session(Life):
             spread with it.
 
     Raises:
-        ConfigurationError: something among the topics is none.
+        ConfigurationError: something among the topics is none, or an argument is of another kind.
     """
 
     @property
@@ -101,19 +101,19 @@ class Session(Life):
 
     def start(self, now: float) -> Step:
         """Begin: dial, or ask for the token to dial with."""
-        self._begin("start")
+        self._begin("start", now)
         return self._step(actions=self._dial(now))
 
     def subscribe(self, topic: Topic, now: float) -> Step:
         """Desire a topic, on this connection and on every later one. Nothing happens if it is
         desired already, but that one that was refused and waits is asked for again at once."""
-        self._begin("subscribe")
+        self._begin("subscribe", now)
         self._wishes.add(topic)
         return self._step(actions=self._ask(now))
 
     def unsubscribe(self, topic: Topic, now: float) -> Step:
         """Desire a topic no more. Nothing happens if it is not desired."""
-        self._begin("unsubscribe")
+        self._begin("unsubscribe", now)
         if topic not in self._wishes.desired:
             return self._step()
         self._wishes.drop(topic)
@@ -122,10 +122,10 @@ class Session(Life):
             return self._step(self._forsake(topic, now))
         return self._step(actions=self._ask(now))
 
-    def close(self, now: float) -> Step:  # noqa: ARG002 - every input has the same shape
+    def close(self, now: float) -> Step:
         """End the feed, whatever it is doing. Idempotent. The step tells ``Closed``, and has
         what is open closed within ``SessionConfig.close_timeout``."""
-        self._begin("close")
+        self._begin("close", now)
         if self._state is _S.CLOSED:
             return self._step()
         open_ended = self._state in {_S.FETCHING_TOKEN, _S.CONNECTING, _S.CONNECTED}
@@ -138,7 +138,7 @@ class Session(Life):
     def token_obtained(self, token: Token, now: float) -> Step:
         """The application's callable supplied a token: dial with it, unless it was refused a moment
         ago."""
-        self._begin("token_obtained")
+        self._begin("token_obtained", now)
         if self._state is not _S.CLOSED:
             # One that comes too late, too: whoever supplied it knows it as a secret.
             self._redactor.add(token)
@@ -152,7 +152,7 @@ class Session(Life):
     def token_failed(self, detail: str, now: float) -> Step:
         """The application's callable did not supply a token. ``detail`` must not contain one
         either: the name of the exception's class is enough."""
-        self._begin("token_failed")
+        self._begin("token_failed", now)
         if self._state is not _S.FETCHING_TOKEN:
             return self._step()
         return self._retry(self._clean.failure(Failure(FailureKind.TOKEN, detail)), now)
@@ -160,7 +160,7 @@ class Session(Life):
     def connection_made(self, now: float) -> Step:
         """The WebSocket is open: all that is desired is asked for. One that comes too late is
         closed."""
-        self._begin("connection_made")
+        self._begin("connection_made", now)
         if self._state is not _S.CONNECTING:
             return self._step(actions=(Close(1001, "too late", 0.0),))
         return self._open(now)
@@ -172,7 +172,7 @@ class Session(Life):
         once there is another one, it would be taken for that one's. On an open connection
         ``NOT_WEBSOCKET``, which is about the answer to a handshake, counts as ``LOST``.
         """
-        self._begin("connection_failed")
+        self._begin("connection_failed", now)
         return self._fail(failure, now)
 
     def message_received(self, frame: str | bytes, now: float) -> Step:
@@ -180,7 +180,7 @@ class Session(Life):
         frame contains."""
         connection = self._connection
         if connection is None:
-            self._begin("message_received")
+            self._begin("message_received", now)
             return self._step()
         step = connection.message_received(frame, now)
         # The hot path: the session has nothing to add to an update, nor to the answer to a ping.
@@ -188,13 +188,13 @@ class Session(Life):
             return self._of(step)
         first = step.events[0]
         if isinstance(first, Update) and len(step.events) == 1 and self._clean.is_clean(first):
-            return self._of(step)
-        self._begin("message_received")
+            return self._of(step) if self._refused else step
+        self._begin("message_received", now)
         return self._after(step, now)
 
     def pong_received(self, payload: bytes, now: float) -> Step:
         """Take the pong of a ``SendPing`` in."""
-        self._begin("pong_received")
+        self._begin("pong_received", now)
         connection = self._connection
         return (
             self._step() if connection is None else self._of(connection.pong_received(payload, now))
@@ -203,7 +203,7 @@ class Session(Life):
     def bytes_received(self, at: float, now: float) -> Step:
         """Bytes of the peer came at the time ``at``; see ``Connection.bytes_received``. Ignored
         while there is no connection."""
-        self._begin("bytes_received")
+        self._begin("bytes_received", now)
         connection = self._connection
         if connection is None:
             return self._step()
@@ -215,7 +215,7 @@ class Session(Life):
         Possible without a connection too: then no dial follows until ``reading_resumed``, since
         each of them would bring the application events that it has no room for.
         """
-        self._begin("reading_paused")
+        self._begin("reading_paused", now)
         self._paused = True
         connection = self._connection
         if connection is None:
@@ -224,7 +224,7 @@ class Session(Life):
 
     def reading_resumed(self, now: float) -> Step:
         """Reading goes on. A dial that became due in the meantime is made now."""
-        self._begin("reading_resumed")
+        self._begin("reading_resumed", now)
         self._paused = False
         connection = self._connection
         if connection is not None:
@@ -244,7 +244,7 @@ class Session(Life):
             reason: the peer's close reason, or a few words on what happened instead.
             now: the time.
         """
-        self._begin("connection_lost")
+        self._begin("connection_lost", now)
         code = None if code in _NO_CLOSE_FRAME else code
         kind = FailureKind.LOST if code is None else FailureKind.CLOSED
         return self._fail(Failure(kind, self._clean.reason(reason), code=code), now)
@@ -252,12 +252,12 @@ class Session(Life):
     def deadline_reached(self, now: float) -> Step:
         """Do what is due. Harmless when called early: the returned deadline is simply the old one.
         Called clearly late it gives up nothing yet: what is unread is to be read first."""
-        self._begin("deadline_reached")
+        self._begin("deadline_reached", now)
         connection = self._connection
         if connection is not None:
             told = self._next_deadline()
             step = self._after(connection.deadline_reached(now, told=told), now)
-            if connection.failure is not None or not self._refusals:
+            if connection.failure is not None or not self._refused:
                 return step
             self._refusals.release(now)
             return self._step(step.events, step.actions + self._ask(now))

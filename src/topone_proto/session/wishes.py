@@ -36,6 +36,17 @@ def checked_topic(topic: object) -> Topic:
     )
 
 
+def _all(topics: Iterable[Topic]) -> Iterable[Topic]:
+    try:
+        return iter(topics)
+    except TypeError:
+        raise ConfigurationError(
+            setting="topics",
+            problem=f"{topics!r:.80} is no collection of topics",
+            remedy="use a list, such as [topone_proto.ORDERS]",
+        ) from None
+
+
 class Wishes:
     """The topics that the application desires.
 
@@ -47,7 +58,7 @@ class Wishes:
 
     def __init__(self, topics: Iterable[Topic], refusals: Refusals, most: int) -> None:
         # Ordered, so that requests are made in the order in which the topics were asked for.
-        self.desired: dict[Topic, None] = dict.fromkeys(map(checked_topic, topics))
+        self.desired: dict[Topic, None] = dict.fromkeys(map(checked_topic, _all(topics)))
         """The topics, in the order in which they were asked for."""
         self._refusals = refusals
         self._most = most

@@ -42,6 +42,8 @@ __all__ = ["Auditor"]
 
 # What the additions of a few floats may differ by.
 _HAIR = 1e-6
+# The seconds by which a client that was held up puts off what ran out, at most.
+_GRACE = 2.0
 # What can make everything desired acknowledged, apart from the application's giving the rest up.
 _SETTLING = (Connected, Subscribed, Unsubscribed, SubscriptionRejected)
 # Milliseconds. Longer no request and its answer take, with all that a network and a pause do.
@@ -231,7 +233,7 @@ class Auditor:
                     self._look_for_secret(action)
         if self.is_closed and step.deadline is not None:
             self.fail("I5", f"a deadline is left after Closed: {step.deadline}")
-        self._see_patience()
+        self._see_patience(link)
         if self._is_up and self._settled_since is None and self.desired <= self._active:
             if self._content_since is None:
                 self._content_since = self._world.now
@@ -632,11 +634,17 @@ class Auditor:
         if len(self._requests) > self._config.max_pending:
             self.fail("I4", f"{len(self._requests)} requests wait")
 
-    def _see_patience(self) -> None:
-        """A request that is not answered in time is given up."""
+    def _see_patience(self, link: Link | None) -> None:
+        """A request that is not answered in time is given up. While a frame is arriving the answer
+        may be behind it."""
         if self._is_up and self._requests:
             waits = self._reading_clock - min(self._asked_at[number] for number in self._requests)
-            if waits > self._config.ack_timeout + _HAIR:
+            bound = self._config.ack_timeout
+            if link is not None:
+                arriving_until = max(link.heard_at + min(1.0, bound), self._free_at + _GRACE)
+                if self._world.now < arriving_until + _HAIR:
+                    bound *= 10
+            if waits > bound + _HAIR:
                 self.fail("alive", f"an acknowledgement is awaited for {waits} s of reading")
 
     def _see_ping(self, text: str, step: Step) -> None:

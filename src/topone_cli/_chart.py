@@ -1,4 +1,4 @@
-"""How ``Stats`` look at a terminal: a table, and bars over time."""
+"""``Stats`` drawn for a terminal: a table, and bars over time."""
 
 import math
 from collections.abc import Iterable, Iterator, Mapping

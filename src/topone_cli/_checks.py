@@ -1,4 +1,4 @@
-"""What was looked at and how it turned out, and how that is shown."""
+"""Checks with their results, and the lines that show them."""
 
 import json as jsonlib
 import sys
@@ -28,7 +28,7 @@ class Check:
     ok: bool | None
     """None if it is neither good nor bad, or was not looked at."""
     text: str
-    """What was found, in words; what to do about it, if it is bad."""
+    """The finding in words; with what to do about it, if it is bad."""
 
 
 def verdict(checks: Iterable[Check]) -> Check:

@@ -1,4 +1,4 @@
-"""What goes to standard error: one sentence, and the exit code that goes with it."""
+"""Complaints on standard error: one sentence, and the exit code that goes with it."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""What an event says to people, in one line. Pure, and safe to print whatever the server sent."""
+"""Events for people, in one line each. Pure, and safe to print whatever the server sent."""
 
 import time
 from decimal import Decimal
@@ -90,7 +90,7 @@ def _cause(failure: Failure) -> str:
 
 
 def suggestion(event: Event, url: str) -> str | None:
-    """What to do when the first dial has failed; None after any other event."""
+    """Return advice for a first dial that has failed; None after any other event."""
     match event:
         case Disconnected(reason=Failure(kind=FailureKind.TOKEN)):
             return None
@@ -139,7 +139,7 @@ def _oddity(
 
 
 def refusal(event: SubscriptionRejected) -> str:
-    """Why a topic is not followed, and what comes next."""
+    """Return the reason why a topic is not followed, and what comes next."""
     said = (
         f"the exchange refused {event.method} with code {event.code} ({event.msg or 'no message'})"
     )
@@ -160,15 +160,15 @@ def _order(order: Order) -> str:
 
 
 def ordered(order: Order) -> str:
-    """How much was ordered. It is a number of the stock, but for market buys, which say how much of
-    the money is to be spent: there the coin stands behind it."""
+    """Return the amount that was ordered. It is a number of the stock, but for market buys, which
+    say how much of the money is to be spent: there the coin stands behind it."""
     amount = number(order.amount)
     is_money = order.type is OrderType.MARKET and order.side is Side.BUY
     return f"{amount} {order.money}".rstrip() if is_money else amount
 
 
 def describe_backwards(change: MovedBackwards) -> str:
-    """What of the account would have gone back."""
+    """Return the part of the account that would have gone back."""
     refused = change.refused
     what = f"order {refused.id}" if isinstance(refused, Order) else refused.asset
     return printable(f"{what}: {change.reason}")

@@ -1,4 +1,4 @@
-"""What stands between this machine and a feed, looked at step by step. No output here: what was
+"""Checks of everything between this machine and a feed, step by step. No output here: what was
 found comes out one check after the other, for whoever prints it."""
 
 import errno

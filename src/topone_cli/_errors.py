@@ -1,5 +1,5 @@
-"""What ends a command without success, in words for whoever typed it: the command's options, never
-the library's arguments."""
+"""Errors that end a command, in words for whoever typed it: the command's options, never the
+library's arguments."""
 
 from typing import Final
 
@@ -38,7 +38,7 @@ class CommandFailed(Exception):  # noqa: N818 - what happened, as the exit code 
 
 
 def explain(error: ConfigurationError) -> str:
-    """What is wrong with a setting and what to do, in words of the command."""
+    """Return what is wrong with a setting and what to do, in words of the command."""
     setting = f"--{error.setting}" if error.setting in _OPTIONS else error.setting
     return f"{setting}: {explain_problem(error)}"
 
@@ -49,7 +49,7 @@ def explain_problem(error: ConfigurationError) -> str:
 
 
 def explain_failure(failure: Failure) -> str:
-    """Why there is no connection and what to check, in words of the command."""
+    """Return why there is no connection and what to check, in words of the command."""
     text = str(failure)
     advice = failure.advice
     if failure.kind is FailureKind.TOKEN:

@@ -52,9 +52,9 @@ class Recorder:
         self._file = file
         self._failure: OSError | None = None
         self.lines = 0
-        """How many are written."""
+        """The number of lines written."""
         self.size = 0
-        """How many bytes they have, before compression."""
+        """The size of these lines in bytes, before compression."""
 
     @property
     def is_broken(self) -> bool:
@@ -158,11 +158,12 @@ class Recording:
         self._file = file
         self._size = os.fstat(file.fileno()).st_size
         self.capture = Capture(self._lines(lines))
-        """What is in it."""
+        """The content of the file."""
 
     @property
     def fraction(self) -> float | None:
-        """How much of the file has been read, from 0 to 1; None if it has no size, as a pipe."""
+        """The share of the file that has been read, from 0 to 1; None if it has no size, as a
+        pipe."""
         return min(1.0, self._file.tell() / self._size) if self._size else None
 
     @property

@@ -1,4 +1,4 @@
-"""How the command's help and its complaints look where typer's own way misleads."""
+"""The command's help and its complaints, where typer's own words mislead."""
 
 import sys
 from collections.abc import Sequence

@@ -121,7 +121,7 @@ RecordingArgument = Annotated[
 
 @attrs.frozen
 class FeedOptions:
-    """What every command that follows a feed can be told."""
+    """The options of every command that follows a feed."""
 
     url: UrlOption = DEFAULT_URL
     adapter: AdapterOption = None
@@ -141,7 +141,7 @@ class FeedOptions:
 
 @attrs.frozen
 class AccountOptions(FeedOptions):
-    """What every command that follows an account can be told."""
+    """The options of every command that follows an account."""
 
     topics: TopicsOption = f"{BALANCE},{ORDERS}"
     token_file: TokenFileOption = None

@@ -24,8 +24,8 @@ _FRAMES_PER_SECOND: Final = 8
 
 
 class Output(Protocol):
-    """Where events go. Both methods may be called from any thread. ``at`` is in seconds since 1970
-    UTC."""
+    """A destination of events. Both methods may be called from any thread. ``at`` is in seconds
+    since 1970 UTC."""
 
     def event(self, event: Event, at: float) -> None:
         """Show an event."""

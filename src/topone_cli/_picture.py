@@ -1,4 +1,4 @@
-"""How a ``View`` looks, with rich, in as many rows and columns as there are.
+"""A ``View`` drawn with rich, in as many rows and columns as there are.
 
 Everything that came from the server is ``Text``, never markup, and passes through ``printable``.
 """

@@ -1,4 +1,4 @@
-"""How ``Stats`` look as a picture in a file. Needs matplotlib, which no other module here does."""
+"""``Stats`` drawn as a picture in a file. Needs matplotlib, which no other module here does."""
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 # matplotlib leaves the types of its keyword arguments open.
 

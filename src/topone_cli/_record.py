@@ -1,4 +1,4 @@
-"""What ``topone record`` shows: the life of the feed, and how much is recorded by now."""
+"""The display of ``topone record``: the life of the feed, and how much is recorded by now."""
 
 from collections.abc import Callable, Generator
 from contextlib import contextmanager

@@ -69,12 +69,12 @@ class Rows:
 
     @property
     def width(self) -> int:
-        """How wide the panel is with all columns."""
+        """The width of the panel with all columns, in characters."""
         return max(_together(self._widths), self._title_width) + _FRAME_COLUMNS
 
     @property
     def least_width(self) -> int:
-        """How wide it is with the most important columns side by side."""
+        """Its width with the most important columns side by side, in characters."""
         kept = [
             width
             for width, column in zip(self._widths, self.columns, strict=True)
@@ -158,7 +158,7 @@ class Rows:
 
     @cached_property
     def _widths(self) -> list[int]:
-        """How wide each column is."""
+        """The width of each column, in characters."""
         return [
             max(cell_len(text) for text in (column.heading, *(row[n] for row in self._candidates)))
             for n, column in enumerate(self.columns)
@@ -216,5 +216,5 @@ def panel(
 
 
 def height_of(console: Console, options: ConsoleOptions) -> int:
-    """How many lines there are to draw into."""
+    """Return the number of lines there are to draw into."""
     return options.height or console.height

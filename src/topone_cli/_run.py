@@ -64,7 +64,7 @@ def choose_adapter(wanted: Adapter | None) -> Adapter:
 
 
 class Source(TypedDict):
-    """What to follow: arguments of every ``open_feed``."""
+    """The feed to follow: arguments of every ``open_feed``."""
 
     token: Token | Callable[[], Token]
     url: str
@@ -107,7 +107,7 @@ def run_feed(
 
 
 class _Outcome:
-    """What became of the subscriptions."""
+    """The outcome of the subscriptions."""
 
     def __init__(self, topics: Iterable[Topic]) -> None:
         self._refusals: dict[Topic, SubscriptionRejected | None] = dict.fromkeys(topics)

@@ -1,4 +1,4 @@
-"""What a recording says in numbers: a pure fold of its lines and what they lead to.
+"""A recording in numbers: a pure fold of its lines and what they lead to.
 
 However long the recording is, this stays small: it counts, and rounds what it counts.
 """
@@ -46,8 +46,8 @@ class GapSeen:
 
 @define
 class Timeline:
-    """How many events there were, slot by slot. The slots grow with the recording, so that there
-    are never more than a few thousand."""
+    """The number of events, slot by slot. The slots grow with the recording, so that there are
+    never more than a few thousand."""
 
     width: float = 1.0
     """Seconds in a slot."""
@@ -80,7 +80,7 @@ class Stats:
     """The numbers. Times are in seconds on the recorder's clocks."""
 
     topics: tuple[Topic, ...] = ()
-    """What was desired from the start."""
+    """The topics that were desired from the start."""
     url: str = ""
     began_at: float | None = None
     """The time of day of the first input, since 1970 UTC."""
@@ -88,14 +88,14 @@ class Stats:
     """From the first input to the last."""
     inputs: int = 0
     frames: int = 0
-    """How many messages came from the server."""
+    """The number of messages from the server."""
     size: int = 0
-    """How many bytes they had in all, as UTF-8."""
+    """The size of these messages in bytes, as UTF-8."""
     events: Counter[str] = Factory(Counter[str])
     """By class."""
     connections: int = 0
     losses: Counter[str] = Factory(Counter[str])
-    """Why there was no connection, by kind."""
+    """The number of lost or failed connections, by kind of failure."""
     gap_counts: Counter[str] = Factory(Counter[str])
     """By topic."""
     gaps: list[GapSeen] = Factory(list[GapSeen])

@@ -1,4 +1,4 @@
-"""What is drawn at a terminal, and taken away again however it ends."""
+"""A drawing at a terminal, taken away again however the command ends."""
 
 import signal
 import threading

@@ -1,4 +1,4 @@
-"""Where the token comes from: a file, the system's keyring, the environment or a prompt.
+"""The sources of the token: a file, the system's keyring, the environment or a prompt.
 
 The text is wrapped in the expression that reads it: no frame of this command ever holds it.
 """
@@ -35,7 +35,7 @@ class RereadToken:
     def __init__(self, read: Callable[[], Token]) -> None:
         self._read = read
         self.trouble: str | None = None
-        """Why the latest try failed; None if it did not."""
+        """The failure of the latest try; None if it succeeded."""
 
     def __call__(self) -> Token:
         try:

@@ -1,4 +1,4 @@
-"""What a screen has to show: a pure fold of events. How it looks is for ``_picture`` to say."""
+"""The content of a screen: a pure fold of events. ``_picture`` draws it."""
 
 from collections import deque
 from typing import Final
@@ -30,14 +30,14 @@ _RATE_SPAN: Final = 5
 
 @frozen
 class Line:
-    """What the feed did, and when."""
+    """A deed of the feed, and its time."""
 
     at: float
     name: str
     """The event's class; empty for a note."""
     text: str
     times: int = 1
-    """How often it happened in a row, ``at`` being the latest."""
+    """The number of times that it happened in a row, ``at`` being the latest."""
 
 
 @define
@@ -49,17 +49,17 @@ class View:
     fills: deque[AggregatedFill] = Factory(lambda: deque[AggregatedFill](maxlen=_KEPT))
     """The latest first."""
     state: str = "connecting"
-    """How the connection is: connecting, connected, disconnected, closed or failed."""
+    """The state of the connection: connecting, connected, disconnected, closed or failed."""
     retry_at: float | None = None
-    """When the next dial comes; None unless one is waited for."""
+    """The time of the next dial; None unless one is waited for."""
     epoch: int = 0
     """The number of the latest connection."""
     events: int = 0
-    """How many there were."""
+    """The number of events."""
     anomalies: int = 0
-    """How many odd ones there were, and states that went backwards."""
+    """The number of anomalies, and of states that went backwards."""
     gaps: dict[Topic, int] = Factory(dict[Topic, int])
-    """How many gaps each topic has had."""
+    """The number of gaps of each topic."""
     lag: float | None = None
     """Seconds from the server time of the latest update to when it came here: the way, and the
     difference of the two clocks. None before the first on this connection."""
@@ -70,7 +70,7 @@ class View:
     )
     """The latest seconds that had events, and how many."""
     _failing: tuple[Failure, Line] | None = None
-    """Why the latest dial failed, and the line that says so, if nothing else came since."""
+    """The failure of the latest dial, and the line that says so, if nothing else came since."""
 
     def take(self, event: Event, at: float) -> None:
         """``event`` came."""

@@ -83,7 +83,7 @@ class Account:
     # Reading.
 
     def knowledge(self, topic: Topic) -> Knowledge:
-        """How far a topic can be trusted."""
+        """Return how far a topic can be trusted."""
         for ledger in self._of(topic):
             return ledger.knowledge
         return Knowledge.UNKNOWN
@@ -242,8 +242,9 @@ class Account:
 
     @property
     def deadline(self) -> float | None:
-        """When to call ``ask`` next, on the clock of ``now``, if nothing happens before; None for
-        not before an event or an answer. Without a clock it is None. Calling early is harmless."""
+        """The time to call ``ask`` next, on the clock of ``now``, if nothing happens before; None
+        for not before an event or an answer. Without a clock it is None. Calling early is
+        harmless."""
         if self._horizon.now is None:
             return None
         times = [ledger.deadline(self._horizon) for ledger in self._ledgers]

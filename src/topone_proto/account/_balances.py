@@ -25,9 +25,9 @@ __all__ = ["Balances"]
 class _Known:
     balance: Balance
     position: int
-    """When it was told or confirmed."""
+    """The position at which it was told or confirmed."""
     told_at: int = NOT_TOLD
-    """When the stream last told it."""
+    """The position at which the stream last told it."""
 
 
 def _is_zero(balance: Balance) -> bool:
@@ -47,7 +47,7 @@ class Balances(Ledger[str]):
         return {asset: known.balance for asset, known in self._known.items()}
 
     def find(self, asset: str) -> Balance | None:
-        """What is known of one asset."""
+        """Return what is known of one asset."""
         known = self._known.get(asset)
         return None if known is None else known.balance
 

@@ -1,4 +1,4 @@
-"""What an account reports: its changes, and how far each topic can be trusted."""
+"""Changes of an account, and the degrees to which each topic can be trusted."""
 
 from decimal import ROUND_HALF_EVEN, Context, Decimal
 from enum import Enum
@@ -31,7 +31,7 @@ _T = TypeVar("_T")
 
 
 class Knowledge(Enum):
-    """How far what is known of a topic can be trusted."""
+    """The degree to which what is known of a topic can be trusted."""
 
     UNKNOWN = "unknown"
     """There never was a whole picture: what the stream did not mention is not known."""
@@ -44,12 +44,12 @@ class Knowledge(Enum):
 
 @value
 class Reading(Generic[_T]):
-    """What was read, and how far it can be trusted."""
+    """A value that was read, and how far it can be trusted."""
 
     value: _T
-    """What is known."""
+    """The value as it is known."""
     knowledge: Knowledge
-    """How far the topic that it belongs to can be trusted."""
+    """The degree to which the topic that it belongs to can be trusted."""
 
 
 # --- changes -------------------------------------------------------------------------------------
@@ -85,7 +85,7 @@ class OrderChanged:
 
 @value
 class AggregatedFill:
-    """What was filled between two known states of an order, as one: the exchange publishes states
+    """The amount filled between two known states of an order, as one: the exchange publishes states
     and not trades, so this may stand for several trades at different prices.
 
     The fills of an order, and the ``FillCorrected`` if there was one, add up to its ``deal_stock``
@@ -98,22 +98,22 @@ class AggregatedFill:
     """``update_time`` of the state before. None if it has none, or if that state is not known: this
     is then everything that was filled since the order was made, however long ago."""
     deal_stock: Decimal
-    """How much more is filled, in stock."""
+    """The amount that was filled, in stock."""
     deal_money: Decimal
-    """What more was paid or received, in money."""
+    """The amount that was paid or received, in money."""
     healed: bool = False
     """True if an answer over HTTP told it, and not the stream."""
 
     @property
     def price(self) -> Decimal:
-        """What one unit of stock cost on average, in money, to 28 digits."""
+        """The average cost of one unit of stock, in money, to 28 digits."""
         return _DIVISION.divide(self.deal_money, self.deal_stock)
 
 
 @value
 class FillCorrected:
-    """What was reported as filled of an order was wrong: the exchange has said since, asked for
-    that order by its id, that less is filled or that other money was paid.
+    """A correction of what was reported as filled of an order: the exchange has said since, asked
+    for that order by its id, that less is filled or that other money was paid.
 
     The fills and the corrections of an order together add up to its ``deal_stock`` and
     ``deal_money``.
@@ -122,9 +122,9 @@ class FillCorrected:
     order: Order
     """The order as it is known now."""
     deal_stock: Decimal
-    """How much to add to what was reported as filled, in stock; negative if less is filled."""
+    """The amount to add to what was reported as filled, in stock; negative if less is filled."""
     deal_money: Decimal
-    """How much to add to what was reported as paid or received, in money; may be negative."""
+    """The amount to add to what was reported as paid or received, in money; may be negative."""
     healed: bool = False
     """True if an answer over HTTP told it, and not the stream."""
 
@@ -160,13 +160,14 @@ class MovedBackwards:
     doubt from then on (its topic is not ``WHOLE``), and the exchange is asked for it by its id."""
 
     kept: Order | Balance
-    """What was known before, and is held until the exchange has confirmed one of them."""
+    """The state that was known before, and is held until the exchange has confirmed one of the
+    two."""
     refused: Order | Balance
-    """What the exchange told, and was not applied."""
+    """The state that the exchange told, and that was not applied."""
     ts: int | None
     """Server time of the refused update in milliseconds; None if an answer over HTTP told it."""
     reason: str
-    """What contradicts, in a few words."""
+    """The contradiction, in a few words."""
 
 
 @value
@@ -176,9 +177,10 @@ class KnowledgeChanged:
     topic: Topic
     """The topic whose trust has changed."""
     before: Knowledge
-    """How far it could be trusted."""
+    """The degree to which it could be trusted before."""
     after: Knowledge
-    """How far it can be trusted now. Act on numbers of a topic that is ``WHOLE`` only."""
+    """The degree to which it can be trusted now. Act on numbers of a topic that is ``WHOLE``
+    only."""
 
 
 Difference = (
@@ -189,7 +191,7 @@ Difference = (
     | AggregatedFill
     | FillCorrected
 )
-"""What an answer over HTTP can tell that was not known."""
+"""A difference between an answer over HTTP and what was known."""
 
 
 @value

@@ -43,7 +43,7 @@ _optional_seconds: Callable[[object, "Attribute[Any]", Any], None] = optional(_s
 
 @frozen(kw_only=True)
 class AccountConfig:
-    """How an account asks over HTTP, and how often. Times are in seconds.
+    """Settings of an account's questions over HTTP. Times are in seconds.
 
     The times need a clock: ``Account.ask`` has to be given ``now``. Without one nothing waits. What
     an ``Account`` alone does not need is for an ``AccountSession``.
@@ -54,13 +54,13 @@ class AccountConfig:
     """
 
     answer_lag: float = field(default=2.0, validator=_lag)
-    """How far an answer over HTTP may be behind the stream: it shows the exchange as it was at most
-    so long before the question. Questions wait until that much time has passed since the
-    subscription or the doubt began, so a larger number is safe and slow. The default allows for a
-    replica or a cache that is seconds behind; some exchanges need a minute."""
+    """The time by which an answer over HTTP may be behind the stream: it shows the exchange as it
+    was at most so long before the question. Questions wait until that much time has passed since
+    the subscription or the doubt began, so a larger number is safe and slow. The default allows for
+    a replica or a cache that is seconds behind; some exchanges need a minute."""
     max_tries: int = field(default=8, validator=_count)
-    """How often an order may be missing in answers to questions for it by its id. Then its outcome
-    is unknown. With the default waits that is a minute and a half."""
+    """The number of answers to questions for an order by its id in which it may be missing. Then
+    its outcome is unknown. With the default waits that is a minute and a half."""
     retry_first: float = field(default=1.0, validator=_seconds)
     """The least time between the first and the second question of a kind (lists of one topic, or
     things of one topic by name). Each later one waits twice as long as the one before…"""
@@ -69,12 +69,13 @@ class AccountConfig:
     that fail are repeated with the same waits, at random between half and the whole of each."""
 
     fetch_timeout: float = field(default=10.0, validator=_seconds)
-    """How long one HTTP request may take."""
+    """The time that one HTTP request may take."""
     order_calls_per_minute: int = field(default=10, validator=_count)
     """The most requests about orders within a minute. The exchange counts them together with those
     that place and cancel; see ``AccountSession.order_calls_made``. Its page of 2018 says 10."""
     audit_interval: float | None = field(default=300.0, validator=_optional_seconds)
-    """How often a whole account is compared with the exchange's lists; None for never."""
+    """The time between two comparisons of a whole account with the exchange's lists; None for
+    never."""
 
     token_interval: float = field(default=65.0, validator=_seconds)
     """The least time between two requests for a token: the exchange's minute and a margin."""
@@ -84,8 +85,8 @@ class AccountConfig:
     """The age from which a token is not used any more. The exchange's pages name two hours, among
     others."""
     token_block: float = field(default=3600.0, validator=_seconds)
-    """How long the exchange blocks whoever asks too often: for tokens, and for orders after its
-    code 10027."""
+    """The time for which the exchange blocks whoever asks too often: for tokens, and for orders
+    after its code 10027."""
 
     def __attrs_post_init__(self) -> None:
         if self.retry_first > self.retry_cap:

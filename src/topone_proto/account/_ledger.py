@@ -72,19 +72,20 @@ class Doubt:
     """A thing that has to be asked for by name, in doubt or only suspected."""
 
     position: int
-    """When the doubt arose: an answer to an earlier question does not settle it."""
+    """The position at which the doubt arose: an answer to an earlier question does not settle
+    it."""
     is_lasting: bool
     """True if a contradiction is the cause, which no new list can remove."""
     is_asked: bool = False
     """True while a question is under way."""
     tries: int = 0
-    """How many answers lacked it."""
+    """The number of answers that lacked it."""
     is_suspicion: bool = False
     """True if an audit differs from what is known, and nobody has confirmed it yet."""
 
 
 class Ledger(ABC, Generic[_K]):
-    """What is known of one topic, and what to ask."""
+    """The knowledge of one topic, and the questions about it."""
 
     def __init__(self, topic: Topic, config: AccountConfig) -> None:
         self.topic = topic
@@ -95,7 +96,7 @@ class Ledger(ABC, Generic[_K]):
         self.audits = 0
         """The audits of this topic so far."""
         self.audit_differences = 0
-        """What they have found that the stream had left out."""
+        """The differences that they have found, which the stream had left out."""
         self._max_tries = config.max_tries
         self._list_pace, self._name_pace = Pace(config), Pace(config)
         self._is_listed = False
@@ -112,7 +113,7 @@ class Ledger(ABC, Generic[_K]):
 
     @property
     def unresolved(self) -> tuple[_K, ...]:
-        """What is in doubt."""
+        """The keys that are in doubt."""
         return tuple(name for name in sorted(self.doubts) if not self.doubts[name].is_suspicion)
 
     # The connection.
@@ -148,7 +149,8 @@ class Ledger(ABC, Generic[_K]):
         return True
 
     def wanted(self, now: float | None, horizon: int) -> tuple[tuple[_K, ...] | None, ...]:
-        """What to ask for and is not asked for yet: everything (None), or some by name."""
+        """Return what is to be asked for and is not asked for yet: everything (None), or some by
+        name."""
         self._has_clock = now is not None
         if self.followed_since is None:
             return ()
@@ -166,7 +168,8 @@ class Ledger(ABC, Generic[_K]):
         return tuple(wanted)
 
     def deadline(self, horizon: Horizon) -> float | None:
-        """When there will be something to ask; None if not before something is told."""
+        """The time at which there will be something to ask; None if not before something is
+        told."""
         if self.followed_since is None:
             return None
         times: list[float] = []
@@ -180,13 +183,13 @@ class Ledger(ABC, Generic[_K]):
         return min(times, default=None)
 
     def retry(self) -> None:
-        """Whatever was asked for, ask for it again."""
+        """Ask again for all that was asked for."""
         self._is_list_asked = self._is_audit_asked = False
         for doubt in self.doubts.values():
             doubt.is_asked = False
 
     def retry_one(self, query: Query, names: tuple[_K, ...] | None) -> None:
-        """What this question was for, ask for it again."""
+        """Ask again for what this question was for."""
         if not self._is_of_present(query):
             return
         if query.is_audit:
@@ -220,7 +223,7 @@ class Ledger(ABC, Generic[_K]):
         *,
         was_suspect: bool = False,
     ) -> tuple[Change, ...]:
-        """What an answer or a decision changed, and whether the topic is whole by now."""
+        """Return what an answer or a decision changed, and whether the topic is whole by now."""
         changes = tuple(changes)
         self._answered_ts = answered_ts
         found = [change for change in changes if isinstance(change, Difference)]
@@ -371,7 +374,7 @@ class Ledger(ABC, Generic[_K]):
 
     @abstractmethod
     def _position_of(self, name: _K) -> int:
-        """When what is known of it was told or confirmed."""
+        """Return the position at which what is known of it was told or confirmed."""
 
     @abstractmethod
     def _is_right(self, name: _K) -> bool:

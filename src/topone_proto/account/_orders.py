@@ -60,7 +60,7 @@ __all__ = ["Orders"]
 class _Known:
     order: Order
     position: int
-    """When it was told or confirmed."""
+    """The position at which it was told or confirmed."""
     heard: Order | None = None
     """The latest state that the stream told, believed or not."""
     told: Order | None = None
@@ -109,15 +109,17 @@ class Orders(Ledger[int]):
         self._rows: dict[int, Order] = {}
         """Of orders in doubt that are not known here: the state that an answer showed."""
         self._forgotten_at = NOT_TOLD
-        """When an order that was forgotten since was last told, by the stream or an answer."""
+        """The latest position at which an order was told that was forgotten since, by the stream or
+        an answer."""
         self._moved_at = NOT_TOLD
-        """When the stream last told that an order had closed."""
+        """The position at which the stream last told that an order had closed."""
         self._pass = _NO_PASS
         self._is_on_probation = False
         self._is_refuted = False
         """True once a list of this subscription was refuted: only a complete one will do."""
         self._lists = 0
-        """How many lists were read since this subscription, or the latest loss on it, began."""
+        """The number of lists that were read since this subscription, or the latest loss on it,
+        began."""
 
     @property
     def open_orders(self) -> dict[int, Order]:
@@ -135,7 +137,7 @@ class Orders(Ledger[int]):
         return {number: known.order for number, known in self._lost.items()}
 
     def find(self, number: int) -> Order | None:
-        """What is known of one order."""
+        """Return what is known of one order."""
         known = self._find(number)
         return None if known is None else known.order
 

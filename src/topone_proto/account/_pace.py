@@ -53,7 +53,8 @@ class Horizon:
         return told if time + self.lag <= now else -1
 
     def reaches(self, position: int) -> float:
-        """When the horizon will reach this position, if ``ask`` is called by then."""
+        """Return the time at which the horizon will reach this position, if ``ask`` is called by
+        then."""
         assert self.now is not None
         if not self.lag:
             return self.now
@@ -64,7 +65,7 @@ class Horizon:
 
 
 class Pace:
-    """When a question of one kind may be asked again."""
+    """The pace of questions of one kind: when the next may be asked."""
 
     def __init__(self, config: AccountConfig) -> None:
         self.not_before = _NEVER

@@ -1,4 +1,4 @@
-"""What an account asks the exchange over HTTP."""
+"""Questions of an account to the exchange over HTTP."""
 
 from topone_proto._values import value
 
@@ -36,4 +36,4 @@ class BalancesQuery:
 
 
 Query = OrdersQuery | BalancesQuery
-"""What to ask over HTTP."""
+"""A question over HTTP."""

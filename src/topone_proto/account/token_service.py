@@ -90,12 +90,12 @@ class SaveTokenState:
 
 @value
 class TokenStep:
-    """What an input of the service leads to."""
+    """The result of an input of the service."""
 
     token: Token | None
     """The token to use now; None if there is none yet."""
     actions: tuple[SaveTokenState | FetchNewToken, ...] = ()
-    """What to do, in this order."""
+    """Actions to carry out, in this order."""
     deadline: float | None = None
     """The time at which to call ``wanted`` again; None if nothing is due."""
 

@@ -58,8 +58,8 @@ class _NotFoundError(Exception):
 
 
 def _resolve(place: str) -> Any:
-    """What is at ``module:name``. What the module itself raises comes out whole: its author has to
-    see where."""
+    """Return the object at ``module:name``. An exception of the module itself comes out whole: its
+    author has to see where."""
     match = _PLACE.fullmatch(place)
     if match is None:
         raise _NotFoundError(f"{place!r} is not written as module:name")

@@ -107,18 +107,18 @@ class OpenFeed(Protocol[_T_co]):
 
 @frozen
 class Adapter:
-    """What the kit has to know of an adapter, and of its framework."""
+    """An adapter and its framework, as the kit has to know them."""
 
     name: str
-    """What reports call it."""
+    """The name in reports."""
     open_feed: OpenFeed[AbstractAsyncContextManager[Feed]]
-    """What opens a feed for the length of an ``async with`` block."""
+    """Opens a feed for the length of an ``async with`` block."""
     run: Callable[[Main, float], object]
     """``run(main, timeout)`` runs ``main`` to its end in the framework, or cancels it after so many
     seconds. Whether it raises or returns then is all the same. It is called in a thread of the
     kit's."""
     sleep: Callable[[float], Awaitable[object]]
-    """What sleeps for so many seconds in the framework."""
+    """Sleeps for so many seconds in the framework."""
 
     @classmethod
     def blocking(cls, name: str, open_feed: OpenFeed[AbstractContextManager[BlockingFeed]]) -> Self:
@@ -157,7 +157,7 @@ class _Unsuspended:
 
 
 class _Runner:
-    """What runs coroutines that never suspend."""
+    """A runner of coroutines that never suspend."""
 
     def __init__(self, open_feed: OpenFeed[AbstractContextManager[BlockingFeed]]) -> None:
         self._open_feed = open_feed
@@ -208,7 +208,7 @@ class Simulator(Protocol):
 
     @property
     def url(self) -> str:
-        """Where to dial, without the token."""
+        """The URL to dial, without the token."""
         ...
 
     @property
@@ -229,12 +229,12 @@ class Simulator(Protocol):
 
     @property
     def connections(self) -> int:
-        """How many clients are connected."""
+        """The number of clients that are connected."""
         ...
 
     @property
     def unsent(self) -> int:
-        """How many frames wait for clients that do not read."""
+        """The number of frames that wait for clients that do not read."""
         ...
 
     def inject(self, fault: Fault) -> None:

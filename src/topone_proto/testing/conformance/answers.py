@@ -37,13 +37,13 @@ class _Form:
     text: str
     """The answer with the status line's end in the place of ``{}``; one line feed ends a line."""
     behind: bytes = b""
-    """What comes behind the head."""
+    """The bytes after the head."""
     end: Callable[[Peer], object] = Peer.listen
-    """What the server does then."""
+    """The server's next act."""
     say: Callable[[Peer, bytes], None] = Peer.say
-    """How it says it."""
+    """The way in which it is sent."""
     newline: bytes = b"\r\n"
-    """What a line ends with on the wire."""
+    """The end of a line on the wire."""
 
     def answer(self, peer: Peer, **parts: object) -> None:
         text = self.text.format(**parts).encode("latin-1")

@@ -43,7 +43,7 @@ async def leaving_ends_it(kit: Kit, fault: Fault | None) -> None:
 
 @CANCELLATION.add(UP)
 async def an_error_of_the_application_comes_out_as_it_is(kit: Kit) -> None:
-    """What is raised in the block leaves it, in no group of exceptions and in place of nothing, and
+    """An exception of the block leaves it, in no group of exceptions and in place of nothing, and
     the feed is closed."""
     with kit.raises(KeyError):
         async with kit.open(config=_PATIENT) as feed:

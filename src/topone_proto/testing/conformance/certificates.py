@@ -22,8 +22,8 @@ def _authority() -> trustme.CA:
 
 @cache
 def server_context(*names: str) -> ssl.SSLContext:
-    """What a server of this authority needs; its names are ``localhost`` and ``127.0.0.1`` unless
-    there are others."""
+    """Return a context for a server of this authority; its names are ``localhost`` and
+    ``127.0.0.1`` unless there are others."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     _authority().issue_cert(*(names or ("localhost", "127.0.0.1"))).configure_cert(context)
     return context
@@ -31,7 +31,7 @@ def server_context(*names: str) -> ssl.SSLContext:
 
 @cache
 def client_context() -> ssl.SSLContext:
-    """What trusts this authority."""
+    """Return a context that trusts this authority."""
     context = ssl.create_default_context()
     _authority().configure_trust(context)
     return context

@@ -71,7 +71,7 @@ async def closing_says_goodbye(kit: Kit) -> None:
 
 @CLOSING.add([*UP, "balance ETH", "balance ETH", "unsubscribed orders 1", "closed"])
 async def events_that_wait_can_be_taken_after_close(kit: Kit) -> None:
-    """What was received before is not lost by closing."""
+    """Closing loses nothing that was received before."""
     async with kit.open() as feed:
         await feed.until(Subscribed, 2)
         kit.simulator.publish(ETH, ETH)

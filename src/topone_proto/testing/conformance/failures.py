@@ -369,7 +369,7 @@ _STRANGE_FRAMES: Final[dict[str, tuple[Fault, list[str]]]] = {
     lambda case: [*UP, *case[1], "balance ETH"],
 )
 async def a_strange_frame_is_an_event(kit: Kit, case: tuple[Fault, list[str]]) -> None:
-    """Whatever the exchange sends becomes an event, and the stream goes on."""
+    """Every frame of the exchange becomes an event, and the stream goes on."""
     async with kit.open() as feed:
         await feed.until(Subscribed, 2)
         kit.simulator.inject(case[0])

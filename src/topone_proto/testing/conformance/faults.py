@@ -66,10 +66,10 @@ async def _flood(kit: Kit, feed: Listener, recorder: _Recorder) -> None:
 
 @frozen
 class _Moment:
-    """When the callable fails first, and what brings that about."""
+    """The moment at which the callable fails first, and what brings it about."""
 
     text: str
-    """What is in the line at which it fails."""
+    """A part of the line at which it fails."""
     fault: Fault | None = None
     config: SessionConfig = QUICK
     script: Callable[[Kit, Listener, _Recorder], Awaitable[None]] | None = None
@@ -96,7 +96,7 @@ _MOMENTS: Final = {
 
 @FAULTS.add_each(_MOMENTS)
 async def a_recorder_that_fails_ends_the_feed_with_its_error(kit: Kit, moment: _Moment) -> None:
-    """What ``record=`` raises is what iterating or a call raises, as it is, in no group of
+    """An exception of ``record=`` is raised by iterating or by a call, as it is, in no group of
     exceptions, whatever the feed was doing; and the connection is gone. Nobody hangs."""
     recorder = _Recorder(moment.text)
     if moment.fault is not None:

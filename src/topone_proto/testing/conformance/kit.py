@@ -1,5 +1,5 @@
-"""What a scenario has at hand: an exchange to mistreat, feeds to listen to, and ways to say what
-ought to be so.
+"""The tools of a scenario: an exchange to mistreat, feeds to listen to, and ways to say what ought
+to be so.
 
 A scenario awaits nothing but the methods of its feeds and ``Kit.sleep``. So it has no colour: it
 runs in whatever framework its adapter is of.
@@ -83,7 +83,7 @@ ETH: Final = Balance("ETH", Decimal("99999980.24173"), Decimal("23.596"))
 """A balance to publish."""
 
 UP: Final = ("connected 1", "subscribed balance 1", "subscribed orders 1")
-"""What a feed of both topics tells first."""
+"""The first events of a feed of both topics."""
 UP_AGAIN: Final = (
     "connected 2",
     "subscribed balance 2",
@@ -91,7 +91,7 @@ UP_AGAIN: Final = (
     "subscribed orders 2",
     "gap orders 2",
 )
-"""What it tells of its second connection."""
+"""The first events of its second connection."""
 
 
 def told(event: Event) -> str:
@@ -128,12 +128,12 @@ class Unmet(Exception):  # noqa: N818 - never leaves the kit
 
 @define
 class Kit:
-    """What one run of a scenario has at hand, and what it has seen."""
+    """The tools of one run of a scenario, and what it has seen."""
 
     adapter: Adapter
-    """What is checked."""
+    """The adapter that is checked."""
     simulate: Simulate
-    """What runs an exchange."""
+    """Runs an exchange."""
     simulator: Simulator
     """The exchange of this run."""
     expected: Sequence[str] | None
@@ -143,7 +143,7 @@ class Kit:
     seen: list[str] = field(factory=list[str])
     """The event log so far, of all feeds."""
     unmet: str | None = None
-    """What was not so, if anything was not."""
+    """The first thing that was not as expected; None while all is."""
 
     @asynccontextmanager
     async def open(
@@ -219,7 +219,7 @@ class Kit:
         self.unmet = self.unmet or problem
 
     def awaited(self) -> str:
-        """What ought to come next."""
+        """Return the line that ought to come next."""
         if self.expected is None or len(self.seen) >= len(self.expected):
             return "the end"
         return repr(self.expected[len(self.seen)])
@@ -267,7 +267,7 @@ class Kit:
 
 @define
 class Caught(Generic[_E]):
-    """What ``Kit.raises`` has caught."""
+    """The exception that ``Kit.raises`` has caught."""
 
     _error: _E | None = None
 

@@ -1,4 +1,4 @@
-"""Where the token is, in what an adapter lets out. It is in none of it, at best."""
+"""A search for the token in all that an adapter lets out."""
 
 import gc
 import logging

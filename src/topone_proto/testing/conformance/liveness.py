@@ -97,8 +97,9 @@ def _ping(number: int) -> bytes:
     lambda _: ["connected 1", "subscribed balance 1", "balance ETH"],
 )
 async def bytes_are_a_sign_of_life(kit: Kit, says: Callable[[int], bytes]) -> None:
-    """Whoever sends is alive, though no whole message comes for longer than the timeouts. Give the
-    WebSocket an attribute ``heard_at``, and call ``bytes_received`` before ``deadline_reached``."""
+    """A peer that sends is alive, though no whole message comes for longer than the timeouts. Give
+    the WebSocket an attribute ``heard_at``, and call ``bytes_received`` before
+    ``deadline_reached``."""
     with raw_server(_server(says), kit.patience) as server:
         async with kit.open(url=server.url, topics=[BALANCE], config=_IMPATIENT) as feed:
             await feed.until(Subscribed)

@@ -93,11 +93,11 @@ class RawServer:
     """A running server."""
 
     url: str
-    """Where to dial, without the token."""
+    """The URL to dial, without the token."""
     requests: list[bytes] = field(factory=list[bytes])
     """The heads of the requests that were read."""
     heard: list[bytes] = field(factory=list[bytes])
-    """What clients said later, as far as it was listened to."""
+    """The bytes that clients said later, as far as they were listened to."""
 
     @property
     def close_codes(self) -> list[int]:

@@ -14,14 +14,14 @@ __all__ = ["Outcome", "check_all"]
 
 @frozen
 class Outcome:
-    """What came of one scenario."""
+    """The outcome of one scenario."""
 
     scenario: Scenario
-    """Which one."""
+    """The scenario."""
     failed: ConformanceFailed | None
-    """What differed; None if the adapter passed."""
+    """The difference; None if the adapter passed."""
     seconds: float
-    """How long it took."""
+    """The time that it took, in seconds."""
 
 
 def check_all(

@@ -1,4 +1,4 @@
-"""What a scenario is, how it is checked, and what is said when an adapter does not pass it."""
+"""Scenarios, the way they are checked, and the report on an adapter that does not pass one."""
 
 import threading
 import time
@@ -23,26 +23,26 @@ PATIENCE: Final = 20.0
 
 
 class Group(StrEnum):
-    """What a scenario is about."""
+    """The subject of a scenario."""
 
     LIFE = "life"
-    """What a feed tells and does while all goes well."""
+    """The life of a feed while all goes well."""
     FAILURES = "failures"
-    """What goes wrong on the way, once for every ``FailureKind``, and what the exchange can do."""
+    """Failures on the way, once for every ``FailureKind``, and those of the exchange."""
     ANSWERS = "answers"
     """Every form in which a server answers a handshake, frames that are none, and the headers that
     are sent."""
     BACK_PRESSURE = "back-pressure"
     """An application that is slower than the exchange."""
     LIVENESS = "liveness"
-    """What counts as a sign of life: bytes, and what was received but not read yet."""
+    """Signs of life: bytes, and what was received but not read yet."""
     FAULTS = "faults"
     """Something of the program's own fails."""
     CANCELLATION = "cancellation"
     """Leaving in the middle: by ``break``, by an exception, by a cancellation."""
     SECRETS = "secrets"
-    """Where a token is most easily let out. (Every scenario looks for it in every event, every
-    exception and every line of every log.)"""
+    """The places where a token is most easily let out. (Every scenario looks for it in every event,
+    every exception and every line of every log.)"""
     CLOSING = "closing"
     """``close``, in every state that a feed can be in."""
 
@@ -66,9 +66,9 @@ class ConformanceFailed(TopOneError, AssertionError):  # noqa: N818 - named for 
         self.adapter = adapter
         """The adapter's name."""
         self.scenario = scenario
-        """What it does not pass."""
+        """The scenario that it does not pass."""
         self.problem = problem
-        """What was not so."""
+        """The first thing that was not as expected."""
         self.seen: tuple[str, ...] = tuple(seen)
         """The event log that was seen."""
 
@@ -105,9 +105,9 @@ class Scenario:
     doc: str
     """The same in a sentence or two, for who has to mend an adapter."""
     group: Group
-    """What it is about."""
+    """Its subject."""
     script: Callable[[Kit], Awaitable[None]]
-    """What is done. It awaits nothing but the feed's own methods and ``Kit.sleep``."""
+    """The script. It awaits nothing but the feed's own methods and ``Kit.sleep``."""
     log: tuple[str, ...] | None = None
     """The events that the feed has to tell, in words, if they are always the same."""
     cancelled_after: float | None = None
@@ -205,7 +205,7 @@ class Collection:
     def __init__(self, group: Group) -> None:
         self._group = group
         self.scenarios: list[Scenario] = []
-        """What there is so far."""
+        """The scenarios so far."""
 
     def add(
         self, log: Sequence[str] | None = None, *, cancelled_after: float | None = None

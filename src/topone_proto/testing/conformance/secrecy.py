@@ -44,7 +44,7 @@ async def a_token_that_is_wrapped_already(kit: Kit) -> None:
 
 @SECRECY.add(["disconnected token, retry", "disconnected token", "closed token"])
 async def a_callable_that_talks_while_it_fails(kit: Kit) -> None:
-    """What it raises is neither told nor chained to the error that ends the feed."""
+    """Its exception is neither shown nor chained to the error that ends the feed."""
 
     def supply() -> str:
         raise RuntimeError(TOKEN)

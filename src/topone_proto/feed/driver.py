@@ -306,8 +306,8 @@ class Driver:
         message_received, take_update = self.session.message_received, core.take_update
         notify_all = self.events_came.notify_all
         while True:
-            if core.is_paused:
-                await self._wait_for_room()
+            while core.is_paused:
+                await self._room_came.wait()
             for _ in range(core.room(len(self._outbox))):
                 frame = await receive()
                 step = message_received(frame, now())
@@ -328,8 +328,8 @@ class Driver:
         try:
             while True:
                 await receiver.held()
-                if self.core.is_paused:
-                    await self._wait_for_room()
+                while self.core.is_paused:
+                    await self._room_came.wait()
                 self._take_frames(receiver.backlog)
                 receiver.hold_or_go_on()
                 await self.runtime.checkpoint()
@@ -366,7 +366,6 @@ class Driver:
         except ConnectionEnded as end:
             # The reader finds the same behind what was received before, and reports it.
             self._end = end
-            self._room_came.notify_all()
 
     # Back-pressure.
 
@@ -377,13 +376,6 @@ class Driver:
             self.next = self._next_making_room if self.core.is_paused else self.core.get
             self._room_came.notify_all()
             self.take(step)
-
-    async def _wait_for_room(self) -> None:
-        while self.core.is_paused:
-            if self._end is not None:
-                # There is no room for what was received before it, so that is lost.
-                raise self._end
-            await self._room_came.wait()
 
     def _next_making_room(self) -> Event | None:
         event = self.core.get()

@@ -26,7 +26,6 @@ import attrs
 import pytest
 
 import topone_threads._io
-import topone_threads._link
 from topone_proto import (
     BALANCE,
     ORDERS,
@@ -153,10 +152,13 @@ def test_subscribe_gives_up_in_time_and_the_topic_stays_desired(simulator: Simul
         simulator.inject(LoseAck())
         with pytest.raises(TimeoutError):
             feed.subscribe(ORDERS, timeout=0)
+        until(feed, Connected)
+        driver: Any = feed._feed.driver  # type: ignore[union-attr]  # it is open
+        in_turn(feed, bool)
         # Nobody waits for an answer any more, so nothing keeps a slow application's feed reading.
-        in_turn(feed, lambda: feed._take(feed._session.deadline_reached(0.0)))
+        in_turn(feed, lambda: driver.take(driver.session.deadline_reached(0.0)))
         assert not feed._core._waiting
-        assert feed._session.desired == (ORDERS,)
+        assert driver.session.desired == (ORDERS,)
 
 
 def test_a_refused_token_ends_every_waiting_thread(simulator: Simulator) -> None:
@@ -224,7 +226,7 @@ def in_turn(feed: Feed, function: Callable[[], object]) -> None:
         function()
         is_done.set()
 
-    feed._post(call)
+    feed._portal.post(call)
     assert is_done.wait(PATIENCE)
 
 
@@ -289,7 +291,7 @@ def test_closing_waits_for_the_end_whichever_thread_is_busy_with_the_feed(
     is_busy, may_end = threading.Event(), threading.Event()
 
     def keep_busy() -> None:
-        with feed.turn, feed.lock:
+        with topone_threads._io.lock:
             is_busy.set()
             assert may_end.wait(PATIENCE)
 
@@ -354,7 +356,7 @@ def test_closing_while_tcp_connects(monkeypatch: pytest.MonkeyPatch) -> None:
                 waits.set()
             return super().select(timeout)
 
-    monkeypatch.setattr(topone_threads._io, "DefaultSelector", Selector)
+    monkeypatch.setattr("selectors.DefaultSelector", Selector)
     config = QUICK(open_timeout=FOR_EVER)
     with (
         listening(backlog=0) as (_, host, port),
@@ -643,8 +645,8 @@ class EndedUnread(Memory):
 def test_closing_waits_for_no_close_frame_that_nobody_can_send() -> None:
     with Exchange(EndedUnread).open_feed() as feed:
         until(feed, Connected)
-        link: Any = feed._link
-        while not link._is_mute:
+        driver: Any = feed._feed.driver
+        while driver._end is None:
             pass
         soon(feed.close)
 
@@ -676,13 +678,13 @@ def test_nothing_of_a_dial_that_was_given_up_is_reported_and_the_next_waits_for_
         until(feed, Subscribed)
         # Nor is a pong of it, whatever the present connection waits for.
         in_turn(feed, bool)
-        before = feed._session._connection.last_received
+        before = feed._feed.driver.session._connection.last_received
         exchange.opened[0].on_pong(b"1")
         in_turn(feed, bool)
-        assert feed._session._connection.last_received == before
+        assert feed._feed.driver.session._connection.last_received == before
         exchange.opened[1].on_pong(b"1")
         in_turn(feed, bool)
-        assert feed._session._connection.last_received > before
+        assert feed._feed.driver.session._connection.last_received > before
 
 
 class Faulty(Memory):
@@ -1131,19 +1133,15 @@ def test_a_thread_that_cannot_be_started_is_a_failed_try(
 def test_a_signal_handler_that_interrupts_who_holds_a_lock_only_leaves_word(
     simulator: Simulator,
 ) -> None:
-    def close(feed: Feed, lock: threading.RLock) -> None:
-        with lock:
+    def close() -> None:
+        with topone_threads._io.lock:
+            # It would wait for what needs the lock.
             feed.close()
 
-    with open_feed(token=TOKEN, url=simulator.url) as other:
-        until(other, Connected)
-        for number in range(5):
-            with open_feed(token=TOKEN, url=simulator.url, config=QUICK()) as feed:
-                until(feed, Connected)
-                locks = feed.turn, feed.lock, other.turn, other.lock, topone_threads._io._lock
-                # It would wait for what needs the lock.
-                soon(functools.partial(close, feed, locks[number]))
-                until(feed, Closed)
+    with open_feed(token=TOKEN, url=simulator.url, config=QUICK()) as feed:
+        until(feed, Connected)
+        soon(close)
+        until(feed, Closed)
 
 
 @pytest.mark.parametrize("is_wrapped", [True, False])

@@ -15,7 +15,6 @@ import topone_threads
 import topone_trio
 from portals import PATIENCE
 from topone_proto import Connect, ConnectionEnded, Endpoint, Token
-from topone_threads._websocket import _Dialled
 from topone_trio import over_websockets
 
 
@@ -185,34 +184,3 @@ def test_trio_over_websockets_reads_on_when_it_cannot_send() -> None:
 
     with saying(PING_AND_MESSAGE) as connect:
         trio.run(main, connect)
-
-
-def test_threads_reads_on_when_it_cannot_send() -> None:
-    is_broken = threading.Event()
-
-    def serve() -> None:
-        peer, _ = server.accept()
-        with peer:
-            request = b""
-            while not request.endswith(b"\r\n\r\n"):
-                request += peer.recv(4096)
-            peer.sendall(accepting(request))
-            assert is_broken.wait(PATIENCE)
-            peer.sendall(PING_AND_MESSAGE)
-            assert peer.recv(4096) == b""
-
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        thread = threading.Thread(target=serve)
-        thread.start()
-        endpoint = Endpoint(f"ws://127.0.0.1:{server.getsockname()[1]}/")
-        connect = Connect(endpoint, Token("demo"), PATIENCE, 2**20)
-        with topone_threads.open_websocket(connect, lambda _: None) as websocket:
-            assert isinstance(websocket, _Dialled)
-            assert websocket._link is not None
-            assert websocket._link._socket is not None
-            websocket._link._socket.shutdown(socket.SHUT_WR)
-            websocket.send_text("")
-            is_broken.set()
-            assert websocket.receive() == b"a"
-        thread.join(PATIENCE)
-        assert not thread.is_alive()

@@ -99,7 +99,9 @@ class _Block:
         return isinstance(error, asyncio.CancelledError) and not is_cancelled_besides
 
 
-class _Runtime:
+class AsyncioRuntime:
+    """The event loop that runs now, as one feed uses it; see ``Runtime``."""
+
     check_cancelled = None
 
     def __init__(self) -> None:
@@ -144,6 +146,11 @@ class _Runtime:
     def block(self) -> _Block:
         return self._block
 
+    async def ended(self) -> None:
+        """Wait until every task of the feed has ended."""
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
     async def finish(self, closing: Coroutine[Any, Any, None]) -> None:
         # The first cancellation of the application still says goodbye, the next one does not.
         try:
@@ -160,7 +167,7 @@ class _Runtime:
 
 @asynccontextmanager
 async def _open_runtime() -> AsyncGenerator[Runtime, None]:
-    yield _Runtime()
+    yield AsyncioRuntime()
 
 
 def _open_with(ssl_context: ssl.SSLContext | None) -> OpenAsyncWebSocket:

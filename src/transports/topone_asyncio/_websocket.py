@@ -225,6 +225,7 @@ async def open_websocket(
     on_pong: Callable[[bytes], object],
     *,
     ssl_context: ssl.SSLContext | None = None,
+    on_ping: Callable[[bytes], object] = bytes,
 ) -> AsyncGenerator[AsyncWebSocket, None]:
     """Dial with asyncio, and speak WebSocket with websockets. It sends no pings of its own, follows
     no redirect and adds no header but those of the endpoint.
@@ -237,6 +238,7 @@ async def open_websocket(
             dial may take.
         on_pong: is called with the payload of every pong.
         ssl_context: for a private CA; the default checks certificates against the system's.
+        on_ping: is called with the payload of the server's pings, which are answered all the same.
 
     Raises:
         ConnectionFailed: there is no connection; its ``failure`` says why.
@@ -248,7 +250,9 @@ async def open_websocket(
             async with asyncio.timeout(connect.timeout):
                 proxy = await find_proxy(connect.endpoint)
                 context = ssl_context or await find_context(connect.endpoint)
-                client = WebSocketClient(connect, on_pong, ssl_context=context, proxy=proxy)
+                client = WebSocketClient(
+                    connect, on_pong, on_ping, ssl_context=context, proxy=proxy
+                )
                 websocket = _WebSocket(client)
                 await websocket.use(await dial_tcp(*client.address))
                 await websocket.shake_hands()

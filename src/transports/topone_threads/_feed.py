@@ -1,82 +1,61 @@
-"""The threads adapter: the feed as a program with threads wants it.
+"""The threads adapter: a feed of asyncio's in the I/O thread, for programs without an event loop.
 
-Theory. Only the I/O thread drives the session: what the application asks for is posted to it, and
-``turn`` is held while it works. It hands events over by the core's buffer, which ``lock`` guards:
-the I/O thread holds it to put events, never to decode or to send, and the application to take
-one. So a slow application holds nobody up. Whoever waits sleeps at the ``_bell`` without any lock,
-looks when it is rung, and may be interrupted by a signal at any moment: an event that was taken out
-of the buffer is then handed back.
-
-The feed does one *job* at a time: a token call, or a link from its dial until nothing is left of
-it. A ``Close`` of the session makes the link end, and the next job waits for that. A token call is
-abandoned: it goes on in its thread, what it brings is ignored, and no job waits for it, unless too
-many of them go on.
-
-- new: ``io`` is None. ``close`` ends the session right here.
-- running: ``io`` is the thread, and the feed a member of it.
-- ended: the session is closed, no link is left, the feed has left the thread (``_is_ended``). A
-  token call may go on, and nobody waits for it.
-- forked: ended without a word, since the session belongs to the parent (``_is_forked``).
-
-A fault of the program is kept in ``core.fault`` and closes the session.
+Theory. The feed's coroutines run in the I/O thread and put events into the core's buffer. Threads
+of the application take them out under the same lock. One that has to wait is woken by the next
+event; one that Ctrl-C interrupts hands the event back that it has taken.
 """
 
-import math
 import random
 import ssl
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, suppress
 from functools import partial
-from typing import Final, Self
+from typing import Any, Final, NoReturn, Self
 
 import attrs
 
+import topone_asyncio
+from topone_asyncio._feed import AsyncioRuntime
 from topone_proto import (
     BALANCE,
     DEFAULT_URL,
     ORDERS,
-    Close,
-    Connect,
-    ConnectionEnded,
+    AsyncTokenSource,
     Event,
     Failure,
     FailureKind,
     FeedClosed,
     FeedFailed,
     FeedMetrics,
-    FetchToken,
     Headers,
     LocalProtocolError,
-    SendPing,
-    SendText,
     SessionConfig,
-    SessionState,
     Step,
     Token,
     Topic,
+    TopOneError,
 )
-from topone_proto.adapters import FeedCore, conceal, wrapped
-from topone_proto.adapters import Waiter as Ticket
+from topone_proto.adapters import AsyncFeed, FeedCore, OpenAsyncWebSocket, conceal
+from topone_proto.feed.driver import Driver
+from topone_proto.secrets.token import wrapped
 from topone_proto.session.actions import Action
-from topone_threads._io import Bell, IoThread, Waiter, may_wait, serve
-from topone_threads._link import Link, SocketLink
-from topone_threads._websocket import BlockingLink, OpenWebSocket
+from topone_threads import _io
+from topone_threads._websocket import OpenWebSocket, dial_in_threads
 
 __all__ = ["Feed", "open_feed"]
 
 TokenSource = Callable[[], str | Token]
 
-# Token calls that were given up and have not returned: with so many, there is no further one.
-_MOST_ABANDONED: Final = 4
+# Token calls that have not returned: with so many, there is no further one.
+_MOST_CALLS: Final = 4
 
 # Beyond ``SessionConfig.close_timeout``: seconds for the I/O thread to get round to it.
 _GRACE: Final = 0.5
 
 
-def open_feed(
+def open_feed(  # noqa: D417 - the other arguments are explained where they are the same
     *,
     token: str | Token | TokenSource,
     url: str = DEFAULT_URL,
@@ -91,29 +70,21 @@ def open_feed(
 ) -> AbstractContextManager["Feed"]:
     """A feed of the account's updates, open for the length of a ``with`` block.
 
+    The arguments are those of ``topone_proto.adapters.FeedFactory.open_feed``, but for two:
+
     Args:
-        token: the API token, or a callable that is asked for one before every dial, in a thread
-            of its own. A call that takes longer than ``SessionConfig.token_timeout`` is given up:
-            it goes on, its result is ignored, and the next dial calls again. While four of them go
-            on, there is no further call, and the dial fails.
-        url: where to dial, without the token.
-        topics: what to subscribe to from the start.
-        config: timeouts, limits, back-off and delivery.
-        origin: the ``Origin`` header: None leaves it out, ``""`` sends it empty.
-        insecure: True allows plain ``ws://`` to other machines.
-        headers: more headers for the handshake, by name; a ``User-Agent`` replaces
-            ``topone-proto/<version>``, and None there leaves it out.
-        ssl_context: for a private CA; the default checks certificates against the system's.
-        open_websocket: another WebSocket library, or none at all; see ``OpenWebSocket``.
-        record: takes each line of a recording (``topone_proto.capture``), such as a file's
-            ``write``; None records nothing.
+        token: a callable is called in a thread of its own. A call that takes longer than
+            ``SessionConfig.token_timeout`` is given up: it goes on, its result is ignored, and the
+            next dial calls again. While four of them go on, there is no further call, and the dial
+            fails.
+        open_websocket: opens a blocking WebSocket; see ``OpenWebSocket``.
 
     Raises:
         ConfigurationError: the token, the URL, the origin or a header cannot be used.
     """
     token, url = conceal(token, url)
-    config = config if config is not None else SessionConfig()
-    core: FeedCore[TokenSource] = FeedCore(
+    config = config or SessionConfig()
+    core = _Core(
         token=token,
         url=url,
         topics=topics,
@@ -125,32 +96,42 @@ def open_feed(
         record=record,
         wall=time.time,
     )
-    open_link: _OpenLink = (
-        partial(SocketLink, ssl_context=ssl_context, max_unsent=config.max_unsent)
-        if open_websocket is None
-        else partial(BlockingLink, open_websocket=open_websocket, max_unsent=config.max_unsent)
-    )
-    # What `record` does may take its time, and is not to hold up other feeds.
-    return Feed(core, open_link, config.close_timeout, is_alone=record is not None)
+    return Feed(core, config, open_websocket, ssl_context, is_alone=record is not None)
 
 
-_OpenLink = Callable[["Feed", Connect], Link]
+class _Core(FeedCore[AsyncTokenSource]):
+    """A core whose events are put by one thread and taken by others."""
+
+    ring: Callable[[], object] = bool
+
+    def take(self, step: Step) -> tuple[Action, ...]:
+        with _io.lock:
+            actions = super().take(step)
+        self.ring()
+        return actions
+
+    def take_update(self, step: Step) -> bool:
+        with _io.lock:
+            is_taken = super().take_update(step)
+        if is_taken:
+            self.ring()
+        return is_taken
 
 
 class Feed:
     """An open feed: iterate over it for events, in any number of threads. Made by ``open_feed``.
 
-    Every event is given once, in order. Iterating ends behind ``Closed``, which ``close`` or
-    leaving the block brings about. It raises ``FeedFailed`` there if the feed ended by itself,
-    because trying again cannot help; a fault of the program, such as an exception of ``record=``,
-    is raised there as it is.
+    Every event is given once, in order. Iterating ends after ``Closed``, which ``close`` or leaving
+    the block brings about. It raises ``FeedFailed`` there if the feed ended by itself, because
+    trying again cannot help; a fault of the program, such as an exception of ``record=``, is raised
+    there as it is.
 
-    All feeds of a process share one thread that waits for their sockets; a feed with ``record=``
-    has one of its own. It ends with the last feed. A name lookup and a call of the token callable
-    take place in a short-lived thread each. Nothing can interrupt these two, so ``close`` does not
-    wait for them; they do not keep Python from exiting. In the token callable ``get`` with a
-    timeout, ``metrics`` and ``close`` may be called; ``subscribe`` and ``unsubscribe`` would wait
-    for the token, and raise ``LocalProtocolError``.
+    All feeds of a process share one thread for their connections; a feed with ``record=`` has one
+    of its own. It ends with the last feed. A name lookup and a call of the token callable take
+    place in a short-lived thread each. Nothing can interrupt these two, so ``close`` does not wait
+    for them; they do not keep Python from exiting. In the token callable ``get`` with a timeout,
+    ``metrics`` and ``close`` may be called; ``subscribe`` and ``unsubscribe`` would wait for the
+    token, and raise ``LocalProtocolError``.
 
     A feed belongs to the process that opened it. After ``os.fork`` it goes on in the parent; in the
     child every call raises ``FeedFailed``, ``close`` returns at once, and a new feed can be opened.
@@ -158,41 +139,36 @@ class Feed:
 
     def __init__(
         self,
-        core: FeedCore[TokenSource],
-        open_link: _OpenLink,
-        close_timeout: float,
+        core: _Core,
+        config: SessionConfig,
+        open_websocket: OpenWebSocket | None,
+        ssl_context: ssl.SSLContext | None,
         *,
         is_alone: bool,
     ) -> None:
-        self.io: IoThread | None = None
-        self.turn: threading.RLock = threading.RLock()
-        self.lock: threading.RLock = threading.RLock()
         self._core = core
-        self._session = core.session
-        # What `get` gives next; None if there is none now.
-        self._next: Callable[[], Event | None] = self._not_open
+        self._patience = config.close_timeout + _GRACE
+        self._portal = _io.Portal(self._live, self._fail, self._raise_end, is_alone=is_alone)
+        self._open_websocket: OpenAsyncWebSocket = (
+            partial(topone_asyncio.open_websocket, ssl_context=ssl_context)
+            if open_websocket is None
+            else partial(dial_in_threads, self._portal, open_websocket)
+        )
+        self._feed: _Feed | None = None
+        self._is_entered = False
         self._handed_back: list[Event] = []
-        self._open_link = open_link
-        self._close_timeout = close_timeout
-        self._is_alone = is_alone
-        self._bell = Bell()
-        # The job to do next. The one under way is a link or a token call, and counts until `Close`.
-        self._job: FetchToken | Connect | None = None
-        self._link: Link | None = None
-        self._caller: threading.Thread | None = None
-        self._is_current = False
-        # Token calls that count no more, and have not returned.
-        self._abandoned = 0
-        # When the I/O thread is going to call `_deadline_reached`.
-        self._armed = math.inf
-        self._has_failed = self._is_ended = self._is_forked = False
+        # The thread of the token call that is waited for, and those that still run.
+        self._caller: _io.Worker | None = None
+        self._callers: list[_io.Worker] = []
+        core.ring = self._portal.ring
+        if core.token_source is not None:
+            core.token_source = partial(self._call_token, core.token_source)
 
     def __enter__(self) -> Self:
         try:
-            if self._session.state is SessionState.NEW:
-                self._next = self._core.get
-                serve(self, alone=self._is_alone)
-                self._post(self._start)
+            if not self._is_entered and not self._core.is_closed:
+                self._is_entered = True
+                self._portal.start()
         except BaseException:
             self._stop()
             raise
@@ -214,7 +190,7 @@ class Feed:
         raise StopIteration
 
     def get(self, timeout: float | None = None) -> Event:
-        """The next event, as iterating gives it.
+        """Return the next event, as iterating gives it.
 
         Args:
             timeout: seconds to wait for one; None waits until there is one.
@@ -226,29 +202,19 @@ class Feed:
                 forked after it was opened.
             LocalProtocolError: the ``with`` block of the feed was not entered.
         """
-        event = None
+        taken: list[Event] = []
         try:
-            with self.lock:
-                event = self._next()
-            if event is None:
-                with self._waiter("get", timeout) as waiter:
-                    while event is None:
-                        with self.lock:
-                            event = self._next()
-                        if event is None:
-                            if self._core.is_over:
-                                self._core.raise_failure()
-                                raise FeedClosed  # noqa: TRY301 - an event of another thread may
-                                # have to be handed back
-                            waiter.wait()
-            if self._core.is_paused:
-                self._make_room()
+            if self._portal.is_forked or not self._take_into(taken):
+                self._refuse("get")
+                self._portal.wait(lambda: self._take_into(taken) or self._core.is_over, timeout)
+            if self._core.is_paused and self._core.may_resume:
+                self._portal.post(self._make_room)
+            return taken[0] if taken else self._raise_end()
         except BaseException:
             # Most often a Ctrl-C; nobody was given this event.
-            if event is not None:
-                self._hand_back(event)
+            self._handed_back += taken
+            self._portal.ring()
             raise
-        return event
 
     def subscribe(self, topic: Topic, timeout: float | None = None) -> None:
         """Subscribe to a topic, now and after every reconnect. Returns after the acknowledgement.
@@ -265,23 +231,15 @@ class Feed:
                 feed was not entered, or this was called in the feed's own token callable.
             TooManyEvents: the answer is behind more events than the feed may hold.
         """
-        self._ask(self._core.subscribe, topic, timeout)
+        self._ask("subscribe", topic, timeout)
 
     def unsubscribe(self, topic: Topic, timeout: float | None = None) -> None:
-        """Unsubscribe from a topic. Returns after the acknowledgement, at once if there is no
-        connection.
+        """Unsubscribe from a topic. Returns after the acknowledgement, at once if unconnected.
 
-        Raises:
-            TimeoutError: ``timeout`` seconds are over. The topic is no longer desired.
-            SubscriptionRejected: the exchange refused; the topic stays subscribed to.
-            RequestTimedOut: no acknowledgement in time; the feed connects again, without the topic.
-            FeedClosed: the feed is closed, or was before the acknowledgement.
-            FeedFailed: the feed ended by itself, or this process was forked after it was opened.
-            LocalProtocolError: another call wanted the opposite first, the ``with`` block of the
-                feed was not entered, or this was called in the feed's own token callable.
-            TooManyEvents: the answer is behind more events than the feed may hold.
+        Raises what ``subscribe`` does. After a ``TimeoutError`` the topic is no longer desired;
+        after ``SubscriptionRejected`` it stays subscribed to.
         """
-        self._ask(self._core.unsubscribe, topic, timeout)
+        self._ask("unsubscribe", topic, timeout)
 
     def close(self) -> None:
         """End the feed. Idempotent, possible at any time and from any thread.
@@ -298,11 +256,14 @@ class Feed:
             self._core.raise_unseen_fault()
 
     def metrics(self) -> FeedMetrics:
-        """What there is to watch, at this moment. Cheap, and possible at any time but in a signal
+        """Return what there is to watch, at this moment. Possible at any time but in a signal
         handler."""
-        with self.turn, self.lock:
-            metrics = self._core.metrics(time.monotonic())
-        if not self._is_forked:
+        portal = self._portal
+        if self._feed is not None and not (portal.is_over or portal.is_here):
+            with suppress(FeedClosed, FeedFailed):
+                return portal.call(self._measured)
+        metrics = self._core.metrics(time.monotonic())
+        if not portal.is_forked:
             return metrics
         return attrs.evolve(
             metrics,
@@ -315,310 +276,114 @@ class Feed:
 
     # In any thread.
 
-    def _post(self, function: Callable[..., object], *args: object) -> None:
-        assert self.io is not None
-        self.io.post(self, function, *args)
+    def _raise_end(self) -> NoReturn:
+        self._core.raise_failure()
+        raise FeedClosed
 
-    def _not_open(self) -> Event | None:
-        raise LocalProtocolError(
-            state="the feed is not open", input="get", remedy="use it in a with block"
-        )
+    def _ask(self, method: str, topic: Topic, timeout: float | None) -> None:
+        self._refuse(method)
+        if self._portal.is_over:
+            self._raise_end()
+        self._portal.call(self._asked, threading.current_thread(), method, topic, timeout=timeout)
 
-    def _in_child(self) -> Event | None:
-        raise FeedFailed(Failure(FailureKind.FORKED))
-
-    def _waiter(self, method: str, timeout: float | None) -> Waiter:
-        if self.io is not None and self.io.is_here:
+    def _refuse(self, method: str) -> None:
+        """Raise if nothing can come of a call that waits."""
+        if self._portal.is_forked:
+            raise FeedFailed(Failure(FailureKind.FORKED))
+        if self._portal.is_here:
             raise LocalProtocolError(
                 state="the feed's own thread waits for it",
                 input=method,
                 remedy="call it in another thread than that of record=",
             )
-        return self._bell.waiter(timeout)
-
-    def _hand_back(self, event: Event) -> None:
-        with self.lock:
-            self._handed_back.append(event)
-            if not self._is_forked:
-                self._next = self._next_handed_back
-        self._bell.ring()
-
-    def _next_handed_back(self) -> Event | None:
-        event = self._handed_back[-1]
-        if len(self._handed_back) == 1:
-            self._next = self._core.get
-        del self._handed_back[-1]
-        return event
-
-    def _make_room(self) -> None:
-        with self.lock:
-            may_resume = self._core.may_resume
-        if may_resume:
-            self._post(self._pause_or_resume)
-
-    def _ask(
-        self,
-        ask: Callable[[Topic, float], tuple[Ticket, Step]],
-        topic: Topic,
-        timeout: float | None,
-    ) -> None:
-        method = ask.__name__
-        if self._is_forked:
-            self._in_child()
-        if self._next == self._not_open:
+        if not self._is_entered and not self._core.is_closed:
             raise LocalProtocolError(
                 state="the feed is not open", input=method, remedy="use it in a with block"
             )
-        if self._caller is threading.current_thread():
+
+    def _take_into(self, taken: list[Event]) -> bool:
+        with _io.lock:
+            event: Event | None
+            if self._handed_back:
+                event = self._handed_back[-1]
+                del self._handed_back[-1]
+            elif (event := self._core.get()) is None:
+                return False
+            # A Ctrl-C comes after a call, so that no event is on neither list then.
+            taken.append(event)
+        return True
+
+    def _stop(self) -> bool:
+        return not self._portal.is_forked and self._portal.stop(self._close, self._patience)
+
+    # In the I/O thread, or where there is none.
+
+    async def _live(self) -> None:
+        # A signal handler may have closed it by now.
+        if not self._core.is_closed:
+            runtime = _Runtime()
+            self._feed = _Feed(self._core, self._open_websocket, runtime)
+            await runtime.ended()
+
+    def _fail(self, fault: BaseException) -> None:
+        if self._feed is None:
+            self._core.fail(fault)
+            self._close()
+        else:
+            self._feed.driver.fail(fault)
+
+    def _close(self) -> None:
+        if not self._core.is_closed:
+            take = self._core.take if self._feed is None else self._feed.driver.take
+            take(self._core.session.close(time.monotonic()))
+
+    def _make_room(self) -> None:
+        if self._feed is not None:
+            self._feed.driver.pause_or_resume()
+
+    async def _asked(self, thread: threading.Thread, method: str, topic: Topic) -> None:
+        if thread is self._caller:
             raise LocalProtocolError(
                 state="the feed waits for its token callable, which asks for it",
                 input=method,
                 remedy="call it after the token callable has returned; get(timeout=...), close() "
                 "and metrics() are possible there",
             )
-        answer: list[Ticket | BaseException] = []
-        with self._waiter(method, timeout) as waiter:
-            try:
-                if self.io is not None:
-                    self._post(self._asked, ask, topic, answer)
-                while not answer or (isinstance(answer[0], Ticket) and not answer[0].is_settled):
-                    if self._is_ended and not answer:
-                        with self.turn:
-                            self._asked(ask, topic, answer)
-                    else:
-                        waiter.wait()
-            finally:
-                if self.io is not None:
-                    self._post(self._withdraw, answer)
-        if isinstance(answer[0], BaseException):
-            raise answer[0]
-        answer[0].result()
+        await getattr(self._feed, method)(topic)
 
-    def _stop(self) -> bool:
-        """Close the feed. Returns True once it has ended; False if that cannot be waited for."""
-        if self._is_forked:
-            return False
-        io = self.io
-        if io is None or not io.is_alive:
-            # Not started, or ended.
-            with self.turn:
-                self._close_session()
-            return True
-        self._post(self._close_session)
-        if io.is_here or sys.is_finalizing() or not may_wait():
-            return False
-        until = time.monotonic() + self._close_timeout + _GRACE
-        with suppress(TimeoutError), self._bell.waiter(self._close_timeout + _GRACE) as waiter:
-            while io.serves(self):
-                waiter.wait()
-        if io.is_over:
-            io.join(until - time.monotonic())
-        return True
+    async def _measured(self) -> FeedMetrics:
+        return self._core.metrics(time.monotonic())
 
-    # In the I/O thread, or where there is none.
-
-    def _start(self) -> None:
-        if self._session.state is SessionState.NEW:
-            self._take(self._session.start(time.monotonic()))
-        elif self.io is not None:
-            # A signal handler was quicker.
-            self.io.leave(self)
-            self._bell.ring()
-
-    def _close_session(self) -> None:
-        if self._next == self._not_open:
-            self._next = self._core.get
-        if not self._core.is_closed:
-            self._take(self._session.close(time.monotonic()))
-
-    def _asked(
-        self,
-        ask: Callable[[Topic, float], tuple[Ticket, Step]],
-        topic: Topic,
-        answer: list[Ticket | BaseException],
-    ) -> None:
+    async def _call_token(self, source: Callable[[], object]) -> Any:
+        self._callers = [caller for caller in self._callers if caller.is_alive()]
+        if len(self._callers) >= _MOST_CALLS:
+            raise TooManyTokenCallsError
+        self._caller = caller = _io.Worker(self._portal, "token")
         try:
-            ticket, step = ask(topic, time.monotonic())
-        except Exception as error:  # noqa: BLE001 - the caller's, whatever it has passed
-            answer.append(error)
-            self._bell.ring()
-        else:
-            answer.append(ticket)
-            self._take(step)
+            caller.start()
+            self._callers.append(caller)
+            return await caller.do(lambda: wrapped(source()))
+        finally:
+            self._caller = None
+            caller.stop()
 
-    def _withdraw(self, answer: list[Ticket | BaseException]) -> None:
-        """Nobody waits for this answer any more: reading need not go on for its sake."""
-        for ticket in answer:
-            if isinstance(ticket, Ticket):
-                ticket.settle()
-        self._pause_or_resume()
 
-    def _take(self, *steps: Step) -> None:
-        """Hand the events of some steps on, see to their actions and to the deadline."""
-        core = self._core
-        actions: tuple[Action, ...] = ()
-        with self.lock:
-            for step in steps:
-                if not core.take_update(step):
-                    actions += core.take(step)
-        self._bell.ring()
-        for action in actions:
-            self._carry_out(action)
-        deadline = core.deadline
-        if deadline is not None and deadline < self._armed and self.io is not None:
-            self._armed = deadline
-            self.io.call_at(deadline, self, self._deadline_reached)
-        if core.fault is not None:
-            self.fail(core.fault)
-        self._pause_or_resume()
-        self._end_if_over()
+class TooManyTokenCallsError(TopOneError):
+    """The token callables called before have not returned."""
 
-    def _carry_out(self, action: Action) -> None:
-        match action:
-            case FetchToken() | Connect():
-                self._job = action
-                self._do_next()
-            case SendText() | SendPing():
-                if self._link is not None and self._is_current:
-                    self._link.send(action)
-            case Close():  # pragma: no branch - there is no other
-                self._job, self._is_current = None, False
-                if self._caller is not None:
-                    self._caller = None
-                    self._abandoned += 1
-                if self._link is not None:
-                    self._link.close(action)
 
-    def _do_next(self) -> None:
-        job = self._job
-        if job is None or self._link is not None:
-            return
-        self._job, self._is_current = None, True
-        if isinstance(job, Connect):
-            self._link = self._open_link(self, job)
-            self._link.read(wanted=not self._core.is_paused)
-            return
-        detail = "the callables before have not returned"
-        if self._abandoned < _MOST_ABANDONED:
-            caller = threading.Thread(
-                target=self._fetch_token, name="topone-feed-token", daemon=True
-            )
-            self._caller = caller
-            try:
-                caller.start()
-            except RuntimeError:
-                # The machine has none left, or Python is ending.
-                self._caller, detail = None, "no thread can be started"
-            else:
-                return
-        self._token_came(None, partial(self._session.token_failed, detail))
+class _Runtime(AsyncioRuntime):
+    """A runtime for feeds that no task of the application has entered."""
 
-    def _fetch_token(self) -> None:
-        """Ask the application's callable, in a thread of its own."""
-        assert self._core.token_source is not None
-        caller = threading.current_thread()
-        try:
-            supplied = wrapped(self._core.token_source())
-        except Exception as error:  # noqa: BLE001 - whatever the application's callable raises
-            detail = type(error).__name__
-            self._post(self._token_came, caller, partial(self._session.token_failed, detail))
-        except BaseException as fault:  # noqa: BLE001 - nobody else is there to take it
-            self._post(self.fail, fault)
-        else:
-            self._post(self._token_came, caller, partial(self._core.token_obtained, supplied))
+    def __init__(self) -> None:
+        super().__init__()
+        self.interrupt = lambda: None
 
-    def _token_came(self, caller: threading.Thread | None, tell: Callable[[float], Step]) -> None:
-        if caller is not self._caller:
-            self._abandoned -= 1
-            return
-        self._caller, self._is_current = None, False
-        self._take(tell(time.monotonic()))
 
-    def _deadline_reached(self) -> None:
-        now = time.monotonic()
-        if self._armed > now:
-            return
-        self._armed = math.inf
-        heard_at = None if self._link is None else self._link.heard_at
-        connection = self._session.connection
-        last = None if connection is None else connection.last_received
-        if heard_at is not None and last is not None and heard_at > last:
-            self._take(self._session.bytes_received(heard_at, now))
-        self._take(self._session.deadline_reached(now))
+class _Feed(AsyncFeed):
+    """The feed in the I/O thread, and what runs it."""
 
-    def _pause_or_resume(self) -> None:
-        with self.lock:
-            step = self._core.pause_or_resume(time.monotonic())
-        if step is not None:
-            self._take(step)
-            if self._link is not None:
-                self._link.read(wanted=not self._core.is_paused)
-
-    def _end_if_over(self) -> None:
-        if self._core.is_closed and self._link is None and not self._is_ended:
-            if self.io is not None:
-                self.io.leave(self)
-            self._is_ended = True
-            self._bell.ring()
-
-    def fail(self, fault: BaseException) -> None:
-        """Take a fault of the program, and end."""
-        with self.lock:
-            self._core.fail(fault)
-        if self._has_failed:
-            return
-        self._has_failed = True
-        self._close_session()
-        self._bell.ring()
-
-    def abandon(self, *, is_forked: bool) -> None:
-        """Let go of everything at once."""
-        if self._link is not None:
-            self._link.abandon()
-        self._is_ended = self._core.is_closed = True
-        if is_forked:
-            self._is_forked, self._next = True, self._in_child
-        self._bell.ring()
-
-    # What the link reports.
-
-    def link_made(self) -> None:
-        """Note that it is open."""
-        if self._is_current:
-            self._take(self._session.connection_made(time.monotonic()))
-
-    def frames_came(self, link: Link) -> None:
-        """Take what is ``unread``, as far as there is room for it."""
-        core, unread = self._core, link.unread
-        received = self._session.message_received
-        while unread and self._is_current and not core.is_paused:
-            now = time.monotonic()
-            steps: list[Step] = []
-            for _ in range(min(len(unread), core.room(0))):
-                step = received(unread.popleft(), now)
-                steps.append(step)
-                # There may be no room for another one.
-                if step.actions or len(step.events) != 1:
-                    break
-            self._take(*steps)
-
-    def pong_came(self, payload: bytes) -> None:
-        """Take a pong."""
-        if self._is_current:
-            self._take(self._session.pong_received(payload, time.monotonic()))
-
-    def link_ended(self, how: Failure | ConnectionEnded | None) -> None:
-        """Note how the dial or the connection has ended."""
-        self._link = None
-        if self._is_current:
-            self._is_current = False
-            now = time.monotonic()
-            match how:
-                case Failure():
-                    self._take(self._session.connection_failed(how, now))
-                case ConnectionEnded(code=code, reason=reason):
-                    self._take(self._session.connection_lost(code, reason, now))
-                case None:  # a fault
-                    pass
-        self._do_next()
-        self._end_if_over()
+    @property
+    def driver(self) -> Driver:
+        """The coroutines of the feed."""
+        return self._driver

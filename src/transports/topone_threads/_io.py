@@ -1,278 +1,366 @@
-"""One thread that waits for the sockets of any number of feeds. Nothing here knows of feeds.
+"""The thread that runs an asyncio event loop for programs without one.
 
-Theory. A *member* is what the thread works for. Whatever runs in the thread runs on behalf of one
-member, while its ``turn`` is held: a readiness of a socket, a time that has come, or a call that
-another thread has posted. Nothing of it may block. What it raises is that member's fault, and ends
-nobody else's work.
+Theory. A feed or a WebSocket lives in the I/O thread as a coroutine, and has a *portal* to it.
+Other threads *post* functions through the portal, and *wait* there until something is true. Posting
+takes no lock, so that a signal handler may do it whatever it has interrupted. A thread that waits
+sleeps at a lock of its own, which ``ring`` releases; Ctrl-C interrupts it there.
 
-All members of a process share one thread, but for those that want one of their own. It starts with
-the first and ends with the last: ``_lock`` makes sure that none joins a thread that is about to
-end.
+All portals share one thread, but for those that ask for their own. It starts with the first and
+ends with the last. ``lock`` guards which portals there are, and the events that the I/O thread
+hands over. It is held for moments, never during I/O.
 
-Other threads post. Posting takes no lock, so that a signal handler may do it whatever it has
-interrupted.
-
-After a fork the child has the members, but not the thread. What it has inherited of descriptors is
-closed, and only closed: the selector and the connections are shared with the parent.
+A child process of a fork has the portals, but not the thread. It closes its copies of the thread's
+descriptors and touches nothing else: the parent goes on using the connections behind them.
 """
 
+import asyncio
+import errno
+import math
 import os
+import queue
+import selectors
 import socket
+import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
-from contextlib import ExitStack, suppress
-from heapq import heappop, heappush
-from selectors import EVENT_READ, DefaultSelector
-from types import TracebackType
-from typing import Final, Protocol, Self
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
+from functools import partial
+from typing import Any, Final, NoReturn, TypeVar
+from weakref import WeakSet
 
-__all__ = ["Bell", "IoThread", "Member", "Waiter", "may_wait", "serve"]
+__all__ = ["Portal", "Worker", "lock"]
 
-# Seconds to sleep at most: some platforms cannot wait for much longer than this at once.
+_T = TypeVar("_T")
+
+# Seconds to wait at most in one go: some platforms cannot wait for much longer.
 _LONGEST: Final = 3600.0
 
-
-class Member(Protocol):
-    """What the I/O thread works for."""
-
-    io: "IoThread | None"
-    """The thread; set by ``serve``."""
-    turn: threading.RLock
-    """The lock that the thread holds while it works for this member."""
-    lock: threading.RLock
-    """The lock that it holds at moments within."""
-
-    def fail(self, fault: BaseException) -> None:
-        """Take a fault of the program, and end."""
-        ...
-
-    def abandon(self, *, is_forked: bool) -> None:
-        """Let go of everything at once: the thread has ended, by a fault or because this is the
-        child process of a fork. Nothing may be sent, and the selector not be touched."""
-        ...
+lock: threading.RLock = threading.RLock()
+_shared: "_IoThread | None" = None
+_all: "WeakSet[_IoThread]" = WeakSet()
 
 
-class IoThread:
-    """A thread that waits for sockets, for times and for what other threads post."""
+class _Loop(asyncio.SelectorEventLoop):
+    """An event loop that knows which sockets it has."""
 
+    def __init__(self, selector: selectors.BaseSelector) -> None:
+        super().__init__(selector)
+        self.dialled: WeakSet[socket.socket] = WeakSet()
+
+    async def sock_connect(self, sock: socket.socket, address: Any) -> None:
+        """Connect a socket."""
+        self.dialled.add(sock)
+        await super().sock_connect(sock, address)
+
+
+class _IoThread(threading.Thread):
     def __init__(self) -> None:
-        self.is_over: bool = False
-        """True once the last member has left."""
-        self._posted: deque[tuple[Member, Callable[..., object], tuple[object, ...]]] = deque()
-        self._timers: list[tuple[float, int, Member, Callable[[], object]]] = []
-        self._number = 0
-        self.selector: DefaultSelector
-        self._inherited: tuple[DefaultSelector | socket.socket, ...] = ()
-        self._waker: socket.socket | None = None
-        self._thread = threading.Thread(target=self._run, name="topone-feed-io", daemon=True)
+        super().__init__(name="topone-feed-io", daemon=True)
+        self.portals: set[Portal] = set()
+        self.is_over = False
+        self._posted: deque[Callable[[], object]] = deque()
+        self._selector: selectors.BaseSelector
+        self._loop: _Loop | None = None
+        _all.add(self)
 
-    @property
-    def is_alive(self) -> bool:
-        """True while the thread runs."""
-        return self._thread.is_alive()
-
-    @property
-    def is_here(self) -> bool:
-        """True in the thread itself."""
-        return self._thread is threading.current_thread()
-
-    def serves(self, member: Member) -> bool:
-        """Return True while the thread works for this member."""
-        return self.is_alive and _served.get(member) is self
-
-    def join(self, timeout: float) -> None:
-        """Wait for the thread's end, for so many seconds at most."""
-        self._thread.join(max(0.0, timeout))
-
-    def post(self, member: Member, function: Callable[..., object], *args: object) -> None:
-        """Have something called in the thread. Possible in any thread, and in signal handlers."""
-        self._posted.append((member, function, args))
-        if (waker := self._waker) is not None:
-            # It is full of such bytes, or the thread has ended.
-            with suppress(OSError):
-                waker.send(b".")
-
-    def call_at(self, when: float, member: Member, function: Callable[[], object]) -> None:
-        """Have something called at a time of ``time.monotonic``. In the thread only."""
-        self._number += 1
-        heappush(self._timers, (when, self._number, member, function))
-
-    def leave(self, member: Member) -> None:
-        """Work for a member no more. The last one ends the thread."""
-        global _shared  # noqa: PLW0603 - there is one for the process
-        with _lock:
-            _served.pop(member, None)
-            if self not in _served.values():
-                self.is_over = True
-                if _shared is self:
-                    _shared = None
-
-    def _run(self) -> None:
+    def run(self) -> None:
+        # Made here, where no Ctrl-C comes in between.
+        self._selector = selectors.DefaultSelector()
+        self._loop = loop = _Loop(self._selector)
+        loop.call_soon(self._call_posted)
         try:
-            # Made here, where no Ctrl-C comes in between.
-            with DefaultSelector() as self.selector, ExitStack() as stack:
-                pair = wakened, self._waker = socket.socketpair()
-                self._inherited = (self.selector, *pair)
-                for sock in pair:
-                    stack.enter_context(sock).settimeout(0)
-                self.selector.register(wakened, EVENT_READ)
-                while not self.is_over:
-                    self._turn(wakened)
+            loop.run_forever()
         except BaseException as fault:  # noqa: BLE001 - nobody else is there to take it
-            self.is_over = True
-            for member in [it for it, io in list(_served.items()) if io is self]:
-                with member.turn:
-                    member.fail(fault)
-                    member.abandon(is_forked=False)
-                self.leave(member)
+            for portal in tuple(self.portals):
+                portal.fail(fault)
+            # They end in the usual way.
+            loop.run_forever()
+        loop.close()
 
-    def _turn(self, wakened: socket.socket) -> None:
-        posted, timers = self._posted, self._timers
-        patience = max(0.0, timers[0][0] - time.monotonic()) if timers else _LONGEST
-        for key, mask in self.selector.select(0 if posted else min(patience, _LONGEST)):
-            if key.data is None:
-                with suppress(OSError):
-                    wakened.recv(4096)
-            else:
-                self._call(*key.data, mask)
-        # Those that are posted meanwhile wait for the next turn.
-        for _ in range(len(posted)):
-            member, function, args = posted.popleft()
-            self._call(member, function, *args)
-        now = time.monotonic()
-        while timers and timers[0][0] <= now:
-            _, _, member, timer = heappop(timers)
-            self._call(member, timer)
+    def post(self, function: Callable[[], object]) -> None:
+        self._posted.append(function)
+        if self._loop is not None:
+            # A loop that is closed has nobody left to work for.
+            with suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(self._call_posted)
 
-    @staticmethod
-    def _call(member: Member, function: Callable[..., object], *args: object) -> None:
-        try:
-            with member.turn:
-                function(*args)
-        except BaseException as fault:  # noqa: BLE001 - it is the member's, whatever it is
-            with member.turn:
-                member.fail(fault)
+    def _call_posted(self) -> None:
+        while self._posted:
+            self._posted.popleft()()
 
-    def start(self) -> None:
-        """Start the thread.
+    def leave(self, portal: "Portal") -> None:
+        global _shared  # noqa: PLW0603 - one for the process
+        with lock:
+            self.portals.discard(portal)
+            if not self.portals and self._loop is not None:
+                self._loop.stop()
+                self.is_over = True
+                _shared = None if _shared is self else _shared
 
-        Raises:
-            RuntimeError: the machine has none left, or Python is ending.
-        """
-        self._thread.start()
-
-    def close_inherited(self) -> None:
-        """Close what this child process has of its parent's thread."""
-        for thing in self._inherited:
-            # A kqueue is not inherited.
-            with suppress(OSError):
+    def abandon(self) -> None:
+        """Close what this child process has inherited."""
+        if self._loop is None:
+            return
+        # What becomes of the tasks is nobody's business here.
+        self._loop.set_exception_handler(lambda *_: None)
+        # A kqueue is not inherited.
+        with suppress(OSError):
+            self._selector.close()
+        for thing in (*vars(self._loop).values(), *self._loop.dialled):
+            if isinstance(thing, socket.socket):
                 thing.close()
-        self._waker, self.is_over = None, True
-
-
-_lock = threading.RLock()
-_shared: IoThread | None = None
-# All members, in the order in which they came. A copy of it is made in one go.
-_served: dict[Member, IoThread] = {}
-
-
-def serve(member: Member, *, alone: bool) -> None:
-    """Work for a member from now on, in the thread that all share or in one of its own.
-
-    Raises:
-        RuntimeError: no thread can be started.
-    """
-    global _shared  # noqa: PLW0603 - as above
-    with _lock:
-        io = None if alone else _shared
-        is_new = io is None
-        member.io = io = io or IoThread()
-        _served[member] = io
-        if is_new:
-            io.start()
-            if not alone:
-                _shared = io
 
 
 def _after_fork() -> None:
-    global _lock, _shared
-    _lock, _shared = threading.RLock(), None
-    for member, io in list(_served.items()):
-        member.turn, member.lock = threading.RLock(), threading.RLock()
-        io.close_inherited()
-        member.abandon(is_forked=True)
-    _served.clear()
+    global lock, _shared
+    lock, _shared = threading.RLock(), None
+    for io in list(_all):
+        io.abandon()
+        for portal in io.portals:
+            portal.abandon()
 
 
 if hasattr(os, "register_at_fork"):  # pragma: no branch - all but Windows
     os.register_at_fork(after_in_child=_after_fork)
 
 
-def may_wait() -> bool:
-    """Return False if the I/O thread may need a lock that this very thread holds: in a signal
-    handler that has interrupted somebody who holds it."""
-    locks = [_lock]
-    for member in list(_served):
-        locks += (member.turn, member.lock)
-    return not any(map(_is_held_here, locks))
-
-
-def _is_held_here(lock: threading.RLock) -> bool:
+def _may_wait() -> bool:
+    """Return False in a signal handler that has interrupted a holder of the lock, since what it
+    would wait for may need the lock."""
     try:
         threading.Condition(lock).notify(0)
     except RuntimeError:
-        return False
-    return True
+        return True
+    return False
 
 
-class Bell:
-    """Where threads wait for news. Takes no lock that anybody waits for."""
+class Portal:
+    """What lives in the I/O thread, as other threads use it.
 
-    def __init__(self) -> None:
+    Args:
+        live: a coroutine function, run in the I/O thread; the portal is over when it returns.
+        fail: takes a fault of the program, in the I/O thread, and makes ``live`` come to an end.
+        raise_end: raises what a call gets that comes too late.
+        is_alone: True for a thread that is shared with nobody.
+    """
+
+    def __init__(
+        self,
+        live: Callable[[], Coroutine[Any, Any, None]],
+        fail: Callable[[BaseException], object],
+        raise_end: Callable[[], NoReturn],
+        *,
+        is_alone: bool = False,
+    ) -> None:
+        self.fail: Callable[[BaseException], object] = fail
+        self.is_over: bool = False
+        """True once nothing is left in the I/O thread."""
+        self.is_forked: bool = False
+        """True in the child process of a fork."""
+        self._live, self._raise_end, self._is_alone = live, raise_end, is_alone
+        self._io: _IoThread | None = None
+        self._main: asyncio.Task[None] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
         self._waiting: dict[threading.Lock, None] = {}
 
+    @property
+    def is_here(self) -> bool:
+        """True in the I/O thread."""
+        return self._io is threading.current_thread()
+
+    def start(self) -> None:
+        """Begin to live.
+
+        Raises:
+            RuntimeError: no thread can be started.
+        """
+        global _shared  # noqa: PLW0603 - one for the process
+        with lock:
+            self._io = io = (None if self._is_alone else _shared) or _IoThread()
+            io.portals.add(self)
+            if not io.is_alive():
+                io.start()
+                _shared = _shared if self._is_alone else io
+        self.post(self._begin)
+
+    def stop(self, end: Callable[[], object], patience: float) -> bool:
+        """Call ``end`` in the I/O thread, and wait until the portal is over. Returns False if that
+        cannot be waited for."""
+        io = self._io
+        if io is None or not io.is_alive():
+            end()
+            self.is_over = True
+            return True
+        # A Ctrl-C may have prevented it so far.
+        self.post(self._begin)
+        self.post(end)
+        if self.is_here or sys.is_finalizing() or not _may_wait():
+            return False
+        with suppress(TimeoutError):
+            self.wait(lambda: self.is_over, patience)
+        if io.is_over:
+            io.join(patience)
+        return True
+
+    def post(self, function: Callable[..., object], *args: object) -> None:
+        """Have something called in the I/O thread, if there is one. ``fail`` takes what it
+        raises."""
+        if self._io is not None:
+            self._io.post(partial(self._call, function, *args))
+
     def ring(self) -> None:
-        """Wake whoever waits."""
+        """Wake the threads that wait. Possible in any thread and in signal handlers."""
         while self._waiting:
             # Another thread may have woken it, or it may have left.
             with suppress(KeyError):
                 self._waiting.popitem()[0].release()
 
-    def waiter(self, timeout: float | None) -> "Waiter":
-        """``with`` it, look, and ``wait`` until there may be something new to look at."""
-        return Waiter(self._waiting, timeout)
-
-
-class Waiter:
-    """A thread that waits for a bell, for a time at most."""
-
-    def __init__(self, waiting: dict[threading.Lock, None], timeout: float | None) -> None:
-        self._waiting = waiting
-        self._until = None if timeout is None else time.monotonic() + timeout
-        self._lock = threading.Lock()
-        self._lock.acquire()
-
-    def __enter__(self) -> Self:
-        self._waiting[self._lock] = None
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
-    ) -> None:
-        self._waiting.pop(self._lock, None)
-
-    def wait(self) -> None:
-        """Return when the bell was rung since the last look.
+    def wait(self, is_there: Callable[[], object], timeout: float | None) -> None:
+        """Wait until something is true, and look again after every ``ring``.
 
         Raises:
-            TimeoutError: the time is over.
+            TimeoutError: it is not true after so many seconds.
         """
-        patience = _LONGEST
-        if self._until is not None:
-            patience = min(patience, self._until - time.monotonic())
-            if patience <= 0:
-                raise TimeoutError
-        self._lock.acquire(timeout=patience)
-        self._waiting[self._lock] = None
+        until = math.inf if timeout is None else time.monotonic() + timeout
+        bell = threading.Lock()
+        bell.acquire()
+        try:
+            self._waiting[bell] = None
+            while not is_there():
+                patience = min(_LONGEST, until - time.monotonic())
+                if patience <= 0:
+                    raise TimeoutError
+                bell.acquire(timeout=patience)
+                self._waiting[bell] = None
+        finally:
+            self._waiting.pop(bell, None)
+
+    def call(
+        self, function: Callable[..., Awaitable[_T]], *args: object, timeout: float | None = None
+    ) -> _T:
+        """Await something in the I/O thread, and return its result.
+
+        Raises:
+            TimeoutError: it took longer than so many seconds. It is cancelled.
+            BaseException: what it raised, or what ``raise_end`` does.
+        """
+        results: list[Callable[[], _T]] = []
+        tasks: list[asyncio.Task[None]] = []
+
+        async def answer() -> None:
+            try:
+                result = await function(*args)
+            except BaseException as error:  # noqa: BLE001 - for the thread that waits
+                results.append(partial(_raise, [error]))
+            else:
+                results.append(lambda: result)
+            self.ring()
+
+        self.post(lambda: tasks.append(self._spawn(answer())))
+        try:
+            self.wait(lambda: results or self.is_over, timeout)
+        except BaseException:
+            # After its first step, which has taken effect even if nobody waits.
+            self.post(lambda: [task.get_loop().call_soon(task.cancel) for task in tasks])
+            raise
+        return results.pop()() if results else self._raise_end()
+
+    # In the I/O thread, or after a fork.
+
+    def end(self) -> None:
+        """Note that nothing is left."""
+        if self._io is not None:
+            self._io.leave(self)
+        self.is_over = True
+        self.ring()
+
+    def abandon(self) -> None:
+        """Become useless, in a forked child."""
+        self.is_forked = self.is_over = True
+
+    def _begin(self) -> None:
+        if self._main is None:
+            self._main = self._spawn(self._run())
+
+    async def _run(self) -> None:
+        try:
+            await self._live()
+        except (Exception, asyncio.CancelledError) as fault:  # noqa: BLE001 - it ends nobody else
+            self.fail(fault)
+        # Those that wait for this one are to have their answers first.
+        if others := self._tasks - {asyncio.current_task()}:
+            await asyncio.wait(others)
+        self.end()
+
+    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+        task = asyncio.create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    def _call(self, function: Callable[..., object], *args: object) -> None:
+        try:
+            function(*args)
+        except BaseException as fault:  # noqa: BLE001 - it ends nobody else
+            self.fail(fault)
+
+
+def _raise(error: list[BaseException]) -> NoReturn:
+    # No variable has it, so there is no cycle with this frame.
+    raise error.pop()
+
+
+class Worker(threading.Thread):
+    """A thread that does what blocks, one thing after the other."""
+
+    def __init__(self, portal: Portal, name: str) -> None:
+        super().__init__(name=f"topone-feed-{name}", daemon=True)
+        self._portal = portal
+        self._jobs = queue.SimpleQueue[tuple[Callable[[], Any], asyncio.Future[Any]] | None]()
+
+    def start(self) -> None:
+        """Start the thread.
+
+        Raises:
+            OSError: the machine has none left, or Python is ending.
+        """
+        try:
+            super().start()
+        except RuntimeError:
+            raise OSError(errno.EAGAIN, "no thread can be started") from None
+
+    async def do(self, function: Callable[[], _T]) -> _T:
+        """Have something called in the thread. If this is cancelled, the call goes on."""
+        future = asyncio.get_running_loop().create_future()
+        self._jobs.put((function, future))
+        result: _T
+        result, error = await future
+        if error is not None:
+            raise error
+        return result
+
+    def stop(self) -> None:
+        """End the thread after what it was asked for so far. Does not wait for that."""
+        self._jobs.put(None)
+
+    def run(self) -> None:
+        """Do the jobs."""
+        while (job := self._jobs.get()) is not None:
+            function, future = job
+            result = error = None
+            try:
+                result = function()
+            except BaseException as raised:  # noqa: BLE001 - for the coroutine that waits
+                error = raised
+            self._portal.post(self._settle, future, result, error)
+            del job, function, future, result, error
+
+    def _settle(self, future: "asyncio.Future[Any]", result: object, error: object) -> None:
+        if isinstance(error, BaseException) and not isinstance(error, Exception):
+            # A coroutine that raised it would end the event loop.
+            self._portal.fail(error)
+            future.cancel()
+        elif not future.done():
+            future.set_result((result, error))

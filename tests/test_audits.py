@@ -196,6 +196,7 @@ def test_an_end_that_nobody_tells_becomes_a_doubt_and_then_an_unknown_outcome() 
         assert not_found(account) == ()
     unknown, _, resynced = not_found(account)
     assert unknown == OutcomeUnknown(order(1))
+    assert isinstance(unknown, OutcomeUnknown)
     assert resynced == Resynced(ORDERS, (unknown,), 500, None, is_audit=True)
     assert account.audit_differences == 1
     # The exchange lists it after all.

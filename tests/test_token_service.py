@@ -110,15 +110,30 @@ def test_a_clock_that_was_set_forward_earns_no_request() -> None:
     assert tokens.wanted(START + 4000).deadline == START + 5000
 
 
-def test_a_refusal_may_prove_nothing() -> None:
+def test_a_token_that_is_withdrawn_proves_nothing() -> None:
     tokens = with_token()
-    tokens.refused(ONE, START + 100)
+    assert tokens.withdraw(TWO, START + 99).token == ONE
+    assert tokens.withdraw(ONE, START + 100).token is None
+    # Not even from a store that still has it.
+    assert tokens.loaded(with_token().state, START + 100).token is None
     tokens.stored(START + 100)
-    tokens.obtained(TWO, START + 101)
-    assert tokens.is_replacement
-    tokens.forget_refusal()
+    # A token service may give the same one out again.
+    assert tokens.obtained(ONE, START + 101).token == ONE
     assert not tokens.is_replacement
-    assert reserves(tokens.refused(TWO, START + 200))
+    assert tokens.refused(ONE, START + 200).token is None
+
+
+def test_an_older_token_of_another_process_proves_nothing_either() -> None:
+    tokens = with_token()
+    older = TokenState(TWO, START + 50, START + 50, START + 115)
+    tokens.refused(ONE, START + 100)
+    assert tokens.loaded(older, START + 100).token == TWO
+    assert not tokens.is_replacement
+    assert tokens.refused(TWO, START + 101).token is None
+    tokens.loaded(TokenState(THREE, START + 150, START + 150), START + 160)
+    assert tokens.is_replacement
+    with pytest.raises(TokenUnobtainable):
+        tokens.refused(THREE, START + 161)
 
 
 def test_an_error_that_was_mended_in_vain_ends_it() -> None:

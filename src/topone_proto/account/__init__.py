@@ -5,6 +5,13 @@ are decided here, the asking is the caller's.
 """
 
 from topone_proto.account._account import Account
+from topone_proto.account._actions import (
+    AccountAction,
+    AccountEvent,
+    AccountStep,
+    Fetch,
+    RenewToken,
+)
 from topone_proto.account._changes import (
     AggregatedFill,
     BalanceChanged,
@@ -21,17 +28,34 @@ from topone_proto.account._changes import (
     Resynced,
 )
 from topone_proto.account._config import AccountConfig
+from topone_proto.account._live import AccountSession
 from topone_proto.account._questions import BalancesQuery, OrdersQuery, Query
+from topone_proto.account._reports import (
+    ClockCorrected,
+    FetchFailed,
+    FetchKind,
+    Report,
+    StateNotStored,
+)
+from topone_proto.account._stored import StoredState, StoreState, read_state, write_state
 
 __all__ = [
     "Account",
+    "AccountAction",
     "AccountConfig",
+    "AccountEvent",
+    "AccountSession",
+    "AccountStep",
     "AggregatedFill",
     "BalanceChanged",
     "BalanceUnlisted",
     "BalancesQuery",
     "Change",
+    "ClockCorrected",
     "Difference",
+    "Fetch",
+    "FetchFailed",
+    "FetchKind",
     "FillCorrected",
     "Knowledge",
     "KnowledgeChanged",
@@ -41,5 +65,12 @@ __all__ = [
     "OutcomeUnknown",
     "Query",
     "Reading",
+    "RenewToken",
+    "Report",
     "Resynced",
+    "StateNotStored",
+    "StoreState",
+    "StoredState",
+    "read_state",
+    "write_state",
 ]

@@ -231,6 +231,12 @@ class Account:
         out without a sign."""
         return sum(ledger.audit_differences for ledger in self._ledgers)
 
+    @property
+    def is_settled(self) -> bool:
+        """True if there is nothing to ask: every topic that is followed is ``WHOLE``, and no audit
+        suspects anything. Much cheaper than ``ask``."""
+        return self._orders.is_settled and self._balances.is_settled
+
     def is_awaited(self, query: Query) -> bool:
         """Return True if an answer to this question can still be used. Not once the connection was
         lost or an update may have been missed: then it is asked again."""

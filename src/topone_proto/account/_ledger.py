@@ -116,6 +116,12 @@ class Ledger(ABC, Generic[_K]):
         """The keys that are in doubt."""
         return tuple(name for name in sorted(self.doubts) if not self.doubts[name].is_suspicion)
 
+    @property
+    def is_settled(self) -> bool:
+        """True if nothing is to be asked."""
+        is_whole = self.knowledge is Knowledge.WHOLE and not self.doubts
+        return is_whole or self.followed_since is None
+
     # The connection.
 
     def follow(self, position: int) -> tuple[Change, ...]:

@@ -17,8 +17,9 @@ Theory. There is a token or there is none, and beside that a request is under wa
 - Processes share what is stored. One that finds another state there than the one that it knows
   withdraws its reservation, and goes on from what it found (``loaded``).
 - ``refused`` takes back exactly the token that was refused. A refusal of an older one changes
-  nothing. If the next token is refused as well, without ever having been accepted, asking again
-  cannot help: the service has failed, and says both causes.
+  nothing. If a token is refused that was obtained after such a refusal, and none was accepted in
+  between, asking again cannot help: the service has failed. One that another process had obtained
+  before proves nothing. ``withdraw`` takes a token back without such a proof.
 - An error is never kept as if it were a token, and never ends the service, unless it says that
   asking again cannot help.
 
@@ -149,8 +150,10 @@ class TokenService:
         self._state = or_default(state, TokenState, "state")
         self._is_reserving = False
         self._sent_at: float | None = None
-        # The token that was refused last, until another one is accepted.
-        self._refused: Token | None = None
+        # The tokens that were taken back since one was last accepted, and the time of the first
+        # refusal among them.
+        self._taken_back: set[Token] = set()
+        self._refused_at: float | None = None
         # Problem and remedy, once asking again cannot help.
         self._failure: tuple[str, str] | None = None
 
@@ -160,10 +163,16 @@ class TokenService:
         return self._state
 
     @property
+    def is_over(self) -> bool:
+        """True once asking cannot help any more. The present token is used to its end."""
+        return self._failure is not None
+
+    @property
     def is_replacement(self) -> bool:
-        """True while the token before was refused, and no one was accepted since: a refusal of the
-        present one ends the service."""
-        return self._refused is not None
+        """True if the present token was obtained after one was refused, and none was accepted
+        since: its refusal ends the service."""
+        obtained_at, refused_at = self._state.obtained_at, self._refused_at
+        return obtained_at is not None and refused_at is not None and obtained_at >= refused_at
 
     @property
     def is_fetching(self) -> bool:
@@ -230,7 +239,7 @@ class TokenService:
             TokenUnobtainable: see ``wanted``.
         """
         own, self._is_reserving = self._state, False
-        if self._refused is not None and state.token == self._refused:
+        if state.token in self._taken_back:
             state = evolve(state, token=None, obtained_at=None)
         if (own.obtained_at or 0.0) > (state.obtained_at or 0.0):
             state = evolve(state, token=own.token, obtained_at=own.obtained_at)
@@ -250,8 +259,9 @@ class TokenService:
             TokenUnobtainable: it is the one that was refused a moment ago.
         """
         sent_at, self._sent_at = self._sent_at, None
-        if token == self._refused:
+        if token in self._taken_back and self._refused_at is not None:
             raise self._end("the token service gives out a token that the exchange refuses")
+        self._taken_back.discard(token)
         self._state = evolve(
             self._state,
             token=token,
@@ -285,32 +295,43 @@ class TokenService:
             wait = max(wait, min(error.retry_after or 0.0, _LONGEST_WAIT))
             if error.meaning in _REMEDY or is_hopeless:
                 remedy = _REMEDY.get(error.meaning, "set this machine's clock")
-                self._failure = (str(error), remedy)
+                what = f"HTTP {error.status}" if error.code is None else f"code {error.code}"
+                problem = f"the token service answered with {what} ({error.msg})"
+                self._failure = (problem, remedy)
         self._state = evolve(state, failures=state.failures + 1, not_before=wall + wait)
         return self._saved(self.wanted(wall))
 
     def refused(self, token: Token, wall: float) -> TokenStep:
-        """The exchange did not accept this token, over HTTP or in a handshake.
+        """The exchange did not accept this token, and that is proof.
 
         Raises:
             TokenUnobtainable: it did not accept the one before either.
         """
         if token != self._state.token:
             return self.wanted(wall)
-        if self._refused is not None:
+        if self.is_replacement:
             raise self._end("the exchange refuses a token, and the fresh one after it as well")
-        self._refused = token
+        self._refused_at = wall if self._refused_at is None else self._refused_at
+        return self.withdraw(token, wall)
+
+    def withdraw(self, token: Token, wall: float) -> TokenStep:
+        """Give this token out no more: the exchange did not accept it, which may have another
+        cause.
+
+        Raises:
+            TokenUnobtainable: see ``wanted``.
+        """
+        if token != self._state.token:
+            return self.wanted(wall)
+        self._taken_back.add(token)
         self._state = evolve(self._state, token=None, obtained_at=None)
         return self._saved(self.wanted(wall))
 
     def accepted(self, token: Token) -> None:
         """The exchange accepted this token."""
         if token == self._state.token:
-            self._refused = None
-
-    def forget_refusal(self) -> None:
-        """The latest refusals prove nothing: let the present token be replaced like any other."""
-        self._refused = None
+            self._taken_back.clear()
+            self._refused_at = None
 
     def _end(self, problem: str) -> TokenUnobtainable:
         remedy = "check that the key pair has the right to what is asked for, and the Origin header"

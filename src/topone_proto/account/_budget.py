@@ -1,0 +1,77 @@
+"""The budget of requests about orders, which the exchange counts and blocks for an hour.
+
+It is kept twice: on the clock of ``now``, which nobody sets, and by the time of day, which other
+processes and the next one share. A request has to be allowed by both.
+"""
+
+from collections import deque
+from typing import Final
+
+from topone_proto.account._config import AccountConfig
+
+__all__ = ["OrderBudget"]
+
+_NEVER: Final = float("-inf")
+
+_MINUTE: Final = 65.0
+"""The exchange's minute and a margin, since requests travel at different speeds."""
+
+
+class OrderBudget:
+    """When the next request about orders may be sent."""
+
+    def __init__(
+        self, config: AccountConfig, calls: tuple[float, ...], not_before: float | None
+    ) -> None:
+        self.calls = calls
+        """The times of day of the latest requests, the oldest first."""
+        self.not_before = not_before
+        """The time of day until which there are none; None for no such time."""
+        self._limit = config.order_calls_per_minute
+        self._block = config.token_block
+        # A scaled exchange has a shorter minute.
+        self._span = min(_MINUTE, config.token_interval)
+        self._recent: deque[float] = deque(maxlen=self._limit)
+        self._blocked_until = _NEVER
+
+    def free_at(self, now: float, wall: float) -> float:
+        """Return the time from which a request may be sent, on the clock of ``now``."""
+        times = [now, self._blocked_until]
+        if len(self._recent) >= self._limit:
+            times.append(self._recent[-self._limit] + self._span)
+        if len(self.calls) >= self._limit:
+            times.append(now + min(self.calls[-self._limit], wall) + self._span - wall)
+        if self.not_before is not None:
+            # No block is longer, so a later time is that of a clock that was set back.
+            times.append(now + min(self.not_before, wall + self._block) - wall)
+        return max(times)
+
+    def spend(self, now: float, wall: float, count: int = 1) -> None:
+        """Note that so many requests leave now."""
+        count = min(count, self._limit)
+        self._recent.extend([now] * count)
+        made = (*(min(at, wall) for at in self.calls), *[wall] * count)
+        self.calls = tuple(at for at in made if at > wall - self._span)[-self._limit :]
+
+    def sent(self, now: float) -> None:
+        """Note that the latest request has left only now."""
+        self._recent[-1] = now
+
+    def withdraw(self) -> None:
+        """The latest request does not leave."""
+        self._recent.pop()
+        self.calls = self.calls[:-1]
+
+    def block(self, seconds: float, now: float, wall: float) -> None:
+        """Send nothing for so long."""
+        self._blocked_until = max(self._blocked_until, now + seconds)
+        self.not_before = max(self.not_before or _NEVER, wall + seconds)
+
+    def merge(
+        self, known: tuple[float, ...], found: tuple[float, ...], not_before: float | None
+    ) -> None:
+        """Take in what another process has stored in place of ``known``."""
+        own = (at for at in self.calls if at not in known)
+        self.calls = tuple(sorted((*found, *own)))[-self._limit :]
+        if not_before is not None:
+            self.not_before = max(self.not_before or _NEVER, not_before)

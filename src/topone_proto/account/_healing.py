@@ -1,0 +1,200 @@
+"""Which question over HTTP goes when: an account's questions become requests, one at a time.
+
+Theory. The account says what is to be asked (``Account.ask``); here it waits in a queue until
+
+- no other request is under way: there is one at a time, and one answer is merged before the next
+  question is chosen;
+- the back-off after a failure is over: from ``retry_first`` to ``retry_cap`` seconds, at random
+  between half and the whole; as long as the exchange says (``Retry-After``); ten times
+  ``retry_cap`` after an error of which the exchange says that asking cannot help;
+- for orders, the budget allows it (``budget``). Balances do not wait for it.
+
+A question that is not awaited any more, since the connection was lost or an update may have been
+missed, is dropped: the account asks it anew, and that restarts the pass. So does one that has
+waited for so long that the account would have to ask again anyhow.
+
+An answer is handed to the account within the step in which it comes, so that nothing can come in
+between: updates before it and after it have their places.
+
+A failure is never an answer. No number of failures ends the asking; each is reported, with the time
+of the next try, and the waits are bounded.
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+from topone_proto.account._account import Account
+from topone_proto.account._changes import Change
+from topone_proto.account._config import AccountConfig
+from topone_proto.account._passes import BalancesPass, ListPass, LookupPass, Pass
+from topone_proto.account._questions import BalancesQuery, OrdersQuery, Query
+from topone_proto.account._reports import FetchFailed, FetchKind
+from topone_proto.wire.http import ApiError, ApiErrorMeaning, HttpResponse
+
+__all__ = ["Healer"]
+
+_NEVER: Final = float("-inf")
+
+# The rows to ask for on a page of open orders: fewer, if the exchange refuses so many.
+_PAGE_SIZES: Final = (500, 100, 20)
+
+# A question that has waited for longer than two minutes of the exchange is asked anew.
+_STALE_AFTER: Final = 120.0
+
+_MINUTE: Final = 60.0
+_DOUBLINGS: Final = 20
+
+# Asking again cannot help: so many times the longest wait.
+_PATIENCE: Final = 10
+
+_HOPELESS: Final = frozenset(
+    {
+        ApiErrorMeaning.CREDENTIALS,
+        ApiErrorMeaning.ADDRESS,
+        ApiErrorMeaning.REQUEST,
+        ApiErrorMeaning.ORDER,
+        ApiErrorMeaning.CLOCK,
+    }
+)
+
+
+class Healer:
+    """The queue of one account's questions."""
+
+    def __init__(
+        self, account: Account, config: AccountConfig, jitter: Callable[[], float]
+    ) -> None:
+        self._account = account
+        self._config = config
+        self._jitter = jitter
+        self._queue: list[Pass] = []
+        self._page_sizes = list(_PAGE_SIZES)
+        self._failures = 0
+        self._limits = 0
+        self._not_before = _NEVER
+        # What the exchange has asked for, which no wish of the application shortens.
+        self._held_until = _NEVER
+        self._audit_at: float | None = None
+
+    def choose(self, now: float, orders_from: float) -> Pass | None:
+        """Return the pass whose next request may be sent now; None if there is none.
+
+        Args:
+            now: the time.
+            orders_from: the time from which a request about orders may be sent.
+        """
+        self._audit(now)
+        if now < self._resumes_at:
+            return None
+        self._drop(now)
+        self._queue += [self._begin(query, now) for query in self._account.ask(now)]
+        for waiting in self._queue:
+            if waiting.kind is FetchKind.BALANCES or now >= orders_from:
+                return waiting
+        return None
+
+    def deadline(self, now: float, orders_from: float) -> float | None:
+        """Return the time at which to ``choose`` again; None if nothing is to be asked."""
+        times = [
+            now if waiting.kind is FetchKind.BALANCES else orders_from for waiting in self._queue
+        ]
+        asked_at = self._account.deadline
+        if asked_at is not None:
+            times.append(asked_at)
+        due = [max(at, self._resumes_at) for at in times]
+        if self._audit_at is not None:
+            due.append(self._audit_at)
+        return min(due, default=None)
+
+    def answered(self, waiting: Pass, response: HttpResponse, now: float) -> tuple[Change, ...]:
+        """Take an answer in. Return what it changes.
+
+        Raises:
+            ApiError: it is none; call ``failed``.
+        """
+        is_complete = waiting.take(response)
+        self._failures = self._limits = 0
+        waiting.touched_at = now
+        if not is_complete:
+            return ()
+        self._queue.remove(waiting)
+        date = response.date
+        return waiting.tell(self._account, None if date is None else round(date * 1000))
+
+    def failed(
+        self, waiting: Pass, problem: str, error: ApiError | None, now: float
+    ) -> FetchFailed:
+        """A request has failed: its question is asked again, later."""
+        kind = waiting.kind
+        self.drop(waiting)
+        if self._asks_for_less(kind, error):
+            return FetchFailed(kind, problem, 0.0)
+        meaning = None if error is None else error.meaning
+        self._failures += 1
+        wait = self._spread(self._failures) * (_PATIENCE if meaning in _HOPELESS else 1)
+        self._not_before = now + wait
+        retry_after = None if error is None else error.retry_after
+        if meaning is ApiErrorMeaning.RATE_LIMIT and retry_after is None:
+            self._limits += 1
+            retry_after = _MINUTE * 2.0 ** (min(self._limits, _DOUBLINGS) - 1)
+        if retry_after is not None:
+            self.hold(now + min(retry_after, self._config.token_block))
+        return FetchFailed(kind, problem, self._resumes_at - now)
+
+    def drop(self, waiting: Pass) -> None:
+        """Give a pass up: the account asks its question again."""
+        self._queue.remove(waiting)
+        self._account.retry(waiting.query)
+
+    def hold(self, until: float) -> None:
+        """Ask nothing until then."""
+        self._held_until = max(self._held_until, until)
+
+    def refresh(self, now: float) -> None:
+        """Ask as soon as the exchange allows, and audit what is whole."""
+        self._not_before = now
+        self._account.audit()
+
+    @property
+    def _resumes_at(self) -> float:
+        return max(self._not_before, self._held_until)
+
+    def _audit(self, now: float) -> None:
+        interval = self._config.audit_interval
+        if interval is None:
+            return
+        if self._audit_at is None:
+            self._audit_at = now + interval
+        elif now >= self._audit_at:
+            self._audit_at = now + interval
+            self._account.audit()
+
+    def _drop(self, now: float) -> None:
+        for waiting in tuple(self._queue):
+            if not self._account.is_awaited(waiting.query):
+                self._queue.remove(waiting)
+            elif now - waiting.touched_at > _STALE_AFTER:
+                self.drop(waiting)
+
+    def _begin(self, query: Query, now: float) -> Pass:
+        match query:
+            case BalancesQuery():
+                return BalancesPass(query, now)
+            case OrdersQuery(ids=ids):  # pragma: no branch - there is no other
+                size = self._page_sizes[0]
+                if ids is None:
+                    return ListPass(query, now, size)
+                return LookupPass(query, ids, now, size)
+
+    def _asks_for_less(self, kind: FetchKind, error: ApiError | None) -> bool:
+        """True if smaller pages are worth a try."""
+        is_refused = error is not None and error.meaning is ApiErrorMeaning.REQUEST
+        if kind is not FetchKind.OPEN_ORDERS or not is_refused or len(self._page_sizes) == 1:
+            return False
+        del self._page_sizes[0]
+        return True
+
+    def _spread(self, failures: int) -> float:
+        config = self._config
+        span = min(config.retry_first * 2.0 ** (min(failures, _DOUBLINGS) - 1), config.retry_cap)
+        return span * (1 + self._jitter()) / 2

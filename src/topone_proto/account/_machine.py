@@ -1,0 +1,396 @@
+"""A whole account as one machine: a session, its tokens, the account, and the healing of it.
+
+Theory. Four machines share the inputs:
+
+- the *session* dials, subscribes and names what may have been missed;
+- the *account* folds the session's events, and says what has to be asked;
+- the *tokens* say with which token to dial and to ask, and when to get another one;
+- the *healer* sends the account's questions, one at a time, within the budgets.
+
+Every input goes to the machine that it is for. Then all of them are looked at, in a fixed order,
+until nothing is due: a token that the session waits for, a request for a token, a question, and the
+state that has to be stored. So the step that one input returns has everything that it caused.
+
+Two kinds of request have a budget that outlives the process: those for a token and those about
+orders. Each is *reserved* first: its time is part of the state to be stored (``StoreState``), and
+the request leaves in the step of ``state_stored``. A process that is killed in between has spent
+its budget.
+
+Invariants:
+
+- At most one request for a token and one question are under way.
+- Nothing is dialled without a token, however long the budget takes to allow one: the session's own
+  timeout of a token does not run then. Dialling again never causes a request for a token.
+- After ``Closed`` there is no action and no deadline, and whatever still comes is ignored.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from attrs import Factory, define, evolve
+
+from topone_proto.account._account import Account
+from topone_proto.account._actions import (
+    AccountAction,
+    AccountEvent,
+    AccountStep,
+    Fetch,
+    RenewToken,
+)
+from topone_proto.account._budget import OrderBudget
+from topone_proto.account._config import AccountConfig
+from topone_proto.account._healing import Healer
+from topone_proto.account._passes import Pass
+from topone_proto.account._reports import FetchFailed, FetchKind
+from topone_proto.account._stored import Store, StoredState
+from topone_proto.account._tokens import OwnTokens, SuppliedTokens
+from topone_proto.events import Closed, Connected, Disconnected, Event
+from topone_proto.failures import Failure, FailureKind
+from topone_proto.secrets.token import Token
+from topone_proto.session.actions import Close, Connect, FetchToken
+from topone_proto.session.config import SessionConfig
+from topone_proto.session.endpoint import Endpoint
+from topone_proto.session.session import Session
+from topone_proto.session.states import SessionState
+from topone_proto.session.step import Step
+from topone_proto.wire.http import (
+    ApiError,
+    ApiErrorMeaning,
+    Credentials,
+    HttpRequest,
+    HttpResponse,
+)
+from topone_proto.wire.topic import Topic
+
+__all__ = ["Caused", "Machine"]
+
+# An adapter reports the end of a request within its timeout. So much later nobody will.
+_GRACE: Final = 5.0
+
+# The code that blocks requests about orders for an hour.
+_BLOCKED: Final = "10027"
+
+_MAX_DETAIL: Final = 512
+
+
+@define(eq=False)
+class UnderWay:
+    """A request that was sent."""
+
+    id: int
+    """Its number."""
+    request: HttpRequest
+    """The request."""
+    expires_at: float
+    """The time from which no answer is waited for."""
+    waiting: Pass | None
+    """The pass that it belongs to; None for a token."""
+
+
+@define(eq=False)
+class Caused:
+    """What an input has caused so far."""
+
+    events: list[AccountEvent] = Factory(list[AccountEvent])
+    """The events, in order."""
+    actions: list[AccountAction] = Factory(list[AccountAction])
+    """The actions, in order."""
+
+
+class Machine:
+    """The parts of an account session and what joins them. ``AccountSession`` has the inputs."""
+
+    def __init__(
+        self,
+        source: Credentials | Token | None,
+        topics: Iterable[Topic],
+        endpoint: Endpoint | None,
+        config: SessionConfig | None,
+        settings: AccountConfig,
+        state: StoredState,
+        max_closed: int,
+        jitter: Callable[[], float],
+        wall: Callable[[], float],
+        make_session: Callable[..., Session],
+    ) -> None:
+        self.account = Account(max_closed=max_closed, config=settings)
+        """The account, to read. Nothing is to be applied to it."""
+        self._settings = settings
+        self._wall = wall
+        self._tokens: OwnTokens | SuppliedTokens
+        if isinstance(source, Credentials):
+            self._tokens = OwnTokens(source, settings, state.token, jitter)
+        else:
+            self._tokens = SuppliedTokens(source, settings, jitter)
+        self._session = make_session(
+            topics,
+            endpoint=endpoint,
+            token=source if isinstance(source, Token) else None,
+            config=config,
+            jitter=jitter,
+        )
+        self._healer = Healer(self.account, settings, jitter)
+        self._budget = OrderBudget(settings, state.order_calls, state.orders_not_before)
+        self._store = Store(state)
+        self._failure: Failure | None = None
+        self._session_deadline: float | None = None
+        self._own_deadline: float | None = None
+        # True while the session waits for a token of ours.
+        self._awaits_token = False
+        self._dialled: Token | None = None
+        # The last failure of a dial, if it refused a token of ours.
+        self._refusal: Failure | None = None
+        self._next_id = 1
+        self._under_way: list[UnderWay] = []
+        # The pass whose next request leaves once its budget is stored.
+        self._reserved: Pass | None = None
+        # The latest server time, and when it was received.
+        self._clock: tuple[int, float] | None = None
+
+    @property
+    def _is_running(self) -> bool:
+        return self._session.state not in {SessionState.NEW, SessionState.CLOSED}
+
+    # --- the session ----------------------------------------------------------------------------
+
+    def _of(self, step: Step, now: float) -> AccountStep:
+        """A step of the session. Most of them cause nothing here."""
+        if step.events or any(isinstance(action, Connect | FetchToken) for action in step.actions):
+            caused = Caused()
+            self._take(step, caused, now)
+            return self._settle(caused, now)
+        self._session_deadline = step.deadline
+        return AccountStep((), step.actions, self._deadline())
+
+    def _take(self, step: Step, caused: Caused, now: float) -> None:
+        """What a step of the session means for the other machines."""
+        self._session_deadline = step.deadline
+        for event in step.events:
+            event = self._hear(event)  # noqa: PLW2901 - the same event, with all causes
+            caused.events.append(event)
+            caused.events += self.account.apply(event)
+        self._see(now)
+        for action in step.actions:
+            match action:
+                case FetchToken() if self._tokens.is_own:
+                    self._awaits_token = True
+                    continue
+                case Connect(token=token):
+                    self._dialled = token
+                case _:
+                    pass
+            caused.actions.append(action)
+
+    def _hear(self, event: Event) -> Event:
+        """What an event of the session says of a token, and the event with all of its causes."""
+        match event:
+            case Connected() if self._dialled is not None:
+                self._refusal = None
+                self._tokens.accepted(self._dialled)
+            case Disconnected(reason=Failure(kind=FailureKind.TOKEN)) if self._refusal is not None:
+                return evolve(event, reason=self._refusal)
+            case Closed(failure=failure):
+                self._failure = failure
+            case _:
+                pass
+        return event
+
+    def _judge(self, failure: Failure, now: float) -> Failure:
+        """The failure of a dial, as the session is to take it. A refusal of a token of ours is no
+        reason for it to end: what a refusal proves, the token service knows."""
+        is_dial = self._session.state is SessionState.CONNECTING and self._tokens.is_own
+        if not (is_dial and failure.refuses_token and self._dialled is not None):
+            return failure
+        self._refusal = failure
+        self._tokens.refused(self._dialled, str(failure), now, self._wall())
+        return Failure(FailureKind.TOKEN, retry_after=failure.retry_after)
+
+    def _end(self, step: Step, failure: Failure | None, caused: Caused, now: float) -> None:
+        """Take the session's last step, with the reason for it."""
+        if self._awaits_token:
+            # The session believes that the application is asked for a token: nobody is.
+            self._awaits_token = False
+            actions = (action for action in step.actions if not isinstance(action, Close))
+            step = evolve(step, actions=tuple(actions))
+        if failure is not None:
+            events = [Closed(failure) if isinstance(e, Closed) else e for e in step.events]
+            step = evolve(step, events=tuple(events))
+        self._take(step, caused, now)
+
+    def _see(self, now: float) -> None:
+        """Note the server's time, if it was told."""
+        ts = self.account.latest_ts
+        if ts is not None and (self._clock is None or ts != self._clock[0]):
+            self._clock = (ts, now)
+
+    # --- what is due ----------------------------------------------------------------------------
+
+    def _settle(self, caused: Caused, now: float) -> AccountStep:
+        """Do everything that is due by now."""
+        wall = self._wall()
+        if self._is_running:
+            self._tokens.update(now, wall)
+            self._dial(caused, now)
+        # Not if there is no token to dial with: that was the end.
+        if self._is_running:
+            self._renew(caused, now, wall)
+            self._heal(caused, now, wall)
+            self._save(caused, now)
+            self._own_deadline = self._find_deadline(now, wall)
+        if self._session.state is SessionState.CLOSED:
+            self._under_way.clear()
+            self._reserved = self._session_deadline = self._own_deadline = None
+        return AccountStep(tuple(caused.events), tuple(caused.actions), self._deadline())
+
+    def _dial(self, caused: Caused, now: float) -> None:
+        """Give the session the token that it waits for."""
+        tokens = self._tokens
+        if not self._awaits_token:
+            return
+        if tokens.token is not None:
+            self._awaits_token = False
+            self._take(self._session.token_obtained(tokens.token, now), caused, now)
+        elif tokens.failure is not None:
+            detail = (tokens.causes or str(tokens.failure))[:_MAX_DETAIL]
+            failure = Failure(FailureKind.TOKEN) if self._refusal is None else self._refusal
+            failure = evolve(failure, detail=detail)
+            self._end(self._session.close(now), failure, caused, now)
+
+    def _renew(self, caused: Caused, now: float, wall: float) -> None:
+        """Ask for a token."""
+        tokens = self._tokens
+        if not tokens.is_due:
+            return
+        if isinstance(tokens, OwnTokens):
+            self._send(tokens.request(now, wall), None, caused, now)
+        else:
+            caused.actions.append(RenewToken(tokens.asked()))
+
+    def _heal(self, caused: Caused, now: float, wall: float) -> None:
+        """Send the next question, or reserve what it costs."""
+        is_busy = any(request.waiting is not None for request in self._under_way)
+        if is_busy or self._reserved is not None or self._tokens.token is None:
+            return
+        waiting = self._healer.choose(now, self._budget.free_at(now, wall))
+        if waiting is None:
+            return
+        if waiting.kind is FetchKind.BALANCES:
+            self._ask(waiting, caused, now)
+        else:
+            self._budget.spend(now, wall)
+            self._reserved = waiting
+
+    def _save(self, caused: Caused, now: float) -> None:
+        budget = self._budget
+        state = StoredState(self._tokens.state, budget.calls, budget.not_before)
+        action = self._store.save(state, now)
+        if action is not None:
+            caused.actions.append(action)
+
+    def _ask_reserved(self, caused: Caused, now: float) -> None:
+        """Send the question whose budget is stored, if it is still one."""
+        waiting = self._reserved
+        if waiting is None:
+            return
+        if not self.account.is_awaited(waiting.query) or self._tokens.token is None:
+            self._withdraw()
+            return
+        self._reserved = None
+        self._budget.sent(now)
+        self._ask(waiting, caused, now)
+
+    def _ask(self, waiting: Pass, caused: Caused, now: float) -> None:
+        token = self._tokens.token
+        if token is not None:
+            self._send(waiting.request(token), waiting, caused, now)
+
+    def _send(self, request: HttpRequest, waiting: Pass | None, caused: Caused, now: float) -> None:
+        timeout = self._settings.fetch_timeout
+        under_way = UnderWay(self._next_id, request, now + timeout + _GRACE, waiting)
+        self._next_id += 1
+        self._under_way.append(under_way)
+        caused.actions.append(Fetch(under_way.id, request, timeout))
+
+    def _withdraw(self) -> None:
+        """What was reserved does not leave."""
+        if self._reserved is not None:
+            self._reserved = None
+            self._budget.withdraw()
+
+    # --- answers --------------------------------------------------------------------------------
+
+    def _answered(
+        self, under_way: UnderWay, response: HttpResponse, caused: Caused, now: float
+    ) -> None:
+        self._under_way.remove(under_way)
+        waiting, tokens, wall = under_way.waiting, self._tokens, self._wall()
+        if waiting is None:
+            assert isinstance(tokens, OwnTokens)  # nobody else asks for one
+            report = tokens.fetched(response, self._server_time(now), now, wall)
+            if report is not None:
+                caused.events.append(report)
+            return
+        try:
+            changes = self._healer.answered(waiting, response, now)
+        except ApiError as error:
+            self._refused(under_way, waiting, error, caused, now)
+            return
+        if under_way.request.token is not None:
+            tokens.accepted(under_way.request.token)
+        caused.events += changes
+
+    def _refused(
+        self, under_way: UnderWay, waiting: Pass, error: ApiError, caused: Caused, now: float
+    ) -> None:
+        """A question was answered with an error."""
+        healer, wall, token = self._healer, self._wall(), under_way.request.token
+        kind, problem = waiting.kind, str(error)
+        if error.meaning is ApiErrorMeaning.TOKEN and token is not None:
+            wait = self._tokens.refused_by_http(token, problem, now, wall)
+            healer.drop(waiting)
+            healer.hold(now + wait)
+            is_over = self._tokens.failure is not None
+            problem = (self._tokens.causes or problem)[:_MAX_DETAIL]
+            caused.events.append(FetchFailed(kind, problem, None if is_over else wait))
+        elif str(error.code) == _BLOCKED:
+            wait = max(self._settings.token_block, error.retry_after or 0.0)
+            self._budget.block(wait, now, wall)
+            healer.drop(waiting)
+            if kind is FetchKind.BALANCES:
+                healer.hold(now + wait)
+            caused.events.append(FetchFailed(kind, problem, wait))
+        else:
+            caused.events.append(healer.failed(waiting, problem, error, now))
+
+    def _failed(self, under_way: UnderWay, failure: Failure, caused: Caused, now: float) -> None:
+        """A request has no answer."""
+        self._under_way.remove(under_way)
+        words = failure.kind.value.replace("_", " ")
+        problem = f"{words} ({failure.detail})" if failure.detail else words
+        problem = HttpResponse(0, request=under_way.request).masked(problem)[:_MAX_DETAIL]
+        if under_way.waiting is not None:
+            report = self._healer.failed(under_way.waiting, problem, None, now)
+        else:
+            assert isinstance(self._tokens, OwnTokens)  # nobody else asks for one
+            report = self._tokens.failed(problem, now, self._wall())
+        caused.events.append(report)
+
+    def _server_time(self, now: float) -> float | None:
+        if self._clock is None:
+            return None
+        ts, seen_at = self._clock
+        return ts / 1000 + now - seen_at
+
+    # --- deadlines ------------------------------------------------------------------------------
+
+    def _deadline(self) -> float | None:
+        times = [None if self._awaits_token else self._session_deadline, self._own_deadline]
+        return min((at for at in times if at is not None), default=None)
+
+    def _find_deadline(self, now: float, wall: float) -> float | None:
+        times = [self._tokens.deadline, self._store.not_before]
+        times += [request.expires_at for request in self._under_way]
+        is_busy = any(request.waiting is not None for request in self._under_way)
+        if not is_busy and self._reserved is None and self._tokens.token is not None:
+            times.append(self._healer.deadline(now, self._budget.free_at(now, wall)))
+        return min((at for at in times if at is not None), default=None)

@@ -1,0 +1,56 @@
+"""What an account session reports about its HTTP requests and its token."""
+
+from enum import Enum
+
+from topone_proto._values import value
+
+__all__ = ["ClockCorrected", "FetchFailed", "FetchKind", "Report", "StateNotStored"]
+
+
+class FetchKind(Enum):
+    """The question that a request is for."""
+
+    TOKEN = "token"  # noqa: S105 - a question's name
+    """A new token."""
+    BALANCES = "balances"
+    """Balances."""
+    OPEN_ORDERS = "open_orders"
+    """A page of the open orders."""
+    HISTORY = "history"
+    """A page of the finished orders."""
+
+
+@value
+class FetchFailed:
+    """A request came to nothing. The account is not whole until its question is answered."""
+
+    kind: FetchKind
+    """The question."""
+    problem: str
+    """The cause, in a few words without a secret."""
+    retry_in: float | None
+    """Seconds until it is asked again at the earliest; None if it is not: asking cannot help."""
+
+
+@value
+class ClockCorrected:
+    """The exchange does not accept this machine's clock for a signature. From now on signatures
+    have the exchange's time."""
+
+    seconds: float
+    """The seconds that are added to the time of day; negative if this machine's clock is fast."""
+
+
+@value
+class StateNotStored:
+    """The budgets could not be stored, so nothing is asked that counts. Without a store that works
+    an account is not made whole."""
+
+    problem: str
+    """The cause, in a few words."""
+    retry_in: float
+    """Seconds until the next try."""
+
+
+Report = FetchFailed | ClockCorrected | StateNotStored
+"""Anything that an account session reports beside events and changes."""

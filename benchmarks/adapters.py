@@ -163,7 +163,7 @@ def _burst(adapter: Adapter, port: int, effort: Effort) -> list[Table]:
 
 
 def _shares(adapter: Adapter, times: dict[str, list[Times]]) -> Table:
-    """Where an event's processor time goes."""
+    """Return the shares of an event's processor time."""
     rounds = [
         (own.cpu, with_session.cpu - bare.cpu, feed.cpu)
         for own, bare, with_session, feed in zip(

@@ -1,4 +1,4 @@
-"""What this project promises of its speed, as ratios that ``--check`` holds it to."""
+"""The promises about speed, as ratios that ``--check`` holds the project to."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -32,7 +32,7 @@ class Bar:
 
 @attrs.frozen
 class Verdict:
-    """What became of a bar."""
+    """The outcome of a bar."""
 
     bar: Bar
     measured: float | None

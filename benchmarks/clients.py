@@ -51,7 +51,7 @@ SUBSCRIBE = encode(Request(id="1", method=ORDERS.subscribe_method))
 
 @attrs.define
 class Times:
-    """What became of the events of one connection."""
+    """The times of the events of one connection."""
 
     wall: float = 0.0
     """Seconds for all of them."""
@@ -91,7 +91,7 @@ class Pipe:
     send: Callable[[str], Awaitable[Any]]
     receive: Callable[[], Awaitable[Any]]
     payload: Callable[[Any], str | bytes] | None = None
-    """What makes a payload of a message, if the message is not its payload."""
+    """Makes a payload of a message, if the message is not its payload."""
 
 
 Open = Callable[[str], AbstractAsyncContextManager[Pipe]]
@@ -151,7 +151,7 @@ async def open_own(
 
 
 def dialling(url: str) -> Connect:
-    """What a session would say to dial there."""
+    """Return what a session would say to dial there."""
     return Connect(Endpoint(url), Token(TOKEN), 10.0, 2**20)
 
 
@@ -244,7 +244,7 @@ def on_trio(open_pipe: Open, work: Work = "nothing") -> Client:
 
 
 BlockingPipe = tuple[Callable[[str], object], Callable[[], str | bytes]]
-"""What sends, and what receives."""
+"""The two ends of a pipe: one sends, the other receives."""
 OpenBlocking = Callable[[str], AbstractContextManager[BlockingPipe]]
 
 
@@ -373,7 +373,7 @@ async def take_feed(feed: Any, count: int, mode: Mode) -> Times:
 
 
 def delays_of(arrivals: list[tuple[int, Event]]) -> list[int]:
-    """How long each event was under way."""
+    """Return the delay of each event, in seconds."""
     delays = []
     for at, event in arrivals:
         assert isinstance(event, OrderUpdate)

@@ -1,4 +1,4 @@
-"""What ``python -m benchmarks`` does: reads arguments and prints; the rest is elsewhere."""
+"""``python -m benchmarks``: reads arguments and prints; the rest is elsewhere."""
 
 import argparse
 import sys

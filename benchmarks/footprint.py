@@ -32,7 +32,7 @@ def tables(effort: Effort) -> list[Table]:
 
 
 def seconds_of(statement: str) -> float | None:
-    """What an import takes in a fresh interpreter; None if it fails."""
+    """Return the seconds that an import takes in a fresh interpreter; None if it fails."""
     program = f"from time import perf_counter as c; s = c(); {statement}; print(c() - s)"
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=False

@@ -1,4 +1,4 @@
-"""What the numbers depend on: the machine, the interpreter, the versions."""
+"""The surroundings that numbers depend on: the machine, the interpreter, the versions."""
 
 import importlib.metadata
 import os

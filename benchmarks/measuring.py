@@ -1,4 +1,5 @@
-"""How anything is measured: subjects, interleaved rounds, fresh processes, ratios within a round.
+"""The way in which anything is measured: subjects, interleaved rounds, fresh processes, ratios
+within a round.
 
 A *subject* is one way of doing something. In a *round* every subject runs once, in an order drawn
 anew, so that a slow moment of the machine falls on all of them; a ratio is formed inside each
@@ -25,24 +26,25 @@ import cattrs
 
 @attrs.frozen
 class Effort:
-    """How long to measure, and how much of everything to have."""
+    """The time to measure for, and the number of everything."""
 
     processes: int
     """Fresh processes, one after the other; with none, this one will do."""
     rounds: int
     """Rounds in each process."""
     sample: float
-    """How many seconds one subject should take in one round."""
+    """The seconds that one subject should take in one round."""
     burst: int
     """Events of one burst."""
     singles: int
     """Events sent one by one in one round."""
     feeds: tuple[int, ...]
-    """How many feeds there are in one process."""
+    """The number of feeds in one process."""
     idle: int
-    """How many idle feeds there are."""
+    """The number of idle feeds."""
     idle_seconds: float
-    """How long their processor time is watched: a multiple of ``SessionConfig.ping_interval``."""
+    """The seconds for which their processor time is watched: a multiple of
+    ``SessionConfig.ping_interval``."""
     aged: int
     """Events that an old session has seen."""
     scenarios: int
@@ -98,9 +100,9 @@ class Subject:
     run: Callable[[int], float]
     """Do it so many times, and return the seconds it took."""
     note: str = ""
-    """What one gets for it."""
+    """The gain for this price."""
     inner: int = 1
-    """How many operations one time is."""
+    """The number of operations in one time."""
 
 
 @attrs.frozen
@@ -150,15 +152,15 @@ class Table:
     """The row that rows are compared with."""
     rows: tuple[Row, ...]
     absent: tuple[str, ...] = ()
-    """What could not be measured, because it is not installed."""
+    """The subjects that could not be measured, because they are not installed."""
 
     def row(self, name: str) -> Row | None:
         """The row of this name."""
         return next((row for row in self.rows if row.name == name), None)
 
     def ratio(self, row: Row, *to: str) -> Spread | None:
-        """What the row is of another, or of the sum of some, round by round; None if there is no
-        such number."""
+        """Return the ratio of the row to another, or to the sum of some, round by round; None if
+        there is no such number."""
         others = [self.row(name) for name in to or (row.against or self.base,)]
         if None in others:
             return None
@@ -182,7 +184,7 @@ def over(function: Callable[[Any], object], inputs: Sequence[Any]) -> Callable[[
 
 
 def calibrate(subject: Subject, seconds: float) -> int:
-    """How many times take about so many seconds. Warms up on the way."""
+    """Return the number of times that take about so many seconds. Warms up on the way."""
     times = 1
     while (took := subject.run(times)) < seconds:
         times = max(2 * times, round(times * min(seconds / took, 100.0)) if took else 0)
@@ -247,6 +249,6 @@ def to_json(tables: Sequence[Table], machine: dict[str, str]) -> str:
 
 
 def from_json(text: str) -> tuple[list[Table], dict[str, str]]:
-    """What ``to_json`` wrote."""
+    """Read what ``to_json`` wrote."""
     plain = json.loads(text)
     return cattrs.structure(plain["tables"], list[Table]), plain["machine"]

@@ -1,4 +1,4 @@
-"""What others make of an order update: every competitor of ``decode``, and what it yields.
+"""Readings of an order update by others: every competitor of ``decode``, and what it yields.
 
 None of them is needed; what is not installed is reported as absent.
 """
@@ -185,7 +185,7 @@ def ccxt_order() -> Decode | None:
 
 
 def binance_order() -> Decode | None:
-    """What python-binance's socket does with a message before it is put on the queue."""
+    """Treat a message as python-binance's socket does before it is put on the queue."""
     binance = optional("binance.ws.reconnecting_websocket")
     if binance is None:
         return None

@@ -1,4 +1,4 @@
-"""What was measured, for people: tables in the terminal, pictures, and the docs' page."""
+"""Measurements for people: tables in the terminal, pictures, and the docs' page."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -61,7 +61,7 @@ def times(ratio: Spread | None) -> str:
 
 
 def cells(table: Table, row: Row) -> tuple[str, str, str, str]:
-    """What every form of a table shows of a row."""
+    """Return the cells of a row that every form of a table shows."""
     return row.name, amount(row.median, table.unit), times(table.ratio(row)), row.note
 
 
@@ -81,7 +81,7 @@ def status(verdict: Verdict) -> str:
 
 
 def value(verdict: Verdict) -> str:
-    """What was measured for a bar."""
+    """Return what was measured for a bar."""
     return "" if verdict.measured is None else f"{verdict.measured:,.4g}"
 
 

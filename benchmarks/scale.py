@@ -94,7 +94,7 @@ async def run_trio(main: Callable[..., Awaitable[float]], *members: Callable[...
 
 @attrs.frozen
 class Framework:
-    """What a crowd needs of asyncio or trio."""
+    """The parts of asyncio or trio that a crowd needs."""
 
     library: str
     run: Callable[..., float]

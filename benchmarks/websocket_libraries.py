@@ -262,7 +262,7 @@ class ProbeServer(LoopbackServer):
 
 @dataclass(frozen=True)
 class Address:
-    """Where the loopback server listens."""
+    """The address of the loopback server."""
 
     plain: int
     tls: int
@@ -295,7 +295,7 @@ def loopback_server() -> Iterator[Address]:
 
 @dataclass(frozen=True)
 class Options:
-    """What a probe may ask of a library; ``None`` leaves the library's default alone."""
+    """Options that a probe may ask of a library; ``None`` leaves the library's default alone."""
 
     origin: str | None = None
     ping_interval: float | None = None
@@ -530,7 +530,7 @@ class PicowsWebsockets:
 
     @contextlib.asynccontextmanager
     async def open(self, url: str, options: Options) -> AsyncIterator[Socket]:
-        """What the layer does not name it passes on to picows."""
+        """Pass all that the layer does not name on to picows."""
         extra: dict[str, Any] = {} if options.redirects is None else {"max_redirects": 0}
         async with picows.websockets.connect(url, **websockets_arguments(options), **extra) as ws:
             yield WebsocketsSocket(ws, picows.websockets.ConnectionClosed)
@@ -623,7 +623,7 @@ async def failure(library: Library, url: str, options: Options) -> BaseException
 
 
 async def hits(library: Library, address: Address, scene: str) -> int:
-    """How often the server has played a scene."""
+    """Return the number of times that the server has played a scene."""
     counts = json.loads(await first_message(library, address.url("hits"), Options()))
     return int(counts.get(scene, 0))
 

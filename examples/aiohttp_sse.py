@@ -82,7 +82,7 @@ PAGE = """<!doctype html>
 
 
 class Board:
-    """What is to be seen, and who waits for it to change."""
+    """The content of the page, and those who wait for it to change."""
 
     def __init__(self) -> None:
         self.account, self.gaps, self.feed = Account(), 0, "connecting"

@@ -1,4 +1,4 @@
-"""What is fuzzed, and what has to hold whatever comes: functions of bytes that raise if not.
+"""Targets of fuzzing, and what has to hold whatever comes: functions of bytes that raise if not.
 
 They need no fuzzer, so the tests run them over everything that a fuzzer has found.
 """
@@ -88,7 +88,7 @@ def _check_message(message: Message, frame: str | bytes) -> None:
 
 
 def _check_against_json(message: OrderUpdate | BalanceUpdate | Response, text: str) -> None:
-    """What another parser reads in the same frame."""
+    """Compare with what another parser reads in the same frame."""
     try:
         plain: Any = json.loads(text)
     except (ValueError, RecursionError):
@@ -216,7 +216,7 @@ class _Life:
 
 
 def _texts(events: tuple[Event, ...]) -> Iterator[str]:
-    """What anomalies keep of the peer's words."""
+    """Return what anomalies keep of the peer's words."""
     for event in events:
         match event:
             case Malformed(reason=reason, frame=frame) | Unrecognised(reason=reason, frame=frame):

@@ -96,7 +96,7 @@ def unwrapped(text: str) -> str:
 
 
 class Shown:
-    """What a terminal was told to show."""
+    """The bytes that a terminal was told to show."""
 
     def __init__(self, descriptor: int, process: "subprocess.Popen[bytes]") -> None:
         self._descriptor = descriptor

@@ -1,4 +1,4 @@
-"""How tests of asyncio run, and servers for the dials of asyncio's WebSockets."""
+"""A way to run tests of asyncio, and servers for the dials of asyncio's WebSockets."""
 
 import asyncio
 import functools

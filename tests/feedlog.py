@@ -33,7 +33,7 @@ QUICK = functools.partial(attrs.evolve, kit.QUICK)
 
 
 def until(feed: Portal, *kinds: type[Event], count: int = 1) -> list[str]:
-    """What comes up to and with the count-th event of one of these kinds."""
+    """Return all that comes up to and with the count-th event of one of these kinds."""
     log: list[str] = []
     while count:
         event = feed.next()
@@ -44,7 +44,7 @@ def until(feed: Portal, *kinds: type[Event], count: int = 1) -> list[str]:
 
 
 def rest(feed: Portal) -> list[str]:
-    """What comes up to the end."""
+    """Return all that comes up to the end."""
     log: list[str] = []
     while (event := feed.next()) is not None:
         log.append(told(event))

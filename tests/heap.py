@@ -70,7 +70,7 @@ def follow(adapter: str, url: str) -> list[Any]:
 
 
 def holders(first: str, second: str) -> Iterator[str]:
-    """What refers to a text or to bytes with the token, of all that Python knows of."""
+    """Yield all that refers to a text or to bytes with the token, of all that Python knows of."""
 
     def has(text: str | bytes | bytearray) -> bool:
         plain = text if isinstance(text, str) else text.decode("latin-1")

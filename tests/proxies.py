@@ -197,7 +197,7 @@ class ConnectProxy:
         self.requests: list[bytes] = []
         """The heads of what it was asked."""
         self.passed = b""
-        """What clients sent through it."""
+        """The bytes that clients sent through it."""
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError, asyncio.IncompleteReadError):

@@ -60,28 +60,28 @@ UNKNOWN = OrderStatus(5)
 
 @attrs.frozen
 class World:
-    """What a run may do."""
+    """The limits of a run."""
 
     script: tuple[tuple[Any, ...], ...] = ()
-    """What happens at the exchange, in this order: see ``Model.happen``."""
+    """The events at the exchange, in this order: see ``Model.happen``."""
     prelude: tuple[tuple[Any, ...], ...] = ()
-    """What has happened there, and been told, before anything can go wrong."""
+    """The events that have happened there, and been told, before anything can go wrong."""
     topics: tuple[Topic, ...] = (ORDERS, BALANCE)
-    """What is followed: fewer topics, fewer orders of things."""
+    """The topics that are followed: fewer topics, fewer orders of things."""
     orders: int = 3
-    """How many orders are open at first: 1, 2, and so on."""
+    """The number of orders that are open at first: 1, 2, and so on."""
     page: int = 2
-    """How many orders there are on a page, newest first."""
+    """The number of orders on a page, newest first."""
     says_pages: bool = False
     """True if the application says how many pages there were."""
     losses: int = 0
-    """How often the connection may be lost."""
+    """The number of times that the connection may be lost."""
     repeats: int = 0
-    """How often the server may send an old state of an order again."""
+    """The number of times that the server may send an old state of an order again."""
     failures: int = 0
-    """How many requests may fail."""
+    """The number of requests that may fail."""
     lag: int = 0
-    """How far answers may be behind, in steps."""
+    """The steps by which answers may be behind."""
     lacks: frozenset[int] = frozenset()
     """The orders that the history does not have."""
     is_whole: bool = True

@@ -1,4 +1,5 @@
-"""What is particular to the asyncio adapter. What all adapters share is tested for all at once."""
+"""Tests of what is particular to the asyncio adapter. The adapters' common part is tested
+elsewhere."""
 
 import asyncio
 import gc

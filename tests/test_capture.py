@@ -54,7 +54,7 @@ WALL = 1561948335.075
 
 
 def told(step: Step) -> tuple[Any, ...]:
-    """What a step says, but for the token, which no capture has."""
+    """Return what a step says, but for the token, which no capture has."""
     actions = [
         (action.endpoint, action.timeout, action.max_frame_size)
         if isinstance(action, Connect)

@@ -155,7 +155,7 @@ def test_a_mark_that_is_not_in_sight_is_not_explained() -> None:
 
 
 def rows(view: View) -> str:
-    """What is above the log."""
+    """Return the rows above the log."""
     return "\n".join(drawn(view)[2:16])
 
 

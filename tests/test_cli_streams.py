@@ -72,7 +72,7 @@ def in_shell(
 
 
 def ended(processes: dict[str, "subprocess.Popen[str]"]) -> dict[str, tuple[int, str, str]]:
-    """How each of them ended: its exit code and what it wrote."""
+    """Return how each of them ended: its exit code and what it wrote."""
     found: dict[str, tuple[int, str, str]] = {}
     try:
         for name, process in processes.items():

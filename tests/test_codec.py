@@ -986,7 +986,7 @@ GROWING: dict[str, Callable[[int], str | bytes]] = {
 
 
 def cost(frame: str | bytes) -> tuple[int, int]:
-    """What decoding takes: bytes of memory at the peak, and Python's instructions."""
+    """Return the cost of decoding: bytes of memory at the peak, and Python's instructions."""
     instructions = 0
 
     def count(stack_frame: FrameType, what: str, _: object) -> Any:

@@ -1,4 +1,4 @@
-"""Which settings are refused, and how a refusal reads."""
+"""Settings that are refused, and the words of a refusal."""
 
 from math import inf, nan
 from typing import Any

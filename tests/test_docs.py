@@ -79,8 +79,8 @@ QUICK = SessionConfig(retry_first=0.01, retry_base=0.01)
 
 
 class Life:
-    """What a feed goes through before it is closed: updates, the loss of its connection, a gap, and
-    updates again."""
+    """A life of a feed before it is closed: updates, the loss of its connection, a gap, and updates
+    again."""
 
     def __init__(self, simulator: Simulator) -> None:
         self._simulator = simulator
@@ -127,7 +127,7 @@ class Guided:
 
 
 class Exchange:
-    """Where every ``open_feed`` of an example leads to."""
+    """The exchange that every ``open_feed`` of an example leads to."""
 
     def __init__(self, simulator: Simulator) -> None:
         self.simulator = simulator
@@ -188,7 +188,7 @@ class Http:
 
 
 def names_of(simulator: Simulator) -> dict[str, Any]:
-    """What a reader has in mind: nothing that the package would have to supply."""
+    """Return the names a reader has in mind: nothing that the package would have to supply."""
     return {
         "__name__": "page",
         "HttpError": HttpError,
@@ -216,7 +216,7 @@ def is_for_now(block: tuple[int, str]) -> bool:
 
 
 def sleep_less(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever waits before asking again, waits shortly."""
+    """Shorten the waits before a question is asked again."""
     sleep = trio.sleep
     monkeypatch.setattr(trio, "sleep", lambda seconds: sleep(min(seconds, 0.01)))
 
@@ -261,7 +261,8 @@ def program(name: str) -> ModuleType:
 
 
 class Judge:
-    """What a bot has to say of a life in which an order was placed while it was not connected."""
+    """A judge of what a bot says of a life in which an order was placed while it was not
+    connected."""
 
     def __init__(self, simulator: Simulator) -> None:
         self.simulator = simulator
@@ -550,7 +551,7 @@ def exported(tree: ast.Module) -> set[str]:
 
 
 def unexplained(body: list[ast.stmt], names: set[str] | None) -> Iterator[str]:
-    """What has a public name here and no docstring. None: every name without an underscore."""
+    """Return the public names here without a docstring. None: every name without an underscore."""
     for statement, after in zip_longest(body, body[1:]):
         match statement:
             case ast.ClassDef(name=name) if is_public(name, names):

@@ -1,4 +1,4 @@
-"""Where is dialled, and that no text of anything shows the token."""
+"""Endpoints, and the token that no text of anything shows."""
 
 import asyncio
 import copy

@@ -1,4 +1,4 @@
-"""Which failure an exception or an HTTP answer stands for, and what is never told."""
+"""Failures that exceptions and HTTP answers stand for, and what is never told."""
 
 import pickle
 import socket

@@ -1,5 +1,5 @@
-"""What goes wrong in an asyncio feed by itself: a plug-in, a recorder, somebody who cancels what is
-not theirs. Whoever waits is woken with the fault, and nobody hangs."""
+"""Faults in an asyncio feed by itself: a plug-in, a recorder, somebody who cancels what is not
+theirs. Whoever waits is woken with the fault, and nobody hangs."""
 
 import asyncio
 import sys
@@ -35,7 +35,7 @@ if sys.version_info >= (3, 12):
 
 
 class OddError(Exception):
-    """What nobody expects."""
+    """An exception that nobody expects."""
 
 
 class Line:

@@ -1,5 +1,4 @@
-"""What goes wrong in a trio feed by itself. Whoever waits is woken with the fault, and nobody
-hangs."""
+"""Faults in a trio feed by itself. Whoever waits is woken with the fault, and nobody hangs."""
 
 import json
 from collections.abc import AsyncGenerator, Callable
@@ -29,7 +28,7 @@ URL = "wss://exchange.example/ws/user/"
 
 
 class OddError(Exception):
-    """What nobody expects."""
+    """An exception that nobody expects."""
 
 
 class Line:
@@ -96,7 +95,7 @@ async def until(feed: topone_trio.Feed, kind: type[Event]) -> None:
 
 
 class Outcome:
-    """What a task of another nursery ended with."""
+    """The end of a task of another nursery."""
 
     def __init__(self) -> None:
         self.error: BaseException | None = None

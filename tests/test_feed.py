@@ -1,4 +1,4 @@
-"""What the feeds of all adapters share: waiters, the end, pausing."""
+"""The common part of all feeds: waiters, the end, pausing."""
 
 from collections.abc import Callable
 

@@ -8,7 +8,7 @@ from topone_proto.session.gaps import Break, Heard, ServerClock
 
 DAY = 86_400_000
 LEADS = st.integers(-DAY, DAY) | st.integers(-100, 100)
-"""How far a node's clock leads, in milliseconds."""
+"""The lead of a node's clock, in milliseconds."""
 MOMENTS = st.integers(0, 100_000)
 START = 10 * DAY
 """The caller's own time, in milliseconds, so that no server time is negative."""

@@ -15,7 +15,7 @@ PLAIN = HEAD + b"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Acce
 
 
 def read(pieces: Iterable[bytes]) -> tuple[Head | Failure | None, bytes]:
-    """What a reader makes of these pieces, and what it leaves of them."""
+    """Return what a reader makes of these pieces, and what it leaves of them."""
     reader = HeadReader("the server", FailureKind.NOT_WEBSOCKET)
     remaining = iter(pieces)
     for piece in remaining:

@@ -1,4 +1,4 @@
-"""What a feed can be watched by, and the two pages of code that do so."""
+"""Metrics of a feed, and the two pages of code that use them."""
 
 import json
 import re

@@ -235,7 +235,7 @@ def refusing_slowly(answer: bytes) -> Iterator[tuple[str, ssl.SSLContext]]:
     ],
 )
 def test_a_program_can_end_at_once_after_a_refusal(opener: Any, answer: bytes) -> None:
-    """What is left of the connection would complain when it is collected."""
+    """The rest of the connection would complain when it is collected."""
     with refusing_slowly(answer) as (url, context):
         asyncio.run(dials.failure_of(url, context, open_websocket=opener))
         gc.collect()

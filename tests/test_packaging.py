@@ -1,4 +1,5 @@
-"""What is shipped: which packages, what importing them loads, and what a missing extra says."""
+"""The contents of what is shipped: which packages, what importing them loads, and what a missing
+extra says."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Which proxy is used, and the way through it, without I/O."""
+"""The choice of a proxy, and the way through it, without I/O."""
 
 from base64 import b64decode
 

@@ -30,7 +30,7 @@ CONFIG = SessionConfig(capacity=8, ping_interval=None, silence_timeout=1e5, max_
 
 
 class OddError(Exception):
-    """What nobody expects."""
+    """An exception that nobody expects."""
 
 
 class Pusher:

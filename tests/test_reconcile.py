@@ -1011,7 +1011,7 @@ class Request:
 
     query: Query
     found: list[Any] | None = None
-    """What the exchange answered, once it did."""
+    """The exchange's answer, once there is one."""
     ts: int | None = None
 
 

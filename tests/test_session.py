@@ -518,7 +518,7 @@ def test_many_topics_are_asked_for_as_far_as_there_is_room() -> None:
 
 
 def waits(driver: Driver, count: int) -> list[float]:
-    """How long the session waits before each of so many retries after failed dials."""
+    """Return the session's waits before each of so many retries after failed dials."""
     spans = []
     for _ in range(count):
         failed_at = driver.now

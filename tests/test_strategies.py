@@ -330,7 +330,7 @@ def test_any_frames_mean_anything() -> None:
 
 
 def check(conversation: Conversation) -> None:
-    """What is true of every conversation: each frame means what it says it means."""
+    """Check every conversation: each frame means what it says it means."""
     expected = [turn.event for turn in conversation.received if turn.event is not None]
     assert [type(event) for event in conversation.events()] == expected
     for turn in conversation.received:

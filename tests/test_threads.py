@@ -1,4 +1,5 @@
-"""What is particular to threads: who waits where, what interrupts it, that no thread is left."""
+"""Tests of what is particular to threads: who waits where, what interrupts it, that no thread is
+left."""
 
 import functools
 import logging
@@ -746,7 +747,7 @@ def interrupted(nth: int, handler: Callable[[], object]) -> Iterator[list[str]]:
 
 
 def use(feed: Feed) -> None:
-    """What a program does with a feed, from its beginning to its end."""
+    """Use a feed as a program does, from its beginning to its end."""
     with feed, suppress(FeedClosed):
         for event in feed:
             if isinstance(event, Subscribed):

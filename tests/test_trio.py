@@ -1,4 +1,5 @@
-"""What is particular to trio: cancellation, checkpoints, exceptions that stay themselves."""
+"""Tests of what is particular to trio: cancellation, checkpoints, exceptions that stay
+themselves."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager

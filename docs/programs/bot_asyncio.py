@@ -37,7 +37,7 @@ class BooksError(Exception):
 
 
 class Books(Protocol):
-    """What the exchange says over HTTP. Raises ``BooksError`` if it does not."""
+    """The exchange over HTTP. Raises ``BooksError`` if it does not answer."""
 
     async def orders(self, ids: tuple[int, ...] | None) -> tuple[list[Order], int]:
         """These orders, open or closed; None: all that are open, in all markets, on all pages.
@@ -51,9 +51,9 @@ class Bot:
     """Follows an account and looks up what it may have missed."""
 
     config = SessionConfig()
-    """How patient and persistent the feed is."""
+    """The feed's patience and persistence."""
     pace = AccountConfig()
-    """How long questions over HTTP wait for each other, and for answers that lag behind."""
+    """The waits of questions over HTTP for each other, and for answers that lag."""
 
     def __init__(self, books: Books) -> None:
         self.account = Account(config=self.pace)
@@ -76,7 +76,7 @@ class Bot:
                 pass
 
     def spendable(self, asset: str) -> Decimal | None:
-        """What can be spent now; None while nobody can know."""
+        """Return what can be spent now; None while nobody can know."""
         reading = self.account.balance(asset)
         if reading.knowledge is Knowledge.WHOLE or self.account.is_current(asset):
             return Decimal(0) if reading.value is None else reading.value.available

@@ -49,7 +49,7 @@ CONFIG = SessionConfig(retry_first=1e-6, retry_base=1e-6, retry_cap=1e-6, ping_i
 URL = "wss://exchange.example/ws/user/"
 
 END = None
-"""What stands in a peer's queue for a connection that has ended."""
+"""The entry in a peer's queue for a connection that has ended."""
 
 
 class Exchange:
@@ -96,7 +96,7 @@ class Exchange:
 
 
 class Peer:
-    """What the three kinds of in-memory WebSocket share."""
+    """The base of the three kinds of in-memory WebSocket."""
 
     def __init__(self, exchange: Exchange, number: int, on_pong: Callable[[bytes], object]) -> None:
         self.exchange = exchange

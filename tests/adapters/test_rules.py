@@ -68,7 +68,8 @@ def mistreat(source: random.Random, simulator: Simulator, proxy: FaultProxy) -> 
 
 
 def note(published: dict[str, int], simulator: Simulator) -> None:
-    """What was published since the last time, and when: the simulator remembers the latest only."""
+    """Note what was published since the last time, and when: the simulator remembers the latest
+    only."""
     for entry in reversed(simulator.publications):
         assert isinstance(entry.update, Balance)
         if entry.update.asset in published:

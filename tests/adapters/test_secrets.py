@@ -223,7 +223,7 @@ CHOICES = ["trio", "trio over websockets", "asyncio", "threads"]
 
 
 def remaining(adapter: str, url: str, token: str) -> list[str]:
-    """What ``heap.py`` prints."""
+    """Return what ``heap.py`` prints."""
     command = [sys.executable, str(HEAP), adapter, url, *HALVES]
     process = subprocess.run(command, input=token, capture_output=True, text=True, check=True)
     return process.stdout.splitlines()

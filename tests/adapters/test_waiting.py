@@ -1,4 +1,4 @@
-"""What takes two tasks: one waits for a feed, another one ends it."""
+"""Cases that take two tasks: one waits for a feed, another one ends it."""
 
 import threading
 

@@ -1,4 +1,4 @@
-"""What the WebSocket of an adapter does by itself, against a server that speaks in bytes."""
+"""The WebSocket of an adapter by itself, against a server that speaks in bytes."""
 
 import asyncio
 import socket

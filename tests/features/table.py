@@ -63,7 +63,7 @@ class Feature:
     remove: Remove
     """Makes a patch that removes it."""
     tests: tuple[str, ...]
-    """What pytest has to run: at least one of these tests must fail."""
+    """The arguments for pytest: at least one of these tests must fail."""
 
 
 FEATURES: dict[str, Feature] = {}

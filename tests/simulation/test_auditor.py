@@ -52,7 +52,7 @@ PLAN = ClientPlan(name="A", topics=(ORDERS,))
 
 
 class Feed:
-    """What an auditor is told of a feed, by hand."""
+    """An auditor that is told of a feed by hand."""
 
     def __init__(self, plan: ClientPlan = PLAN) -> None:
         self.world = World()

@@ -1,5 +1,5 @@
-"""What the state machines of this folder have in common: rules that count themselves, virtual time,
-and a run that shows that nothing starves."""
+"""The base of the state machines of this folder: rules that count themselves, virtual time, and a
+run that shows that nothing starves."""
 
 import json
 from collections import Counter
@@ -29,7 +29,7 @@ _Body = Callable[..., None]
 
 
 def moments() -> st.SearchStrategy[float]:
-    """How far from a deadline something comes: most often just at it."""
+    """Draw the time between a deadline and something that comes: most often just at it."""
     return st.sampled_from([0.0, 0.0, 0.0, -TICK, -TICK, TICK, 100.0])
 
 

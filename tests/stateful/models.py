@@ -1,5 +1,5 @@
-"""What a connection and a session must do, written down a second time: from the exchange's page and
-from the promises of the documentation, in lists and plain words, without a thought for speed.
+"""The duties of a connection and a session, written down a second time: from the exchange's page
+and from the promises of the documentation, in lists and plain words, without a thought for speed.
 
 A model is told what happened and answers with what must come of it. Where the promises leave a
 choice, it looks at what was chosen (``seen``) and checks that it was allowed.
@@ -92,7 +92,7 @@ NOISE: list[str | bytes] = ["", "[1]", b"\xff", '{"method":"notice","ts":1,"data
 
 
 def update_of(topic: Topic, ts: int) -> Update:
-    """What ``frames.order(ts)`` and ``frames.balance(ts)`` mean."""
+    """Return what ``frames.order(ts)`` and ``frames.balance(ts)`` mean."""
     if topic == BALANCE:
         return BalanceUpdate(Balance("ETH", Decimal("1.5"), Decimal(0)), ts)
     return OrderUpdate(
@@ -144,7 +144,7 @@ class AnyGap:
 
 @define
 class Expected:
-    """What must come of one input."""
+    """The result that one input must have."""
 
     events: list[object] = Factory(list[object])
     """Events, or the class of one whose content does not matter."""
@@ -164,7 +164,7 @@ class Pending:
 
     @property
     def wire(self) -> dict[str, Any]:
-        """What the server answers to."""
+        """The requests that the server answers."""
         return {"id": self.id, "method": self.method}
 
 
@@ -341,12 +341,13 @@ class ConnectionModel:
     # Time.
 
     def _patience(self, due: float) -> float:
-        """When a request has waited too long, whatever is still arriving."""
+        """Return the time at which a request has waited too long, whatever is still arriving."""
         timeout = self.config.ack_timeout
         return max(due, min(self.part_at + min(1.0, timeout), due + 9 * timeout))
 
     def _watched(self, *, surely: bool) -> dict[FailureKind, float]:
-        """When the connection is to be given up for what: at the earliest, or surely."""
+        """Return when the connection is to be given up, and for what: at the earliest, or
+        surely."""
         if self.is_paused:
             return {}
         times: dict[FailureKind, float] = {}
@@ -361,7 +362,7 @@ class ConnectionModel:
 
     @property
     def due(self) -> float | None:
-        """When there is something to do, at the latest."""
+        """The latest time at which there is something to do."""
         if not self.has_begun or self.failure is not None:
             return None
         times = [max(time, self.excused_until) for time in self._watched(surely=True).values()]
@@ -545,7 +546,7 @@ class SessionModel:
         return Expected([], self._ask(now, seen.actions))
 
     def _ask(self, now: float, actions: tuple[Action, ...]) -> list[object]:
-        """Whatever differs from what is desired is asked for, as far as there is room."""
+        """Ask for whatever differs from what is desired, as far as there is room."""
         connection = self.connection
         if connection is None:
             return []
@@ -572,7 +573,7 @@ class SessionModel:
     # On a connection.
 
     def received(self, expected: Expected, now: float, seen: Step) -> Expected:
-        """What the connection makes of a frame, and what the session adds."""
+        """Take a frame, as the connection reads it, with what the session adds."""
         connection = self.connection
         assert connection is not None
         answers = (Subscribed, Unsubscribed, SubscriptionRejected)

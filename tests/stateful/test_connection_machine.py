@@ -137,7 +137,7 @@ class ConnectionMachine(Machine):
 
     @counted(is_up, pick=PICKS)
     def request(self, pick: int) -> None:
-        """What may be asked of a topic, if anything may."""
+        """Return what may be asked of a topic, if anything may."""
         model = self.model
         quiet = [
             topic for topic in TOPICS if model.may_subscribe(topic) or model.may_unsubscribe(topic)

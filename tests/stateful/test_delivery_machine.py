@@ -49,7 +49,7 @@ EVENTS: st.SearchStrategy[OrderUpdate | BalanceUpdate | Connected] = st.one_of(
 
 
 def key(event: Event) -> object:
-    """What a newer update makes the older one superfluous by."""
+    """Return the key by which a newer update makes an older one superfluous."""
     match event:
         case OrderUpdate(order=entry):
             return entry.id
@@ -91,7 +91,7 @@ class DeliveryMachine(Machine):
                 return Connected(self.number)
 
     def needed(self) -> int:
-        """How many of the waiting events must be kept, by nothing but what they are."""
+        """Return the number of waiting events that must be kept, by nothing but what they are."""
         if not self.conflates:
             return len(self.waiting)
         newest = {key(event): event for event in self.waiting if key(event) is not None}
@@ -168,8 +168,8 @@ class DeliveryMachine(Machine):
 
     @invariant()
     def nothing_is_lost_and_nothing_piles_up(self) -> None:
-        """What must be kept is there, and what need not be makes the buffer no larger than it
-        may be, nor full."""
+        """All that must be kept is there, and the rest makes the buffer no larger than it may be,
+        nor full."""
         needed = self.needed()
         assert self.buffer.room == max(0, self.capacity - needed)
         assert self.buffer.full is (needed >= self.capacity)

@@ -213,7 +213,7 @@ class FeedMachine(Machine):
             assert self.waits_for is None
 
     def teardown(self) -> None:
-        """Whatever came is delivered or counted."""
+        """Everything that came is delivered or counted."""
         while self.core.has_events:
             self.get(times=1)
         assert self.delivered + self.left_out == self.received

@@ -254,7 +254,7 @@ class SessionMachine(Machine):
         spread=st.sampled_from([0.0, 0.25, 0.5, 1 - TICK]), ts=st.sampled_from([None, 1000, 1002])
     )
     def chance_changes(self, spread: float, ts: int | None) -> None:
-        """How the next wait turns out, and what time the server answers with, if any."""
+        """Change how the next wait turns out, and what time the server answers with, if any."""
         self.spread = spread
         self.ts = ts
 

@@ -1,5 +1,5 @@
-"""What the pages show of the code, made from the code while they are built: a table that nobody has
-to keep up, a picture that cannot be out of date.
+"""Parts of the pages that are made from the code while they are built: a table that nobody has to
+keep up, a picture that cannot be out of date.
 
 One directive for each; what they draw or tabulate is in the modules beside this one.
 """

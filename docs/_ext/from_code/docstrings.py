@@ -1,4 +1,4 @@
-"""How docstrings and signatures become text: sections as Google writes them, and prose as it is."""
+"""Text from docstrings and signatures: sections as Google writes them, and prose as it is."""
 
 import ast
 import enum

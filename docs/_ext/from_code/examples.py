@@ -16,8 +16,8 @@ _NO_CODE: Final = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.IND
 
 
 def glue_lines(source: str) -> int:
-    """How many lines the classes and functions of a file have, ``main`` left out, and docstrings,
-    comments and blank lines."""
+    """Return the number of lines that the classes and functions of a file have, ``main`` left out,
+    and docstrings, comments and blank lines."""
     lines: set[int] = set()
     for statement in ast.parse(source).body:
         if (

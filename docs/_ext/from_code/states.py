@@ -31,7 +31,7 @@ class _Machine:
     places: Mapping[Enum, Point]
     cell: Point
     labels: Mapping[tuple[Enum, Enum], float] = {}
-    """How far along its arrow a label stands, where the middle is taken."""
+    """The place of a label along its arrow, where the middle is taken."""
 
 
 def _name(by: Enum | str) -> str:

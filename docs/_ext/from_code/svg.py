@@ -108,7 +108,7 @@ class Drawing:
 
 
 def border(box: Point, size: Point, towards: Point) -> Point:
-    """Where the line from the centre of a box towards a point leaves the box."""
+    """Return the point where the line from the centre of a box towards a point leaves the box."""
     (x, y), (w, h) = box, size
     dx, dy = towards[0] - x, towards[1] - y
     if not hypot(dx, dy):

@@ -307,7 +307,7 @@ _STATUSES: Final = (301, 401, 403, 404, 429, 500, 503)
 
 
 class Statuses(TableDirective):
-    """What a session does about an answer to the handshake; asked of a session."""
+    """A session's reactions to an answer to the handshake; asked of a session."""
 
     def text(self) -> str:
         rows = []

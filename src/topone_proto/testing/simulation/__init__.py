@@ -72,6 +72,7 @@ ping
     the WebSocket library, when that reads it.
 """
 
+from topone_proto.testing.simulation.drawing import draw
 from topone_proto.testing.simulation.runs import Report, recovery_bound, run
 from topone_proto.testing.simulation.scenario import (
     SECRET,
@@ -89,7 +90,6 @@ from topone_proto.testing.simulation.scenario import (
     Supply,
     Trouble,
     Unreachable,
-    draw,
 )
 from topone_proto.testing.simulation.shrink import shrink
 from topone_proto.testing.simulation.world import Entry, Violation

@@ -14,9 +14,10 @@ from typing import Final
 
 from attrs import asdict
 
+from topone_proto.testing.simulation.drawing import draw
 from topone_proto.testing.simulation.ranges import Failed, run_range, sums_of
 from topone_proto.testing.simulation.runs import run
-from topone_proto.testing.simulation.scenario import Scenario, draw
+from topone_proto.testing.simulation.scenario import Scenario
 from topone_proto.testing.simulation.shrink import shrink
 from topone_proto.testing.simulation.world import Entry, Violation, brief
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from typing import Final
 
 from topone_proto._values import value
+from topone_proto.testing.simulation.drawing import draw
 from topone_proto.testing.simulation.runs import Report, run
-from topone_proto.testing.simulation.scenario import draw
 from topone_proto.testing.simulation.world import Violation
 
 __all__ = ["Failed", "RangeResult", "run_range", "sums_of"]

@@ -28,7 +28,7 @@ from topone_proto.session.lateness import Lateness
 from topone_proto.session.liveness import Liveness
 from topone_proto.session.redaction import EventRedactor
 from topone_proto.session.subscriptions import FOLLOWED, SubscriptionState
-from topone_proto.testing.simulation.client import Client
+from topone_proto.testing.simulation.adapter import Adapter
 from topone_proto.testing.simulation.link import Link
 from topone_proto.wire.balance import BalanceUpdate
 from topone_proto.wire.messages import Response
@@ -399,12 +399,12 @@ def bytes_that_are_no_frame_prove_nothing() -> AbstractContextManager[Any]:
 @mutant("alive", seeds=400)
 def control_frames_prove_nothing() -> AbstractContextManager[Any]:
     # As with an adapter that hears of the bytes of messages only.
-    def off_the_socket(original: Any, self: Client, link: Link) -> Any:
+    def off_the_socket(original: Any, self: Adapter, link: Link) -> Any:
         heard_at, kind = link.heard_at, link.received[0].kind
         original(self, link)
         link.heard_at = heard_at if kind == "ping" else link.heard_at
 
-    return _around(Client, "_off_the_socket", off_the_socket)
+    return _around(Adapter, "_off_the_socket", off_the_socket)
 
 
 @mutant("alive", seeds=400)

@@ -104,7 +104,7 @@ class _Run:
             self.world,
             scenario.gateway,
             published=self._published,
-            unanswered=lambda link: self.clients[link.plan.name].unanswered(link),
+            unanswered=lambda link: self.clients[link.plan.name].adapter.unanswered(link),
         )
         for plan in scenario.clients:
             # Of its own, so that leaving out another client changes nothing for this one.
@@ -129,7 +129,7 @@ class _Run:
         clients = self.clients.values()
         return Report(
             seconds=world.now,
-            dials=sum(len(client.links) for client in clients),
+            dials=sum(len(client.adapter.links) for client in clients),
             updates=self.updates,
             resynced=sum(client.accountant.resynced for client in clients),
             closed=closed,
@@ -184,32 +184,34 @@ class _Run:
 
     def _strike(self, trouble: Trouble) -> None:
         client = self.clients[trouble.client]
-        link = client.link
+        link = client.adapter.link
         self.world.note("trouble", f"for {trouble.client}:", trouble.what)
         match trouble.what:
             case Outage(seconds=seconds):
-                client.frozen_until = max(client.frozen_until, self.world.now + seconds)
+                client.adapter.frozen_until = max(
+                    client.adapter.frozen_until, self.world.now + seconds
+                )
                 if link is not None:
                     link.freeze()
-                    client.watch(link)
-                self.world.at(client.frozen_until, self._thaw, client)
+                    client.adapter.watch(link)
+                self.world.at(client.adapter.frozen_until, self._thaw, client)
             case Unreachable(seconds=seconds, kind=kind):
-                client.unreachable = (self.world.now + seconds, kind)
+                client.adapter.unreachable = (self.world.now + seconds, kind)
             case BlackHole():
                 if link is not None:
                     link.black_hole()
-                    client.watch(link)
+                    client.adapter.watch(link)
             case BlockLoop() | IgnorePings() | SlowFrame() as hold_up:
                 self._hold_up(client, hold_up)
             case ExpireToken():
-                self.server.inject(exchange.ExpireToken(client.token))
+                self.server.inject(exchange.ExpireToken(client.adapter.token))
             case DropConnections():
                 if link is not None and link.peer:
                     self.server.lose(link)
             case CloseConnections() | GoSilent() | SendRaw() as fault:
                 if link is not None and link.peer:
                     self.server.inject(evolve(fault, peer=link.peer))
-                    client.watch(link)
+                    client.adapter.watch(link)
             case fault:
                 self.server.inject(fault)
 
@@ -220,13 +222,13 @@ class _Run:
             case IgnorePings():
                 self.server.answers_pings = False
             case SlowFrame(seconds=seconds, every=every):
-                if client.link is not None:
-                    client.link.slow = (seconds, every)
+                if client.adapter.link is not None:
+                    client.adapter.link.slow = (seconds, every)
 
     def _thaw(self, client: Client) -> None:
-        if self.world.now >= client.frozen_until:
+        if self.world.now >= client.adapter.frozen_until:
             self.world.note("trouble", f"over for {client.plan.name}")
-            for link in client.links:
+            for link in client.adapter.links:
                 link.thaw()
 
 

@@ -1,4 +1,4 @@
-"""The feed: an event loop as the driver wants it, made of AnyIO. No protocol here."""
+"""The feed: the runtime that the driver needs, made of AnyIO. No protocol here."""
 
 import random
 import ssl

@@ -1,5 +1,5 @@
-"""A WebSocket as the feed wants it: AnyIO moves the bytes, `topone_websockets` knows their meaning,
-proxies and TLS included."""
+"""The WebSocket: AnyIO moves the bytes, `topone_websockets` knows their meaning, proxies and TLS
+included."""
 
 import ssl
 from collections.abc import AsyncGenerator, Callable

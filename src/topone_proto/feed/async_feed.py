@@ -23,7 +23,7 @@ class AsyncFeed:
     the block brings about. It raises ``FeedFailed`` there if the feed ended by itself, because
     trying again cannot help.
 
-    A fault of the program's own (a plug-in raises what it should not, ``record=`` fails) ends the
+    A fault of the program (a plug-in raises what it should not, ``record=`` fails) ends the
     feed too: whoever iterates gets the remaining events, ``Closed`` and then the exception as it
     is; every call raises it, and so does leaving the block unless somebody was given it before.
     """
@@ -44,7 +44,7 @@ class AsyncFeed:
     async def __anext__(self) -> Event:
         if self._check_cancelled is not None:
             await self._check_cancelled()
-        # Other tasks run when there is nothing to hand out.
+        # Other tasks get their turn when no event waits.
         while (event := self._driver.next()) is None:
             if self._core.is_over:
                 self._core.raise_failure()
@@ -91,7 +91,7 @@ class AsyncFeed:
         Returns within ``SessionConfig.close_timeout``. Events that wait can still be taken;
         ``Closed`` is the last of them.
 
-        Raises a fault of the program's own that ended the feed, if nobody was given it before.
+        Raises a fault of the program that ended the feed, if nobody was given it before.
         """
         self._driver.callers += 1
         try:
@@ -116,7 +116,7 @@ class AsyncFeed:
                 await self._driver.events_came.wait()
         finally:
             self._driver.callers -= 1
-            # If nobody waits for it any more, reading need not go on for its sake.
+            # Reading goes on only for waiters whose callers still wait.
             waiter.settle()
             self._driver.pause_or_resume()
         waiter.result()

@@ -1,5 +1,5 @@
-"""What the feeds of all adapters have in common: a session, the buffer behind it, and who waits for
-which answer.
+"""The part of a feed that all adapters share: a session, the buffer for its events, and the callers
+that wait for an answer.
 
 Pure. An adapter adds a socket, a clock and a way to sleep.
 """
@@ -36,7 +36,7 @@ __all__ = ["FeedCore"]
 
 _Source = TypeVar("_Source", bound=Callable[[], object])
 
-# Nearly all that comes: the hot path asks for these.
+# Nearly all events are of these classes: the hot path asks for them.
 
 # How many frames are read in one go while the application and the deadline wait for their turn.
 _FRAMES_PER_TURN: Final = 64
@@ -53,9 +53,9 @@ class FeedCore(Generic[_Source]):
     reads only while not ``is_paused``, at most ``room`` frames before it looks again. The session
     dials no more while it is paused.
 
-    A fault of the program's own (``record=`` raises, a plug-in has a bug) ends a feed by ``fail``.
-    ``take`` finds the recorder's. The adapter then closes the session, once ``fault`` is set, and
-    whoever iterates or calls gets the fault, by ``raise_failure``.
+    A fault of the program (``record=`` raises, a plug-in has a bug) ends a feed through ``fail``.
+    ``take`` finds a fault of the recorder. The adapter then closes the session, once ``fault`` is
+    set, and whoever iterates or calls gets the fault, by ``raise_failure``.
 
     Args:
         token: the token, or a callable that supplies one and is asked before every dial;
@@ -124,10 +124,10 @@ class FeedCore(Generic[_Source]):
         self.is_closed: bool = False
         """True once the session has ended. Events may still wait to be taken by ``get``."""
         self.fault: BaseException | None = None
-        """The fault of the program's own that ended the feed, or is about to; None without one."""
+        """The fault of the program that ended the feed, or is about to; None without one."""
         # True once somebody was given the fault.
         self._is_fault_raised = False
-        # A recorder may fail at any input, so that each has to be looked at.
+        # A recorder may fail at any input, so that each step is checked.
         self._is_recorded = record is not None
         self._wall = wall
         # For the metrics.
@@ -147,8 +147,8 @@ class FeedCore(Generic[_Source]):
 
     @property
     def may_resume(self) -> bool:
-        """True if a transport that has paused should read again. Later than when it had to pause,
-        lest it stops and goes with every event."""
+        """True if a transport that has paused should read again. Half of the buffer has to be free,
+        so that it does not pause and resume with every event."""
         needed = self._capacity - self._buffer.room
         return needed <= self._capacity // 2 or self._waiters.are_left
 
@@ -168,9 +168,11 @@ class FeedCore(Generic[_Source]):
         return self.session.reading_paused(now)
 
     def room(self, unsent: int) -> int:
-        """How many frames a transport may read before it asks again, after other tasks have had
-        their turn. 0 while it ``must_pause``. After a frame whose step went through ``take``, look
-        at ``is_paused`` before the next: a step may have several events.
+        """Return the number of frames that a transport may read before it asks again, after other
+        tasks have had their turn. 0 while it ``must_pause``.
+
+        After a frame whose step went through ``take``, look at ``is_paused`` before the next: a
+        step may have several events.
 
         Args:
             unsent: how many frames wait to be sent.
@@ -187,7 +189,7 @@ class FeedCore(Generic[_Source]):
 
     @property
     def waiting(self) -> int:
-        """How many events wait to be taken by ``get``."""
+        """The number of events that wait to be taken by ``get``."""
         return len(self._buffer)
 
     @property
@@ -218,8 +220,8 @@ class FeedCore(Generic[_Source]):
         return step.actions
 
     def take_update(self, step: Step) -> bool:
-        """The hot path: take a step in if all there is to it is an update, as with nearly all
-        frames. False: nothing was done, and it has to go through ``take``."""
+        """Take a step in, and return True, if it has one update and nothing else, as for nearly all
+        frames: the hot path. False: nothing was done, and it has to go through ``take``."""
         events = step.events
         if (
             len(events) != 1
@@ -236,8 +238,8 @@ class FeedCore(Generic[_Source]):
         return True
 
     def token_obtained(self, supplied: object, now: float) -> Step:
-        """What the token callable supplied, in the hope that it is a token or its text. The step
-        goes through ``take``."""
+        """Tell the session of the token callable's result, be it a token or not. The step goes
+        through ``take``."""
         supplied = wrapped(supplied)
         try:
             if not isinstance(supplied, Token):
@@ -248,7 +250,7 @@ class FeedCore(Generic[_Source]):
         return self.session.token_obtained(supplied, now)
 
     def metrics(self, now: float) -> FeedMetrics:
-        """Everything that there is to watch, at the time ``now``."""
+        """Return the feed's counters and gauges at the time ``now``."""
         connection = self.session.connection
         opened = last_received = ack_latency = None
         lag: dict[Topic, float] = {}
@@ -278,7 +280,7 @@ class FeedCore(Generic[_Source]):
         )
 
     def fail(self, fault: BaseException) -> None:
-        """Note a fault of the program's own; the first one counts. Every waiter is settled with it.
+        """Note a fault of the program; the first one counts. Every waiter is settled with it.
         The adapter closes the session next."""
         if self.fault is None:
             self.fault = fault
@@ -305,7 +307,7 @@ class FeedCore(Generic[_Source]):
 
         Raises:
             FeedFailed: it ended by itself.
-            BaseException: it ended by a fault of the program's own, which is raised as it is.
+            BaseException: it ended by a fault of the program, which is raised as it is.
         """
         if self.fault is not None:
             self._is_fault_raised = True
@@ -315,12 +317,12 @@ class FeedCore(Generic[_Source]):
             raise FeedFailed(failure)
 
     def subscribe(self, topic: Topic, now: float) -> tuple[Waiter, Step]:
-        """Desire a topic. The step goes through ``take``; the waiter tells when it is
+        """Desire a topic. The step goes through ``take``; the waiter is settled when it is
         acknowledged."""
         return self._want(topic, self.session.subscribe, now, wanted=True)
 
     def unsubscribe(self, topic: Topic, now: float) -> tuple[Waiter, Step]:
-        """Desire a topic no more. The step goes through ``take``; the waiter tells when it is
+        """Desire a topic no more. The step goes through ``take``; the waiter is settled when it is
         acknowledged."""
         return self._want(topic, self.session.unsubscribe, now, wanted=False)
 
@@ -331,7 +333,7 @@ class FeedCore(Generic[_Source]):
             self.raise_failure()
             raise FeedClosed
         if self._is_overfull:
-            # Every call may have events of its own, and nobody takes any.
+            # Every call may cause events, and nobody takes any.
             method = topic.subscribe_method if wanted else topic.unsubscribe_method
             raise TooManyEvents(method, len(self._buffer), stands=False)
         waiter = self._waiters.add(topic, wanted=wanted)
@@ -343,7 +345,7 @@ class FeedCore(Generic[_Source]):
         return len(self._buffer) >= 2 * self._capacity
 
     def _note(self, events: tuple[Event, ...]) -> None:
-        """What the events say of the feed itself: what is counted, and its end."""
+        """Count a step's events for the metrics, and notice the end."""
         for event in events:
             match event:
                 case Closed():

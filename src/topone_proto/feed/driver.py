@@ -14,9 +14,9 @@ waits: events into the buffer, requests into the outbox, a job to the task ``fee
 is woken by a condition and looks again.
 
 A ``Close`` cancels a job that has no open WebSocket yet. Once one is open, the job ends reading and
-writing instead, and says goodbye itself, since that still needs the WebSocket.
+writing instead, and goes on to the closing handshake, which still needs the WebSocket.
 
-A fault of the program's own (a plug-in or a recorder raises what it should not, a task is cancelled
+A fault of the program (a plug-in or a recorder raises what it should not, a task is cancelled
 by others) closes the session. Whoever waits gets the fault; if nobody does, the application's block
 is interrupted, for no event would ever come again.
 """
@@ -65,9 +65,9 @@ class Driver:
         self.next: Callable[[], Event | None] = core.get
         """The next event for the application; None if there is none now."""
         self.callers = 0
-        """How many tasks of the application wait in a call."""
+        """The number of the application's tasks that wait in a call."""
         self.tasks = 0
-        """How many tasks of the feed run."""
+        """The number of the feed's tasks that run."""
         self.events_came = runtime.condition()
         self.task_ended = runtime.condition()
         self._open_websocket = open_websocket
@@ -124,7 +124,7 @@ class Driver:
             self._work_came.notify_all()
 
     def _drop(self) -> None:
-        """End the present job: a token call or a dial at once, a connection by its goodbye."""
+        """End the present job: a connection with a closing handshake, anything else at once."""
         if self._websocket is not None:
             self._is_over = True
             self.task_ended.notify_all()
@@ -134,7 +134,7 @@ class Driver:
                 self._job_task.cancel()
 
     def fail(self, fault: BaseException) -> None:
-        """End the feed with a fault of the program's own: whoever waits gets it. The first one
+        """End the feed with a fault of the program: whoever waits gets it. The first one
         counts."""
         core = self.core
         core.fail(fault)
@@ -168,7 +168,7 @@ class Driver:
     async def _run(self) -> None:
         """Start the jobs, one at a time, and keep the deadline, until the session is closed."""
         if self._has_failed:
-            # While it was opened. The application may have asked for events by now, and know.
+            # It failed while it was opened. The application may have learnt of it by now.
             await self.runtime.checkpoint()
             if self.core.has_unseen_fault:
                 self.runtime.interrupt()
@@ -180,7 +180,7 @@ class Driver:
 
     def _run_ended(self) -> None:
         if not self.core.is_closed:
-            # It was cancelled. Others may wait for events that nobody would bring.
+            # The task was cancelled, and no more events would come for those that wait.
             self.take(self.session.close(self.now()))
 
     def _start_job(self, job: FetchToken | Connect) -> None:
@@ -188,7 +188,7 @@ class Driver:
         self._is_working, self._is_dropped = True, False
         task = self._spawn(partial(self._do, job), type(job).__name__, self._job_ended)
         if self._is_dropped:
-            # An eager task has come as far as that already.
+            # An eager task runs in the call that starts it.
             task.cancel()
         self._job_task = task
 
@@ -206,7 +206,7 @@ class Driver:
         self.take(self.session.deadline_reached(now))
 
     def _report_bytes(self, now: float) -> None:
-        """Tell the session of bytes that came and are no whole frame yet, before it judges a
+        """Tell the session of bytes that came and are no whole frame yet, before it judges the
         silence."""
         heard_at: float | None = getattr(self._websocket, "heard_at", None)
         connection = self.session.connection
@@ -283,7 +283,7 @@ class Driver:
                 await self.runtime.timeout(deadline, websocket.close(closing.code, closing.reason))
 
     def _on_pong(self, payload: bytes) -> None:
-        # The library that calls this should not have to know what a recorder may raise.
+        # The WebSocket library is not to see what a recorder raises.
         try:
             self.take(self.session.pong_received(payload, self.now()))
         except BaseException as fault:
@@ -337,7 +337,7 @@ class Driver:
             receiver.is_over = True
 
     def _take_frames(self, backlog: "deque[str | bytes]") -> None:
-        """Take frames, as many as there is room for, and as is fair to other tasks.
+        """Take frames, as many as there is room for and as is fair to other tasks.
 
         Raises:
             ConnectionEnded: the peer does not read.
@@ -364,7 +364,7 @@ class Driver:
                             await websocket.send_ping(payload)
                 await self._mail_came.wait()
         except ConnectionEnded as end:
-            # The reader finds the same behind what was received before, and reports it.
+            # The reader finds the same after what was received before, and reports it.
             self._end = end
 
     # Back-pressure.

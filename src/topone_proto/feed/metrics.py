@@ -1,6 +1,6 @@
-"""What a feed can be watched by: counters and gauges, as one value at one moment.
+"""The metrics of a feed: counters and gauges, as one value at one moment.
 
-Nothing here knows of any monitoring system. They ask when they want to know, and so does this.
+Nothing here depends on a monitoring system. Such a system asks for the values when it wants them.
 """
 
 from collections.abc import Mapping
@@ -17,8 +17,8 @@ __all__ = ["FeedMetrics"]
 
 @value
 class FeedMetrics:
-    """A feed at one moment. Counters begin at 0 with the feed and only grow; gauges are None while
-    there is nothing to measure. Ages and latencies are in seconds."""
+    """The counters and gauges of a feed at one moment. Counters begin at 0 with the feed and only
+    grow; a gauge without a value is None. Ages and latencies are in seconds."""
 
     epoch: int
     """Counter: connections made."""
@@ -27,26 +27,26 @@ class FeedMetrics:
     updates: int
     """Counter: balance and order updates received."""
     gaps: int
-    """Counter: gaps told of."""
+    """Counter: gaps reported."""
     anomalies: Mapping[str, int] = field(hash=False)
-    """Counter: frames and responses that were not as they should be, by the name of their event."""
+    """Counter: malformed and unexpected frames and responses, by the name of their event."""
     conflated: int
-    """Counter: updates that were left out for newer ones."""
+    """Counter: updates that newer ones have replaced before they were delivered."""
     waiting: int
     """Gauge: events that wait for the application, of ``capacity``."""
     capacity: int
     """``SessionConfig.capacity``: at this many, reading stops."""
     is_paused: bool
-    """Gauge: whether the application is behind, so that nothing is read and nothing is dialled
+    """Gauge: True while the application is behind, so that nothing is read and nothing is dialled
     until it has taken half of what waits."""
     is_connected: bool
-    """Gauge: whether there is an open WebSocket."""
+    """Gauge: True while a WebSocket is open."""
     epoch_age: float | None
-    """Gauge: for how long the present connection has been open."""
+    """Gauge: the age of the present connection."""
     last_received_age: float | None
-    """Gauge: how long ago anything at all was received on the present connection."""
+    """Gauge: the time since anything at all was received on the present connection."""
     ack_latency: float | None
-    """Gauge: how long the latest acknowledgement on the present connection took."""
+    """Gauge: the time that the latest acknowledgement on the present connection took."""
     lag: Mapping[Topic, float] = field(hash=False)
     """Gauge, for each topic of the present connection that has had a time of the server: how much
     later than that, by this machine's clock, its latest frame was received. What both clocks are

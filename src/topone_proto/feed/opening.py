@@ -119,7 +119,7 @@ async def run_feed(
                     yield feed
             except BaseException as raised:  # noqa: BLE001 - raised below, in no ExceptionGroup
                 error = raised
-                # In here, so that a cancellation meanwhile has it as its context.
+                # Here, so that a cancellation meanwhile has the error as its context.
                 fault = await _finished(feed, core, runtime)
             else:
                 fault = await _finished(feed, core, runtime)

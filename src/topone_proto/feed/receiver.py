@@ -58,7 +58,7 @@ class Receiver:
         self.backlog.extend(frames)
         if self._is_held:
             return
-        # The library that calls this should not have to know what a recorder may raise.
+        # The WebSocket library is not to see what a recorder raises.
         try:
             self._read(self.backlog)
         except ConnectionEnded as end:

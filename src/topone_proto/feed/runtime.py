@@ -93,6 +93,6 @@ class Runtime(Protocol):
         ...
 
     async def finish(self, closing: Coroutine[Any, Any, None]) -> None:
-        """Await the closing of the feed, behind the application's block. All tasks have ended then.
-        Says what a cancellation means meanwhile: that closing goes on, or is cut short."""
+        """Await the closing of the feed, after the application's block. All tasks have ended then.
+        Decides what a cancellation does meanwhile: closing goes on, or is cut short."""
         ...

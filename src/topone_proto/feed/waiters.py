@@ -8,7 +8,7 @@ again, by the first of these:
 - another call wants the opposite of the same topic: ``LocalProtocolError``, for the earlier call;
 - the feed is closed, or ends by itself: ``FeedClosed``, ``FeedFailed`` or the fault that ended it;
 - twice the buffer's capacity waits in front of the answer: ``TooManyEvents``;
-- the adapter settles it, because its caller has stopped to wait.
+- the adapter settles it, because its caller waits no longer.
 
 A lost connection settles none: the topic stays desired, and the next connection asks again.
 """
@@ -55,8 +55,8 @@ class Waiter:
             FeedClosed: the feed was closed first.
             FeedFailed: the feed ended by itself first.
             LocalProtocolError: another call wanted the opposite first.
-            TooManyEvents: the answer is behind more events than the feed may hold.
-            BaseException: the feed ended by a fault of the program's own, which is raised as it is.
+            TooManyEvents: more events wait in front of the answer than the feed may hold.
+            BaseException: the feed ended by a fault of the program, which is raised as it is.
         """
         if self._error is not None:
             raise self._error
@@ -99,7 +99,7 @@ class Waiters:
                     pass
 
     def settle_by_state(self) -> None:
-        """Settle the waiters that the session's present state answers, and let go of all that are
+        """Settle the waiters that the session's present state answers, and forget all that are
         settled."""
         for waiter in self.waiting:
             self._settle_by_state(waiter)

@@ -1,5 +1,5 @@
-"""TCP connections for asyncio: the name is looked up in a thread that is nobody else's, and no
-address that does not answer holds another one up.
+"""TCP connections for asyncio. Names are looked up in threads of this library, and an address that
+does not answer delays no other.
 
 ``loop.create_connection`` would look names up in the loop's default executor, which is the
 program's, and has no head start for the first address under uvloop.
@@ -91,7 +91,7 @@ async def _result_of(lookup: Future[_T]) -> _T:
     is_done = asyncio.Event()
 
     def wake(_: object) -> None:
-        # The loop of a dial that was given up may be closed by now.
+        # The loop may be closed by now if the dial was given up.
         with suppress(RuntimeError):
             loop.call_soon_threadsafe(is_done.set)
 
@@ -118,7 +118,7 @@ async def _connect(address: AddressInfo) -> socket.socket:
         raise
     else:
         return sock
-    # asyncio's own text has the address in it, which is no news.
+    # asyncio's own text repeats the address.
     raise OSError(number, os.strerror(number) if number else "")
 
 

@@ -54,12 +54,12 @@ class _Task:
         task.add_done_callback(self._ended)
 
     def cancel(self) -> None:
-        # Once: a second time would disturb the end of the first.
+        # Once: a second cancellation would disturb the end of the first.
         if not self._is_cancelled:
             self.abort()
 
     def abort(self) -> None:
-        """Cancel it, in the middle of whatever it does, its goodbye included."""
+        """Cancel it whatever it does, its closing handshake included."""
         self._is_cancelled = True
         self._task.cancel()
 
@@ -127,7 +127,7 @@ class AsyncioRuntime:
         await asyncio.sleep(0)
 
     async def timeout(self, deadline: float, awaitable: Awaitable[None]) -> bool:
-        # uvloop knows no infinity.
+        # uvloop takes no infinity.
         when = deadline if deadline < float("inf") else None
         scope = asyncio.timeout_at(when)
         try:
@@ -152,14 +152,14 @@ class AsyncioRuntime:
             await asyncio.wait(self._tasks)
 
     async def finish(self, closing: Coroutine[Any, Any, None]) -> None:
-        # The first cancellation of the application still says goodbye, the next one does not.
+        # The first cancellation leaves the closing handshake alone, the next one does not.
         try:
             await closing
         except asyncio.CancelledError:
             while self._tasks:
                 for task in tuple(self._tasks.values()):
                     task.abort()
-                # Another cancellation cannot make it any quicker.
+                # One more cancellation would change nothing.
                 with suppress(asyncio.CancelledError):
                     await asyncio.wait(self._tasks)
             raise

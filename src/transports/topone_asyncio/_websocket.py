@@ -34,7 +34,7 @@ _PILE: Final = 2**18
 
 class _WebSocket(asyncio.Protocol):
     heard_at: float | None = None
-    """When bytes of the peer came last, by the loop's clock."""
+    """The time at which the last bytes of the peer came, by the loop's clock."""
 
     def __init__(self, client: WebSocketClient) -> None:
         loop = asyncio.get_running_loop()
@@ -44,7 +44,7 @@ class _WebSocket(asyncio.Protocol):
         self._create_future = loop.create_future
         self._transport: asyncio.Transport | None = None
         self._waiting: set[asyncio.Future[None]] = set()
-        # What the peer, the transport or a callback has brought up, for whoever waits.
+        # An error of the peer, the transport or a callback, for whoever waits.
         self._fault: Exception | None = None
         self._is_used = self._is_lost = False
         # Why reading pauses, if it does.
@@ -78,7 +78,7 @@ class _WebSocket(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         if exc is not None and not self._client.is_connected and self._fault is None:
-            # Says more of a failed dial than that there are no more bytes.
+            # It says more about a failed dial than the end of the bytes does.
             self._fault = exc
         self._is_lost = True
         self._take_in(b"")
@@ -152,7 +152,7 @@ class _WebSocket(asyncio.Protocol):
         self._flush()
         with suppress(ConnectionEnded):
             while True:
-                # The peer's close frame comes behind what it has sent before.
+                # The peer's close frame comes after what it has sent before.
                 self._unread.clear()
                 await self.receive()
 
@@ -160,8 +160,8 @@ class _WebSocket(asyncio.Protocol):
         """End the connection, whatever is still unsent."""
         if self._transport is not None:
             self._transport.abort()
-            # One turn is enough for a socket that never came to be used. Nobody promises to report
-            # its end: uvloop does not.
+            # One turn is enough for a socket that no protocol has used yet. Its end may never be
+            # reported: uvloop does not.
             await asyncio.sleep(0)
             while self._is_used and not self._is_lost:  # pragma: no cover - asyncio takes one turn
                 await self._news()
@@ -192,7 +192,7 @@ class _WebSocket(asyncio.Protocol):
             receiver.connection_lost(end)
 
     def _flush(self) -> None:
-        # What asyncio is given behind the end makes it complain.
+        # asyncio complains about a write after the end.
         if self._transport is not None and not self._transport.is_closing():
             self._transport.write(self._client.to_send())
 
@@ -264,5 +264,5 @@ async def open_websocket(
     finally:
         if websocket is not None:
             await websocket.drop()
-    # Out here, where it has no context.
+    # Outside the handler, where it has no context.
     raise ConnectionFailed(failure)

@@ -58,8 +58,8 @@ _NO_HEADERS: Final = ("Accept", "Accept-Encoding", "User-Agent")
 
 
 class _Resolver(AbstractResolver):
-    """Looks names up as the default WebSocket does: aiohttp's own would do so in the program's
-    threads."""
+    """A resolver that looks names up as the default WebSocket does. aiohttp's own does so in the
+    program's threads."""
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
@@ -79,7 +79,7 @@ class _Resolver(AbstractResolver):
         ]
 
     async def close(self) -> None:
-        """Nothing of it stays open."""
+        """Do nothing: nothing is open."""
 
 
 def _response_class(transports: list[asyncio.BaseTransport]) -> type[aiohttp.ClientResponse]:
@@ -125,7 +125,7 @@ async def _one_request(
 
 
 def _problem(response: aiohttp.ClientResponse) -> str | None:
-    """What aiohttp lets pass in a 101, if there is anything."""
+    """Return what is wrong with a 101 that aiohttp has accepted; None if nothing is."""
     if "Sec-WebSocket-Extensions" in response.headers:
         return "the server uses an extension that was not offered"
     if "Sec-WebSocket-Protocol" in response.headers:
@@ -136,7 +136,7 @@ def _problem(response: aiohttp.ClientResponse) -> str | None:
 
 
 def _may_be_sent(code: int) -> bool:
-    """True for the codes that a close frame can have (RFC 6455 section 7.4)."""
+    """Return True for the codes that a close frame can have (RFC 6455 section 7.4)."""
     return code < 5000 and code not in {1004, 1005, 1006, 1015}
 
 
@@ -154,7 +154,7 @@ class _AiohttpWebSocket:
         while True:
             message = await self._receive()
             kind = message.type
-            # Nearly all are, and a match would cost each of them more.
+            # Nearly all are of these kinds, and a match would take longer.
             if kind is _TEXT or kind is _BINARY:
                 frame: str | bytes = message.data
                 return frame
@@ -182,7 +182,7 @@ class _AiohttpWebSocket:
         await self._send(payload, WSMsgType.PING)
 
     async def close(self, code: int, reason: str) -> None:
-        # By hand: aiohttp's own does not wait for the peer once a `receive` was cancelled.
+        # By hand: aiohttp's `close` does not wait for the peer once a `receive` was cancelled.
         await self._send(code.to_bytes(2, "big") + reason.encode(), WSMsgType.CLOSE)
         while (await self._websocket.receive()).type not in _ENDS:
             pass
@@ -258,7 +258,7 @@ async def open_websocket(
                 proxy=None if proxy is None else _url_of(proxy),
                 proxy_headers=None if proxy is None else _headers_of(proxy),
                 max_msg_size=connect.max_frame_size + 1,  # aiohttp's is the first size to refuse
-                # No waiting for the peer after an error of its. Pyright does not see the fields.
+                # No waiting for the peer after its error. Pyright does not see the fields.
                 timeout=aiohttp.ClientWSTimeout(ws_close=0),  # pyright: ignore[reportCallIssue]
                 autoclose=False,
                 autoping=False,
@@ -275,5 +275,5 @@ async def open_websocket(
         finally:
             _abort(transports)
     if failure is not None:
-        # Out here nothing of aiohttp's exception, which shows the URL, comes along as a context.
+        # Outside the handler: aiohttp's exception shows the URL, and must not be the context.
         raise ConnectionFailed(failure)

@@ -1,4 +1,4 @@
-"""From an address to a TCP stream, for every WebSocket of this package."""
+"""TCP streams, proxies and certificates for the WebSockets of this package."""
 
 import socket
 import ssl
@@ -20,8 +20,8 @@ __all__ = ["context_for", "open_tcp", "proxy_for"]
 # RFC 8305 section 5, "Connection Attempt Delay": seconds until the next address is tried as well.
 _HEAD_START: Final = 0.25
 
-# A lookup that hangs cannot be cancelled, only left behind. It takes nothing away from the threads
-# that the program itself may use, which trio would lend to lookups, too.
+# Lookups at a time. One that hangs cannot be cancelled, only abandoned; the limit keeps it from
+# taking threads that the program itself may use.
 _LOOKUPS: Final = 16
 _limiter: trio.lowlevel.RunVar[trio.CapacityLimiter] = trio.lowlevel.RunVar("topone_lookups")
 
@@ -36,14 +36,14 @@ def _threads() -> trio.CapacityLimiter:
 
 
 async def proxy_for(endpoint: Endpoint) -> Proxy | None:
-    """The proxy that this machine's settings name for the endpoint.
+    """Return the proxy that this machine's settings name for an endpoint; None to dial directly.
 
     Raises:
         ConnectionFailed: the setting cannot be used.
     """
     if not endpoint.is_tls:
         return None
-    # In a thread, because some systems ask the DNS about an exception.
+    # In a thread, because some systems ask the DNS whether a host is excepted.
     return await trio.to_thread.run_sync(_proxy_for, endpoint, limiter=_threads())
 
 
@@ -121,7 +121,7 @@ async def open_tcp(host: str, port: int) -> trio.SocketStream:
 
 
 async def _look_up(host: str, port: int) -> Sequence[str]:
-    """The addresses of a host, those of IPv6 and of IPv4 in turn."""
+    """Return the addresses of a host, those of IPv6 and of IPv4 in turn."""
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
     except socket.gaierror:

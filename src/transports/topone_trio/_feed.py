@@ -24,7 +24,7 @@ Feed = AsyncFeed
 
 
 class _Condition:
-    # A parking lot could do it, and takes twice as long.
+    # trio's parking lot does the same and takes twice as long.
 
     def __init__(self) -> None:
         self._waiting: list[trio.lowlevel.Task] = []
@@ -79,7 +79,7 @@ class _Runtime:
         return self._block
 
     def interrupt(self) -> None:
-        # The opener does not wait for anything while it is here itself.
+        # The opener waits for nothing while it runs this.
         if trio.lowlevel.current_task() is not self._opener:
             self._block.cancel()
 

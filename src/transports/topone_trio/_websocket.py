@@ -1,5 +1,4 @@
-"""A WebSocket as the feed wants it, and the one it gets by default. All that knows trio-websocket
-is here.
+"""The default WebSocket of trio feeds. All code that uses trio-websocket is here.
 
 trio-websocket reads heads with h11, which takes more for an error than a client should that has to
 know a status; tells nobody when bytes came; and calls its own reasons to close by the same names as
@@ -41,10 +40,10 @@ _PATIENCE: Final = 1.0
 
 
 class _Line(trio.abc.Stream):
-    """The stream that trio-websocket talks over.
+    """The stream that trio-websocket is given.
 
-    It judges the answer to the handshake, which trio-websocket sees in plain form only, and
-    remembers what there is to know of the bytes.
+    It judges the answer to the handshake, of which trio-websocket sees a plain form only, and
+    remembers the last bytes and their time.
     """
 
     def __init__(self, stream: trio.abc.Stream) -> None:
@@ -53,9 +52,9 @@ class _Line(trio.abc.Stream):
         self._sending = trio.Lock()
         self._latest: bytes | bytearray = b""
         self.heard_at: float | None = None
-        """When bytes came last, by trio's clock."""
+        """The time at which the last bytes came, by trio's clock."""
         self.refusal: Failure | None = None
-        """What the answer to the handshake means, if there will be no WebSocket."""
+        """The failure that the answer to the handshake means; None if it does not refuse."""
 
     @property
     def is_accepted(self) -> bool:
@@ -118,7 +117,7 @@ class _Line(trio.abc.Stream):
                     raise
 
     async def wait_send_all_might_not_block(self) -> None:
-        # trio-websocket asks for it nowhere; a stream has to have it.
+        # trio-websocket never calls it; a stream has to have it.
         await self._stream.wait_send_all_might_not_block()  # pragma: no cover
 
     async def aclose(self) -> None:
@@ -195,9 +194,9 @@ class _TrioWebSocket:
             await self._line.send_all(frame)
 
 
-# What trio-websocket and wsproto close with when they cannot go on: too large, no frame, no UTF-8.
+# The codes that trio-websocket and wsproto close with themselves: too large, no frame, no UTF-8.
 _OWN_CODES: Final = frozenset({1002, 1007, 1009})
-# Of these, what they keep to themselves.
+# Those of them that they do not send to the peer.
 _SILENT_CODES: Final = frozenset({1002, 1007})
 
 # "Bad Gateway": registered for close frames after RFC 6455, and reserved to wsproto, which says so.
@@ -207,7 +206,7 @@ _UNKNOWN_CLOSE: Final = re.compile(rb"\x88([\x02-\x7d])\x03\xf6(.*)", re.DOTALL)
 
 
 def _close_frame(code: int, reason: str) -> bytes:
-    """A close frame as a server sends it."""
+    """Return a close frame as a server sends it."""
     payload = code.to_bytes(2, "big") + reason.encode()
     return bytes([0x88, len(payload) & 0xFF]) + payload
 
@@ -262,7 +261,7 @@ async def _open_tunnel(
 async def _shake_hands(
     stream: trio.abc.Stream, name: str, context: ssl.SSLContext | None
 ) -> trio.abc.Stream:
-    """Begin TLS, now, where its failure can be told from one of the WebSocket handshake."""
+    """Begin TLS before the WebSocket handshake, so that their failures can be told apart."""
     assert context is not None  # as for every endpoint with TLS
     try:
         secure = trio.SSLStream(stream, context, server_hostname=name, https_compatible=True)
@@ -276,8 +275,8 @@ async def _shake_hands(
 class _Background:
     """The nursery that trio-websocket gets for its reader task.
 
-    Whatever that task fails with says how the connection failed, and belongs neither into an
-    ``ExceptionGroup`` nor into the application's nursery.
+    An error of that task says how the connection failed. It is kept here, out of any
+    ``ExceptionGroup`` and of the application's nursery.
     """
 
     def __init__(self, nursery: trio.Nursery) -> None:

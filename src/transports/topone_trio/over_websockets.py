@@ -1,4 +1,4 @@
-"""A WebSocket for ``open_feed(open_websocket=...)`` that takes less time than the default.
+"""A faster WebSocket than the default, for ``open_feed(open_websocket=...)``.
 
 from topone_trio.over_websockets import open_websocket
 
@@ -39,22 +39,22 @@ class _WebSocket:
         self._client = client
         self._unread = client.unread
         self._sending = trio.Lock()
-        # True once half a frame may have been sent: the peer can make nothing of what follows.
+        # True once half a frame may have been sent: the peer cannot read what follows.
         self._is_torn = False
         self.heard_at: float | None = None
-        """When bytes came last, by trio's clock."""
+        """The time at which the last bytes came, by trio's clock."""
 
     async def shake_hands(self) -> None:
         client = self._client
         while not client.is_connected:
-            # One that refuses may have answered already, and hung up.
+            # A server that refuses may have answered already, and closed.
             await self._answer()
             data = await self._stream.receive_some(_CHUNK)
             self._note(data)
             try:
                 client.receive(data)
             except ConnectionFailed:
-                # An alert, perhaps.
+                # To send a TLS alert, if there is one.
                 await self._answer()
                 raise
         # More than the handshake may have come with it.
@@ -82,7 +82,7 @@ class _WebSocket:
         with suppress(ConnectionEnded):
             await self._sent()
             while True:
-                # The peer's close frame comes behind what it has sent before.
+                # The peer's close frame comes after what it has sent before.
                 self._unread.clear()
                 await self.receive()
 
@@ -100,7 +100,7 @@ class _WebSocket:
             self.heard_at = trio.current_time()
 
     async def _answer(self) -> None:
-        """Send what follows from what was received, which counts even if that does not arrive."""
+        """Send the answers to what was received, which counts even if they do not arrive."""
         with suppress(trio.BrokenResourceError):
             await self._flush()
 
@@ -159,5 +159,5 @@ async def open_websocket(
     finally:
         if stream is not None:
             await trio.aclose_forcefully(stream)
-    # Out here, where it has no context.
+    # Outside the handler, where it has no context.
     raise ConnectionFailed(failure)

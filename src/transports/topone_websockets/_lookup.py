@@ -3,8 +3,11 @@
 ``getaddrinfo`` blocks, cannot be cancelled, and hangs for as long as a name server does not answer.
 Event loops run it in a pool that the whole program shares: a few lookups that hang then take that
 pool away from everybody else, and keep the program from ending. The threads here belong to nobody
-else, there are few of them, and no exit waits for one. A name that hangs gets only some of them,
-however often it is dialled, so that other names are still looked up.
+else, and no exit waits for one.
+
+At most two threads look the same name up at the same time. Whoever asks meanwhile gets the answer
+of the one that is done first. So a name that hangs holds no other up, however often it is dialled,
+and there are no more than two threads for each name that the program uses.
 """
 
 import errno
@@ -13,14 +16,14 @@ import socket
 import ssl
 import sys
 import threading
-from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future
 from functools import partial
 from itertools import chain, zip_longest
 from typing import Any, Final, TypeAlias, TypeVar
 
-from topone_proto import Endpoint
+from topone_proto import ConnectionFailed, Endpoint
 from topone_websockets._certificates import default_context
 from topone_websockets._proxy import Proxy, proxy_for
 
@@ -32,73 +35,58 @@ _Place: TypeAlias = tuple[str, int] | tuple[str, int, int, int] | tuple[int, byt
 AddressInfo: TypeAlias = tuple[socket.AddressFamily, socket.SocketKind, int, str, _Place]
 """One address, as ``socket.getaddrinfo`` gives it."""
 
-# Lookups at a time: of all names, and of one. More of them wait for their turn.
-_MOST: Final = 32
-_MOST_OF_ONE: Final = 4
-
-_Name: TypeAlias = tuple[str, int]
+# Threads for the same name at a time. One would not do: a lookup that hangs may do so for longer
+# than the trouble of the name server lasts.
+_MOST: Final = 2
 
 
 class _Lookups:
-    """The lookups of a process: those that wait, and the threads that do the others.
-
-    While there may be more threads, whatever waits does so for one of its own name.
-    """
+    """The lookups of a process: the threads of each name, and who waits for their answers."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._waiting: deque[tuple[_Name, Callable[[], object], Future[Any]]] = deque()
-        self._threads = 0
-        # How many of them are busy with each name.
-        self._busy: Counter[_Name] = Counter()
+        self._threads: Counter[Hashable] = Counter()
+        self._waiting: defaultdict[Hashable, list[Future[Any]]] = defaultdict(list)
 
-    def add(self, name: _Name, look: Callable[[], _T]) -> Future[_T]:
+    def add(self, name: Hashable, look: Callable[[], _T]) -> Future[_T]:
         result: Future[_T] = Future()
         with self._lock:
             # Without those that were given up meanwhile.
-            self._waiting = deque(it for it in self._waiting if not it[2].cancelled())
-            if self._threads == _MOST or self._busy[name] == _MOST_OF_ONE:
-                self._waiting.append((name, look, result))
+            waiting = [it for it in self._waiting[name] if not it.cancelled()]
+            self._waiting[name] = [*waiting, result]
+            if self._threads[name] == _MOST:
                 return result
-            work = partial(self._work, [(name, look, result)])
-            try:
-                threading.Thread(target=work, name="topone-lookup", daemon=True).start()
-            except RuntimeError:
-                # The machine has no thread left, or Python is ending.
-                pass
-            else:
-                self._threads += 1
-                self._busy[name] += 1
-                return result
-        result.set_exception(OSError(errno.EAGAIN, "no thread for a name lookup"))
+            self._threads[name] += 1
+        thread = threading.Thread(target=self._look, args=(name, look), name="topone-lookup")
+        thread.daemon = True
+        try:
+            thread.start()
+        except RuntimeError:
+            # The machine has no thread left, or Python is ending.
+            self._end(name, lambda it: it.set_exception(OSError(errno.EAGAIN, "no thread")))
         return result
 
-    def _work(self, turns: list[tuple[_Name, Callable[[], object], Future[Any]]]) -> None:
-        while turns:
-            name, look, result = turns.pop()
+    def _look(self, name: Hashable, look: Callable[[], object]) -> None:
+        try:
+            found = look()
+        except BaseException as error:  # noqa: BLE001 - whoever waits is to have it
+            self._end(name, partial(_set_exception, error))
+        else:
+            self._end(name, lambda it: it.set_result(found))
+
+    def _end(self, name: Hashable, settle: Callable[[Future[Any]], object]) -> None:
+        """End a thread of a name, and settle what waits for it."""
+        with self._lock:
+            waiting = self._waiting.pop(name, [])
+            self._threads[name] -= 1
+            self._threads += Counter()  # without those that are 0
+        for result in waiting:
             if result.set_running_or_notify_cancel():
-                _do(look, result)
-            # Not kept while this thread waits for its end.
-            del look, result
-            with self._lock:
-                self._busy -= Counter([name])
-                for turn in self._waiting:
-                    if self._busy[turn[0]] < _MOST_OF_ONE and not turn[2].cancelled():
-                        self._waiting.remove(turn)
-                        self._busy[turn[0]] += 1
-                        turns.append(turn)
-                        break
-                else:
-                    self._threads -= 1
+                settle(result)
 
 
-def _do(look: Callable[[], _T], result: Future[_T]) -> None:
-    try:
-        found = look()
-    except BaseException as error:  # noqa: BLE001 - whoever waits is to have it
-        result.set_exception(error)
-    else:
-        result.set_result(found)
+def _set_exception(error: BaseException, result: Future[Any]) -> None:
+    result.set_exception(error)
 
 
 _lookups = _Lookups()
@@ -118,8 +106,7 @@ def look_up(host: str, port: int) -> Future[Sequence[AddressInfo]]:
     """Look up the addresses of a host, for TCP.
 
     The future is done at once if ``host`` is an IP address. Otherwise a thread sees to it, and runs
-    the future's callbacks. Cancel the future to give a lookup up: one that waits for its turn is
-    not begun then, and the result of one that hangs interests nobody.
+    the future's callbacks. Cancel the future to give a lookup up.
 
     The result is a sequence of ``AddressInfo``, those of IPv6 and of IPv4 in turn (RFC 8305 section
     4): a family that does not work here holds the other one up once. An ``OSError`` says that there
@@ -141,9 +128,12 @@ def look_up_proxy(endpoint: Endpoint) -> Future[Proxy | None]:
     their settings in a thread, since that may look names up: see ``look_up``.
     """
     if endpoint.is_tls and sys.platform in {"darwin", "win32"}:
-        return _lookups.add((endpoint.host, endpoint.port), partial(proxy_for, endpoint))
+        return _lookups.add(endpoint.url, partial(proxy_for, endpoint))
     result: Future[Proxy | None] = Future()
-    _do(partial(proxy_for, endpoint), result)
+    try:
+        result.set_result(proxy_for(endpoint))
+    except ConnectionFailed as error:
+        result.set_exception(error)
     return result
 
 
@@ -152,7 +142,7 @@ def look_up_context() -> Future[ssl.SSLContext]:
 
     A thread sees to it, since that reads files: see ``look_up``.
     """
-    return _lookups.add(("", 0), default_context)
+    return _lookups.add(default_context, default_context)
 
 
 def _addresses(host: str, port: int, flags: int = 0) -> Sequence[AddressInfo]:

@@ -26,7 +26,7 @@ def main() -> None:
 
 def _run() -> int:
     try:
-        from topone_cli._app import app  # noqa: PLC0415 - the script is there without its extra, too
+        from topone_cli._app import app
     except ImportError as error:
         package = (error.name or "").partition(".")[0]
         if package not in {"rich", "typer", "websockets"}:

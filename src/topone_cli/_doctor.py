@@ -388,6 +388,6 @@ class _Talk:
 
 _ABSENT: Final = "handshake without Origin"
 _EMPTY: Final = "handshake with an empty Origin"
-_TOKEN: Final = "token"  # noqa: S105 - a check's name
+_TOKEN: Final = "token"
 _ACKS: Final = "acknowledgements"
 _PING: Final = "ping"

@@ -33,7 +33,7 @@ _ADVICE: Final = {
 _OTHER_STATUS: Final = Failure(FailureKind.HANDSHAKE, status=404).advice
 
 
-class CommandFailed(Exception):  # noqa: N818 - what happened, as the exit code says it
+class CommandFailed(Exception):
     """The command cannot do what was asked; its text says why and what to do. Exit code 1."""
 
 

@@ -133,7 +133,7 @@ def _drawer(path: Path | None) -> Callable[[Stats], None]:
     require_new_file(path, overwrite=True)
     # Without a home directory matplotlib warns of a cache that it does without.
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
-    from topone_cli._plot import save_picture  # noqa: PLC0415 - an extra of its own
+    from topone_cli._plot import save_picture
 
     return partial(save_picture, path=path)
 

@@ -144,9 +144,9 @@ class _Outcome:
 
 
 def _run_trio(source: Source, take: _Take, seconds: float | None) -> None:
-    import trio  # noqa: PLC0415 - only the chosen adapter's extra has to be there
+    import trio
 
-    import topone_trio  # noqa: PLC0415 - as above
+    import topone_trio
 
     async def main() -> None:
         async with topone_trio.open_feed(**source) as feed:
@@ -162,7 +162,7 @@ def _run_trio(source: Source, take: _Take, seconds: float | None) -> None:
 
 
 def _run_asyncio(source: Source, take: _Take, seconds: float | None) -> None:
-    import topone_asyncio  # noqa: PLC0415 - only the chosen adapter's extra has to be there
+    import topone_asyncio
 
     async def main() -> None:
         async with topone_asyncio.open_feed(**source) as feed:
@@ -189,7 +189,7 @@ async def _take_rest(feed: AsyncIterable[Event], take: _Take) -> None:
 
 
 def _run_threads(source: Source, take: _Take, seconds: float | None) -> None:
-    import topone_threads  # noqa: PLC0415 - only the chosen adapter's extra has to be there
+    import topone_threads
 
     with topone_threads.open_feed(**source) as feed, _ending_at_ctrl_c(feed.close):
         timer = threading.Timer(seconds or 0, feed.close)

@@ -100,7 +100,7 @@ def find_token(
 def _has_terminal() -> bool:
     # It is None if the caller closed it.
     stdin = sys.stdin
-    return stdin is not None and stdin.isatty()  # pyright: ignore[reportUnnecessaryComparison]
+    return stdin is not None and stdin.isatty()  # pyright: ignore[reportUnnecessaryComparison]  # as said
 
 
 def _from_file(file: Path, warn: Callable[[str], object]) -> Token | RereadToken:
@@ -152,7 +152,7 @@ def _import_keyring() -> None:
 
 def _read_keyring() -> Token:
     _import_keyring()
-    import keyring  # noqa: PLC0415 - an extra of its own
+    import keyring
 
     setting = "--keyring"
     service, user = KEYRING_ENTRY

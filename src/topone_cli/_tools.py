@@ -152,7 +152,7 @@ def doctor(
     """Find out why a feed does not work: look at everything in its way, one after the other."""
     require_tokenless(url)
     with reported():
-        from topone_cli._doctor import check_url, examine  # noqa: PLC0415 - needs the threads adapter
+        from topone_cli._doctor import check_url, examine
 
         where = check_url(url, insecure=insecure)
         if not where.ok:

@@ -69,7 +69,7 @@ class LocalProtocolError(TopOneError):
         """What to do instead."""
 
 
-class FeedClosed(TopOneError):  # noqa: N818 - named for what happened, as trio's ClosedResourceError is
+class FeedClosed(TopOneError):
     """The feed was closed, by ``close`` or by leaving its ``with`` block, and something was still
     asked of it.
 
@@ -80,7 +80,7 @@ class FeedClosed(TopOneError):  # noqa: N818 - named for what happened, as trio'
         super().__init__("this feed is closed: open a new one with open_feed(...)")
 
 
-class FeedCancelled(TopOneError):  # noqa: N818 - as above
+class FeedCancelled(TopOneError):
     """A task of the feed itself was cancelled by somebody else, and the feed has ended with it.
 
     Cancel the task that uses the feed, or close the feed. A program that cancels every task it can
@@ -94,7 +94,7 @@ class FeedCancelled(TopOneError):  # noqa: N818 - as above
         )
 
 
-class TooManyEvents(TopOneError):  # noqa: N818 - as above
+class TooManyEvents(TopOneError):
     """A call waits for an acknowledgement that lies behind more events than the feed may hold, or
     was made while that many wait.
 
@@ -118,7 +118,7 @@ class TooManyEvents(TopOneError):  # noqa: N818 - as above
         acknowledgement; False if the call changed nothing."""
 
 
-class FeedFailed(TopOneError):  # noqa: N818
+class FeedFailed(TopOneError):
     """The feed ended by itself, because trying again cannot help. ``failure`` says why and what to
     check.
 
@@ -132,7 +132,7 @@ class FeedFailed(TopOneError):  # noqa: N818
         people."""
 
 
-class ConnectionFailed(TopOneError):  # noqa: N818
+class ConnectionFailed(TopOneError):
     """Raised by an ``open_websocket`` for a dial that failed in a way it can name. The adapter
     makes an event of it.
 
@@ -146,7 +146,7 @@ class ConnectionFailed(TopOneError):  # noqa: N818
         """What happened."""
 
 
-class ConnectionEnded(TopOneError):  # noqa: N818
+class ConnectionEnded(TopOneError):
     """Raised by an open WebSocket that has ended. The adapter makes an event of it.
 
     Applications never see it. Whoever writes an ``open_websocket`` raises it from what ``receive``,

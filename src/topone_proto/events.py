@@ -70,7 +70,7 @@ class Unsubscribed:
 
 
 @define(auto_exc=False, unsafe_hash=True)
-class SubscriptionRejected(TopOneError):  # noqa: N818 - an event first
+class SubscriptionRejected(TopOneError):
     """The exchange refused to subscribe or to unsubscribe.
 
     A topic that had been acknowledged before is asked for again, with back-off, on this connection
@@ -110,7 +110,7 @@ class SubscriptionRejected(TopOneError):  # noqa: N818 - an event first
 
 
 @define(auto_exc=False, unsafe_hash=True)
-class RequestTimedOut(TopOneError):  # noqa: N818 - an event first
+class RequestTimedOut(TopOneError):
     """A request was not acknowledged in time. The connection is given up; a desired topic is asked
     for on the next.
 

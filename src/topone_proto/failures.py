@@ -28,7 +28,7 @@ class FailureKind(StrEnum):
     """Any other failure of the operating system's network: unreachable, reset, broken pipe."""
     TIMEOUT = "timeout"
     """No connection within ``SessionConfig.open_timeout``."""
-    TOKEN = "token"  # noqa: S105 - a failure's name
+    TOKEN = "token"
     """The callable that supplies the token raised, took too long, or returned something that is no
     token."""
     HANDSHAKE = "handshake"

@@ -10,7 +10,7 @@ __all__ = ["ClockCorrected", "FetchFailed", "FetchKind", "Report", "StateNotStor
 class FetchKind(Enum):
     """The question that a request is for."""
 
-    TOKEN = "token"  # noqa: S105 - a question's name
+    TOKEN = "token"
     """A new token."""
     BALANCES = "balances"
     """Balances."""

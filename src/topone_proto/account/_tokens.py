@@ -136,7 +136,7 @@ class SuppliedTokens(Tokens):
         self.deadline = self._due_at
         self.is_due = self._due_at is not None and now >= self._due_at
 
-    def refused_by_http(self, token: Token, problem: str, now: float, wall: float) -> float:  # noqa: ARG002
+    def refused_by_http(self, token: Token, problem: str, now: float, wall: float) -> float:  # noqa: ARG002 - as above
         """The exchange refuses this token over HTTP."""
         if token != self.token:
             return 0.0

@@ -101,7 +101,7 @@ class TokenStep:
     """The time at which to call ``wanted`` again; None if nothing is due."""
 
 
-class TokenUnobtainable(TopOneError):  # noqa: N818 - named for what happened
+class TokenUnobtainable(TopOneError):
     """There is no token, and asking again cannot help."""
 
     def __init__(self, problem: str, remedy: str) -> None:

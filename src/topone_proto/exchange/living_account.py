@@ -109,7 +109,7 @@ class LivingAccount:
             raise ConfigurationError(
                 setting="rate", problem=f"{rate!r} is no rate", remedy="use 0 or more per second"
             )
-        self._random = seed if isinstance(seed, Random) else Random(seed)  # noqa: S311 - to be repeated, not to be secret
+        self._random = seed if isinstance(seed, Random) else Random(seed)
         self._rate = rate
         self._start = now
         self._start_time = start_time

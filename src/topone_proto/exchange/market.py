@@ -149,7 +149,7 @@ class LivingMarket:
         self.deal_count: int = 0
         """How many deals there have been, those that are kept no longer included."""
         self._price = self.settings.price
-        self._random = Random(f"{seed} {name}")  # noqa: S311 - to be repeated, not to be secret
+        self._random = Random(f"{seed} {name}")
         self._rate = rate
         self._start = now
         self._start_time = start_time

@@ -99,7 +99,7 @@ class FeedCore(Generic[_Source]):
         make_session: Callable[..., Session] = Session
         if record is not None:
             # Most feeds are not recorded, and this takes longer to import than all the rest.
-            from topone_proto.capture import RecordedSession  # noqa: PLC0415
+            from topone_proto.capture import RecordedSession  # noqa: PLC0415 - as said
 
             make_session = partial(RecordedSession, write=record, wall=wall or float)
         self.session: Session = make_session(

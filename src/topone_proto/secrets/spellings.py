@@ -55,7 +55,7 @@ class Layer:
         text: str,
         below: "Layer | None" = None,
         places: list[int] = [],  # noqa: B006 - never changed
-        escapes: list[tuple[int, int, int]] = [],  # noqa: B006
+        escapes: list[tuple[int, int, int]] = [],  # noqa: B006 - as above
         shift: int = 0,
     ) -> None:
         self.text = text

@@ -40,7 +40,7 @@ class SessionState(Enum):
 
     NEW = "new"
     """Not started."""
-    FETCHING_TOKEN = "fetching_token"  # noqa: S105 - a state's name
+    FETCHING_TOKEN = "fetching_token"
     """The application's callable is asked for a token."""
     CONNECTING = "connecting"
     """A dial is under way."""

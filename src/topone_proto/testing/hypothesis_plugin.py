@@ -42,13 +42,13 @@ classes of the account and of the gateway that need no strategy of their own."""
 
 def register() -> None:
     """Register the strategies. Hypothesis calls it; calling it again is harmless."""
-    from hypothesis import strategies as st  # noqa: PLC0415 - being imported when this is
+    from hypothesis import strategies as st
 
     for cls in TYPES:
         st.register_type_strategy(cls, _strategy)
 
 
 def _strategy(cls: type[Any]) -> Any:
-    from topone_proto.testing.strategies import values  # noqa: PLC0415 - at its first use
+    from topone_proto.testing.strategies import values
 
     return values(cls)

@@ -225,7 +225,7 @@ def _read_rows(
     return Page(tuple(good), tuple(bad), total, following)
 
 
-class _Unreadable(Exception):  # noqa: N818 - never leaves this module
+class _Unreadable(Exception):
     """What is wrong with a row."""
 
 

@@ -143,7 +143,7 @@ class HttpResponse:
 class ApiErrorMeaning(Enum):
     """The consequence of an ``ApiError``: what to do now."""
 
-    TOKEN = "token"  # noqa: S105 - a meaning's name
+    TOKEN = "token"
     """The token is not accepted: get a new one, within its budget, and ask once more."""
     RATE_LIMIT = "rate_limit"
     """Too many questions: stop asking, for ``retry_after`` seconds if that is known. The code 10027

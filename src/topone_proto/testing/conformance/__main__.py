@@ -1,7 +1,6 @@
 """The command line: ``python -m topone_proto.testing.conformance module:adapter``. Reads arguments,
 prints; the rest is elsewhere."""
 
-# ruff: noqa: T201 - a command prints
 import argparse
 import re
 import sys

@@ -122,7 +122,7 @@ def told(event: Event) -> str:
     return line
 
 
-class Unmet(Exception):  # noqa: N818 - never leaves the kit
+class Unmet(Exception):
     """Something ought to be so, and is not. Its text says what."""
 
 

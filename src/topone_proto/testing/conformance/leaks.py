@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 __all__ = ["TOKEN", "recorded_logs", "where_in_caches", "where_in_error", "where_in_text"]
 
-TOKEN: Final = "topapi:t0p-s3cr3t-%t0ken"  # noqa: S105 - it opens nothing but a simulated account
+TOKEN: Final = "topapi:t0p-s3cr3t-%t0ken"
 """The token of every scenario. Never a local variable of the kit's that an adapter's traceback
 shows."""
 _FORMS: Final = (TOKEN, quote(TOKEN, safe=""), "t0p-s3cr3t")

@@ -47,7 +47,7 @@ class Group(StrEnum):
     """``close``, in every state that a feed can be in."""
 
 
-class ConformanceFailed(TopOneError, AssertionError):  # noqa: N818 - named for what happened
+class ConformanceFailed(TopOneError, AssertionError):
     """An adapter does not pass a scenario. The text says what was not so, shows both event logs
     side by side and says what the scenario is about.
 

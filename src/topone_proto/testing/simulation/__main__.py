@@ -1,7 +1,6 @@
 """The command line: ``python -m topone_proto.testing.simulation``. Reads arguments, prints; the
 rest is elsewhere."""
 
-# ruff: noqa: T201 - a command prints
 import argparse
 import json
 import os

@@ -330,7 +330,7 @@ class Adapter:
         if timeout and link.is_open:
             self._parting = link
             link.send(Frame("close"))
-            self._turns.at(self._world.now + timeout, self._parted, link, True)  # noqa: FBT003
+            self._turns.at(self._world.now + timeout, self._parted, link, True)  # noqa: FBT003 - a timer's argument
             return
         link.leave()
         if self._plan.reports_tail and link.is_open:

@@ -57,7 +57,7 @@ __all__ = ["draw"]
 
 def draw(seed: int) -> Scenario:
     """The scenario of a seed."""
-    rng = Random(seed)  # noqa: S311 - to be repeated, not to be secret
+    rng = Random(seed)
     scenario = _draw_stall(rng, seed) if rng.random() < 0.1 else _draw_storm(rng, seed)
     clients = tuple(evolve(client, account=_account(rng)) for client in scenario.clients)
     scenario = evolve(scenario, clients=clients)

@@ -108,10 +108,7 @@ class _Run:
         )
         for plan in scenario.clients:
             # Of its own, so that leaving out another client changes nothing for this one.
-            rng, http = (
-                Random(f"{scenario.seed} {plan.name}{use}")  # noqa: S311 - to be repeated
-                for use in ("", " HTTP")
-            )
+            rng, http = (Random(f"{scenario.seed} {plan.name}{use}") for use in ("", " HTTP"))
             self.clients[plan.name] = Client(self.world, plan, self.server, rng, http)
 
     def __call__(self) -> Report:

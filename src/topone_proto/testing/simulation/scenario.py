@@ -55,7 +55,7 @@ __all__ = [
     "Unreachable",
 ]
 
-SECRET: Final = "topapi:S3CRET"  # noqa: S105 - made up
+SECRET: Final = "topapi:S3CRET"
 """How every token of a simulation begins: the text that must be nowhere."""
 
 

@@ -18,7 +18,7 @@ __all__ = ["Entry", "Violation", "World", "brief"]
 _MOST_STEPS: Final = 200_000
 
 
-class Violation(Exception):  # noqa: N818 - named for what happened
+class Violation(Exception):
     """An invariant does not hold."""
 
     def __init__(self, rule: str, who: str, what: str, at: float) -> None:

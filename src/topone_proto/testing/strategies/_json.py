@@ -48,7 +48,7 @@ def spellings(draw: st.DrawFn, plain: Json) -> str:
     way = common if draw(st.booleans()) else st.sampled_from(ways)
     number_style = draw(st.integers(0, 4))
     order = draw(st.integers(0, 2**16))
-    shuffle = Random(order).shuffle  # noqa: S311 - drawn once for all objects, and no secret
+    shuffle = Random(order).shuffle
 
     def quoted(text: str) -> str:
         return draw(way)(text)

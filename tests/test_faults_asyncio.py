@@ -259,6 +259,19 @@ async def test_a_cancellation_from_outside_is_one_though_the_feed_has_failed() -
         await task
 
 
+@each_way
+async def test_a_timeout_of_a_plug_in_is_a_fault_and_not_the_end_of_the_feeds_patience() -> None:
+    lines = Lines()
+
+    async def use() -> None:
+        async with feed_with(lines.open, topics=[ORDERS]) as feed:
+            await until(feed, Subscribed)
+            lines.made[0].closes = TimeoutError("the plug-in's")
+
+    with pytest.raises(TimeoutError, match="the plug-in's"):
+        await use()
+
+
 def names() -> set[str]:
     return {task.get_name() for task in asyncio.all_tasks() if task.get_name().startswith("topone")}
 

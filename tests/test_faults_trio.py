@@ -23,6 +23,8 @@ from topone_proto import (
     Step,
     Subscribed,
 )
+from topone_proto.adapters import FeedCore, run_feed
+from topone_trio._feed import _open_runtime
 
 URL = "wss://exchange.example/ws/user/"
 
@@ -69,6 +71,7 @@ class Lines:
         self, connect: Connect, on_pong: Callable[[bytes], object]
     ) -> AsyncGenerator[Line, None]:
         line = Line()
+        self.on_pong = on_pong
         self.made.append(line)
         try:
             yield line
@@ -202,6 +205,112 @@ def test_a_keyboard_interrupt_in_a_task_of_the_feed_comes_out_as_it_is() -> None
 
     with pytest.raises(KeyboardInterrupt):
         live(main)
+
+
+def test_a_keyboard_interrupt_in_a_nursery_of_a_plug_in_comes_out_as_it_is() -> None:
+    lines = Lines()
+
+    async def main() -> None:
+        async with feed_with(lines) as feed:
+            await until(feed, Subscribed)
+            group = BaseExceptionGroup("nursery", [KeyError(), KeyboardInterrupt()])
+            lines.made[0].put.send_nowait(BaseExceptionGroup("nursery", [group]))
+            await trio.sleep_forever()
+
+    with pytest.raises(KeyError):
+        live(main)
+
+
+def test_a_group_of_a_plug_in_comes_out_as_it_is() -> None:
+    lines = Lines()
+    group = ExceptionGroup("nursery", [OddError()])
+
+    async def main() -> None:
+        async with feed_with(lines) as feed:
+            await until(feed, Subscribed)
+            lines.made[0].put.send_nowait(group)
+            await trio.sleep_forever()
+
+    with pytest.raises(ExceptionGroup) as caught:
+        live(main)
+    assert caught.value is group
+
+
+@pytest.mark.parametrize("fault", [OddError, KeyboardInterrupt])
+def test_a_fault_at_a_pong_ends_the_feed(fault: type[BaseException]) -> None:
+    lines = Lines()
+
+    def broken(payload: bytes, now: float) -> Step:
+        raise fault
+
+    async def main() -> None:
+        async with feed_with(lines) as feed:
+            await until(feed, Subscribed)
+            feed._driver.session.pong_received = broken
+            try:
+                lines.on_pong(b"1")
+            except KeyboardInterrupt:
+                # What ends the program is raised to the caller as well.
+                assert fault is KeyboardInterrupt
+            await until(feed, Connected)
+
+    with pytest.raises(fault):
+        live(main)
+
+
+class EagerRuntime:
+    """trio's, but a token call runs in the call that starts it, as eager tasks of asyncio do."""
+
+    def __init__(self, runtime: Any) -> None:
+        self.runtime = runtime
+        self.cancelled: list[str] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.runtime, name)
+
+    def spawn(self, function: Any, name: str, on_end: Callable[[None], object]) -> Any:
+        if name != "FetchToken":
+            return self.runtime.spawn(function, name, on_end)
+        with pytest.raises(StopIteration):
+            function().send(None)
+        on_end(None)
+        return self
+
+    def cancel(self) -> None:
+        self.cancelled.append("FetchToken")
+
+
+def test_a_job_that_is_given_up_before_its_task_is_known_is_cancelled() -> None:
+    runtimes: list[EagerRuntime] = []
+    feeds: list[Any] = []
+
+    @asynccontextmanager
+    async def open_runtime() -> AsyncGenerator[Any, None]:
+        async with _open_runtime() as runtime:
+            runtimes.append(EagerRuntime(runtime))
+            yield runtimes[0]
+
+    def token() -> str:
+        driver = feeds[0]._driver
+        driver.take(driver.session.close(driver.now()))
+        return TOKEN
+
+    async def main() -> None:
+        core: FeedCore[Any] = FeedCore(
+            token=token,
+            url=URL,
+            topics=[],
+            config=None,
+            origin=None,
+            insecure=False,
+            jitter=lambda: 0.5,
+        )
+        async with run_feed(open_runtime, core, Lines().open) as feed:
+            feeds.append(feed)
+            assert [type(event) async for event in feed] == [Closed]
+
+    live(main)
+    assert runtimes[0].cancelled == ["FetchToken"]
 
 
 def test_a_fault_at_a_deadline_ends_the_feed() -> None:

@@ -108,8 +108,9 @@ async def _run(
 
 
 def _without_cancellations(error: BaseException) -> BaseException | None:
-    """Return what a task was ended by, out of its groups; None for a mere cancellation."""
-    if not isinstance(error, BaseExceptionGroup):
+    """Return what has ended a task; None if that was a mere cancellation. A nursery of a plug-in
+    may have put both into one group."""
+    if not isinstance(error, BaseExceptionGroup) or isinstance(error, Exception):
         return None if isinstance(error, trio.Cancelled) else error
     group = cast("BaseExceptionGroup[BaseException]", error)
     faults = (_without_cancellations(part) for part in group.exceptions)

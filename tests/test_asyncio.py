@@ -23,7 +23,6 @@ import pytest
 import trustme
 from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
-from websockets.frames import Close
 
 import dials
 import topone_asyncio
@@ -79,7 +78,6 @@ from topone_proto.exchange import (
     Reject,
     ResetPeer,
     SendFrame,
-    SendRaw,
 )
 from topone_simulator import Simulator, serve
 from topone_websockets import WebSocketClient
@@ -800,31 +798,6 @@ async def test_a_token_callable_that_fails(error: BaseException) -> None:
 # --- how a dial fails ---
 
 
-@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-@clean()
-async def test_redirects_are_refused(status: int) -> None:
-    async with raw_server(b"") as (elsewhere, strays):
-        answer = (
-            f"HTTP/1.1 {status} Moved\r\nLocation: http://{elsewhere}/\r\nContent-Length: 0\r\n\r\n"
-        )
-        async with raw_server(answer.encode()) as (address, requests):
-            failed = await failure_of(f"ws://{address}/")
-        assert (failed.failure.kind, failed.failure.status) == (FailureKind.HANDSHAKE, status)
-        assert len(requests) == 1
-        assert strays == []
-
-
-@clean()
-async def test_a_server_that_hangs_up_is_not_dialled_again() -> None:
-    async with raw_server(b"") as (address, requests):
-        failed = await failure_of(f"ws://{address}/")
-    assert failed.failure.kind in {FailureKind.NOT_WEBSOCKET, FailureKind.NETWORK}
-    (request,) = requests
-    assert request.startswith(
-        f"GET {connect_to(f'ws://{address}/').target()} HTTP/1.1\r\n".encode()
-    )
-
-
 GOOD = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
 
 
@@ -848,14 +821,6 @@ async def test_answers_that_open_nothing(
         failed = await failure_of(f"ws://{address}/")
     assert (failed.failure.kind, failed.failure.status) == (kind, status)
     assert len(requests) == 1
-
-
-@clean()
-async def test_how_long_to_wait_is_heard() -> None:
-    answer = b"HTTP/1.1 429 No\r\nRetry-After: 77\r\nContent-Length: 0\r\n\r\n"
-    async with raw_server(answer) as (address, _):
-        failed = await failure_of(f"ws://{address}/")
-    assert (failed.failure.status, failed.failure.retry_after) == (429, 77)
 
 
 @clean()
@@ -944,142 +909,7 @@ async def test_who_goes_around_the_proxy(monkeypatch: pytest.MonkeyPatch) -> Non
     assert requests == []
 
 
-@clean()
-async def test_other_proxies_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HTTPS_PROXY", "socks5://127.0.0.1:1")
-    failed = await failure_of("wss://exchange.example/ws/user/")
-    assert "HTTPS_PROXY" in failed.failure.detail
-
-
 # --- what an open WebSocket does ---
-
-
-@clean()
-async def test_the_largest_frame() -> None:
-    async with (
-        serve(tokens=TOKENS) as simulator,
-        topone_asyncio.open_websocket(connect_to(simulator.url, 1000), print) as websocket,
-    ):
-        simulator.inject(SendRaw("x" * 1000))
-        assert len(await websocket.receive()) == 1000
-        simulator.inject(SendRaw("x" * 1001))
-        with pytest.raises(ConnectionEnded) as ended:
-            await websocket.receive()
-        assert ended.value.code is None
-        assert "1001" in ended.value.reason
-        with pytest.raises(ConnectionEnded):
-            await websocket.receive()
-        with pytest.raises(ConnectionEnded):
-            await websocket.send_text("too late")
-
-
-@clean()
-async def test_a_drop_does_not_wait_for_what_is_unsent() -> None:
-    """The peer has stopped reading, and the buffers of both sockets are full."""
-    is_left = asyncio.Event()
-    sent = 0
-
-    async def stop_reading(connection: ServerConnection) -> None:
-        connection.transport.pause_reading()
-        await is_left.wait()
-        connection.transport.abort()
-
-    async def flood(websocket: AsyncWebSocket) -> None:
-        nonlocal sent
-        while True:
-            await websocket.send_text("x" * 2**18)
-            sent += 1
-
-    async with websocket_server(stop_reading) as url:
-        async with topone_asyncio.open_websocket(connect_to(url), print) as websocket:
-            flooding = asyncio.create_task(flood(websocket))
-            unchanged = 0
-            while unchanged < 200:
-                before = sent
-                await asyncio.sleep(0)
-                unchanged = unchanged + 1 if sent == before else 0
-            assert sent > 0
-            flooding.cancel()
-            with suppress(asyncio.CancelledError):
-                await flooding
-        is_left.set()
-
-
-@clean()
-async def test_the_closing_handshake_is_waited_for() -> None:
-    """Also while data is on its way, and after a cancelled ``receive``, as the feed's is."""
-    connections: list[ServerConnection] = []
-
-    async def talk(connection: ServerConnection) -> None:
-        connections.append(connection)
-        with suppress(ConnectionClosed):
-            await connection.recv()
-            for _ in range(100):
-                await connection.send("and so on")
-            await connection.wait_closed()
-
-    async with (
-        websocket_server(talk) as url,
-        topone_asyncio.open_websocket(connect_to(url), print) as websocket,
-    ):
-        receiving = asyncio.create_task(websocket.receive())
-        await asyncio.sleep(0)
-        receiving.cancel()
-        with suppress(asyncio.CancelledError):
-            await receiving
-        await websocket.send_text("go on")
-        await websocket.close(1000, "done")
-        # It has been received and answered by now.
-        assert connections[0].protocol.close_rcvd == Close(1000, "done")
-
-
-@clean()
-async def test_pings_are_answered_and_pongs_reported() -> None:
-    answered: list[bytes] = []
-    reported: list[bytes] = []
-
-    async def ping(connection: ServerConnection) -> None:
-        await (await connection.ping(b"from there"))
-        answered.append(b"from there")
-        await connection.send("done")
-        await connection.wait_closed()
-
-    async with (
-        websocket_server(ping) as url,
-        topone_asyncio.open_websocket(connect_to(url), reported.append) as websocket,
-    ):
-        await websocket.send_ping(b"from here")
-        assert await websocket.receive() == b"done"
-    assert answered == [b"from there"]
-    assert reported == [b"from here"]
-
-
-@pytest.mark.parametrize(
-    ("code", "reason", "heard"),
-    [(1001, "going", (1001, "going")), (4000, "", (4000, "")), (None, "", (1005, ""))],
-)
-@clean()
-async def test_a_close_frame_is_answered(
-    code: int | None, reason: str, heard: tuple[int, str]
-) -> None:
-    answers: list[int] = []
-
-    async def hang_up(connection: ServerConnection) -> None:
-        if code is None:
-            connection.protocol.send_close()
-            connection.transport.write(b"".join(connection.protocol.data_to_send()))
-        else:
-            await connection.close(code, reason)
-        await connection.wait_closed()
-        assert connection.protocol.close_rcvd is not None
-        answers.append(connection.protocol.close_rcvd.code)
-
-    async with websocket_server(hang_up) as url:
-        async with topone_asyncio.open_websocket(connect_to(url), print) as websocket:
-            with pytest.raises(ConnectionEnded) as ended:
-                await websocket.receive()
-        assert (ended.value.code, ended.value.reason) == heard
-    assert answers == [code or 1005]
 
 
 @clean()
@@ -1472,14 +1302,18 @@ def test_a_lookup_that_hangs_takes_nothing_from_the_program(
     async def main() -> None:
         loop = asyncio.get_running_loop()
         loop.set_default_executor(ThreadPoolExecutor(1))
-        for _ in range(3):
-            failed = await failure_of(URL, patience=0.01)
+        # The first dials may end while the system's certificates are read.
+        while resolver.asked < 2:
+            failed = await failure_of(URL, patience=0.02)
             assert failed.failure.kind is FailureKind.TIMEOUT
+        # A name has two threads. No further dial asks for it while they hang.
+        failed = await failure_of(URL, patience=0.02)
+        assert failed.failure.kind is FailureKind.TIMEOUT
         assert await loop.run_in_executor(None, int, "7") == 7
 
     # It ends, though the lookups do not: its last step is to wait for the default executor.
     asyncio.run(main(), debug=True)
-    assert resolver.asked == 3
+    assert resolver.asked == 2
     # Nor do they disturb anybody when they end later.
     resolver.may_answer.set()
     for thread in threading.enumerate():

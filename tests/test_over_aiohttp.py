@@ -8,7 +8,7 @@ import ssl
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,6 @@ import aiohttp
 import pytest
 import trustme
 from websockets.asyncio.server import ServerConnection
-from websockets.exceptions import ConnectionClosed
-from websockets.frames import Close
 
 import dials
 import topone_asyncio
@@ -26,8 +24,7 @@ from dials import TOKEN, clean, connect_to, raw_server, websocket_server
 from doors import run_asyncio
 from topone_asyncio.over_aiohttp import _Resolver, open_websocket
 from topone_proto import ConnectionEnded, FailureKind
-from topone_proto.adapters import AsyncWebSocket, conceal
-from topone_proto.exchange import SendRaw
+from topone_proto.adapters import conceal
 from topone_proto.testing.conformance import SCENARIOS, Adapter, Scenario
 from topone_simulator import run_in_thread, serve
 
@@ -110,20 +107,6 @@ def test_it_passes(scenario: Scenario) -> None:
 # --- how a dial fails ---
 
 
-@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-@clean()
-async def test_redirects_are_refused(status: int) -> None:
-    async with raw_server(b"") as (elsewhere, strays):
-        answer = (
-            f"HTTP/1.1 {status} Moved\r\nLocation: http://{elsewhere}/\r\nContent-Length: 0\r\n\r\n"
-        )
-        async with raw_server(answer.encode()) as (address, requests):
-            failed = await failure_of(f"ws://{address}/")
-        assert (failed.failure.kind, failed.failure.status) == (FailureKind.HANDSHAKE, status)
-        assert len(requests) == 1
-        assert strays == []
-
-
 @clean()
 async def test_a_server_that_hangs_up_is_not_dialled_again() -> None:
     async with raw_server(b"") as (address, requests):
@@ -173,14 +156,6 @@ async def test_answers_that_open_nothing(
         failed = await failure_of(f"ws://{address}/")
     assert (failed.failure.kind, failed.failure.status) == (kind, status)
     assert len(requests) == 1
-
-
-@clean()
-async def test_how_long_to_wait_is_heard() -> None:
-    answer = b"HTTP/1.1 429 No\r\nRetry-After: 77\r\nContent-Length: 0\r\n\r\n"
-    async with raw_server(answer) as (address, _):
-        failed = await failure_of(f"ws://{address}/")
-    assert (failed.failure.status, failed.failure.retry_after) == (429, 77)
 
 
 @clean()
@@ -317,114 +292,7 @@ async def test_who_goes_around_the_proxy(monkeypatch: pytest.MonkeyPatch) -> Non
     assert requests == []
 
 
-@clean()
-async def test_other_proxies_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HTTPS_PROXY", "socks5://127.0.0.1:1")
-    failed = await failure_of("wss://exchange.example/ws/user/")
-    assert "HTTPS_PROXY" in failed.failure.detail
-
-
 # --- what an open WebSocket does ---
-
-
-@clean()
-async def test_the_largest_frame() -> None:
-    async with (
-        serve(tokens={TOKEN: "demo"}) as simulator,
-        open_websocket(connect_to(simulator.url, 1000), print) as websocket,
-    ):
-        simulator.inject(SendRaw("x" * 1000))
-        assert len(await websocket.receive()) == 1000
-        simulator.inject(SendRaw("x" * 1001))
-        with pytest.raises(ConnectionEnded) as ended:
-            await websocket.receive()
-        assert ended.value.code is None
-        assert "1001" in ended.value.reason
-        with pytest.raises(ConnectionEnded):
-            await websocket.receive()
-        with pytest.raises(ConnectionEnded):
-            await websocket.send_text("too late")
-
-
-@clean()
-async def test_a_drop_does_not_wait_for_what_is_unsent() -> None:
-    """The peer has stopped reading, and the buffers of both sockets are full."""
-    is_left = asyncio.Event()
-    sent = 0
-
-    async def stop_reading(connection: ServerConnection) -> None:
-        connection.transport.pause_reading()
-        await is_left.wait()
-        connection.transport.abort()
-
-    async def flood(websocket: AsyncWebSocket) -> None:
-        nonlocal sent
-        while True:
-            await websocket.send_text("x" * 2**18)
-            sent += 1
-
-    async with websocket_server(stop_reading) as url:
-        async with open_websocket(connect_to(url), print) as websocket:
-            flooding = asyncio.create_task(flood(websocket))
-            unchanged = 0
-            while unchanged < 200:
-                before = sent
-                await asyncio.sleep(0)
-                unchanged = unchanged + 1 if sent == before else 0
-            assert sent > 0
-            flooding.cancel()
-            with suppress(asyncio.CancelledError):
-                await flooding
-        is_left.set()
-
-
-@clean()
-async def test_the_closing_handshake_is_waited_for() -> None:
-    """Also while data is on its way, and after a cancelled ``receive``, as the feed's is."""
-    connections: list[ServerConnection] = []
-
-    async def talk(connection: ServerConnection) -> None:
-        connections.append(connection)
-        with suppress(ConnectionClosed):
-            await connection.recv()
-            for _ in range(100):
-                await connection.send("and so on")
-            await connection.wait_closed()
-
-    async with (
-        websocket_server(talk) as url,
-        open_websocket(connect_to(url), print) as websocket,
-    ):
-        receiving = asyncio.create_task(websocket.receive())
-        await asyncio.sleep(0)
-        receiving.cancel()
-        with suppress(asyncio.CancelledError):
-            await receiving
-        await websocket.send_text("go on")
-        await websocket.close(1000, "done")
-        # It has been received and answered by now.
-        assert connections[0].protocol.close_rcvd == Close(1000, "done")
-
-
-@clean()
-async def test_pings_are_answered_and_pongs_reported() -> None:
-    answered: list[bytes] = []
-    reported: list[bytes] = []
-
-    async def ping(connection: ServerConnection) -> None:
-        await (await connection.ping(b"from there"))
-        answered.append(b"from there")
-        await connection.send("done")
-        await connection.wait_closed()
-
-    async with (
-        websocket_server(ping) as url,
-        open_websocket(connect_to(url), reported.append) as websocket,
-    ):
-        await websocket.send_ping(b"from here")
-        assert await websocket.receive() == "done"
-    assert answered == [b"from there"]
-    assert reported == [b"from here"]
 
 
 async def end_of(handle: Callable[[ServerConnection], Awaitable[None]]) -> ConnectionEnded:
@@ -432,31 +300,6 @@ async def end_of(handle: Callable[[ServerConnection], Awaitable[None]]) -> Conne
         with pytest.raises(ConnectionEnded) as ended:
             await websocket.receive()
     return ended.value
-
-
-@pytest.mark.parametrize(
-    ("code", "reason", "heard"),
-    [(1001, "going", (1001, "going")), (4000, "", (4000, "")), (None, "", (1005, ""))],
-)
-@clean()
-async def test_a_close_frame_is_answered(
-    code: int | None, reason: str, heard: tuple[int, str]
-) -> None:
-    answers: list[int] = []
-
-    async def hang_up(connection: ServerConnection) -> None:
-        if code is None:
-            connection.protocol.send_close()
-            connection.transport.write(b"".join(connection.protocol.data_to_send()))
-        else:
-            await connection.close(code, reason)
-        await connection.wait_closed()
-        assert connection.protocol.close_rcvd is not None
-        answers.append(connection.protocol.close_rcvd.code)
-
-    ended = await end_of(hang_up)
-    assert (ended.code, ended.reason) == heard
-    assert answers == [code or 1000]
 
 
 @pytest.mark.parametrize("code", [1006, 5000, 65535])

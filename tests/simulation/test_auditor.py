@@ -228,7 +228,7 @@ def keep_too_much(feed: Feed) -> None:
 
 def call_it_unexpected(feed: Feed) -> None:
     feed.tell(Connected(1))
-    feed.auditor._active.add(BALANCE)
+    feed.auditor._requests.active.add(BALANCE)
     feed.tell(UnexpectedUpdate(update(1)))
 
 

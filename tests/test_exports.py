@@ -7,19 +7,19 @@ import attrs
 import topone_proto
 from topone_proto import Action, adapters, errors, events, models
 from topone_proto.events import event_classes
-from topone_proto.wire import balance, orders
+from topone_proto.wire import balance, deals, depth, kline, orders
 
 FOR_APPLICATIONS = """
     BALANCE DEFAULT_URL ORDERS
-    Action AsyncTokenSource Balance BalanceUpdate Close Closed ConfigurationError Conflated Connect
-    Connected Connection ConnectionEnded ConnectionFailed Credentials DeliveryPolicy Disconnected
-    Endpoint Event Failure FailureKind Family FeedCancelled FeedClosed FeedFailed FeedMetrics
-    FetchToken Gap Headers LocalProtocolError Malformed Message Order OrderStatus OrderType
-    OrderUpdate Ping
-    Request RequestTimedOut Response SendPing SendText Session SessionConfig SessionState Side Step
-    Subscribed SubscriptionRejected SubscriptionState Token TooManyEvents TopOneError Topic
-    UnexpectedResponse UnexpectedUpdate Unrecognised Unsubscribed Update
-    decode encode
+    Action AsyncTokenSource Balance BalanceUpdate Book Candle Close Closed ConfigurationError
+    Conflated Connect Connected Connection ConnectionEnded ConnectionFailed Credentials Deal
+    DealsUpdate DeliveryPolicy DepthUpdate Disconnected Endpoint Event Failure FailureKind
+    Family FeedCancelled FeedClosed FeedFailed FeedMetrics FetchToken Gap Headers KlineUpdate
+    Level LocalProtocolError Malformed Message Order OrderStatus OrderType OrderUpdate Ping
+    Request RequestTimedOut Response SendPing SendText Session SessionConfig SessionState Side
+    Step Subscribed SubscriptionRejected SubscriptionState Token TooManyEvents TopOneError
+    Topic UnexpectedResponse UnexpectedUpdate Unrecognised Unsubscribed Update
+    deals decode depth encode kline
 """
 
 FOR_ADAPTERS = """
@@ -41,7 +41,7 @@ def test_the_author_of_an_adapter_imports_these_besides() -> None:
 
 def test_every_event_action_model_and_error_is_for_applications() -> None:
     classes = {*event_classes(), *get_args(Action)}
-    for module in (errors, events, models, balance, orders):
+    for module in (errors, events, models, balance, orders, kline, depth, deals):
         things = [each for each in vars(module).values() if isinstance(each, type)]
         classes |= {each for each in things if attrs.has(each) or is_error(each)}
     public = {each.__name__ for each in classes if not each.__name__.startswith("_")}

@@ -51,7 +51,10 @@ from topone_proto.session.step import Step
 from topone_proto.session.subscriptions import SubscriptionState
 from topone_proto.wire.balance import BALANCE, Balance, BalanceUpdate
 from topone_proto.wire.codec import decode, encode
+from topone_proto.wire.deals import Deal, DealsUpdate, deals
+from topone_proto.wire.depth import Book, DepthUpdate, Level, depth
 from topone_proto.wire.http import Credentials
+from topone_proto.wire.kline import Candle, KlineUpdate, kline
 from topone_proto.wire.messages import Malformed, Message, Ping, Request, Response, Unrecognised
 from topone_proto.wire.orders import ORDERS, Order, OrderStatus, OrderType, OrderUpdate
 from topone_proto.wire.topic import Family, Topic, Update
@@ -64,6 +67,8 @@ __all__ = [
     "AsyncTokenSource",
     "Balance",
     "BalanceUpdate",
+    "Book",
+    "Candle",
     "Close",
     "Closed",
     "ConfigurationError",
@@ -74,7 +79,10 @@ __all__ = [
     "ConnectionEnded",
     "ConnectionFailed",
     "Credentials",
+    "Deal",
+    "DealsUpdate",
     "DeliveryPolicy",
+    "DepthUpdate",
     "Disconnected",
     "Endpoint",
     "Event",
@@ -88,6 +96,8 @@ __all__ = [
     "FetchToken",
     "Gap",
     "Headers",
+    "KlineUpdate",
+    "Level",
     "LocalProtocolError",
     "Malformed",
     "Message",
@@ -118,6 +128,9 @@ __all__ = [
     "Unrecognised",
     "Unsubscribed",
     "Update",
+    "deals",
     "decode",
+    "depth",
     "encode",
+    "kline",
 ]

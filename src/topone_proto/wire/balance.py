@@ -70,7 +70,7 @@ class _Data(msgspec.Struct, gc=False):
 class _Frame(Frame, gc=False):
     data: _Data
 
-    def read(self, frame: str | bytes, ts: int | None) -> BalanceUpdate | None:  # noqa: ARG002 - other families need the frame
+    def read(self) -> BalanceUpdate | None:
         data = self.data
         # Joined and checked at once, see wire.orders.
         digits = f"{data.available}{data.freeze}".encode()
@@ -78,7 +78,7 @@ class _Frame(Frame, gc=False):
             return None
         update: Any = new(BalanceUpdate)
         update.balance = Balance(data.asset, to_decimal(data.available), to_decimal(data.freeze))
-        update.ts = ts
+        update.ts = self.ts
         return update  # type: ignore[no-any-return]  # made by hand
 
 

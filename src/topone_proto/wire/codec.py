@@ -7,7 +7,7 @@ with parameters is a method of its own. Every other frame is read member by memb
 Whatever the first way reads, the second reads the same.
 """
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from decimal import InvalidOperation
 from typing import Any, Final, Union, cast
 
@@ -15,7 +15,7 @@ import msgspec
 
 from topone_proto.wire.classify import read_slowly
 from topone_proto.wire.families import lone_topics
-from topone_proto.wire.members import FIRST_MS, LAST_MS, Wrong, as_json, milliseconds_of
+from topone_proto.wire.members import Wrong, as_json
 from topone_proto.wire.messages import Malformed, Message, Request, Response
 from topone_proto.wire.suspects import excerpt, has_marks, marked, suspects
 from topone_proto.wire.topic import Frame, Topic, Update
@@ -42,7 +42,6 @@ class _TypedPass:
         """Know the topics without parameters, and no others."""
         self._known: dict[str, type[Frame]] = {}
         self._new = {topic.name: _frame(topic) for topic in lone_topics()}
-        self._missed = 0
         self._build()
 
     def learn(self, topic: Topic) -> None:
@@ -58,11 +57,12 @@ class _TypedPass:
             self._build()
 
     def _build(self) -> None:
+        global _decode_typed  # noqa: PLW0603 - found in less time than an attribute, on the hot path
         self._known = {**self._known, **self._new}
         self._new = {}
         self._missed = 0
         frames: Any = Union[tuple(self._known.values())]  # noqa: UP007 - of as many as there are
-        self.decode = msgspec.json.Decoder(frames).decode
+        _decode_typed = msgspec.json.Decoder(frames).decode
 
 
 def _frame(topic: Topic) -> type[Frame]:
@@ -83,6 +83,7 @@ def _frame(topic: Topic) -> type[Frame]:
     )
 
 
+_decode_typed: Callable[[str | bytes], Frame]
 _typed: Final = _TypedPass()
 
 
@@ -104,7 +105,6 @@ def encode(request: Request) -> str:
 
 def decode(
     frame: str | bytes,
-    *,
     keep: int = _KEEP,
     max_size: int = _MAX_SIZE,
     followed: Collection[Topic] | None = None,
@@ -125,14 +125,9 @@ def decode(
     Balance(asset='ETH', available=Decimal('2.50'), freeze=Decimal('0'))
     """
     try:
-        typed = _typed.decode(frame)
-        if typed.code is None:
-            ts: int | None = typed.ts
-            if not FIRST_MS <= typed.ts < LAST_MS:
-                ts = milliseconds_of(b"%d" % typed.ts)
-            update: Update | None = typed.read(frame, ts)
-            if update is not None:
-                return update
+        update: Update | None = _decode_typed(frame).read()
+        if update is not None:
+            return update
     except (ValueError, RecursionError, InvalidOperation):
         pass
     message = read_slowly(frame, keep, max_size, followed)

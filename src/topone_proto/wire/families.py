@@ -5,12 +5,18 @@ To add one, write a file like ``wire.deals`` and name it here.
 
 from typing import Any, Final
 
-from topone_proto.wire import balance, orders
+from topone_proto.wire import balance, deals, depth, kline, orders
 from topone_proto.wire.topic import Family, Topic, families, register
 
 __all__ = ["FAMILIES", "lone_topics"]
 
-FAMILIES: Final[tuple[Family[Any], ...]] = (balance.FAMILY, orders.FAMILY)
+FAMILIES: Final[tuple[Family[Any], ...]] = (
+    balance.FAMILY,
+    orders.FAMILY,
+    kline.FAMILY,
+    depth.FAMILY,
+    deals.FAMILY,
+)
 """The families of ``topone_proto`` itself."""
 
 for _family in FAMILIES:

@@ -7,14 +7,12 @@ from typing import Annotated, Any, Final
 import msgspec
 
 from topone_proto.wire.decimals import is_decimal
-from topone_proto.wire.topic import Topic
+from topone_proto.wire.topic import FIRST_MS, LAST_MS, Topic
 
 __all__ = [
     "ABSENT",
     "DIGITS",
-    "FIRST_MS",
     "INT64",
-    "LAST_MS",
     "MISSING",
     "Integer",
     "Seconds",
@@ -50,10 +48,6 @@ INT64: Final = 2**63
 Integer = Annotated[int, msgspec.Meta(ge=-INT64, le=INT64 - 1)]
 """A whole number of 64 bits."""
 
-# Milliseconds from 1973 to 5138. Seconds, microseconds and nanoseconds of the same years are other
-# numbers, so that the size of a number tells its unit.
-FIRST_MS: Final = 10**11
-LAST_MS: Final = 10**14
 # Smaller numbers are no time of today in any unit: they stay what they are, for tests.
 _SMALL: Final = 10**8
 

@@ -207,7 +207,7 @@ class _Data(msgspec.Struct, rename="camel", gc=False):
 class _Frame(Frame, gc=False):
     data: _Data
 
-    def read(self, frame: str | bytes, ts: int | None) -> OrderUpdate | None:  # noqa: ARG002 - other families need the frame
+    def read(self) -> OrderUpdate | None:
         data = self.data
         price, left = data.price, data.left
         amount, deal_stock, deal_money = data.amount, data.deal_stock, data.deal_money
@@ -232,7 +232,7 @@ class _Frame(Frame, gc=False):
         order.update_time = data.update_time
         update: Any = new(OrderUpdate)
         update.order = order
-        update.ts = ts
+        update.ts = self.ts
         return update  # type: ignore[no-any-return]  # made by hand
 
 

@@ -9,7 +9,7 @@ strategies draw it. Nothing else in the package lists topics.
 """
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Generic, Literal, Self
 
 import msgspec
 from attrs import field
@@ -27,7 +27,23 @@ else:
 
     T_co = TypeVar("T_co", covariant=True)
 
-__all__ = ["Family", "Frame", "Socket", "Topic", "Update", "families", "family_of", "register"]
+__all__ = [
+    "FIRST_MS",
+    "LAST_MS",
+    "Family",
+    "Frame",
+    "Socket",
+    "Topic",
+    "Update",
+    "families",
+    "family_of",
+    "register",
+]
+
+# Milliseconds from 1973 to 5138. Seconds, microseconds and nanoseconds of the same years are other
+# numbers, so that the size of a number tells its unit.
+FIRST_MS: Final = 10**11
+LAST_MS: Final = 10**14
 
 _SUBSCRIBE: Final = "sub_"
 _UNSUBSCRIBE: Final = "unsub_"
@@ -114,22 +130,17 @@ class Update:
 
 
 class Frame(msgspec.Struct, gc=False):
-    """An update on the wire, as the exchange's pages have it."""
+    """An update on the wire, as the exchange's pages have it: what one typed pass reads."""
 
-    ts: int
+    ts: Annotated[int, msgspec.Meta(ge=FIRST_MS, lt=LAST_MS)]
     data: Any
     # With a code it may be a response: both carry the method of the subscription.
-    code: int | None = None
+    code: None = None
 
     topic: ClassVar[Topic[Any]]
 
-    def read(self, frame: str | bytes, ts: int | None) -> Update | None:
-        """Return the update; None if it has to be read member by member.
-
-        Args:
-            frame: the whole frame.
-            ts: the server time in milliseconds.
-        """
+    def read(self) -> Update | None:
+        """Return the update; None if it has to be read member by member."""
         raise NotImplementedError
 
 

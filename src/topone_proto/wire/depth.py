@@ -1,0 +1,206 @@
+"""The topics ``depth_<market>_<merge>``: the order book of a market."""
+
+import re
+from datetime import datetime
+from decimal import Decimal
+from functools import partial
+from itertools import chain, compress
+from operator import itemgetter, not_
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from topone_proto._values import value
+from topone_proto.wire.decimals import MAX_LENGTH
+from topone_proto.wire.market import MARKET, aware, check_choice, check_market, decimal_in, rows_of
+from topone_proto.wire.members import DIGITS, Seconds, read_with, seconds_of, to_decimal
+from topone_proto.wire.topic import Family, Frame, Topic, Update
+
+__all__ = ["FAMILY", "MERGES", "Book", "DepthUpdate", "Level", "depth"]
+
+MERGES: Final = ("1x", "10x", "100x", "1000x")
+"""How many steps of the price are merged into one level; ``1x`` merges none."""
+
+
+class Level(NamedTuple):
+    """The orders of one price."""
+
+    price: Decimal
+    """The price, in money per unit of stock."""
+    amount: Decimal
+    """How much is offered or wanted at it, in stock; never zero in a book."""
+
+
+@value
+class Book:
+    """The order book of a market at one time ("WebSocket public", depth)."""
+
+    time: float | None
+    """When it was so, in seconds since 1970 UTC, just as the wire has it; None if it has none that
+    can be read."""
+    asks: tuple[Level, ...]
+    """What is offered, the lowest price first."""
+    bids: tuple[Level, ...]
+    """What is wanted, the highest price first."""
+
+    @property
+    def at(self) -> datetime | None:
+        """``time`` as an aware datetime in UTC, to the microsecond."""
+        return aware(self.time)
+
+    @property
+    def is_empty(self) -> bool:
+        """True if nothing is offered and nothing is wanted."""
+        return not self.asks and not self.bids
+
+    @property
+    def is_crossed(self) -> bool:
+        """True if somebody wants it at a price at which somebody offers it: orders that should
+        have met. It is a fault of the exchange, or the moment of a change."""
+        return bool(self.asks and self.bids) and self.bids[0].price >= self.asks[0].price
+
+
+@value
+class DepthUpdate(Update):
+    """The whole order book of a market, as deep as the exchange sends it."""
+
+    topic: Topic[Book]
+    """The market and the merge, as ``depth`` makes it."""
+    book: Book
+    """The book as it is now."""
+    ts: int | None
+    """Server time in milliseconds; None if the server gave none that can be read."""
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """The topic: each book replaces the one before."""
+        return (self.topic.name,)
+
+
+def depth(market: str, merge: str = "1x") -> Topic[Book]:
+    """Return the topic of a market's order book.
+
+    Args:
+        market: the market, such as ``BTC/USDT``.
+        merge: how many steps of the price are one level: one of ``MERGES``.
+
+    Raises:
+        ConfigurationError: there is no such merge, or ``market`` is no market's name.
+
+    >>> depth("BTC/USDT").subscribe_method
+    'sub_depth_BTC/USDT_1x'
+    """
+    return Topic(f"depth_{check_market(market)}_{check_choice('merge', merge, MERGES)}")
+
+
+_NAME: Final = re.compile(f"depth_{MARKET}_({'|'.join(MERGES)})")
+_price: Final = itemgetter(0)
+# As Level(...) does, in a third of the time.
+_new_level: Final = partial(tuple.__new__, Level)
+
+# Of one book and the next most rows are the same. The level that was read of a row is kept, so that
+# it is read once, and so that the books that an application keeps share their levels.
+_known: Final[dict[tuple[str, str], Level]] = {}
+_MAX_KNOWN: Final = 2**14
+
+_Rows = list[tuple[str, str]]
+
+
+class _Data(msgspec.Struct, gc=False):
+    time: Seconds
+    asks: _Rows
+    bids: _Rows
+
+
+class _Frame(Frame, gc=False):
+    data: _Data
+
+    def read(self) -> DepthUpdate | None:
+        data = self.data
+        asks, bids = _levels_of(data.asks), _levels_of(data.bids)
+        if asks is None or bids is None:
+            return None
+        asks.sort(key=_price)
+        bids.sort(key=_price, reverse=True)
+        return DepthUpdate(self.topic, Book(data.time, tuple(asks), tuple(bids)), self.ts)
+
+
+def _levels_of(rows: _Rows) -> list[Level] | None:
+    """Return the levels of these rows; None if they have to be read member by member."""
+    found: list[Any] = list(map(_known.get, rows))
+    if all(found):
+        return found
+    missing = list(compress(rows, map(not_, found)))
+    texts = list(chain.from_iterable(missing))
+    # All digits and points, see wire.orders.
+    is_plain = not "".join(texts).encode().translate(None, DIGITS)
+    if not is_plain or max(map(len, texts)) > MAX_LENGTH:
+        return None
+    numbers = list(map(to_decimal, texts))
+    if not all(numbers):
+        # An amount of zero says that the level is gone.
+        return None
+    if len(_known) + len(missing) > _MAX_KNOWN:
+        _known.clear()
+    fresh = list(map(_new_level, zip(numbers[::2], numbers[1::2], strict=True)))
+    _known.update(zip(missing, fresh, strict=True))
+    if len(fresh) == len(found):
+        return fresh
+    following = iter(fresh)
+    return [level or next(following) for level in found]
+
+
+class _AnyData(msgspec.Struct, gc=False):
+    asks: list[list[msgspec.Raw]] | None
+    bids: list[list[msgspec.Raw]] | None
+    time: msgspec.Raw = msgspec.Raw()
+
+
+_decode: Final = msgspec.json.Decoder(_AnyData).decode
+
+
+def _levels(rows: list[list[msgspec.Raw]] | None, path: str) -> list[Level]:
+    levels = [
+        Level(decimal_in(row[0], f"{path}[{at}][0]"), decimal_in(row[1], f"{path}[{at}][1]"))
+        for at, row in enumerate(rows_of(rows, 2, path))
+    ]
+    # An amount of zero says that the level is gone.
+    return [level for level in levels if level.amount]
+
+
+def _read(topic: Topic[Book], data: bytes, ts: int | None) -> DepthUpdate:
+    plain = read_with(_decode, data)
+    asks = sorted(_levels(plain.asks, ".asks"), key=_price)
+    bids = sorted(_levels(plain.bids, ".bids"), key=_price, reverse=True)
+    return DepthUpdate(topic, Book(seconds_of(bytes(plain.time)), tuple(asks), tuple(bids)), ts)
+
+
+def _write(update: DepthUpdate) -> dict[str, Any]:
+    book = update.book
+    return {
+        "time": book.time,
+        "asks": [[str(level.price), str(level.amount)] for level in book.asks],
+        "bids": [[str(level.price), str(level.amount)] for level in book.bids],
+    }
+
+
+FAMILY: Final = Family[Book](
+    name="depth",
+    socket="public",
+    update=DepthUpdate,
+    example=DepthUpdate(
+        depth("TOP/ETH"),
+        Book(
+            1522234513.740684,
+            asks=(Level(Decimal("0.0791"), Decimal("3.2")),),
+            bids=(Level(Decimal("0.0793"), Decimal("1.389")),),
+        ),
+        ts=1561948335075,
+    ),
+    has=lambda name: _NAME.fullmatch(name) is not None,
+    frame=_Frame,
+    read=_read,
+    write=_write,
+    marks=(b'"asks"', b'"bids"'),
+)
+"""The family of the topics that ``depth`` makes."""

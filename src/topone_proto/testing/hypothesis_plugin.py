@@ -19,6 +19,9 @@ from topone_proto.session.config import SessionConfig
 from topone_proto.session.endpoint import Endpoint
 from topone_proto.session.step import Step
 from topone_proto.wire.balance import Balance
+from topone_proto.wire.deals import Deal
+from topone_proto.wire.depth import Book, Level
+from topone_proto.wire.kline import Candle
 from topone_proto.wire.messages import Message, Request
 from topone_proto.wire.orders import Order, OrderStatus, OrderType
 from topone_proto.wire.topic import Family, Topic
@@ -27,6 +30,7 @@ __all__ = ["TYPES", "register"]
 
 TYPES: Final[frozenset[type[Any]]] = frozenset(
     {
+        *(Candle, Book, Level, Deal),
         *(Topic, Family, Side, OrderType, OrderStatus, Balance, Order, Failure, Request),
         *(Token, Endpoint, SessionConfig, Step, FeedMetrics),
         *(AccountConfig, AggregatedFill, FillCorrected, GatewayConfig, Market),

@@ -22,9 +22,10 @@ from topone_proto.models import Side
 from topone_proto.session.connection import Connection
 from topone_proto.testing.strategies._defects import Defect, near_misses
 from topone_proto.testing.strategies._frames import frames, wire_fields
-from topone_proto.testing.strategies._values import balance_updates, order_updates, pings
+from topone_proto.testing.strategies._values import pings, updates_of
 from topone_proto.wire.balance import BALANCE, Balance, BalanceUpdate
 from topone_proto.wire.codec import decode
+from topone_proto.wire.families import lone_topics
 from topone_proto.wire.messages import Malformed, Message, Ping, Request, Response
 from topone_proto.wire.orders import ORDERS, Order, OrderStatus, OrderType, OrderUpdate
 from topone_proto.wire.topic import Topic, Update
@@ -132,7 +133,7 @@ def conversations(
     the next. Their server times never go back.
 
     Args:
-        topics: what is subscribed to. Updates come for ``ORDERS`` and ``BALANCE``.
+        topics: what is subscribed to. Updates come for those whose family is known.
         max_turns: how many turns there are at most before the last requests are answered.
     """
     return _conversations(tuple(topics), max_turns)
@@ -168,12 +169,6 @@ def _conversations(
     while talk.pending:
         talk.acknowledge()
     return Conversation(topics, tuple(talk.turns))
-
-
-_UPDATES: Final[dict[Topic, Callable[[], st.SearchStrategy[Update]]]] = {
-    ORDERS: order_updates,
-    BALANCE: balance_updates,
-}
 
 
 _PLAIN_PINGS: Final = (Ping("pong"), Ping('{"method":"pong"}'), Ping('{"pong":1561948335075}'))
@@ -246,7 +241,7 @@ class _Talk:
 
     def publish(self) -> None:
         topic = self.pick(self.publishable(self.subscribed))
-        self.update(topic, self.tick(), OrderUpdate if topic == ORDERS else BalanceUpdate)
+        self.update(topic, self.tick())
 
     def ping(self) -> None:
         self.receive(self.draw(pings() if self.varied else st.sampled_from(_PLAIN_PINGS)), None)
@@ -283,7 +278,7 @@ class _Talk:
             case Trouble.EARLY_UPDATE:
                 occasions = self.publishable(subscribing)
             case Trouble.UNASKED_UPDATE:
-                occasions = self.publishable(set(_UPDATES) - self.subscribed - subscribing)
+                occasions = self.publishable(set(lone_topics()) - self.subscribed - subscribing)
             case Trouble.DUPLICATE_UPDATE:
                 occasions = self.publishable(self.subscribed & self.published.keys())
             case Trouble.REORDERED_UPDATE:
@@ -293,15 +288,14 @@ class _Talk:
         if not occasions:
             return False
         topic = self.pick(occasions)
-        event: type[Any] = OrderUpdate if topic == ORDERS else BalanceUpdate
         if trouble is Trouble.DUPLICATE_UPDATE:
-            self.receive(self.published[topic], event, trouble)
+            update = self.published[topic]
+            self.receive(update, type(update), trouble)
         elif trouble is Trouble.REORDERED_UPDATE:
             before = self.last_ts[topic] - self.draw(st.integers(1, 10**6))
-            self.update(topic, before, event, trouble)
+            self.update(topic, before, trouble)
         else:
-            event = UnexpectedUpdate if trouble is Trouble.UNASKED_UPDATE else event
-            self.update(topic, self.tick(), event, trouble)
+            self.update(topic, self.tick(), trouble)
         return True
 
     # How it is said.
@@ -311,7 +305,7 @@ class _Talk:
 
     def publishable(self, topics: Iterable[Topic]) -> list[Topic]:
         """Those of ``topics`` of which there are updates, in an order that can be repeated."""
-        return sorted((topic for topic in topics if topic in _UPDATES), key=str)
+        return sorted((topic for topic in topics if topic.family is not None), key=str)
 
     def pick(self, choices: Iterable[_T]) -> _T:
         return self.draw(st.sampled_from(list(choices)))
@@ -328,21 +322,22 @@ class _Talk:
         self.answered.append(response)
         self.receive(response, event, trouble)
 
-    def update(
-        self, topic: Topic, ts: int, event: type[Any], trouble: Trouble | None = None
-    ) -> None:
-        update: Update
+    def update(self, topic: Topic, ts: int, trouble: Trouble | None = None) -> None:
+        family = topic.family
+        assert family is not None  # it is publishable
+        plain: Any = family.example
         if self.varied:
-            drawn: Any = self.draw(_UPDATES[topic]())
-            update = evolve(drawn, ts=ts)
+            plain = self.draw(updates_of(family))
         elif topic == ORDERS:
-            update = OrderUpdate(evolve(_PLAIN_ORDER, id=self.draw(st.integers(1, 3))), ts)
-        else:
+            plain = OrderUpdate(evolve(_PLAIN_ORDER, id=self.draw(st.integers(1, 3))), ts)
+        elif topic == BALANCE:
             asset = self.draw(st.sampled_from(["ETH", "BTC", "USDT"]))
-            update = BalanceUpdate(Balance(asset, Decimal(len(self.turns)), Decimal(0)), ts)
+            plain = BalanceUpdate(Balance(asset, Decimal(len(self.turns)), Decimal(0)), ts)
+        update = evolve(plain, ts=ts, **({} if family.topic is not None else {"topic": topic}))
         self.published[topic] = update
         self.last_ts[topic] = ts
-        self.receive(update, event, trouble)
+        is_unasked = trouble is Trouble.UNASKED_UPDATE
+        self.receive(update, UnexpectedUpdate if is_unasked else type(update), trouble)
 
     def receive(
         self,

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable
+from decimal import Decimal
 from enum import StrEnum
 from functools import cache
 from typing import Any, Final
@@ -11,22 +12,24 @@ from hypothesis import strategies as st
 
 from topone_proto._values import value
 from topone_proto.testing.strategies._frames import (
-    DECIMALS,
+    TEXTS,
+    Leaf,
     frames,
+    leaves,
     text_frames,
     unknown_fields,
     wire_fields,
 )
 from topone_proto.testing.strategies._json import Verbatim, json_texts, json_values, spellings
 from topone_proto.testing.strategies._values import (
+    balance_updates,
     methods,
     order_updates,
     pings,
     responses,
     updates,
 )
-from topone_proto.wire.orders import OrderType, OrderUpdate
-from topone_proto.wire.topic import Update
+from topone_proto.wire.orders import OrderType
 
 __all__ = ["NO_DECIMALS", "Defect", "NearMiss", "any_frames", "damaged_frames", "near_misses"]
 
@@ -95,13 +98,13 @@ def near_misses(draw: st.DrawFn, defects: Iterable[Defect] = Defect) -> NearMiss
     return NearMiss(frame.encode() if isinstance(frame, str) and as_bytes else frame, defect, path)
 
 
-_TIMES: Final = ("createTime", "updateTime")
-_TEXTS: Final = ("market", "asset", "method")
 # A limit order has these; of another type's nobody knows.
 _OF_LIMIT_ORDERS: Final = ("price", "left")
 
 _NO_TEXTS: Final[list[Any]] = [True, False, 0, 1, 1.5, [], {}, ["1"], {"x": "1"}]
 _NO_INTEGERS: Final[list[Any]] = [True, False, 1.5, 1e300, "", [], {}, Verbatim("1e99")]
+_NO_NUMBERS: Final[list[Any]] = [True, False, None, [], {}, ["1"], "x", ""]
+_NO_ROWS: Final[list[Any]] = [True, 0, "", "x", {}, [{}]]
 _NO_CODES: Final[list[Any]] = [True, False, 1.5, "", [], {}, Verbatim("9" * 401)]
 _NO_ECHOES: Final[list[Any]] = ["x" * 129, Verbatim("9" * 129), [0] * 99]
 NO_DECIMALS: Final = [
@@ -113,26 +116,34 @@ NO_DECIMALS: Final = [
 
 
 def _with_wrong_field(draw: st.DrawFn, defect: Defect) -> tuple[str, str]:
-    if defect is Defect.NO_DECIMAL:
-        plain = wire_fields(draw(updates()))
-        name = draw(st.sampled_from([name for name in DECIMALS if name in plain["data"]]))
-        plain["data"][name] = draw(st.sampled_from(NO_DECIMALS))
-    elif draw(st.booleans()):
+    if defect is not Defect.NO_DECIMAL and draw(st.booleans()):
         return _with_wrong_envelope(draw, defect)
+    plain = wire_fields(draw(updates()))
+    data = plain["data"]
+    optional = _OF_LIMIT_ORDERS if data.get("type", OrderType.LIMIT) != OrderType.LIMIT else ()
+    important = [leaf for leaf in leaves(data) if leaf.kind in {Decimal, int, str}]
+    important = [leaf for leaf in important if leaf.at not in optional]
+    decimals = [leaf for leaf in important if leaf.kind is Decimal]
+    if defect is Defect.NO_DECIMAL and decimals:
+        leaf = draw(st.sampled_from(decimals))
+        leaf.holder[leaf.at] = draw(st.sampled_from(NO_DECIMALS))
+    elif defect is Defect.WRONG_TYPE and important and draw(st.integers(0, 9)):
+        leaf = draw(st.sampled_from(important))
+        leaf.holder[leaf.at] = draw(_wrong(leaf))
     else:
-        update = draw(updates())
-        plain = wire_fields(update)
-        data = plain["data"]
-        optional = () if _is_limit(update) else _OF_LIMIT_ORDERS
-        # A time never voids an update.
-        names = [name for name in data if name not in optional and name not in _TIMES]
+        # A time never voids an update, but no update is without the rest.
+        names = [leaf.at for leaf in important if leaf.holder is data]
+        names += [name for name in data if isinstance(data[name], list)]
         name = draw(st.sampled_from(names))
-        if defect is Defect.MISSING:
+        leaf = Leaf(data, name, f"$.data.{name}")
+        if defect is Defect.MISSING or not isinstance(data[name], list):
             del data[name]
         else:
-            data[name] = draw(_wrong(name))
+            data[name] = draw(st.sampled_from(_NO_ROWS))
+            is_row = isinstance(data[name], list)
+            leaf = Leaf(data, name, f"$.data.{name}{'[...]' if is_row else ''}")
     plain["data"] |= draw(unknown_fields())
-    return draw(spellings({**draw(unknown_fields()), **plain})), f"$.data.{name}"
+    return draw(spellings({**draw(unknown_fields()), **plain})), leaf.path
 
 
 def _with_wrong_envelope(draw: st.DrawFn, defect: Defect) -> tuple[str, str]:
@@ -158,20 +169,16 @@ def _with_wrong_envelope(draw: st.DrawFn, defect: Defect) -> tuple[str, str]:
     elif name == "code":
         plain[name] = draw(st.sampled_from(_NO_CODES))
     else:
-        plain[name] = draw(_wrong(name))
+        wrong = _NO_TEXTS if name == "method" else [True, 0, 1.5, "", "x", [], [{}]]
+        plain[name] = draw(st.sampled_from(wrong))
     return draw(spellings({**draw(unknown_fields()), **plain})), f"$.{name}"
 
 
-def _wrong(name: str) -> st.SearchStrategy[Any]:
-    if name in DECIMALS or name in _TEXTS:
-        return st.sampled_from(_NO_TEXTS)
-    if name == "data":
-        return st.sampled_from([True, 0, 1.5, "", "x", [], [{}]])
-    return st.sampled_from(_NO_INTEGERS)
-
-
-def _is_limit(update: Update) -> bool:
-    return isinstance(update, OrderUpdate) and update.order.type is OrderType.LIMIT
+def _wrong(leaf: Leaf) -> st.SearchStrategy[Any]:
+    if leaf.kind is int:
+        return st.sampled_from(_NO_INTEGERS)
+    # A row of an array may have its decimals as numbers.
+    return st.sampled_from(_NO_TEXTS if isinstance(leaf.at, str) else _NO_NUMBERS)
 
 
 def _with_wrong_number(draw: st.DrawFn) -> str:
@@ -183,9 +190,8 @@ def _with_wrong_number(draw: st.DrawFn) -> str:
 
 def _with_text(draw: st.DrawFn, written: str) -> str:
     """An update with a text of which a part is written just so."""
-    update = draw(updates())
-    plain = wire_fields(update)
-    name = "market" if isinstance(update, OrderUpdate) else "asset"
+    plain = wire_fields(draw(order_updates() | balance_updates()))
+    name = next(name for name in TEXTS if name in plain["data"])
     plain["data"][name] = Verbatim(f'"x{written}"')
     return draw(spellings(plain))
 

@@ -6,19 +6,21 @@ from typing import Any, Final, TypeAlias
 
 from hypothesis import strategies as st
 
+from topone_proto._values import value
 from topone_proto.testing.strategies._json import Verbatim, json_values, spellings
 from topone_proto.testing.strategies._values import decimals
-from topone_proto.wire.balance import BalanceUpdate
 from topone_proto.wire.messages import Ping, Request, Response
-from topone_proto.wire.orders import OrderUpdate
-from topone_proto.wire.topic import Update
+from topone_proto.wire.orders import ORDERS
+from topone_proto.wire.topic import Family, Update
 
 __all__ = [
-    "DECIMALS",
+    "TEXTS",
+    "Leaf",
     "Meaningful",
     "decimal_spellings",
     "decimal_texts",
     "frames",
+    "leaves",
     "text_frames",
     "unknown_fields",
     "wire_fields",
@@ -27,8 +29,8 @@ __all__ = [
 Meaningful: TypeAlias = "Request | Response | Update | Ping"
 """What has frames that mean just this."""
 
-DECIMALS: Final = ("price", "amount", "left", "dealStock", "dealMoney", "available", "freeze")
-"""The members of an update's data that are decimals."""
+TEXTS: Final = ("market", "asset")
+"""The members of an update's data that are texts. Every other text is a decimal."""
 
 # Every name that means something somewhere in a frame of the server.
 _NAMES: Final = frozenset(
@@ -36,7 +38,7 @@ _NAMES: Final = frozenset(
         *("id", "method", "code", "msg", "ts", "data", "ping", "params", "lang"),
         *("error", "message", "result", "list"),
         *("asset", "available", "freeze", "market", "type", "side", "status", "price", "amount"),
-        *("left", "dealStock", "dealMoney", "createTime", "updateTime"),
+        *("left", "dealStock", "dealMoney", "createTime", "updateTime", "time", "asks", "bids"),
     }
 )
 
@@ -61,29 +63,15 @@ def wire_fields(message: Request | Response | Update) -> dict[str, Any]:
                 "data": message.data,
             }
             return {name: inner for name, inner in plain.items() if inner is not None}
-        case BalanceUpdate(balance=balance):
-            data: dict[str, Any] = {
-                "asset": balance.asset,
-                "available": str(balance.available),
-                "freeze": str(balance.freeze),
-            }
-        case OrderUpdate(order=order):  # pragma: no branch - there is no other
-            data = {
-                "id": order.id,
-                "market": order.market,
-                "type": int(order.type),
-                "side": int(order.side),
-                "status": int(order.status),
-                "price": None if order.price is None else str(order.price),
-                "amount": str(order.amount),
-                "left": None if order.left is None else str(order.left),
-                "dealStock": str(order.deal_stock),
-                "dealMoney": str(order.deal_money),
-                "createTime": order.create_time,
-                "updateTime": order.update_time,
-            }
-            data = {name: inner for name, inner in data.items() if inner is not None}
+        case _:
+            data = _family(message).write(message)
     return {"method": message.topic.subscribe_method, "ts": message.ts, "data": data}
+
+
+def _family(update: Update) -> Family[Any]:
+    family = update.topic.family
+    assert family is not None  # or it would be no update
+    return family
 
 
 def decimal_texts() -> st.SearchStrategy[str]:
@@ -137,7 +125,7 @@ def text_frames(draw: st.DrawFn, message: Meaningful) -> str:
         if message.id is not None and _is_number(message.id):
             forms = [message.id, int(message.id), Verbatim(f"{message.id}.0")]
             plain["id"] = draw(st.sampled_from(forms))
-    elif isinstance(message, (BalanceUpdate, OrderUpdate)):
+    elif isinstance(message, Update):
         plain["data"] = draw(_data_fields(message, plain["data"]))
         # What answers nothing is an update, with a code as well.
         plain |= draw(st.sampled_from([{}, {}, {"code": None}, {"code": 0}, {"code": "0"}]))
@@ -182,21 +170,64 @@ def frames(message: Meaningful) -> st.SearchStrategy[str | bytes]:
 def _data_fields(draw: st.DrawFn, update: Update, plain: dict[str, Any]) -> dict[str, Any]:
     data = {**draw(unknown_fields()), **plain}
     style = draw(st.integers(0, 4))
-    for at, name in enumerate(DECIMALS):
-        if name in data:
-            forms = _decimal_forms(Decimal(data[name]))
-            data[name] = forms[style * (at + 1) % len(forms)]
-    if isinstance(update, OrderUpdate):
+    for at, leaf in enumerate(leaves(data)):
+        if leaf.kind is Decimal:
+            forms = _decimal_forms(Decimal(leaf.value))
+            leaf.holder[leaf.at] = forms[style * (at + 1) % len(forms)]
+    if update.topic == ORDERS:
         absent = [name for name in ("price", "left") if name not in data]
         data |= {name: draw(st.sampled_from(["", None])) for name in absent if draw(st.booleans())}
-        if draw(st.booleans()):
-            for name in ("id", "type", "side", "status"):
-                data[name] = draw(st.sampled_from([data[name], str(data[name])]))
-            for name in ("createTime", "updateTime"):
-                seconds = data.get(name)
-                forms = _NO_TIMES if seconds is None else [seconds, repr(seconds)]
-                _write(data, name, draw(st.sampled_from(forms)))
+    if draw(st.booleans()):
+        for leaf in leaves(data):
+            if leaf.kind is int:
+                leaf.holder[leaf.at] = draw(st.sampled_from([leaf.value, str(leaf.value)]))
+            elif leaf.kind is float:
+                forms = [leaf.value, repr(leaf.value)]
+                leaf.holder[leaf.at] = draw(st.sampled_from(forms))
+        for name in _TIMES.get(update.topic.name.partition("_")[0], ()):
+            if data.get(name) is None:
+                _write(data, name, draw(st.sampled_from(_NO_TIMES)))
     return data
+
+
+_TIMES: Final = {"orders": ("createTime", "updateTime"), "depth": ("time",)}
+"""The times in the data of an update that may be in no form that can be read, by family."""
+
+
+@value
+class Leaf:
+    """A number or a text in the data of an update."""
+
+    holder: Any
+    """The object or the array that it is in."""
+    at: str | int
+    """Its name, or its place."""
+    path: str
+    """Where it is, as a ``Malformed`` writes it."""
+
+    @property
+    def value(self) -> Any:
+        """What it is."""
+        return self.holder[self.at]
+
+    @property
+    def kind(self) -> type[Any]:
+        """Decimal, int, float or str; None's type for what is absent."""
+        is_decimal = type(self.value) is str and self.at not in TEXTS
+        return Decimal if is_decimal else type(self.value)
+
+
+def leaves(data: Any, path: str = "$.data") -> list[Leaf]:
+    """The numbers and texts of an update's data, as ``Family.write`` wrote them. What is of an
+    unknown name is left out."""
+    found: list[Leaf] = []
+    items = data.items() if isinstance(data, dict) else enumerate(data)
+    for at, inner in items:
+        if isinstance(data, dict) and at not in _NAMES:
+            continue
+        place = f"{path}.{at}" if isinstance(data, dict) else f"{path}[{at}]"
+        found += leaves(inner, place) if isinstance(inner, list) else [Leaf(data, at, place)]
+    return found
 
 
 @st.composite

@@ -5,6 +5,7 @@ from decimal import Decimal
 from functools import cache
 from typing import Any, Final, TypeVar, cast, get_args
 
+from attrs import evolve
 from hypothesis import strategies as st
 
 from topone_proto.account import AccountConfig, AggregatedFill, FillCorrected
@@ -35,20 +36,28 @@ from topone_proto.session.endpoint import DEFAULT_URL, Endpoint
 from topone_proto.session.step import Step
 from topone_proto.session.subscriptions import SubscriptionState
 from topone_proto.testing.strategies._json import INT64, json_values, spellings
-from topone_proto.wire.balance import BALANCE, Balance, BalanceUpdate
+from topone_proto.wire.balance import Balance, BalanceUpdate
 from topone_proto.wire.codec import encode
+from topone_proto.wire.deals import Deal, DealsUpdate, deals
+from topone_proto.wire.depth import MERGES, Book, DepthUpdate, Level, depth
+from topone_proto.wire.kline import PERIODS, Candle, KlineUpdate, kline
 from topone_proto.wire.messages import Malformed, Message, Ping, Request, Response, Unrecognised
-from topone_proto.wire.orders import ORDERS, Order, OrderStatus, OrderType, OrderUpdate
+from topone_proto.wire.orders import Order, OrderStatus, OrderType, OrderUpdate
 from topone_proto.wire.topic import Family, Topic, Update, families
 
 __all__ = [
     "actions",
     "balance_updates",
     "balances",
+    "books",
+    "candles",
+    "deals_updates",
     "decimals",
+    "depth_updates",
     "endpoints",
     "events",
     "failures",
+    "kline_updates",
     "messages",
     "methods",
     "order_updates",
@@ -61,8 +70,11 @@ __all__ = [
     "timestamps",
     "tokens",
     "topics",
+    "topics_of",
+    "trades",
     "unknown_members",
     "updates",
+    "updates_of",
     "values",
     "wire_enums",
 ]
@@ -93,11 +105,27 @@ def timestamps() -> st.SearchStrategy[int]:
     return st.integers(10**11, 10**14 - 1) | st.integers(0, 10**8 - 1)
 
 
-@cache
 def topics() -> st.SearchStrategy[Topic]:
-    """The topics of the private WebSocket, and topics of tomorrow."""
+    """The topics of both WebSockets, and unknown topics."""
     names = st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E), min_size=1)
-    return st.sampled_from([ORDERS, BALANCE]) | names.map(Topic)
+    return st.one_of(*map(topics_of, families()), names.map(Topic))
+
+
+def topics_of(family: Family[Any]) -> st.SearchStrategy[Topic]:
+    """The topics of one family. Of one that this package has no strategy for: its example's."""
+    make = _TOPICS.get(family.name)
+    return st.just(family.example.topic) if make is None else make()
+
+
+def _markets() -> st.SearchStrategy[str]:
+    return st.sampled_from(["BTC/USDT", "ETH/BTC", "TOP/ETH", "A_1/B_2"])
+
+
+_TOPICS: Final[dict[str, Callable[[], st.SearchStrategy[Topic]]]] = {
+    "kline": lambda: st.builds(kline, _markets(), st.sampled_from(list(PERIODS))),
+    "depth": lambda: st.builds(depth, _markets(), st.sampled_from(MERGES)),
+    "deals": lambda: st.builds(deals, _markets()),
+}
 
 
 def unknown_members(enum: type[Side | OrderType | OrderStatus]) -> st.SearchStrategy[Any]:
@@ -139,6 +167,32 @@ def orders(draw: st.DrawFn) -> Order:
     )
 
 
+@cache
+def candles() -> st.SearchStrategy[Candle]:
+    """Candles of any period, one number independent of the other."""
+    return st.builds(Candle, st.integers(0, int(_LAST_TIME)), *[decimals()] * 6)
+
+
+@cache
+def books() -> st.SearchStrategy[Book]:
+    """Order books: sorted, without levels of nothing, often crossed or empty."""
+    levels = st.builds(Level, decimals(), decimals().filter(bool))
+    sides = st.lists(levels, max_size=4).map(lambda side: sorted(side, key=lambda each: each.price))
+    # Of equal prices the order of arrival stays.
+    falling = st.lists(levels, max_size=4).map(
+        lambda side: sorted(side, key=lambda each: each.price, reverse=True)
+    )
+    times = st.floats(0, _LAST_TIME) | st.none()
+    return st.builds(Book, times, sides.map(tuple), falling.map(tuple))
+
+
+@cache
+def trades() -> st.SearchStrategy[Deal]:
+    """Trades of a market."""
+    times = st.floats(0, _LAST_TIME) | st.none()
+    return st.builds(Deal, times, decimals(), decimals(), wire_enums(Side))
+
+
 # --- values: messages ----------------------------------------------------------------------------
 
 
@@ -155,9 +209,44 @@ def order_updates() -> st.SearchStrategy[OrderUpdate]:
 
 
 @cache
+def kline_updates() -> st.SearchStrategy[KlineUpdate]:
+    """Updates of a market's candles."""
+    rows = st.lists(candles(), max_size=2).map(lambda row: sorted(row, key=lambda each: each.time))
+    return st.builds(KlineUpdate, _TOPICS["kline"](), rows.map(tuple), _times())
+
+
+@cache
+def depth_updates() -> st.SearchStrategy[DepthUpdate]:
+    """Updates of a market's order book."""
+    return st.builds(DepthUpdate, _TOPICS["depth"](), books(), _times())
+
+
+@cache
+def deals_updates() -> st.SearchStrategy[DealsUpdate]:
+    """Updates of a market's trades."""
+    return st.builds(
+        DealsUpdate, _TOPICS["deals"](), st.lists(trades(), max_size=3).map(_newest_first), _times()
+    )
+
+
+def _newest_first(found: list[Deal]) -> tuple[Deal, ...]:
+    if any(deal.time is None for deal in found):
+        return tuple(found)
+    return tuple(sorted(found, key=lambda deal: deal.time or 0.0, reverse=True))
+
+
+def updates_of(family: Family[Any]) -> st.SearchStrategy[Update]:
+    """Updates of one family. Of one that this package has no strategy for: its example, at any
+    time."""
+    if family.update in _STRATEGIES:
+        return values(family.update)
+    example: Any = family.example
+    return st.builds(lambda ts: cast("Update", evolve(example, ts=ts)), _times())
+
+
 def updates() -> st.SearchStrategy[Update]:
-    """Updates of the private WebSocket's topics."""
-    return balance_updates() | order_updates()
+    """Updates of every family."""
+    return st.one_of([updates_of(family) for family in families()])
 
 
 @cache
@@ -395,7 +484,7 @@ def _counts() -> st.SearchStrategy[int]:
 
 
 def _suspects() -> st.SearchStrategy[tuple[Topic, ...]]:
-    return st.sampled_from([(), (BALANCE,), (ORDERS,), (BALANCE, ORDERS)])
+    return st.lists(topics(), max_size=2, unique=True).map(tuple)
 
 
 def _times() -> st.SearchStrategy[int | None]:
@@ -413,6 +502,13 @@ _STRATEGIES: Final[dict[type[Any], Callable[[], st.SearchStrategy[Any]]]] = {
     Family: lambda: st.sampled_from(families()),
     BalanceUpdate: balance_updates,
     OrderUpdate: order_updates,
+    KlineUpdate: kline_updates,
+    DepthUpdate: depth_updates,
+    DealsUpdate: deals_updates,
+    Candle: candles,
+    Book: books,
+    Level: lambda: st.builds(Level, decimals(), decimals().filter(bool)),
+    Deal: trades,
     Request: requests,
     Response: responses,
     Ping: pings,

@@ -61,6 +61,8 @@ def _converter() -> Converter:
     converter.register_structure_hook(Decimal, _decimal)
     # cattrs takes one of these for a text already.
     converter.register_unstructure_hook(StrEnum, str)
+    # A level of a book is as on the wire: an array. cattrs would leave it a tuple.
+    converter.register_unstructure_hook_func(_is_named_tuple, _listed)
     # With and without a parameter, as in Topic[Order].
     converter.register_unstructure_hook_func(_is_topic, str)
     converter.register_structure_hook_func(_is_topic, lambda name, _: Topic(name))
@@ -72,6 +74,14 @@ def _converter() -> Converter:
     converter.register_structure_hook(str, partial(_strictly, {str}))
     converter.register_structure_hook(float, partial(_strictly, {int, float}))
     return converter
+
+
+def _is_named_tuple(cls: Any) -> bool:
+    return isinstance(cls, type) and issubclass(cls, tuple)
+
+
+def _listed(row: tuple[Any, ...]) -> list[Any]:
+    return [_converter().unstructure(inner) for inner in row]
 
 
 def _is_topic(cls: Any) -> bool:

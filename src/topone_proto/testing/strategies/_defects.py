@@ -141,8 +141,9 @@ def _with_wrong_field(draw: st.DrawFn, defect: Defect) -> tuple[str, str]:
         else:
             data[name] = draw(st.sampled_from(_NO_ROWS))
             is_row = isinstance(data[name], list)
-            leaf = Leaf(data, name, f"$.data.{name}{'[...]' if is_row else ''}")
-    plain["data"] |= draw(unknown_fields())
+            leaf = Leaf(data, name, f"$.data.{name}{'[0]' if is_row else ''}")
+    # Without any, it would say nothing.
+    data |= draw(unknown_fields()) or {"x": 1}
     return draw(spellings({**draw(unknown_fields()), **plain})), leaf.path
 
 

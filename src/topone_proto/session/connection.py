@@ -196,8 +196,10 @@ class Connection:
         if len(frame) > self._max_frame_size:
             reason = f"larger than {self._max_frame_size} (SessionConfig.max_frame_size)"
             kept = excerpt(frame, self._max_kept)
-            return self._step(Malformed(reason, "$", kept, len(frame), topics=suspects(frame)))
-        message = decode(frame, keep=self._max_kept, max_size=self._max_frame_size)
+            topics = suspects(frame, self._subscriptions.suspects)
+            return self._step(Malformed(reason, "$", kept, len(frame), topics=topics))
+        known = self._subscriptions.suspects
+        message = decode(frame, self._max_kept, self._max_frame_size, known)
         if isinstance(message, Update):
             entry = self._by_name.get(message.topic.name)
             if entry is not None and entry.followed:
@@ -330,7 +332,7 @@ class Connection:
             )
         # Only now: an input that is refused leaves nothing behind, not even the start of the clock.
         self._begin(now)
-        self._by_name[topic.name] = entry
+        self._subscriptions.add(entry)
         entry.move(by)
         if by is _Input.SUBSCRIBE:
             # A new stream: what was heard of an earlier one says nothing about it.

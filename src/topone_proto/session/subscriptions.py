@@ -19,6 +19,7 @@ from types import MappingProxyType
 from typing import Final
 
 from topone_proto.session.gaps import Heard, ServerClock
+from topone_proto.wire.families import lone_topics
 from topone_proto.wire.topic import Topic
 
 __all__ = [
@@ -119,6 +120,15 @@ class Subscriptions:
         # Hashing a str costs less than hashing a Topic, and every update is looked up here.
         self.by_name: dict[str, Subscription] = {}
         """By the topic's name."""
+        self.suspects: tuple[Topic, ...] | None = None
+        """The topics that a frame may be of if it cannot be read and does not say; None if they
+        are those without parameters, as on a private WebSocket."""
+
+    def add(self, entry: Subscription) -> None:
+        """Take note of a topic that is asked about."""
+        self.by_name[entry.topic.name] = entry
+        topics = tuple(self.states)
+        self.suspects = None if set(topics) <= set(lone_topics()) else topics
 
     @property
     def states(self) -> dict[Topic, SubscriptionState]:

@@ -18,14 +18,18 @@ MARKET: Final = r"[!-.0-\[\]-~]+/[!-.0-\[\]-~]+"
 _MARKET: Final = re.compile(MARKET)
 
 
-def check_market(market: str) -> str:
+def check_market(market: object) -> str:
     """Return ``market``.
 
     Raises:
         ConfigurationError: it is not written as a market is.
     """
-    is_market = isinstance(market, str) and _MARKET.fullmatch(market) is not None
-    if not is_market or market == market.lower() or '"' in market:
+    if (
+        not isinstance(market, str)
+        or _MARKET.fullmatch(market) is None
+        or '"' in market
+        or market == market.lower()
+    ):
         raise ConfigurationError(
             setting="market",
             problem=f"a market is two coins in capitals with a slash between, not {market!r:.80}",

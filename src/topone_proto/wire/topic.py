@@ -160,14 +160,14 @@ class Family(Generic[T_co]):
     """Whether a topic's name is one of this family."""
     frame: type[Frame]
     """The shape of an update on the wire, and how it is read in one typed pass."""
-    read: Callable[[Topic[T_co], bytes, int | None], Update] = field(eq=False)
+    read: Callable[[Topic[Any], bytes, int | None], Update] = field(eq=False)
     """Reads an update from its topic, its data in whatever form, and its server time. Raises
     ``Wrong`` for data that are no such update."""
     write: Callable[[Any], Any] = field(eq=False)
     """Returns the data of an update as plain JSON: what ``read`` reads."""
     marks: tuple[bytes, ...]
     """The members by which the data of an update are known, whatever is around them."""
-    pulled: Callable[[Topic[T_co], Any], tuple[T_co, ...] | str] | None = field(
+    pulled: Callable[[Topic[Any], Any], tuple[T_co, ...] | str] | None = field(
         default=None, eq=False
     )
     """Reads the data of the answer to a pull: the values, or in words why there are none. None if

@@ -170,7 +170,8 @@ def _with_wrong_envelope(draw: st.DrawFn, defect: Defect) -> tuple[str, str]:
     elif name == "code":
         plain[name] = draw(st.sampled_from(_NO_CODES))
     else:
-        wrong = _NO_TEXTS if name == "method" else [True, 0, 1.5, "", "x", [], [{}]]
+        wrong: list[Any] = [True, 0, 1.5, "", "x", [], [{}]]
+        wrong = _NO_TEXTS if name == "method" else wrong
         plain[name] = draw(st.sampled_from(wrong))
     return draw(spellings({**draw(unknown_fields()), **plain})), f"$.{name}"
 

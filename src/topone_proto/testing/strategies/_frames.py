@@ -213,20 +213,19 @@ class Leaf:
     @property
     def kind(self) -> type[Any]:
         """Decimal, int, float or str; None's type for what is absent."""
-        is_decimal = type(self.value) is str and self.at not in TEXTS
-        return Decimal if is_decimal else type(self.value)
+        kind: type[Any] = type(self.value)
+        return Decimal if kind is str and self.at not in TEXTS else kind
 
 
 def leaves(data: Any, path: str = "$.data") -> list[Leaf]:
     """The numbers and texts of an update's data, as ``Family.write`` wrote them. What is of an
     unknown name is left out."""
     found: list[Leaf] = []
-    items = data.items() if isinstance(data, dict) else enumerate(data)
-    for at, inner in items:
-        if isinstance(data, dict) and at not in _NAMES:
-            continue
-        place = f"{path}.{at}" if isinstance(data, dict) else f"{path}[{at}]"
-        found += leaves(inner, place) if isinstance(inner, list) else [Leaf(data, at, place)]
+    is_row = isinstance(data, list)
+    places: Any = range(len(data)) if is_row else [name for name in data if name in _NAMES]
+    for at in places:
+        place = f"{path}[{at}]" if is_row else f"{path}.{at}"
+        found += leaves(data[at], place) if type(data[at]) is list else [Leaf(data, at, place)]
     return found
 
 

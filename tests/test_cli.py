@@ -578,7 +578,9 @@ def test_an_impossible_rate_is_a_usage_error(command: tuple[str, ...]) -> None:
 # --- help ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("command", ["demo", "watch", "record", "replay", "stats", "simulate"])
+@pytest.mark.parametrize(
+    "command", ["demo", "watch", "record", "replay", "stats", "simulate", "doctor"]
+)
 def test_help_fits_80_columns_without_colour_and_has_examples(command: str) -> None:
     code, out, _ = invoke(command, "--help")
     assert code == 0

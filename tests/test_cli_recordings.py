@@ -578,6 +578,14 @@ def test_no_number_of_a_report_is_cut_at_any_width(width: int) -> None:
     assert lines[-1].rstrip().endswith("gap" if width == 40 else "balance, orders")
 
 
+@pytest.mark.parametrize("width", [40, 80])
+def test_the_address_of_the_server_is_in_one_line(width: int) -> None:
+    stats = stats_of(life())
+    stats.url = "wss://gateway.topone.run/ws/user/"
+    (line,) = (line for line in reported(stats, width=width) if "gateway" in line)
+    assert f"{stats.url} " in f"{line} "
+
+
 def test_the_bars_are_as_long_as_there_are_events_and_gaps_are_marked() -> None:
     lines = reported(stats_of(life()))
     first = next(n for n, line in enumerate(lines) if line.startswith("from "))

@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from topone_cli._describe import average, clock, describe, number, price
-from topone_cli._output import live_screen
+from topone_cli._describe import average, describe
+from topone_cli._format import clock, number, price
+from topone_cli._output import AccountShown, live_screen
 from topone_cli._picture import picture
 from topone_cli._view import View
 from topone_proto import (
@@ -479,7 +480,7 @@ def test_the_live_screen_leaves_its_last_picture() -> None:
     )
     with (
         pytest.raises(KeyboardInterrupt),
-        live_screen(lambda: "the title", console, lambda: NOON) as output,
+        live_screen(AccountShown(), lambda: "the title", console, lambda: NOON) as output,
     ):
         output.event(Connected(epoch=1), NOON)
         output.note("the note", NOON)

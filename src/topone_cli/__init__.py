@@ -42,8 +42,8 @@ def _run() -> int:
 
 
 def _end_tidily() -> None:
-    """Ended by another program or with its terminal, it leaves everything as tidy as after Ctrl-C,
-    which a shell switches off for what it puts into the background."""
+    """Have SIGTERM and SIGHUP do what Ctrl-C does, also in the background, where a shell switches
+    Ctrl-C off."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, _interrupt)

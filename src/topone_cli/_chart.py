@@ -1,7 +1,7 @@
-"""``Stats`` drawn for a terminal: a table, and bars over time."""
+"""``Stats`` at a terminal: a table, and bars over time."""
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, tzinfo
 from typing import Final
 
@@ -10,10 +10,12 @@ from rich.bar import Bar
 from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.filesize import decimal
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from topone_cli._describe import clock, describe, printable
+from topone_cli._describe import describe
+from topone_cli._format import clock, printable
 from topone_cli._stats import Stats
 
 __all__ = ["date", "duration", "report"]
@@ -23,20 +25,33 @@ _SPACE: Final = 2
 
 
 def report(stats: Stats, rows: int) -> RenderableType:
-    """The numbers, and a bar for each of so many parts of the time at most."""
-    parts: list[RenderableType] = [_numbers(stats)]
+    """Return the numbers, and a bar for each of so many parts of the time at most."""
+    parts: list[RenderableType] = [_Facts([(n, printable(text)) for n, text in _facts(stats)])]
     if stats.gaps:
         parts += [Text(), *_gaps(stats)]
     return Group(*parts, Text(), _Bars(stats, rows))
 
 
-def _numbers(stats: Stats) -> Table:
-    table = Table(box=None, show_header=False, pad_edge=False)
-    table.add_column(style="dim", no_wrap=True)
-    table.add_column(overflow="fold")
-    for name, text in _facts(stats):
-        table.add_row(name, Text(printable(text)))
-    return table
+@frozen
+class _Facts:
+    """Names and what stands beside them; below them, if a word there would have to be broken."""
+
+    facts: Sequence[tuple[str, str]]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        names = _widest("", (name for name, _ in self.facts)) + _SPACE
+        words = _widest("", (word for _, text in self.facts for word in text.split()))
+        if names + words > options.max_width:
+            for name, text in self.facts:
+                yield Text(name, "dim")
+                yield Padding(Text(text), (0, 0, 0, _SPACE))
+            return
+        table = Table(box=None, show_header=False, pad_edge=False)
+        table.add_column(style="dim", no_wrap=True)
+        table.add_column(overflow="fold")
+        for name, text in self.facts:
+            table.add_row(name, Text(text))
+        yield table
 
 
 def _facts(stats: Stats) -> Iterable[tuple[str, str]]:
@@ -126,7 +141,7 @@ class _Bar:
 
 
 def date(seconds: float | None, zone: tzinfo | None) -> str:
-    """Date and time in a zone, the local one if it is None."""
+    """Return date and time in a zone, the local one if it is None."""
     if seconds is None:
         return "nothing"
     try:
@@ -136,7 +151,7 @@ def date(seconds: float | None, zone: tzinfo | None) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A span of time in two units at most."""
+    """Return a span of time in two units at most."""
     if seconds < 60:
         return f"{seconds:.3g} s"
     minutes, rest = divmod(round(seconds), 60)

@@ -1,4 +1,4 @@
-"""Checks with their results, and the lines that show them."""
+"""Checks, their results, and the lines that show them."""
 
 import json as jsonlib
 import sys
@@ -15,7 +15,7 @@ from topone_cli._terminal import started
 __all__ = ["ODDITIES", "Check", "show_checks", "verdict"]
 
 ODDITIES: Final = "oddities"
-"""The name of the check that tells of what is odd and does no harm."""
+"""The name of the check that reports what is odd and does no harm."""
 
 _MARKS: Final = {True: ("ok", "green"), False: ("NO", "bold red"), None: ("--", "yellow")}
 
@@ -28,11 +28,11 @@ class Check:
     ok: bool | None
     """None if it is neither good nor bad, or was not looked at."""
     text: str
-    """The finding in words; with what to do about it, if it is bad."""
+    """The result in words; the remedy, if it is bad."""
 
 
 def verdict(checks: Iterable[Check]) -> Check:
-    """The one line that says what is wrong."""
+    """Return the one line that says what is wrong."""
     odd = None
     for check in checks:
         if check.ok is False:
@@ -45,7 +45,7 @@ def verdict(checks: Iterable[Check]) -> Check:
 
 
 def show_checks(checks: Iterable[Check], console: Console, *, json: bool) -> bool:
-    """Print each check as it comes, then the verdict. Returns whether that is good."""
+    """Print each check as it comes, then the verdict. Return True if that is good."""
     done: list[Check] = []
     # On the same console, which takes it away before every line.
     shows_progress = not json and console.is_terminal and not console.is_dumb_terminal

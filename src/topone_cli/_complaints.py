@@ -1,4 +1,4 @@
-"""Complaints on standard error: one sentence, and the exit code that goes with it."""
+"""Sentences on standard error, and the exit codes that go with them."""
 
 import os
 import sys
@@ -9,17 +9,17 @@ from typing import Final, NoReturn, TextIO
 
 import typer
 
-from topone_cli._describe import printable
 from topone_cli._errors import CommandFailed, explain, explain_failure
+from topone_cli._format import printable
 from topone_cli._masks import hide_tokens
 from topone_proto import ConfigurationError, FeedFailed
 
 __all__ = ["FAILED", "USAGE", "complain", "fail", "reported"]
 
 FAILED: Final = 1
-"""The exit code of what did not come about."""
+"""The exit code of a failure."""
 USAGE: Final = 2
-"""The exit code of arguments, settings and installations that do not do."""
+"""The exit code of arguments, settings and installations that cannot be used."""
 
 
 def complain(text: str) -> None:
@@ -29,8 +29,8 @@ def complain(text: str) -> None:
 
 
 def fitted(text: str, stream: TextIO) -> str:
-    """``text`` in lines that fit if the stream is a terminal, broken at spaces only; else as it
-    is."""
+    """Return ``text`` in lines that fit if the stream is a terminal, broken at spaces only; else as
+    it is."""
     try:
         columns = os.get_terminal_size(stream.fileno()).columns if stream.isatty() else 0
     except (OSError, ValueError):
@@ -52,8 +52,7 @@ def fail(text: str, code: int) -> NoReturn:
 
 @contextmanager
 def reported() -> Generator[None, None, None]:
-    """Make a sentence on standard error and an exit code of what can go wrong. Ctrl-C is typer's to
-    report."""
+    """Turn failures into a sentence on standard error and an exit code. typer reports Ctrl-C."""
     try:
         yield
     except FeedFailed as error:

@@ -9,7 +9,8 @@ from typing import Final
 from topone_cli._files import Recorder
 from topone_cli._output import Output
 from topone_cli._run import Adapter, Source, run_feed
-from topone_proto import BALANCE, ORDERS, Event, Subscribed, Token
+from topone_cli._topics import ACCOUNT_TOPICS
+from topone_proto import Event, Subscribed, Token
 from topone_proto.exchange import DropConnections
 from topone_simulator import Simulator
 
@@ -29,7 +30,6 @@ def run_demo(
 
     Raises: as ``run_feed``.
     """
-    topics = (BALANCE, ORDERS)
     drop_after = _DROP_AFTER if seconds is None else min(_DROP_AFTER, seconds / 3)
 
     def drop() -> None:
@@ -39,7 +39,7 @@ def run_demo(
         simulator.inject(DropConnections())
 
     with _later(drop_after, drop) as start_timer:
-        waiting = set(topics)
+        waiting = set(ACCOUNT_TOPICS)
 
         def handle(event: Event) -> None:
             output.event(event, time.time())
@@ -48,19 +48,13 @@ def run_demo(
                 if not waiting:
                     start_timer()
 
-        source = Source(
-            token=Token("demo"),
-            url=simulator.url,
-            topics=topics,
-            origin=None,
-            insecure=False,
-        )
+        source = Source(token=Token("demo"), url=simulator.url, topics=ACCOUNT_TOPICS)
         run_feed(adapter, source, handle, seconds, recorder)
 
 
 @contextmanager
 def _later(seconds: float, call: Callable[[], object]) -> Generator[Callable[[], None], None, None]:
-    """Gives what starts a timer. It has ended or will never ring when the block is left."""
+    """Give a function that starts a timer. After the block the timer has ended, or never rings."""
     timer = threading.Timer(seconds, call)
     started = threading.Event()
 

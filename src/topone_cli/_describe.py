@@ -1,10 +1,10 @@
-"""Events for people, in one line each. Pure, and safe to print whatever the server sent."""
+"""Events in words, one line each. Pure, and safe to print whatever the server sent."""
 
-import time
-from decimal import Decimal
 from typing import Final
 
 from topone_cli._errors import explain_failure
+from topone_cli._format import number, price, printable, server_clock, word
+from topone_cli._market_words import describe_update
 from topone_proto import (
     DEFAULT_URL,
     BalanceUpdate,
@@ -31,30 +31,22 @@ from topone_proto import (
 )
 from topone_proto.account import MovedBackwards
 from topone_proto.models import Side
-from topone_proto.wire.orders import OrderStatus, OrderType
+from topone_proto.wire.orders import OrderType
 
 __all__ = [
     "average",
-    "clock",
     "describe",
     "describe_backwards",
-    "number",
     "ordered",
-    "price",
-    "printable",
     "refusal",
-    "server_clock",
     "suggestion",
-    "word",
 ]
 
-_LONGEST: Final = 500
-_SMALL: Final = Decimal("0.0001")
 _THIS_MACHINE: Final = ("127.0.0.1", "::1", "localhost")
 
 
 def describe(event: Event) -> str:
-    """``event`` without its name, for what stands behind it."""
+    """Return ``event`` in words, without its name."""
     match event:
         case BalanceUpdate(balance=balance):
             text = (
@@ -63,8 +55,8 @@ def describe(event: Event) -> str:
             )
         case OrderUpdate(order=order):
             text = _order(order)
-        case Update(topic=topic):
-            text = f"{topic}"
+        case Update():
+            text = describe_update(event)
         case Connected(epoch=epoch):
             text = f"epoch {epoch}"
         case Subscribed(topic=topic) | Unsubscribed(topic=topic):
@@ -85,12 +77,18 @@ def describe(event: Event) -> str:
 
 
 def _cause(failure: Failure) -> str:
-    """Of what a feed ends with: how to mend it is said once, behind everything."""
+    """Return why a feed has ended, without the remedy, which is said once, after everything."""
     return f"{failure.kind}" if failure.status is None else f"HTTP {failure.status}"
 
 
-def suggestion(event: Event, url: str) -> str | None:
-    """Return advice for a first dial that has failed; None after any other event."""
+def suggestion(event: Event, url: str, *, is_private: bool = True) -> str | None:
+    """Return what to do when the first dial has failed; None after any other event.
+
+    Args:
+        event: what happened.
+        url: where to.
+        is_private: False if no account is followed, and doctor is of no use.
+    """
     match event:
         case Disconnected(reason=Failure(kind=FailureKind.TOKEN)):
             return None
@@ -98,11 +96,10 @@ def suggestion(event: Event, url: str) -> str | None:
             pass
         case _:
             return None
-    where = "" if url == DEFAULT_URL else f" --url {url}"
-    text = (
-        "it goes on trying until Ctrl-C, or for --seconds N; to see what is in the way: "
-        f"topone doctor{where}"
-    )
+    text = "it goes on trying until Ctrl-C, or for --seconds N"
+    if is_private:
+        where = "" if url == DEFAULT_URL else f" --url {url}"
+        text += f"; to see what is in the way: topone doctor{where}"
     endpoint = Endpoint(url, insecure=True)
     if reason.kind is FailureKind.REFUSED and endpoint.host in _THIS_MACHINE:
         text += f"; for an exchange to try: topone simulate --port {endpoint.port}"
@@ -139,12 +136,15 @@ def _oddity(
 
 
 def refusal(event: SubscriptionRejected) -> str:
-    """Return the reason why a topic is not followed, and what comes next."""
+    """Return why a topic is not followed, and what comes next."""
     said = (
         f"the exchange refused {event.method} with code {event.code} ({event.msg or 'no message'})"
     )
     if event.retry_in is not None:
         return printable(f"{said}: it is asked again in {event.retry_in:.1f} s")
+    family = event.topic.family
+    if family is not None and family.socket == "public":
+        return printable(f"{said}: check the market, --period and --merge")
     return printable(f"{said}: check --topics and the rights of the token")
 
 
@@ -160,64 +160,21 @@ def _order(order: Order) -> str:
 
 
 def ordered(order: Order) -> str:
-    """Return the amount that was ordered. It is a number of the stock, but for market buys, which
-    say how much of the money is to be spent: there the coin stands behind it."""
+    """Return how much was ordered: an amount of the traded coin, but for a market buy the money to
+    be spent, with its coin after it."""
     amount = number(order.amount)
     is_money = order.type is OrderType.MARKET and order.side is Side.BUY
     return f"{amount} {order.money}".rstrip() if is_money else amount
 
 
 def describe_backwards(change: MovedBackwards) -> str:
-    """Return the part of the account that would have gone back."""
+    """Return which part of the account would have gone back."""
     refused = change.refused
     what = f"order {refused.id}" if isinstance(refused, Order) else refused.asset
     return printable(f"{what}: {change.reason}")
 
 
-def printable(text: str) -> str:
-    """``text`` in one line of bounded length, with nothing in it that a terminal would obey."""
-    shown = "".join(
-        c if c.isprintable() else c.encode("unicode_escape").decode() for c in text[: _LONGEST + 1]
-    )
-    return shown if len(text) <= _LONGEST else f"{shown[:_LONGEST]}..."
-
-
-def number(value: Decimal) -> str:
-    """``value``, exact, without an exponent and without zeros at the end."""
-    return _trimmed(format(value, "f"))
-
-
-def price(value: Decimal) -> str:
-    """A quotient, which can have any number of digits, to eight places or four digits."""
-    return _trimmed(f"{value:.8f}") if abs(value) >= _SMALL else f"{value:.4g}"
-
-
 def average(order: Order) -> str:
-    """The average price, or nothing if nothing is filled."""
+    """Return the average price; an empty text if nothing is filled."""
     value = order.average_price
     return "" if value is None else price(value)
-
-
-def _trimmed(digits: str) -> str:
-    return digits.rstrip("0").rstrip(".") if "." in digits else digits
-
-
-def word(value: OrderStatus | OrderType | Side) -> str:
-    """An enum's member as a word."""
-    return value.name.lower().replace("_", "-")
-
-
-def clock(seconds: float | None) -> str:
-    """The local time of day of ``seconds`` since 1970 UTC; a question mark if there is none."""
-    if seconds is None:
-        return "?"
-    try:
-        return time.strftime("%H:%M:%S", time.localtime(seconds))
-    except (OverflowError, OSError, ValueError):
-        # The server may send any number.
-        return "?"
-
-
-def server_clock(ts: int | None) -> str:
-    """The local time of day of a server time in milliseconds."""
-    return "?" if ts is None else f"{clock(ts // 1000)}.{ts % 1000:03}"

@@ -1,5 +1,5 @@
-"""Checks of everything between this machine and a feed, step by step. No output here: what was
-found comes out one check after the other, for whoever prints it."""
+"""Obstacles between this machine and a feed, looked for step by step. No output here: the results
+come out one check after the other."""
 
 import errno
 import socket
@@ -13,11 +13,11 @@ from typing import Any, Final
 from attrs import define
 
 from topone_cli._checks import ODDITIES, Check
-from topone_cli._describe import describe, printable
+from topone_cli._describe import describe
 from topone_cli._errors import explain_failure, explain_problem
+from topone_cli._format import printable
+from topone_cli._topics import ACCOUNT_TOPICS
 from topone_proto import (
-    BALANCE,
-    ORDERS,
     ConfigurationError,
     Connect,
     Connection,
@@ -43,7 +43,6 @@ from topone_websockets import proxy_for
 
 __all__ = ["check_url", "examine"]
 
-_TOPICS: Final = (BALANCE, ORDERS)
 # Characters of what the server says.
 _SHOWN: Final = 320
 
@@ -132,7 +131,7 @@ def _transport(
 
 
 def _look_up(host: str, port: int, timeout: float) -> list[Any]:
-    """The addresses of a name. A lookup cannot be ended, so it has a thread that nobody waits for.
+    """Return the addresses of a name. A lookup cannot be ended: it has a thread nobody waits for.
 
     Raises:
         OSError: there are none.
@@ -274,7 +273,7 @@ class _Talk:
         self._is_late = False
 
     def checks(self, ping_wait: float) -> Iterator[Check]:
-        """The acknowledgements, the form of the ping, and what was odd."""
+        """Check the acknowledgements, the form of the ping, and what was odd."""
         self._dials.control_pings = 0
         try:
             with self._dials.open(self._endpoint) as websocket:
@@ -291,16 +290,18 @@ class _Talk:
         started = time.monotonic()
         try:
             with self._for_at_most(self._dials.timeout, websocket):
-                for topic in _TOPICS:
+                for topic in ACCOUNT_TOPICS:
                     self._obey(websocket, self._connection.subscribe(topic, started))
-                while len(self._acknowledged) < len(_TOPICS) and self._refused is None:
+                while len(self._acknowledged) < len(ACCOUNT_TOPICS) and self._refused is None:
                     step = self._hear(websocket)
                     for event in step.events:
                         if isinstance(event, Subscribed):
                             self._acknowledged[event.topic] = _since(started)
         except ConnectionEnded as end:
             missing = " and ".join(
-                topic.subscribe_method for topic in _TOPICS if topic not in self._acknowledged
+                topic.subscribe_method
+                for topic in ACCOUNT_TOPICS
+                if topic not in self._acknowledged
             )
             return Check(_ACKS, ok=False, text=self._end(end, f"{missing} not acknowledged"))
         if self._refused is not None:

@@ -1,5 +1,4 @@
-"""Errors that end a command, in words for whoever typed it: the command's options, never the
-library's arguments."""
+"""Failures in words for whoever typed the command: its options, never the library's arguments."""
 
 from typing import Final
 
@@ -17,7 +16,7 @@ _NAMES: Final = {
     "token=...": f"{VARIABLE}, --token-file or --keyring",
     'pass origin=""': 'use --origin ""',
 }
-_OPTIONS: Final = ("insecure", "origin", "rate", "seed", "url")
+_OPTIONS: Final = ("insecure", "market_rate", "origin", "rate", "seed", "url")
 _ADVICE: Final = {
     FailureKind.TLS: "check the clock and the certificate; for a private CA name its file in "
     "the environment variable SSL_CERT_FILE",
@@ -34,17 +33,17 @@ _OTHER_STATUS: Final = Failure(FailureKind.HANDSHAKE, status=404).advice
 
 
 class CommandFailed(Exception):
-    """The command cannot do what was asked; its text says why and what to do. Exit code 1."""
+    """A failure whose text says why and what to do. Exit code 1."""
 
 
 def explain(error: ConfigurationError) -> str:
     """Return what is wrong with a setting and what to do, in words of the command."""
-    setting = f"--{error.setting}" if error.setting in _OPTIONS else error.setting
+    setting = f"--{error.setting.replace('_', '-')}" if error.setting in _OPTIONS else error.setting
     return f"{setting}: {explain_problem(error)}"
 
 
 def explain_problem(error: ConfigurationError) -> str:
-    """The same without the setting's name."""
+    """Return the same without the setting's name."""
     return f"{error.problem}; {_in_options(error.remedy)}"
 
 

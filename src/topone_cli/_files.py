@@ -1,4 +1,4 @@
-"""Recordings as files: to write one while a feed runs, to read one with a view of how far it is.
+"""Recordings as files: written while a feed runs, read with a view of the progress.
 
 What can go wrong with a file becomes a ``CommandFailed`` right where it happens, so that nobody
 takes it for trouble with the network.
@@ -39,8 +39,8 @@ _GZIP: Final = b"\x1f\x8b"
 
 
 class Recorder:
-    """Writes a recording into a file. A feed that is recorded never learns that a disk is full:
-    whoever follows it looks at ``is_broken``, and ends it in the usual way.
+    """A recording that is written into a file. A feed never learns that the disk is full: its
+    follower looks at ``is_broken``, and ends it in the usual way.
 
     Args:
         path: what the file is called.
@@ -52,9 +52,9 @@ class Recorder:
         self._file = file
         self._failure: OSError | None = None
         self.lines = 0
-        """The number of lines written."""
+        """The number of lines that are written."""
         self.size = 0
-        """The size of these lines in bytes, before compression."""
+        """The number of their bytes, before compression."""
 
     @property
     def is_broken(self) -> bool:
@@ -111,7 +111,7 @@ def require_new_file(path: Path | None, *, overwrite: bool) -> None:
 
 
 def new_recording(path: Path, *, overwrite: bool) -> Recorder:
-    """Records into a new file, compressed if its name ends with ``.gz``. To be closed.
+    """Return a recorder into a new file, compressed if its name ends with ``.gz``. To be closed.
 
     Raises:
         CommandFailed: the file is there already, or cannot be written.
@@ -158,12 +158,11 @@ class Recording:
         self._file = file
         self._size = os.fstat(file.fileno()).st_size
         self.capture = Capture(self._lines(lines))
-        """The content of the file."""
+        """The content."""
 
     @property
     def fraction(self) -> float | None:
-        """The share of the file that has been read, from 0 to 1; None if it has no size, as a
-        pipe."""
+        """The part of the file that is read, from 0 to 1; None if it has no size, as a pipe."""
         return min(1.0, self._file.tell() / self._size) if self._size else None
 
     @property
@@ -180,7 +179,7 @@ class Recording:
 
 @contextmanager
 def open_recording(path: Path) -> Generator[Recording, None, None]:
-    """A recording, compressed if its name ends with ``.gz`` or its first bytes say so.
+    """Give a recording, compressed if its name ends with ``.gz`` or its first bytes say so.
 
     Raises:
         CommandFailed: the file cannot be read, is no recording, or is one of another version; also
@@ -207,7 +206,7 @@ def _is_compressed(path: Path, file: BufferedReader) -> bool:
 
 @contextmanager
 def reading_progress(recording: Recording, console: Console) -> Generator[None, None, None]:
-    """Shows how much is read, if ``console`` is a terminal and standard output is another place."""
+    """Show how much is read, if ``console`` is a terminal and standard output is another place."""
     if Console().is_terminal or not console.is_terminal:
         yield
         return

@@ -1,4 +1,4 @@
-"""The command's help and its complaints, where typer's own words mislead."""
+"""The command's help and its complaints, where typer's own way misleads."""
 
 import sys
 from collections.abc import Sequence
@@ -18,11 +18,11 @@ _USAGE_ERROR: Final[type[Exception]] = typer.BadParameter.__mro__[-4]
 
 
 class _PlainFlags:
-    """Flags are shown as they are typed: typer writes ``<bool>`` behind them, as if a value came
-    there."""
+    """A mixin that shows flags as they are typed: typer writes ``<bool>`` after them, as if a value
+    came there."""
 
     def get_params(self, ctx: Any) -> list[Any]:
-        """The options and arguments, ``--help`` among them."""
+        """Return the options and arguments, ``--help`` among them."""
         # Any, as the classes below typer's changed with its versions.
         found: Any = super()
         params: list[Any] = found.get_params(ctx)

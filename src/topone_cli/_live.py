@@ -1,8 +1,8 @@
 """The commands that follow a feed: demo, watch and record."""
 
 import time
-from collections.abc import Callable, Generator
-from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
+from collections.abc import Generator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -11,9 +11,9 @@ from rich.console import Console
 
 from topone_cli._complaints import complain, reported
 from topone_cli._demo import run_demo
-from topone_cli._describe import printable, suggestion
 from topone_cli._errors import VARIABLE
-from topone_cli._files import Recorder, new_recording, require_new_file
+from topone_cli._files import new_recording, require_new_file
+from topone_cli._following import feed_title, recorder_of, shower
 from topone_cli._help import Command
 from topone_cli._options import (
     AccountOptions,
@@ -28,12 +28,11 @@ from topone_cli._options import (
     require_one_style,
     spread,
 )
-from topone_cli._output import Output, open_output
+from topone_cli._output import AccountShown, open_output
 from topone_cli._record import recording_progress
 from topone_cli._root import app
 from topone_cli._run import Adapter, Source, choose_adapter, run_feed
-from topone_cli._token import RereadToken, find_token, require_token_source
-from topone_proto import Disconnected, Event, FailureKind
+from topone_cli._token import find_token, require_token_source
 from topone_simulator import run_in_thread
 
 __all__ = ["demo", "record", "watch"]
@@ -68,10 +67,14 @@ def demo(
     with reported():
         chosen = choose_adapter(adapter)
         with (
-            _recorder(record, overwrite=overwrite) as recorder,
+            recorder_of(record, overwrite=overwrite) as recorder,
             run_in_thread(rate=rate, seed=seed) as simulator,
             open_output(
-                _title("demo", chosen, simulator.url, record), time.time, json=json, plain=plain
+                AccountShown(),
+                feed_title("demo", chosen, simulator.url, record),
+                time.time,
+                json=json,
+                plain=plain,
             ) as output,
         ):
             run_demo(simulator, output, chosen, seconds, recorder)
@@ -101,12 +104,12 @@ def watch(
     """Show your account on the exchange, or on any server that speaks its protocol."""
     require_one_style(json=json, plain=plain)
     with _prepared(feed, record) as (chosen, source):
-        title = _title("watch", chosen, feed.url, record)
+        title = feed_title("watch", chosen, feed.url, record)
         with (
-            _recorder(record, overwrite=feed.overwrite) as recorder,
-            open_output(title, time.time, json=json, plain=plain) as output,
+            recorder_of(record, overwrite=feed.overwrite) as recorder,
+            open_output(AccountShown(), title, time.time, json=json, plain=plain) as output,
         ):
-            run_feed(chosen, source, _shower(output, source), feed.seconds, recorder)
+            run_feed(chosen, source, shower(output, source), feed.seconds, recorder)
 
 
 @app.command(
@@ -135,15 +138,15 @@ def record(
         closing(new_recording(file, overwrite=feed.overwrite)) as recorder,
         recording_progress(str(file), recorder, Console()) as progress,
     ):
-        run_feed(chosen, source, _shower(progress, source), feed.seconds, recorder)
+        run_feed(chosen, source, shower(progress, source), feed.seconds, recorder)
 
 
 @contextmanager
 def _prepared(
     feed: AccountOptions, record: Path | None
 ) -> Generator[tuple[Adapter, Source], None, None]:
-    """The adapter and its arguments, for a block whose failures are reported. All else is checked
-    before anybody has to type a token."""
+    """Give the adapter and what to follow to a block whose failures are reported. All else is
+    checked before anybody has to type a token."""
     feed.require_endpoint()
     topics = feed.parse_topics()
     with reported():
@@ -160,35 +163,3 @@ def _prepared(
                 insecure=feed.insecure,
             ),
         )
-
-
-def _title(command: str, adapter: Adapter, url: str, record: Path | None) -> Callable[[], str]:
-    title = f"topone {command} over {adapter}, {url}"
-    if record is not None:
-        title += f", recording to {record}"
-    return lambda: title
-
-
-def _shower(output: Output, source: Source) -> Callable[[Event], None]:
-    """Return what shows the events of a feed, and says what to do if it does not come about."""
-    token = source["token"]
-    said: str | None = None
-
-    def show(event: Event) -> None:
-        nonlocal said
-        now = time.time()
-        output.event(event, now)
-        if (hint := suggestion(event, source["url"])) is not None:
-            output.note(hint, now)
-        trouble = token.trouble if isinstance(token, RereadToken) else None
-        is_of_token = isinstance(event, Disconnected) and event.reason.kind is FailureKind.TOKEN
-        if is_of_token and trouble is not None and trouble != said:
-            output.note(printable(trouble), now)
-        if is_of_token:
-            said = trouble
-
-    return show
-
-
-def _recorder(path: Path | None, *, overwrite: bool) -> AbstractContextManager[Recorder | None]:
-    return nullcontext() if path is None else closing(new_recording(path, overwrite=overwrite))

@@ -13,8 +13,14 @@ import typer
 from topone_cli._errors import VARIABLE, explain
 from topone_cli._masks import hide_tokens
 from topone_cli._run import Adapter
+from topone_cli._topics import ACCOUNT_NAMES, ACCOUNT_TOPICS
 from topone_cli._usage import Misuse
-from topone_proto import BALANCE, DEFAULT_URL, ORDERS, ConfigurationError, Endpoint, Topic
+from topone_proto import (
+    DEFAULT_URL,
+    ConfigurationError,
+    Endpoint,
+    Topic,
+)
 
 __all__ = [
     "AccountOptions",
@@ -143,14 +149,14 @@ class FeedOptions:
 class AccountOptions(FeedOptions):
     """The options of every command that follows an account."""
 
-    topics: TopicsOption = f"{BALANCE},{ORDERS}"
+    topics: TopicsOption = ACCOUNT_NAMES
     token_file: TokenFileOption = None
     keyring: KeyringOption = False
     token: RefusedToken = None
 
     def parse_topics(self) -> tuple[Topic, ...]:
         """Return the topics of ``--topics``. Raises Misuse."""
-        known = {topic.name: topic for topic in (BALANCE, ORDERS)}
+        known = {topic.name: topic for topic in ACCOUNT_TOPICS}
         wanted = dict.fromkeys(name.strip() for name in self.topics.split(","))
         for number, name in enumerate(wanted, 1):
             if name not in known:
@@ -174,25 +180,32 @@ def spread(command: Callable[..., None]) -> Callable[..., None]:
         if param.name not in groups:
             params.append(param)
             continue
+        fields = attrs.fields_dict(groups[param.name])
         params += [
             inspect.Parameter(
-                field.name,
+                name,
                 inspect.Parameter.KEYWORD_ONLY,
-                default=field.default,
-                annotation=field.type,
+                default=fields[name].default,
+                annotation=fields[name].type,
             )
-            for field in attrs.fields(groups[param.name])
+            for name in _in_order(groups[param.name])
         ]
 
     @wraps(command)
     def run(**values: Any) -> None:
         for name, cls in groups.items():
-            fields = {field.name for field in attrs.fields(cls)}
-            values[name] = cls(**{field: values.pop(field) for field in fields})
+            values[name] = cls(**{field: values.pop(field) for field in attrs.fields_dict(cls)})
         command(**values)
 
     run.__signature__ = inspect.Signature(params)  # type: ignore[attr-defined]  # typer asks for it
     return run
+
+
+def _in_order(cls: type[Any]) -> dict[str, None]:
+    """Return the names of a class's fields, those of its base first, whatever their defaults."""
+    return dict.fromkeys(
+        name for base in reversed(cls.__mro__) for name in inspect.get_annotations(base)
+    )
 
 
 def require_tokenless(url: str) -> None:

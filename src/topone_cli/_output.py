@@ -2,23 +2,38 @@
 
 import json
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
 from typing import Final, Protocol
 
 import typer
+from attrs import field, frozen
 from rich.console import Console
 from rich.layout import Layout
 from rich.live import Live
 
-from topone_cli._describe import clock, describe
+from topone_cli._describe import describe
+from topone_cli._format import clock
+from topone_cli._life import Life
+from topone_cli._market_picture import market_picture
+from topone_cli._market_view import MarketView
 from topone_cli._picture import picture
 from topone_cli._terminal import started
 from topone_cli._view import View
-from topone_proto import Event
+from topone_proto import Event, Topic
 from topone_proto.plain import to_plain
 
-__all__ = ["JsonLines", "Output", "PlainLines", "live_screen", "open_output"]
+__all__ = [
+    "AccountShown",
+    "JsonLines",
+    "MarketShown",
+    "Output",
+    "PlainLines",
+    "Shown",
+    "live_screen",
+    "open_output",
+    "shown_of",
+]
 
 _FRAMES_PER_SECOND: Final = 8
 
@@ -31,22 +46,22 @@ class Output(Protocol):
         """Show an event."""
 
     def note(self, text: str, at: float) -> None:
-        """Tell people something that is no event."""
+        """Show a text that is no event."""
 
 
 class JsonLines:
-    """For programs: every event is one JSON object in one line, its class's name first."""
+    """An output for programs: every event is a JSON object in one line, its class's name first."""
 
     def event(self, event: Event, at: float) -> None:  # noqa: ARG002 - an event has its own times
         """Write one line."""
         typer.echo(json.dumps(to_plain(event)))
 
     def note(self, text: str, at: float) -> None:
-        """Nothing: programs read events only."""
+        """Do nothing: programs read events only."""
 
 
 class PlainLines:
-    """For people without a terminal: every event is one line of text.
+    """An output for people without a terminal: every event is one line of text.
 
     Args:
         write: takes each line, without its end.
@@ -64,13 +79,58 @@ class PlainLines:
         self._write(f"{clock(at)} -- {text}")
 
 
+class Shown(Protocol):
+    """The content of a screen, and its look."""
+
+    @property
+    def life(self) -> Life:
+        """The fold of events and notes."""
+
+    def picture(self, title: str, at: float, *, width: int, height: int) -> Layout:
+        """Return the whole screen at ``at``."""
+
+
+@frozen
+class AccountShown:
+    """An account on a screen."""
+
+    life: View = field(factory=View)
+
+    def picture(self, title: str, at: float, *, width: int, height: int) -> Layout:
+        """Return the whole screen at ``at``."""
+        return picture(self.life, title, at, width=width, height=height)
+
+
+@frozen
+class MarketShown:
+    """A market on a screen."""
+
+    life: MarketView
+
+    def picture(self, title: str, at: float, *, width: int, height: int) -> Layout:
+        """Return the whole screen at ``at``."""
+        return market_picture(self.life, title, at, width=width, height=height)
+
+
+def shown_of(topics: Iterable[Topic]) -> Shown:
+    """Return the content for a feed of ``topics``: a market if one is of market data."""
+    view = MarketView.of(topics)
+    return AccountShown() if view is None else MarketShown(view)
+
+
 @contextmanager
 def open_output(
-    title: Callable[[], str], now: Callable[[], float], *, json: bool, plain: bool
+    shown: Shown,
+    title: Callable[[], str],
+    now: Callable[[], float],
+    *,
+    json: bool,
+    plain: bool,
 ) -> Generator[Output, None, None]:
-    """The output that was asked for: by default the screen at a terminal, and lines elsewhere.
+    """Give the output that was asked for: by default the screen at a terminal, and lines elsewhere.
 
     Args:
+        shown: what the screen shows.
         title: the heading of the screen.
         now: the time of the events, in seconds since 1970 UTC.
         json: True asks for JSON Lines.
@@ -82,22 +142,23 @@ def open_output(
     elif plain or not console.is_terminal or console.is_dumb_terminal:
         yield PlainLines()
     else:
-        with live_screen(title, console, now) as output:
+        with live_screen(shown, title, console, now) as output:
             yield output
 
 
 @contextmanager
 def live_screen(
-    title: Callable[[], str], console: Console, now: Callable[[], float]
+    shown: Shown, title: Callable[[], str], console: Console, now: Callable[[], float]
 ) -> Generator[Output, None, None]:
-    """For people at a terminal: the account as it is. At the end the last picture stays there.
+    """Give an output for people at a terminal. At the end the last picture stays there.
 
     Args:
+        shown: what the screen shows.
         title: what this is and where it comes from.
         console: the terminal.
         now: the time of the events, in seconds since 1970 UTC.
     """
-    screen = _Screen(title, console, now)
+    screen = _Screen(shown, title, console, now)
     try:
         live = Live(
             get_renderable=screen.picture,
@@ -119,9 +180,13 @@ class _Screen:
     """
 
     def __init__(
-        self, title: Callable[[], str], console: Console, now: Callable[[], float]
+        self,
+        shown: Shown,
+        title: Callable[[], str],
+        console: Console,
+        now: Callable[[], float],
     ) -> None:
-        self._view = View()
+        self._shown = shown
         self._title = title
         self._console = console
         self._now = now
@@ -129,13 +194,13 @@ class _Screen:
 
     def event(self, event: Event, at: float) -> None:
         with self._lock:
-            self._view.take(event, at)
+            self._shown.life.take(event, at)
 
     def note(self, text: str, at: float) -> None:
         with self._lock:
-            self._view.note(text, at)
+            self._shown.life.note(text, at)
 
     def picture(self) -> Layout:
         with self._lock:
             width, height = self._console.size
-            return picture(self._view, self._title(), self._now(), width=width, height=height)
+            return self._shown.picture(self._title(), self._now(), width=width, height=height)

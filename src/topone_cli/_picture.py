@@ -1,41 +1,23 @@
-"""A ``View`` drawn with rich, in as many rows and columns as there are.
+"""A ``View`` on a screen, with rich, in as many rows and columns as there are.
 
 Everything that came from the server is ``Text``, never markup, and passes through ``printable``.
 """
 
-from collections.abc import Sequence
 from functools import partial
 from typing import Final
 
-from attrs import frozen
-from rich.cells import cell_len
-from rich.console import Console, ConsoleOptions, RenderResult
 from rich.layout import Layout
-from rich.text import Text
 
-from topone_cli._describe import average, clock, number, ordered, price, printable, word
-from topone_cli._rows import Column, Rows, height_of, panel
-from topone_cli._view import Line, View
+from topone_cli._describe import average, ordered
+from topone_cli._format import clock, number, price, word
+from topone_cli._frame import feed_panel, header
+from topone_cli._rows import Column, Rows
+from topone_cli._view import View
 from topone_proto import Balance, Order
 from topone_proto.account import AggregatedFill
 
 __all__ = ["picture"]
 
-_EVENT_STYLES: Final = {
-    "": "italic",
-    "Connected": "green",
-    "Subscribed": "green",
-    "Disconnected": "bold red",
-    "Closed": "bold",
-}
-_OTHER_EVENT: Final = "bold yellow"
-_STATE_STYLES: Final = {
-    "connecting": "yellow",
-    "connected": "bold green",
-    "disconnected": "bold red",
-    "closed": "bold",
-    "failed": "bold red",
-}
 _UNSURE: Final = "yellow"
 _OUTDATED: Final = "?"
 _IN_ALL: Final = "*"
@@ -79,8 +61,8 @@ _CLOSED: Final = (
 
 
 def picture(view: View, title: str, at: float, *, width: int, height: int = 24) -> Layout:
-    """The whole screen as it is at ``at``, for so many columns and lines. It fills the height that
-    it is given."""
+    """Return the whole screen at ``at``, for so many columns and lines. It fills the height that it
+    is given."""
     rows = partial(Rows, legends=_LEGENDS, unsure=(_OUTDATED, _UNSURE), most=height)
     balances = rows("Balances seen", _BALANCES, [_balance(view, b) for b in view.balances()])
     fills = rows("Recent fills", _FILLS, [_fill(fill) for fill in view.fills], is_counted=None)
@@ -103,51 +85,12 @@ def picture(view: View, title: str, at: float, *, width: int, height: int = 24) 
         top = Layout(balances, ratio=7)
     screen = Layout()
     screen.split_column(
-        Layout(_header(view, title, at, width), size=2),
+        Layout(header(view, title, at, width), size=2),
         top,
         Layout(rows("Open orders seen", _OPEN, orders, is_counted=True), ratio=7),
-        Layout(panel("Feed", _Latest(tuple(view.log))), ratio=8),
+        Layout(feed_panel(view), ratio=8),
     )
     return screen
-
-
-def _header(view: View, title: str, at: float, width: int) -> Text:
-    state = view.state
-    if view.retry_at is not None:
-        longer = f"{state}, retry in {max(0.0, view.retry_at - at):.1f} s"
-        state = longer if len(longer) <= width else state
-    header = Text(no_wrap=True, overflow="ellipsis")
-    header.append(f"{_shortened(printable(title), width)}\n", "bold")
-    header.append(state, _STATE_STYLES[view.state])
-    room = width - len(state)
-    for fact in _facts(view, at):
-        room -= len(fact) + 2
-        if room < 0:
-            break
-        header.append(f"  {fact}")
-    return header
-
-
-def _shortened(title: str, width: int) -> str:
-    """As many of the parts between commas as there is room for: a URL cut short is another one."""
-    while cell_len(title) > width and ", " in title:
-        title = title.rpartition(", ")[0]
-    return title
-
-
-def _facts(view: View, at: float) -> list[str]:
-    """The most important first."""
-    return [
-        f"epoch {view.epoch}",
-        f"gaps {sum(view.gaps.values())}",
-        f"lag by ts {'-' if view.lag is None else _lag(view.lag)}",
-        f"anomalies {view.anomalies}",
-        f"events {view.events}, {view.rate(at):.1f}/s",
-    ]
-
-
-def _lag(seconds: float) -> str:
-    return f"{seconds * 1000:.0f} ms" if abs(seconds) < 10 else f"{seconds:.4g} s"
 
 
 def _balance(view: View, balance: Balance) -> list[str]:
@@ -191,39 +134,3 @@ def _closed(order: Order) -> list[str]:
         number(order.filled),
         average(order),
     ]
-
-
-@frozen
-class _Latest:
-    """The last lines of a log, as many as there is room for."""
-
-    log: Sequence[Line]
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        room = height_of(console, options)
-        shown: list[Text] = []
-        for line in reversed(self.log):
-            pieces = _wrapped(line, console, options.max_width)
-            if shown and len(shown) + len(pieces) > room:
-                break
-            shown[:0] = pieces
-        yield from shown[:room]
-
-
-def _wrapped(line: Line, console: Console, width: int) -> list[Text]:
-    time = f"{clock(line.at)} "
-    style = _EVENT_STYLES.get(line.name, _OTHER_EVENT)
-    text = Text()
-    text.append(f"{line.name} " if line.name else "", style)
-    text.append(f"{line.times} times, " if line.times > 1 else "", style)
-    text.append(line.text, "" if line.name else style)
-    margin = len(time)
-    if max(map(len, text.plain.split()), default=0) > width - margin:
-        # A long number has the whole width.
-        margin = 0
-        text = Text(time, "dim").append_text(text)
-    pieces = text.wrap(console, max(1, width - margin))
-    if not margin:
-        return list(pieces)
-    margins = [Text().append(time, "dim"), *(Text(" " * margin) for _ in pieces[1:])]
-    return [margin.append_text(piece) for margin, piece in zip(margins, pieces, strict=True)]

@@ -1,4 +1,4 @@
-"""``Stats`` drawn as a picture in a file. Needs matplotlib, which no other module here does."""
+"""``Stats`` as a picture in a file. Needs matplotlib, which no other module here does."""
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 # matplotlib leaves the types of its keyword arguments open.
 
@@ -19,8 +19,8 @@ except ModuleNotFoundError as error:
     ) from None
 
 from topone_cli._chart import date, duration
-from topone_cli._describe import printable
 from topone_cli._errors import CommandFailed
+from topone_cli._format import printable
 from topone_cli._stats import Stats
 
 __all__ = ["save_picture"]

@@ -1,4 +1,4 @@
-"""The display of ``topone record``: the life of the feed, and how much is recorded by now."""
+"""The screen of ``topone record``: the life of the feed, and the size of the recording."""
 
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -7,12 +7,12 @@ from rich.console import Console
 from rich.filesize import decimal
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from topone_cli._describe import printable
 from topone_cli._files import Recorder
+from topone_cli._format import printable
 from topone_cli._masks import hide_tokens
 from topone_cli._output import PlainLines
 from topone_cli._terminal import started
-from topone_proto import BalanceUpdate, Event, OrderUpdate
+from topone_proto import Event, Update
 
 __all__ = ["RecordingProgress", "recording_progress"]
 
@@ -45,7 +45,7 @@ class RecordingProgress:
 
     def event(self, event: Event, at: float) -> None:
         """Show or count an event."""
-        if isinstance(event, BalanceUpdate | OrderUpdate):
+        if isinstance(event, Update):
             self._updates += 1
         else:
             self._lines.event(event, at)
@@ -60,7 +60,7 @@ class RecordingProgress:
 def recording_progress(
     name: str, recorder: Recorder, console: Console
 ) -> Generator[RecordingProgress, None, None]:
-    """Shows the progress of a recording with this name, and at the end what there is."""
+    """Show the progress of a recording with this name, and in the end its size."""
     progress = Progress(
         SpinnerColumn(),
         TextColumn("{task.description}", markup=False),

@@ -12,9 +12,9 @@ from rich.console import Console
 
 from topone_cli._chart import report
 from topone_cli._complaints import complain, reported
-from topone_cli._describe import clock
 from topone_cli._errors import explain_failure
 from topone_cli._files import Recording, open_recording, reading_progress, require_new_file
+from topone_cli._format import clock
 from topone_cli._help import Command
 from topone_cli._masks import hide_tokens
 from topone_cli._options import (
@@ -24,7 +24,7 @@ from topone_cli._options import (
     check_positive,
     require_one_style,
 )
-from topone_cli._output import open_output
+from topone_cli._output import open_output, shown_of
 from topone_cli._replay import Player
 from topone_cli._root import app
 from topone_cli._stats import Stats
@@ -62,7 +62,7 @@ def replay(
     json: JsonOption = False,
     plain: PlainOption = False,
 ) -> None:
-    """Live a recording again: the same events, shown as watch shows them."""
+    """Replay a recording: the same events, shown as watch or market shows them."""
     require_one_style(json=json, plain=plain)
     with reported(), open_recording(file) as recording:
         player = Player(speed)
@@ -71,8 +71,9 @@ def replay(
         def title() -> str:
             return f"topone replay, {recording.progress}, at {clock(player.time())}, of {name}"
 
+        shown = shown_of(recording.capture.topics)
         with (
-            open_output(title, player.time, json=json, plain=plain) as output,
+            open_output(shown, title, player.time, json=json, plain=plain) as output,
             reading_progress(recording, Console(stderr=True)),
         ):
             failure = player.play(recording.capture, output)
@@ -122,7 +123,7 @@ def stats(
 
 
 def _drawer(path: Path | None) -> Callable[[Stats], None]:
-    """Draws numbers into ``path``: if that is not possible, it is known before they are counted.
+    """Return a function that draws numbers into ``path``. What prevents it is known at once.
 
     Raises:
         CommandFailed: the file cannot be written.

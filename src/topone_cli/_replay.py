@@ -1,4 +1,4 @@
-"""A recorded life again, as fast as it was, some times faster, or as fast as it goes."""
+"""Replay in the recorded time, some times faster, or as fast as it goes."""
 
 import threading
 import time
@@ -13,7 +13,7 @@ __all__ = ["Player"]
 
 
 class Player:
-    """Lives a recording again, and knows what time it is in it.
+    """A player of recordings, with the time of day in them.
 
     Args:
         speed: how many recorded seconds pass in one; None does not wait.
@@ -36,7 +36,7 @@ class Player:
         self._due = 0.0
 
     def time(self) -> float:
-        """The recorded time of day in seconds since 1970 UTC."""
+        """Return the recorded time of day in seconds since 1970 UTC."""
         if self._speed is None or not self._wall:
             return self._wall
         return self._wall + (self._clock() - self._due) * self._speed

@@ -16,7 +16,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from topone_cli._describe import printable
+from topone_cli._format import printable
 
 __all__ = ["Column", "Rows", "height_of", "panel"]
 
@@ -32,7 +32,7 @@ _TOO_WIDE: Final = "#"
 
 @frozen
 class Column:
-    """One of the things that every row says."""
+    """A column of a panel of rows."""
 
     heading: str
     justify: Literal["left", "right"] = "left"
@@ -54,6 +54,9 @@ class Rows:
         columns: what a row says.
         rows: the cells of each; the most important first.
         legends: what a mark at the end of a cell means.
+        least_title: how much room the title has at least.
+        legend: what else is explained below.
+        styles: the style of a row that has a cell with one of these texts.
         unsure: the mark, at the end of the first cell, of a row that is drawn in another style.
         most: rows beyond this are never shown.
         is_counted: True says how many rows there are in any case, None in none.
@@ -63,24 +66,35 @@ class Rows:
     columns: Sequence[Column]
     rows: Sequence[Sequence[str]]
     legends: Mapping[str, str] = field(factory=dict[str, str])
+    least_title: int = 0
+    legend: str = ""
+    styles: Mapping[str, str] = field(factory=dict[str, str])
     unsure: tuple[str, str] = ("", "")
     most: int = 100
     is_counted: bool | None = False
 
     @property
     def width(self) -> int:
-        """The width of the panel with all columns, in characters."""
+        """The width of the panel with all columns."""
         return max(_together(self._widths), self._title_width) + _FRAME_COLUMNS
 
     @property
     def least_width(self) -> int:
-        """Its width with the most important columns side by side, in characters."""
+        """Its width with the most important columns side by side."""
         kept = [
             width
             for width, column in zip(self._widths, self.columns, strict=True)
             if not column.rank
         ]
         return max(_together(kept), self._title_width) + _FRAME_COLUMNS
+
+    def has_room(self, width: int, height: int) -> bool:
+        """True if a panel of so many columns and lines shows every row."""
+        room = width - _FRAME_COLUMNS
+        if self._fitting(room) is not None:
+            return len(self._candidates) < height - _FRAME_ROWS
+        shown, _ = self._stacked(max(1, room), max(0, height - _FRAME_ROWS))
+        return len(shown) == len(self._candidates)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         height = height_of(console, options)
@@ -95,7 +109,7 @@ class Rows:
             inside = Text("\n").join(lines)
         cells = [cell for row in shown for cell in row]
         marks = {cell[-1:] for cell in cells} & set(self.legends)
-        legend = ", ".join(self.legends[mark] for mark in sorted(marks))
+        legend = ", ".join(filter(None, (*map(self.legends.get, sorted(marks)), self.legend)))
         heading = self._heading(len(shown))
         if cell_len(heading) > room - _TITLE_MARGIN and len(shown) < len(self.rows):
             # How many there are says more than the whole of the name.
@@ -120,7 +134,7 @@ class Rows:
         return table
 
     def _stacked(self, room: int, height: int) -> tuple[Sequence[Sequence[str]], list[Text]]:
-        """The rows that fit in so many lines, and these lines."""
+        """Return the rows that fit in so many lines, and these lines."""
         shown: list[Sequence[str]] = []
         lines: list[Text] = []
         for row in self._candidates:
@@ -138,10 +152,12 @@ class Rows:
 
     def _style(self, row: Sequence[str]) -> str:
         mark, style = self.unsure
-        return style if mark and row[0].endswith(mark) else ""
+        if mark and row[0].endswith(mark):
+            return style
+        return next((self.styles[cell] for cell in row if cell in self.styles), "")
 
     def _fitting(self, room: int) -> list[int] | None:
-        """The columns to show side by side; None if not even the most important ones fit."""
+        """Return the columns to show side by side; None if not even the most important ones fit."""
         fitting = list(range(len(self.columns)))
         while _together([self._widths[n] for n in fitting]) > room:
             least = max(fitting, key=lambda n: self.columns[n].rank)
@@ -154,11 +170,11 @@ class Rows:
     def _title_width(self) -> int:
         count = len(self.rows)
         longest = self.title if self.is_counted is None else f"{self.title}: {count} of {count}"
-        return cell_len(longest) + _TITLE_MARGIN
+        return max(cell_len(longest), self.least_title) + _TITLE_MARGIN
 
     @cached_property
     def _widths(self) -> list[int]:
-        """The width of each column, in characters."""
+        """The width of each column."""
         return [
             max(cell_len(text) for text in (column.heading, *(row[n] for row in self._candidates)))
             for n, column in enumerate(self.columns)
@@ -175,7 +191,7 @@ def _together(widths: Sequence[int]) -> int:
 
 
 def _flowed(pieces: Iterable[str], room: int) -> Iterable[str]:
-    """Lines of whole pieces, those behind the first one indented."""
+    """Yield lines of whole pieces, those after the first one indented."""
     line = ""
     is_first = True
     for piece in pieces:
@@ -190,7 +206,7 @@ def _flowed(pieces: Iterable[str], room: int) -> Iterable[str]:
 
 
 def _parts(piece: str, room: int) -> list[str]:
-    """``piece``, or, if it is too wide for a line, its words; what is too wide even so is not
+    """Return ``piece``, or, if it is too wide for a line, its words. A word that is too wide is not
     shown: a part of a number is another number."""
     if cell_len(piece) <= room:
         return [piece]
@@ -203,7 +219,7 @@ def _parts(piece: str, room: int) -> list[str]:
 def panel(
     title: str, inside: RenderableType, *, legend: str = "", height: int | None = None
 ) -> Panel:
-    """A frame with a title above and a legend below."""
+    """Return a frame with a title above and a legend below."""
     return Panel(
         inside,
         title=title,
@@ -216,5 +232,5 @@ def panel(
 
 
 def height_of(console: Console, options: ConsoleOptions) -> int:
-    """Return the number of lines there are to draw into."""
+    """Return the number of lines to draw into."""
     return options.height or console.height

@@ -7,8 +7,11 @@ import threading
 from collections.abc import AsyncIterable, Callable, Generator, Iterable
 from contextlib import contextmanager, suppress
 from enum import StrEnum
+from functools import partial
 from importlib import import_module
-from typing import Final, NotRequired, TypedDict
+from typing import Any, Final
+
+from attrs import frozen
 
 from topone_cli._describe import refusal
 from topone_cli._errors import CommandFailed, explain_failure
@@ -27,7 +30,9 @@ from topone_proto import (
 __all__ = ["Adapter", "Source", "choose_adapter", "run_feed"]
 
 _Take = Callable[[Event], bool]
-"""Takes an event, and says whether to go on."""
+"""Takes an event. Returns True to go on."""
+_Open = Callable[[Any], Any]
+"""Opens a feed with the module of an adapter."""
 
 
 class Adapter(StrEnum):
@@ -45,7 +50,7 @@ _LIBRARIES: Final = frozenset(
 
 
 def choose_adapter(wanted: Adapter | None) -> Adapter:
-    """``wanted``, or, if that is None, the first adapter that is installed.
+    """Return ``wanted``, or, if that is None, the first adapter that is installed.
 
     Raises:
         ImportError: what it needs is not installed; its text says which extra to add.
@@ -63,15 +68,29 @@ def choose_adapter(wanted: Adapter | None) -> Adapter:
     raise ImportError(f"no adapter is installed: pip install one of {extras}")
 
 
-class Source(TypedDict):
-    """The feed to follow: arguments of every ``open_feed``."""
+@frozen(kw_only=True)
+class Source:
+    """A server, and what to follow there."""
 
-    token: Token | Callable[[], Token]
     url: str
-    topics: Iterable[Topic]
-    origin: str | None
-    insecure: bool
-    record: NotRequired[Callable[[str], object]]
+    topics: tuple[Topic, ...]
+    token: Token | Callable[[], Token] | None = None
+    """The account's token, or what gets it; None for market data, which needs none."""
+    origin: str | None = None
+    insecure: bool = False
+
+    def open(self, adapter: Any, record: Callable[[str], object] | None) -> Any:
+        """Open a feed with the module of an adapter."""
+        arguments = {
+            "url": self.url,
+            "topics": self.topics,
+            "origin": self.origin,
+            "insecure": self.insecure,
+            "record": record,
+        }
+        if self.token is None:
+            return adapter.open_market_feed(**arguments)
+        return adapter.open_feed(token=self.token, **arguments)
 
 
 def run_feed(
@@ -91,7 +110,7 @@ def run_feed(
         ImportError: the adapter's extra is not installed.
         KeyboardInterrupt: Ctrl-C; the feed is closed.
     """
-    outcome = _Outcome(source["topics"])
+    outcome = _Outcome(source.topics)
 
     def take(event: Event) -> bool:
         outcome.take(event)
@@ -99,15 +118,14 @@ def run_feed(
         is_broken = recorder is not None and recorder.is_broken
         return not (outcome.is_refused or is_broken or output_failure() is not None)
 
-    if recorder is not None:
-        source = {**source, "record": recorder.write}
-    _RUNNERS[adapter](source, take, seconds)
+    record = None if recorder is None else recorder.write
+    _RUNNERS[adapter](partial(source.open, record=record), take, seconds)
     if output_failure() is None:
         outcome.require_success()
 
 
 class _Outcome:
-    """The outcome of the subscriptions."""
+    """The fate of the subscriptions."""
 
     def __init__(self, topics: Iterable[Topic]) -> None:
         self._refusals: dict[Topic, SubscriptionRejected | None] = dict.fromkeys(topics)
@@ -143,13 +161,13 @@ class _Outcome:
             raise CommandFailed(f"no topic was subscribed to in all that time: {trouble}")
 
 
-def _run_trio(source: Source, take: _Take, seconds: float | None) -> None:
+def _run_trio(open_feed: _Open, take: _Take, seconds: float | None) -> None:
     import trio
 
     import topone_trio
 
     async def main() -> None:
-        async with topone_trio.open_feed(**source) as feed:
+        async with open_feed(topone_trio) as feed:
             try:
                 with trio.move_on_after(math.inf if seconds is None else seconds):
                     await _follow(feed, take)
@@ -161,11 +179,11 @@ def _run_trio(source: Source, take: _Take, seconds: float | None) -> None:
     trio.run(main, restrict_keyboard_interrupt_to_checkpoints=True)
 
 
-def _run_asyncio(source: Source, take: _Take, seconds: float | None) -> None:
+def _run_asyncio(open_feed: _Open, take: _Take, seconds: float | None) -> None:
     import topone_asyncio
 
     async def main() -> None:
-        async with topone_asyncio.open_feed(**source) as feed:
+        async with open_feed(topone_asyncio) as feed:
             try:
                 with suppress(TimeoutError):
                     async with asyncio.timeout(seconds):
@@ -188,10 +206,10 @@ async def _take_rest(feed: AsyncIterable[Event], take: _Take) -> None:
         take(event)
 
 
-def _run_threads(source: Source, take: _Take, seconds: float | None) -> None:
+def _run_threads(open_feed: _Open, take: _Take, seconds: float | None) -> None:
     import topone_threads
 
-    with topone_threads.open_feed(**source) as feed, _ending_at_ctrl_c(feed.close):
+    with open_feed(topone_threads) as feed, _ending_at_ctrl_c(feed.close):
         timer = threading.Timer(seconds or 0, feed.close)
         if seconds is not None:
             timer.start()
@@ -208,7 +226,7 @@ def _run_threads(source: Source, take: _Take, seconds: float | None) -> None:
 
 @contextmanager
 def _ending_at_ctrl_c(close: Callable[[], object]) -> Generator[None, None, None]:
-    """Ctrl-C closes the feed, and is raised when the rest of it was taken. Raised at once, it could
+    """Close the feed at Ctrl-C, which is raised when the rest was taken. Raised at once, it could
     come between an event's leaving the feed and its being handled, and that event would be lost.
 
     A second Ctrl-C is raised at once.

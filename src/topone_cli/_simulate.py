@@ -8,8 +8,8 @@ from typing import Final
 
 import typer
 
-from topone_cli._describe import clock, printable
 from topone_cli._errors import VARIABLE
+from topone_cli._format import clock, printable
 from topone_cli._masks import hide_tokens
 from topone_cli._streams import output_failure
 from topone_proto.exchange import Accept, Fault, Reject

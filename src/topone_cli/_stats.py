@@ -1,4 +1,4 @@
-"""A recording in numbers: a pure fold of its lines and what they lead to.
+"""A recording in numbers: a pure fold of its lines and their outcome.
 
 However long the recording is, this stays small: it counts, and rounds what it counts.
 """
@@ -11,13 +11,12 @@ from typing import Any, Final
 from attrs import Factory, define, frozen
 
 from topone_proto import (
-    BalanceUpdate,
     Connected,
     Disconnected,
     Event,
     Gap,
-    OrderUpdate,
     Topic,
+    Update,
 )
 from topone_proto.account import Account, MovedBackwards
 from topone_proto.capture import CaptureLine
@@ -55,7 +54,7 @@ class Timeline:
     """The events of each."""
 
     def add(self, at: float, events: int) -> None:
-        """So many events came so many seconds after the start."""
+        """Count so many events, so many seconds after the start."""
         while at >= self.width * _MAX_SLOTS:
             self.width *= 2
             counts = [*self.counts, 0]
@@ -65,7 +64,7 @@ class Timeline:
         self.counts[slot] += events
 
     def in_parts(self, most: int) -> tuple[float, list[int]]:
-        """The same in so many slots at most: how many seconds one has, and the events of each."""
+        """Return the same in so many slots at most: the seconds of one, and the events of each."""
         least = max(1, math.ceil(len(self.counts) / most))
         # Minutes are read more easily than 67 seconds.
         round_ones = (seconds / self.width for seconds in _ROUND_TIMES)
@@ -80,7 +79,7 @@ class Stats:
     """The numbers. Times are in seconds on the recorder's clocks."""
 
     topics: tuple[Topic, ...] = ()
-    """The topics that were desired from the start."""
+    """The topics desired from the start."""
     url: str = ""
     began_at: float | None = None
     """The time of day of the first input, since 1970 UTC."""
@@ -90,12 +89,12 @@ class Stats:
     frames: int = 0
     """The number of messages from the server."""
     size: int = 0
-    """The size of these messages in bytes, as UTF-8."""
+    """The number of their bytes, as UTF-8."""
     events: Counter[str] = Factory(Counter[str])
     """By class."""
     connections: int = 0
     losses: Counter[str] = Factory(Counter[str])
-    """The number of lost or failed connections, by kind of failure."""
+    """The causes of missing connections, by kind."""
     gap_counts: Counter[str] = Factory(Counter[str])
     """By topic."""
     gaps: list[GapSeen] = Factory(list[GapSeen])
@@ -114,7 +113,7 @@ class Stats:
     _in_second: int = 0
 
     def take(self, line: CaptureLine, step: Step) -> None:
-        """An input, and what it led to."""
+        """Fold in an input and its outcome."""
         if self._first_now is None:
             self._first_now, self.began_at = line.now, line.wall
         self.seconds = max(0.0, line.now - self._first_now)
@@ -130,14 +129,14 @@ class Stats:
             self._take_event(event, line)
 
     def add_latency(self, milliseconds: float) -> None:
-        """An update was so long on its way."""
+        """Count an update that was so many milliseconds on its way."""
         # Rounded, so that there is a limit to how many different ones are kept.
         self._latencies[float(f"{milliseconds:.4g}")] += 1
 
     def latencies(self) -> Mapping[str, float]:
-        """Percentiles of the time from an update's server ``ts`` to its arrival by the recorder's
-        clock, in milliseconds: the way, and the difference of the two clocks. Empty if there were
-        no updates."""
+        """Return percentiles of the time from an update's server ``ts`` to its arrival by the
+        recorder's clock, in milliseconds: the way, and the difference of the two clocks. Empty if
+        there were no updates."""
         count = self._latencies.total()
         if not count:
             return {}
@@ -154,7 +153,7 @@ class Stats:
         return found | {"max": ordered[-1][0]}
 
     def to_plain(self) -> dict[str, Any]:
-        """All of it, as ``json`` can write it."""
+        """Return all of it as ``json`` can write it."""
         return {
             "url": self.url,
             "topics": [topic.name for topic in self.topics],
@@ -189,7 +188,7 @@ class Stats:
         if isinstance(event, ANOMALIES):
             self.anomalies[name] += 1
         match event:
-            case BalanceUpdate(ts=int(ts)) | OrderUpdate(ts=int(ts)):
+            case Update(ts=int(ts)):
                 self.add_latency(line.wall * 1000 - ts)
             case Connected():
                 self.connections += 1

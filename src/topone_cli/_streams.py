@@ -30,7 +30,7 @@ class _Guard(io.RawIOBase):
     def __init__(self, raw: io.RawIOBase | None) -> None:
         self._raw = raw
         self.failure: OSError | None = None
-        """The error that kept something from being written."""
+        """The cause of the first failure to write; None if there was none."""
 
     def fileno(self) -> int:
         return super().fileno() if self._raw is None else self._raw.fileno()
@@ -92,7 +92,7 @@ def _guarded(stream: TextIO | None, name: str) -> TextIO:
 
 
 def output_failure() -> OSError | None:
-    """Return the error that keeps standard output from being written to; None if nothing does."""
+    """Return why standard output cannot be written to any more; None if it can."""
     guard = _guards.get("stdout")
     return None if guard is None else guard.failure
 

@@ -1,4 +1,4 @@
-"""A drawing at a terminal, taken away again however the command ends."""
+"""Live displays at a terminal, taken away again however it ends."""
 
 import signal
 import threading
@@ -33,7 +33,7 @@ def started(shown: _Shown) -> Generator[None, None, None]:
 
 @contextmanager
 def _uninterrupted() -> Generator[None, None, None]:
-    """Ctrl-C waits for the end of the block."""
+    """Have Ctrl-C wait for the end of the block."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

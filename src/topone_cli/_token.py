@@ -1,4 +1,4 @@
-"""The sources of the token: a file, the system's keyring, the environment or a prompt.
+"""The token, from a file, the system's keyring, the environment or a prompt.
 
 The text is wrapped in the expression that reads it: no frame of this command ever holds it.
 """
@@ -26,7 +26,7 @@ _AS_GIVEN: Final = "just as the exchange gave it"
 
 
 class RereadToken:
-    """Reads the token anew before every dial, and remembers why that has failed.
+    """A token that is read anew before every dial, with the cause of a failure.
 
     Args:
         read: reads it. It raises ``ConfigurationError`` if there is none.
@@ -35,7 +35,7 @@ class RereadToken:
     def __init__(self, read: Callable[[], Token]) -> None:
         self._read = read
         self.trouble: str | None = None
-        """The failure of the latest try; None if it succeeded."""
+        """The cause of the latest failure; None if the latest try succeeded."""
 
     def __call__(self) -> Token:
         try:
@@ -74,7 +74,7 @@ def require_token_source(file: Path | None, *, keyring: bool = False) -> None:
 def find_token(
     file: Path | None, *, keyring: bool = False, warn: Callable[[str], object] = len
 ) -> Token | RereadToken:
-    """The token, or, if it comes from a file or the keyring, what reads it anew before every dial.
+    """Return the token, or, from a file or the keyring, what reads it anew before every dial.
 
     Args:
         file: its file.
@@ -180,7 +180,7 @@ def _ask() -> Token:
 
 
 def _usable(token: Token, setting: str, what: str, remedy: str) -> Token:
-    """``token``, if it can be one."""
+    """Return ``token`` if it can be one."""
     try:
         token.require_usable()
     except ConfigurationError as error:

@@ -70,7 +70,7 @@ def usage_problem(error: Any, words: Sequence[str]) -> str:
 
 
 def _name(param: Any) -> str:
-    """The option, or the argument's place in the help."""
+    """Return the option, or the argument's place in the help."""
     return str(max(param.opts, key=len) if param.param_type_name == "option" else param.metavar)
 
 
@@ -86,7 +86,7 @@ def _place(name: str, words: Sequence[str]) -> str:
 
 
 def _meant(word: str, known: Iterable[str]) -> str:
-    """The known words that ``word`` may be a slip of."""
+    """Return the known words that ``word`` may be a slip of."""
     meant = get_close_matches(word, known)
     return f" (did you mean {_either(meant)}?)" if meant else ""
 

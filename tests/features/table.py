@@ -38,6 +38,7 @@ from topone_proto.account import _evidence, _ledger, _orders, _pace
 from topone_proto.adapters import FeedCore
 from topone_proto.capture import _recorder
 from topone_proto.feed import buffer as delivery
+from topone_proto.feed.receiver import Receiver
 from topone_proto.secrets import masking, redaction, spellings
 from topone_proto.secrets.redaction import Redactor
 from topone_proto.session import connection, gaps, session, subscriptions
@@ -487,6 +488,11 @@ def conflation_keeps_the_end_of_an_order() -> AbstractContextManager[Any]:
 @feature(5, "tests/test_feed.py", "tests/stateful/test_feed_machine.py")
 def reading_stops_when_the_buffer_is_full() -> AbstractContextManager[Any]:
     return patch.object(FeedCore, "must_pause", property(lambda _: False))
+
+
+@feature(5, "tests/test_pushing.py")
+def pushed_frames_stop_when_the_application_is_behind() -> AbstractContextManager[Any]:
+    return method(Receiver, "hold_or_go_on", None)
 
 
 @feature(5, "tests/test_session.py", "tests/test_feed.py")

@@ -24,9 +24,9 @@ FOR_APPLICATIONS = """
 
 FOR_ADAPTERS = """
     WRONG_ACCEPT
-    Answer AsyncFeed AsyncWebSocket Condition DeliveryBuffer FeedCore FeedFactory FrameReceiver Head
-    HeadReader OpenAsyncWebSocket Proxy PushingWebSocket Runtime Task Tunnel Waiter
-    conceal failure_from_exception failure_from_response proxy_from run_feed wrapped
+    Answer AsyncFeed AsyncWebSocket Condition DeliveryBuffer FeedCore FeedFactory FeedOpener
+    FrameReceiver Head HeadReader OpenAsyncWebSocket Proxy PushingWebSocket Runtime Task Tunnel
+    Waiter conceal failure_from_exception failure_from_response proxy_from run_feed wrapped
 """
 
 

@@ -381,6 +381,8 @@ def serving(serve: Callable[[socket.socket], object]) -> Generator[str, None, No
             serve(peer)
 
     with socket.create_server(("127.0.0.1", 0)) as server:
+        # What the kernel holds for a server that does not read.
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         server.settimeout(PATIENCE)
         thread = threading.Thread(target=run)
         thread.start()
@@ -397,10 +399,8 @@ def flood(pings: bytes) -> Callable[[socket.socket], None]:
     return serve
 
 
-@pytest.mark.parametrize("ping", [b"\x89\x00", b"\x89\x7d" + bytes(125)], ids=["empty", "long"])
-def test_pongs_that_nobody_reads_do_not_pile_up(
-    ping: bytes, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_pongs_that_nobody_reads_do_not_pile_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    ping = b"\x89\x7d" + bytes(125)
     most = 0
     take_in = topone_asyncio._websocket._WebSocket._take_in
 

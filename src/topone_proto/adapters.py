@@ -9,7 +9,7 @@ from topone_proto.failures import failure_from_response
 from topone_proto.feed.async_feed import AsyncFeed
 from topone_proto.feed.buffer import DeliveryBuffer
 from topone_proto.feed.core import FeedCore
-from topone_proto.feed.opening import FeedFactory, run_feed
+from topone_proto.feed.opening import FeedFactory, FeedOpener, run_feed
 from topone_proto.feed.runtime import Condition, Runtime, Task
 from topone_proto.feed.waiters import Waiter
 from topone_proto.feed.websocket import (
@@ -32,6 +32,7 @@ __all__ = [
     "DeliveryBuffer",
     "FeedCore",
     "FeedFactory",
+    "FeedOpener",
     "FrameReceiver",
     "Head",
     "HeadReader",

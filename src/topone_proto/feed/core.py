@@ -109,6 +109,8 @@ class FeedCore(Generic[_Source]):
             config=config,
             jitter=jitter,
         )
+        self.config: SessionConfig = config
+        """Timeouts, limits, back-off and delivery."""
         self.deadline: float | None = None
         """When ``session.deadline_reached`` is due."""
         self._capacity = config.capacity
@@ -128,7 +130,8 @@ class FeedCore(Generic[_Source]):
         # True once somebody was given the fault.
         self._is_fault_raised = False
         # A recorder may fail at any input, so that each step is checked.
-        self._is_recorded = record is not None
+        self.is_recorded: bool = record is not None
+        """True if the session is recorded."""
         self._wall = wall
         # For the metrics.
         self._updates = 0
@@ -207,7 +210,7 @@ class FeedCore(Generic[_Source]):
         order."""
         self.deadline = step.deadline
         events = step.events
-        if self._is_recorded:
+        if self.is_recorded:
             self._find_fault()
         if events:
             self._buffer.put(events)
@@ -228,7 +231,7 @@ class FeedCore(Generic[_Source]):
             or step.actions
             or self._waiting
             or self.is_paused
-            or self._is_recorded
+            or self.is_recorded
             or step.deadline is not self.deadline
             or not isinstance(events[0], Update)
         ):

@@ -1,8 +1,8 @@
-"""``open_feed``, written once for all async adapters, and the block in which a feed is open."""
+"""``open_feed``, written once for all adapters, and the block in which a feed is open."""
 
 from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from topone_proto.feed.async_feed import AsyncFeed
 from topone_proto.feed.core import FeedCore
@@ -18,13 +18,97 @@ from topone_proto.wire.topic import Topic
 if TYPE_CHECKING:
     import ssl
 
-__all__ = ["FeedFactory", "run_feed"]
+__all__ = ["FeedFactory", "FeedOpener", "run_feed"]
+
+_Source = TypeVar("_Source", bound=Callable[[], object])
+_Open = TypeVar("_Open")
+_Block = TypeVar("_Block")
 
 
-class FeedFactory:
-    """The functions of an async adapter that open feeds, with the same arguments in every adapter.
+class FeedOpener(Generic[_Source, _Open, _Block]):
+    """The functions of an adapter that open feeds, with the same arguments in every adapter.
 
-    An adapter makes one factory and exports its bound methods.
+    An adapter makes one and exports its bound methods. The type arguments are what differs: the
+    callable that supplies tokens, the one that opens a WebSocket, and the context manager that is
+    returned.
+
+    Args:
+        run: makes the context manager of a feed, from its core, ``open_websocket=`` and
+            ``ssl_context=``.
+        jitter: uniform random numbers in [0, 1), such as ``random.random``.
+        wall: the time of day in seconds since 1970 UTC, such as ``time.time``.
+        core: makes the core.
+    """
+
+    def __init__(
+        self,
+        run: "Callable[[FeedCore[_Source], _Open | None, ssl.SSLContext | None], _Block]",
+        *,
+        jitter: Callable[[], float],
+        wall: Callable[[], float],
+        core: Callable[..., FeedCore[_Source]] = FeedCore,
+    ) -> None:
+        self._run = run
+        self._jitter = jitter
+        self._wall = wall
+        self._core = core
+
+    def open_feed(
+        self,
+        *,
+        token: str | Token | _Source,
+        url: str = DEFAULT_URL,
+        topics: Iterable[Topic] = (BALANCE, ORDERS),
+        config: SessionConfig | None = None,
+        origin: str | None = None,
+        insecure: bool = False,
+        headers: Headers = (),
+        ssl_context: "ssl.SSLContext | None" = None,
+        open_websocket: _Open | None = None,
+        record: Callable[[str], object] | None = None,
+    ) -> _Block:
+        """Open a feed of an account's updates for the length of a ``with`` block, ``async with`` in
+        an async framework.
+
+        Args:
+            token: the API token, or a callable that is asked for one before every dial. It may be
+                async where the feed is.
+            url: where to dial, without the token.
+            topics: what to subscribe to from the start.
+            config: timeouts, limits, back-off and delivery.
+            origin: the ``Origin`` header: None leaves it out, ``""`` sends it empty.
+            insecure: True allows plain ``ws://`` to other machines.
+            headers: more headers for the handshake, by name; a ``User-Agent`` replaces
+                ``topone-proto/<version>``, and None there leaves it out.
+            ssl_context: for a private CA; the default checks certificates against the system's.
+            open_websocket: another WebSocket library, or none at all; see ``OpenAsyncWebSocket``,
+                and ``topone_threads.OpenWebSocket``.
+            record: takes each line of a recording (``topone_proto.capture``), such as a file's
+                ``write``; None records nothing.
+
+        Raises:
+            ConfigurationError: the token, the URL, the origin or a header cannot be used.
+        """
+        token, url = conceal(token, url)
+        core = self._core(
+            token=token,
+            url=url,
+            topics=topics,
+            config=config,
+            origin=origin,
+            insecure=insecure,
+            headers=headers,
+            jitter=self._jitter,
+            record=record,
+            wall=self._wall,
+        )
+        return self._run(core, open_websocket, ssl_context)
+
+
+class FeedFactory(
+    FeedOpener[AsyncTokenSource, OpenAsyncWebSocket, AbstractAsyncContextManager[AsyncFeed]]
+):
+    """The functions of an async adapter that open feeds.
 
     Args:
         open_runtime: makes an async context manager around the tasks of a feed.
@@ -41,60 +125,14 @@ class FeedFactory:
         jitter: Callable[[], float],
         wall: Callable[[], float],
     ) -> None:
-        self._open_runtime = open_runtime
-        self._open_websocket = open_websocket
-        self._jitter = jitter
-        self._wall = wall
+        def run(
+            core: FeedCore[AsyncTokenSource],
+            given: OpenAsyncWebSocket | None,
+            ssl_context: "ssl.SSLContext | None",
+        ) -> AbstractAsyncContextManager[AsyncFeed]:
+            return run_feed(open_runtime, core, given or open_websocket(ssl_context))
 
-    def open_feed(
-        self,
-        *,
-        token: str | Token | AsyncTokenSource,
-        url: str = DEFAULT_URL,
-        topics: Iterable[Topic] = (BALANCE, ORDERS),
-        config: SessionConfig | None = None,
-        origin: str | None = None,
-        insecure: bool = False,
-        headers: Headers = (),
-        ssl_context: "ssl.SSLContext | None" = None,
-        open_websocket: OpenAsyncWebSocket | None = None,
-        record: Callable[[str], object] | None = None,
-    ) -> AbstractAsyncContextManager[AsyncFeed]:
-        """Open a feed of an account's updates for the length of an ``async with`` block.
-
-        Args:
-            token: the API token, or a callable, async or not, that is asked for one before every
-                dial.
-            url: where to dial, without the token.
-            topics: what to subscribe to from the start.
-            config: timeouts, limits, back-off and delivery.
-            origin: the ``Origin`` header: None leaves it out, ``""`` sends it empty.
-            insecure: True allows plain ``ws://`` to other machines.
-            headers: more headers for the handshake, by name; a ``User-Agent`` replaces
-                ``topone-proto/<version>``, and None there leaves it out.
-            ssl_context: for a private CA; the default checks certificates against the system's.
-            open_websocket: another WebSocket library, or none at all; see ``OpenAsyncWebSocket``.
-            record: takes each line of a recording (``topone_proto.capture``), such as a file's
-                ``write``; None records nothing.
-
-        Raises:
-            ConfigurationError: the token, the URL, the origin or a header cannot be used.
-        """
-        token, url = conceal(token, url)
-        core: FeedCore[AsyncTokenSource] = FeedCore(
-            token=token,
-            url=url,
-            topics=topics,
-            config=config,
-            origin=origin,
-            insecure=insecure,
-            headers=headers,
-            jitter=self._jitter,
-            record=record,
-            wall=self._wall,
-        )
-        open_websocket = open_websocket or self._open_websocket(ssl_context)
-        return run_feed(self._open_runtime, core, open_websocket)
+        super().__init__(run, jitter=jitter, wall=wall)
 
 
 @asynccontextmanager

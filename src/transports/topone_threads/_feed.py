@@ -9,8 +9,8 @@ import random
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any, Final, NoReturn, Self
 
@@ -19,34 +19,25 @@ import attrs
 import topone_asyncio
 from topone_asyncio._feed import AsyncioRuntime
 from topone_proto import (
-    BALANCE,
-    DEFAULT_URL,
-    ORDERS,
-    AsyncTokenSource,
     Event,
     Failure,
     FailureKind,
     FeedClosed,
     FeedFailed,
     FeedMetrics,
-    Headers,
     LocalProtocolError,
-    SessionConfig,
     Step,
     Token,
     Topic,
     TopOneError,
 )
-from topone_proto.adapters import AsyncFeed, FeedCore, OpenAsyncWebSocket, conceal
+from topone_proto.adapters import AsyncFeed, FeedCore, FeedOpener, OpenAsyncWebSocket, wrapped
 from topone_proto.feed.driver import Driver
-from topone_proto.secrets.token import wrapped
 from topone_proto.session.actions import Action
 from topone_threads import _io
 from topone_threads._websocket import OpenWebSocket, dial_in_threads
 
 __all__ = ["Feed", "open_feed"]
-
-TokenSource = Callable[[], str | Token]
 
 # Token calls that have not returned: with so many, there is no further one.
 _MOST_CALLS: Final = 4
@@ -55,51 +46,7 @@ _MOST_CALLS: Final = 4
 _GRACE: Final = 0.5
 
 
-def open_feed(  # noqa: D417 - the other arguments are explained where they are the same
-    *,
-    token: str | Token | TokenSource,
-    url: str = DEFAULT_URL,
-    topics: Iterable[Topic] = (BALANCE, ORDERS),
-    config: SessionConfig | None = None,
-    origin: str | None = None,
-    insecure: bool = False,
-    headers: Headers = (),
-    ssl_context: ssl.SSLContext | None = None,
-    open_websocket: OpenWebSocket | None = None,
-    record: Callable[[str], object] | None = None,
-) -> AbstractContextManager["Feed"]:
-    """A feed of the account's updates, open for the length of a ``with`` block.
-
-    The arguments are those of ``topone_proto.adapters.FeedFactory.open_feed``, but for two:
-
-    Args:
-        token: a callable is called in a thread of its own. A call that takes longer than
-            ``SessionConfig.token_timeout`` is given up: it goes on, its result is ignored, and the
-            next dial calls again. While four of them go on, there is no further call, and the dial
-            fails.
-        open_websocket: opens a blocking WebSocket; see ``OpenWebSocket``.
-
-    Raises:
-        ConfigurationError: the token, the URL, the origin or a header cannot be used.
-    """
-    token, url = conceal(token, url)
-    config = config or SessionConfig()
-    core = _Core(
-        token=token,
-        url=url,
-        topics=topics,
-        config=config,
-        origin=origin,
-        insecure=insecure,
-        headers=headers,
-        jitter=random.random,
-        record=record,
-        wall=time.time,
-    )
-    return Feed(core, config, open_websocket, ssl_context, is_alone=record is not None)
-
-
-class _Core(FeedCore[AsyncTokenSource]):
+class _Core(FeedCore[Any]):
     """A core whose events are put by one thread and taken by others."""
 
     ring: Callable[[], object] = bool
@@ -126,12 +73,14 @@ class Feed:
     trying again cannot help; a fault of the program, such as an exception of ``record=``, is raised
     there as it is.
 
-    All feeds of a process share one thread for their connections; a feed with ``record=`` has one
-    of its own. It ends with the last feed. A name lookup and a call of the token callable take
+    All feeds of a process share one thread for their connections, which ends with the last feed; a
+    feed with ``record=`` has one of its own. A name lookup and a call of the token callable take
     place in a short-lived thread each. Nothing can interrupt these two, so ``close`` does not wait
-    for them; they do not keep Python from exiting. In the token callable ``get`` with a timeout,
-    ``metrics`` and ``close`` may be called; ``subscribe`` and ``unsubscribe`` would wait for the
-    token, and raise ``LocalProtocolError``.
+    for them; they do not keep Python from exiting. A token call that takes longer than
+    ``SessionConfig.token_timeout`` is given up: it goes on, its result is ignored, and the next
+    dial calls again. While four of them go on, there is no further call, and the dial fails. In the
+    token callable ``get`` with a timeout, ``metrics`` and ``close`` may be called; ``subscribe``
+    and ``unsubscribe`` would wait for the token, and raise ``LocalProtocolError``.
 
     A feed belongs to the process that opened it. After ``os.fork`` it goes on in the parent; in the
     child every call raises ``FeedFailed``, ``close`` returns at once, and a new feed can be opened.
@@ -139,16 +88,18 @@ class Feed:
 
     def __init__(
         self,
-        core: _Core,
-        config: SessionConfig,
+        core: FeedCore[Callable[[], str | Token]],
         open_websocket: OpenWebSocket | None,
         ssl_context: ssl.SSLContext | None,
-        *,
-        is_alone: bool,
     ) -> None:
+        assert isinstance(core, _Core)
         self._core = core
-        self._patience = config.close_timeout + _GRACE
-        self._portal = _io.Portal(self._live, self._fail, self._raise_end, is_alone=is_alone)
+        self._portal = _io.Portal(
+            self._live, self._fail, self._raise_end, is_alone=core.is_recorded
+        )
+        core.ring = self._portal.ring
+        if core.token_source is not None:
+            core.token_source = partial(self._call_token, core.token_source)
         self._open_websocket: OpenAsyncWebSocket = (
             partial(topone_asyncio.open_websocket, ssl_context=ssl_context)
             if open_websocket is None
@@ -160,9 +111,6 @@ class Feed:
         # The thread of the token call that is waited for, and those that still run.
         self._caller: _io.Worker | None = None
         self._callers: list[_io.Worker] = []
-        core.ring = self._portal.ring
-        if core.token_source is not None:
-            core.token_source = partial(self._call_token, core.token_source)
 
     def __enter__(self) -> Self:
         try:
@@ -192,11 +140,8 @@ class Feed:
     def get(self, timeout: float | None = None) -> Event:
         """Return the next event, as iterating gives it.
 
-        Args:
-            timeout: seconds to wait for one; None waits until there is one.
-
         Raises:
-            TimeoutError: there was none in time.
+            TimeoutError: there was none for ``timeout`` seconds.
             FeedClosed: the feed is closed, and all its events were taken.
             FeedFailed: the feed ended by itself, and all its events were taken; or this process was
                 forked after it was opened.
@@ -219,25 +164,21 @@ class Feed:
     def subscribe(self, topic: Topic, timeout: float | None = None) -> None:
         """Subscribe to a topic, now and after every reconnect. Returns after the acknowledgement.
 
-        While there is no connection this waits for one, unless ``timeout`` seconds are over first.
+        Raises what ``AsyncFeed.subscribe`` does, and:
 
         Raises:
-            TimeoutError: ``timeout`` is over. The topic stays desired.
-            SubscriptionRejected: the exchange refused.
-            RequestTimedOut: no acknowledgement in time; the feed connects again and asks again.
-            FeedClosed: the feed is closed, or was before the acknowledgement.
+            TimeoutError: ``timeout`` seconds are over. The topic stays desired.
             FeedFailed: the feed ended by itself, or this process was forked after it was opened.
             LocalProtocolError: another call wanted the opposite first, the ``with`` block of the
                 feed was not entered, or this was called in the feed's own token callable.
-            TooManyEvents: the answer is behind more events than the feed may hold.
         """
         self._ask("subscribe", topic, timeout)
 
     def unsubscribe(self, topic: Topic, timeout: float | None = None) -> None:
         """Unsubscribe from a topic. Returns after the acknowledgement, at once if unconnected.
 
-        Raises what ``subscribe`` does. After a ``TimeoutError`` the topic is no longer desired;
-        after ``SubscriptionRejected`` it stays subscribed to.
+        Raises what ``subscribe`` does. The topic is no longer desired then, but for
+        ``SubscriptionRejected``: the exchange goes on sending it.
         """
         self._ask("unsubscribe", topic, timeout)
 
@@ -258,12 +199,13 @@ class Feed:
     def metrics(self) -> FeedMetrics:
         """Return what there is to watch, at this moment. Possible at any time but in a signal
         handler."""
-        portal = self._portal
-        if self._feed is not None and not (portal.is_over or portal.is_here):
-            with suppress(FeedClosed, FeedFailed):
-                return portal.call(self._measured)
+        if self._is_entered and not (self._portal.is_over or self._portal.is_here):
+            try:
+                return self._portal.call(self._measured)
+            except (FeedClosed, FeedFailed):
+                pass
         metrics = self._core.metrics(time.monotonic())
-        if not portal.is_forked:
+        if not self._portal.is_forked:
             return metrics
         return attrs.evolve(
             metrics,
@@ -276,15 +218,17 @@ class Feed:
 
     # In any thread.
 
-    def _raise_end(self) -> NoReturn:
-        self._core.raise_failure()
-        raise FeedClosed
-
-    def _ask(self, method: str, topic: Topic, timeout: float | None) -> None:
-        self._refuse(method)
-        if self._portal.is_over:
-            self._raise_end()
-        self._portal.call(self._asked, threading.current_thread(), method, topic, timeout=timeout)
+    def _take_into(self, taken: list[Event]) -> bool:
+        with _io.lock:
+            event: Event | None
+            if self._handed_back:
+                event = self._handed_back[-1]
+                del self._handed_back[-1]
+            elif (event := self._core.get()) is None:
+                return False
+            # A Ctrl-C comes after a call, so that no event is on neither list then.
+            taken.append(event)
+        return True
 
     def _refuse(self, method: str) -> None:
         """Raise if nothing can come of a call that waits."""
@@ -301,20 +245,19 @@ class Feed:
                 state="the feed is not open", input=method, remedy="use it in a with block"
             )
 
-    def _take_into(self, taken: list[Event]) -> bool:
-        with _io.lock:
-            event: Event | None
-            if self._handed_back:
-                event = self._handed_back[-1]
-                del self._handed_back[-1]
-            elif (event := self._core.get()) is None:
-                return False
-            # A Ctrl-C comes after a call, so that no event is on neither list then.
-            taken.append(event)
-        return True
+    def _raise_end(self) -> NoReturn:
+        self._core.raise_failure()
+        raise FeedClosed
+
+    def _ask(self, method: str, topic: Topic, timeout: float | None) -> None:
+        self._refuse(method)
+        if self._portal.is_over:
+            self._raise_end()
+        self._portal.call(self._asked, threading.current_thread(), method, topic, timeout=timeout)
 
     def _stop(self) -> bool:
-        return not self._portal.is_forked and self._portal.stop(self._close, self._patience)
+        patience = self._core.config.close_timeout + _GRACE
+        return not self._portal.is_forked and self._portal.stop(self._close, patience)
 
     # In the I/O thread, or where there is none.
 
@@ -381,9 +324,17 @@ class _Runtime(AsyncioRuntime):
 
 
 class _Feed(AsyncFeed):
-    """The feed in the I/O thread, and what runs it."""
+    """The feed in the I/O thread."""
 
     @property
     def driver(self) -> Driver:
         """The coroutines of the feed."""
         return self._driver
+
+
+_feeds: FeedOpener[Callable[[], str | Token], OpenWebSocket, AbstractContextManager[Feed]] = (
+    FeedOpener(Feed, jitter=random.random, wall=time.time, core=_Core)
+)
+
+open_feed = _feeds.open_feed
+"""Open a feed of an account's updates; see ``FeedOpener.open_feed``."""

@@ -20,6 +20,7 @@ from topone_proto.account._pace import Horizon
 from topone_proto.adapters import FeedCore
 from topone_proto.events import Event, Gap, SubscriptionRejected
 from topone_proto.feed.buffer import DeliveryBuffer, _Conflating
+from topone_proto.secrets.masking import Masker
 from topone_proto.session.actions import Close, SendText
 from topone_proto.session.backoff import Backoff, Refusals
 from topone_proto.session.connection import Connection
@@ -30,6 +31,7 @@ from topone_proto.session.redaction import EventRedactor
 from topone_proto.session.subscriptions import FOLLOWED, SubscriptionState
 from topone_proto.testing.simulation.adapter import Adapter
 from topone_proto.testing.simulation.link import Link
+from topone_proto.wire import classify
 from topone_proto.wire.balance import BalanceUpdate
 from topone_proto.wire.messages import Response
 from topone_proto.wire.orders import Order, OrderStatus, OrderUpdate
@@ -706,16 +708,18 @@ def gap_begins_by_the_old_clock_only() -> AbstractContextManager[Any]:
 @mutant("I1", "I2", "alive", seeds=600)
 def time_in_another_form_voids_a_frame() -> AbstractContextManager[Any]:
     def received(original: Any, self: Connection, frame: Any, now: float) -> Any:
-        ts = re.search(r'"ts":(\d+)[,}]', frame) if '"ts"' in frame else True
+        text = frame if isinstance(frame, str) else ""
+        ts = re.search(r'"ts":(\d+)[,}]', text) if '"ts"' in text else True
         return original(self, frame if ts else "{", now)
 
     return _around(Connection, "message_received", received)
 
 
-@mutant("I1", "I2", seeds=600)
+@mutant("I1", "I2", "I8", seeds=600)
 def update_with_a_code_is_a_response() -> AbstractContextManager[Any]:
     def received(original: Any, self: Connection, frame: Any, now: float) -> Any:
-        is_coded = '"data":{"' in frame and '"code":' in frame and '"code":null' not in frame
+        text = frame if isinstance(frame, str) else ""
+        is_coded = '"data":{"' in text and '"code":' in text and '"code":null' not in text
         return original(self, '{"code":0}' if is_coded else frame, now)
 
     return _around(Connection, "message_received", received)
@@ -741,3 +745,21 @@ def refused_topic_is_asked_for_without_end() -> AbstractContextManager[Any]:
         return original(self, topic, now)
 
     return _around(Refusals, "refuse", refuse)
+
+
+# --- what an application sets --------------------------------------------------------------------
+
+
+@mutant("recording")
+def a_recorder_that_fails_is_forgotten() -> AbstractContextManager[Any]:
+    return patch.object(FeedCore, "_find_fault", lambda _: None)
+
+
+@mutant("I6")
+def a_recording_has_the_token() -> AbstractContextManager[Any]:
+    return patch.object(Masker, "mask", lambda _, text: text)
+
+
+@mutant("I1", "I2", "alive")
+def compressed_frames_are_not_unpacked() -> AbstractContextManager[Any]:
+    return patch.object(classify, "_unpacked", lambda frame, *_: frame)

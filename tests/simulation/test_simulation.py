@@ -14,7 +14,7 @@ from simulation.mutants import (
     gap_is_forgotten,
     lateness_excuses_nothing,
 )
-from topone_proto import BALANCE, ORDERS, SessionConfig
+from topone_proto import BALANCE, ORDERS, DeliveryPolicy, SessionConfig
 from topone_proto.exchange import (
     UNKNOWN_METHOD_FRAME,
     DropConnections,
@@ -309,3 +309,24 @@ def test_it_runs_as_a_module_and_over_several_processes() -> None:
     )
 
     assert json.loads(done.stdout)["seeds"] == 20
+
+
+def test_a_recorder_that_fails_ends_the_feed_at_once() -> None:
+    scenario = quiet(recorder_fails_after=3)
+
+    (failed,) = lines(scenario, "its recorder fails")
+    (closed,) = lines(scenario, "-> Closed")
+    assert failed.at == closed.at
+
+
+def test_a_recorder_that_has_room_ends_nothing() -> None:
+    assert lines(evolve(quiet(recorder_fails_after=10**6), calm_at=20.0), "its recorder") == []
+
+
+def test_seeds_draw_every_option_of_a_client() -> None:
+    clients = [client for seed in range(200) for client in draw(seed).clients]
+    assert any(client.is_compressed for client in clients)
+    assert any(client.recorder_fails_after is not None for client in clients)
+    slow = [c for c in clients if c.config.delivery is DeliveryPolicy.CONFLATE and c.pace >= 0.2]
+    assert any(len(draw(seed).traffic) >= 120 for seed in range(200))
+    assert slow

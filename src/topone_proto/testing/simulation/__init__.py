@@ -65,6 +65,9 @@ alive
     are the same, from the last byte that was read or from when the program goes on, whichever is
     later; for an acknowledgement the time that the program was busy and two seconds are added. An
     acknowledgement that waits after a slow frame is late like any other.
+recording
+    A recorder that fails ends the feed, with its own error, in the step in which it failed. The
+    token is in no line of a recording.
 ping
     A ping of the server is answered in the very step that reads it, and a client that does not read
     is not dropped for one. Two things are beyond it: before it has read a first ping on a

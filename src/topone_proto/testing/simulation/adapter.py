@@ -1,6 +1,7 @@
 """An adapter without I/O: drives a feed over simulated links just as the real ones drive it over
 sockets."""
 
+import gzip
 from collections.abc import Callable
 from random import Random
 from typing import Any, Protocol
@@ -122,6 +123,10 @@ class Adapter:
             self._application.wake()
         self._arm()
         self.pause_or_resume()
+        if self._core.fault is not None and not self.is_closed:
+            # A fault of the program ends the feed.
+            self._auditor.close_called()
+            self.take(self._session.close(self._world.now))
         if self.is_closed and self._parting is None and not self.is_finished:
             self.is_finished = True
             self._auditor.finished()
@@ -277,7 +282,10 @@ class Adapter:
                 self._note("reads", frame.data.replace(link.token, "***")[:80])
             if "ping" in frame.data:
                 link.asked_at = now if link.asked_at is None else link.asked_at
-            self.take(self._session.message_received(frame.data, now), link, frame)
+            data = frame.data
+            if self._plan.is_compressed:
+                data = gzip.compress(data.encode(), mtime=0)
+            self.take(self._session.message_received(data, now), link, frame)
             return
         code, reason = frame.data if frame.kind == "close" else (None, "simulated")
         self._note("finds the connection ended", code)

@@ -131,6 +131,11 @@ class Auditor:
         """The client had no turn for so long, until now."""
         self._requests.held_up(seconds)
 
+    def recorded(self, line: str) -> None:
+        """A line of the feed's recording."""
+        if SECRET in line:
+            self.fail("I6", "the token is in a recording")
+
     def close_called(self) -> None:
         """The application calls ``close``."""
         if self._close_called_at is None:
@@ -233,6 +238,13 @@ class Auditor:
         if deadline is not None:
             self.fail("I5", f"a deadline is left after Closed: {deadline}")
 
+    def must_have_failed_with(
+        self, error: BaseException | None, fault: BaseException | None
+    ) -> None:
+        """The feed ends with the error of its recorder, if that had one, and with no other."""
+        if fault is not error:
+            self.fail("recording", f"the recorder failed with {error!r}, the feed with {fault!r}")
+
     # --- events ---------------------------------------------------------------------------------
 
     def _see_events(
@@ -260,7 +272,10 @@ class Auditor:
         """A short frame that was no update is reported once on a connection."""
         match events:
             case (Malformed(topics=()) | Unrecognised(topics=()),):
-                if frame is not None and frame.kind == "text" and len(frame.data) <= _SHORT:
+                if frame is None or frame.kind != "text":
+                    return
+                # A long one may be short once it is compressed.
+                if len(frame.data) <= _SHORT or self._plan.is_compressed:
                     self._reported.add(frame.data)
             case _:
                 pass

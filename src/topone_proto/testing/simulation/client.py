@@ -1,6 +1,7 @@
 """The application behind a feed, which takes events at its own speed and calls what its plan
 says."""
 
+from errno import ENOSPC
 from random import Random
 from typing import TYPE_CHECKING
 
@@ -48,6 +49,8 @@ class Client:
             world, plan.account, server, http, note=self._note, fail=self.auditor.fail
         )
         self._hurries_at = _NEVER
+        self._lines = 0
+        self._recorder_error: OSError | None = None
         self._world = world
         self._server = server
         self._rng = rng
@@ -61,6 +64,7 @@ class Client:
             origin=None,
             insecure=False,
             jitter=self._jitter,
+            record=None if plan.recorder_fails_after is None else self._record,
         )
         self.adapter: Adapter = Adapter(
             world,
@@ -116,12 +120,15 @@ class Client:
             if not waiter.is_settled:
                 self.auditor.unanswered_call(waiter.method)
         self.auditor.all_is_calm()
+        if self._recorder_error is not None and not self.adapter.is_closed:
+            self.auditor.must_have_failed_with(self._recorder_error, None)
         self.accountant.check_calm(set() if self.adapter.is_closed else self.auditor.desired)
 
     def check_closed(self) -> None:
         """The time to close is over."""
         is_finished = self.adapter.is_finished and self.adapter.link is None
         self.auditor.must_be_closed(self._core.deadline, is_finished=is_finished)
+        self.auditor.must_have_failed_with(self._recorder_error, self._core.fault)
 
     @property
     def is_settled(self) -> bool:
@@ -165,7 +172,7 @@ class Client:
         ask = self._core.subscribe if wanted else self._core.unsubscribe
         try:
             waiter, step = ask(call.topic, self._world.now)
-        except (FeedClosed, FeedFailed):
+        except (FeedClosed, FeedFailed, OSError):
             assert self.adapter.is_closed
             return
         except TooManyEvents:
@@ -204,6 +211,15 @@ class Client:
     @property
     def _pace(self) -> float:
         return self.plan.pace if self._world.now < self._hurries_at else 0.0
+
+    def _record(self, line: str) -> None:
+        """Take a line of the recording, or fail as a full disk does."""
+        self.auditor.recorded(line)
+        self._lines += 1
+        if self._lines > (self.plan.recorder_fails_after or 0):
+            self._note("its recorder fails")
+            self._recorder_error = OSError(ENOSPC, "No space left on device")
+            raise self._recorder_error
 
     def _jitter(self) -> float:
         self.auditor.jitter = self._rng.random()

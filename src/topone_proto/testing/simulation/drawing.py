@@ -1,7 +1,7 @@
 """Drawing a scenario from one integer."""
 
 from random import Random
-from typing import Final
+from typing import Any, Final
 
 from attrs import evolve
 
@@ -63,7 +63,51 @@ def draw(seed: int) -> Scenario:
     scenario = evolve(scenario, clients=clients)
     if rng.random() < 0.3:
         scenario = _with_odd_clocks(rng, scenario)
-    return _with_hold_ups(rng, scenario) if rng.random() < 0.4 else scenario
+    if rng.random() < 0.4:
+        scenario = _with_hold_ups(rng, scenario)
+    # Of its own, so that a new option changes nothing for the seeds without it.
+    options = Random(f"{seed} options")
+    match options.choices(("none", "compressed", "recorded", "slow"), (88, 5, 5, 2))[0]:
+        case "compressed":
+            return _for_each_client(scenario, is_compressed=True)
+        case "recorded":
+            return _for_each_client(scenario, recorder_fails_after=options.randrange(40))
+        case "slow":
+            return _with_slow_application(options, scenario)
+        case _:
+            return scenario
+
+
+def _for_each_client(scenario: Scenario, **changes: Any) -> Scenario:
+    return evolve(scenario, clients=tuple(evolve(client, **changes) for client in scenario.clients))
+
+
+def _with_slow_application(rng: Random, scenario: Scenario) -> Scenario:
+    """The same, with an application that wants the newest state only and takes events at a tenth of
+    the speed at which they come."""
+    first, *others = scenario.clients
+    pace = rng.choice((0.2, 0.5, 1.0))
+    first = evolve(
+        first,
+        config=evolve(
+            first.config, delivery=DeliveryPolicy.CONFLATE, capacity=rng.choice((1, 5, 20))
+        ),
+        topics=(BALANCE, ORDERS),
+        pace=pace,
+        stalls=(),
+    )
+    start = rng.uniform(0.0, max(scenario.calm_at - 12 * pace, 0.0))
+    flood = [
+        Publish(
+            start + number * pace / 10,
+            rng.choice((ORDERS, BALANCE)),
+            rng.randrange(2),
+            closes=rng.random() < 0.02,
+        )
+        for number in range(120)
+    ]
+    traffic = sorted((*scenario.traffic, *flood), key=lambda publish: publish.at)
+    return evolve(scenario, clients=(first, *others), traffic=tuple(traffic))
 
 
 def _with_hold_ups(rng: Random, scenario: Scenario) -> Scenario:

@@ -251,6 +251,11 @@ class ClientPlan:
     """True for an adapter that still reports what comes after it was told to close."""
     pace: float = 0.0
     """Seconds that the application takes for one event."""
+    is_compressed: bool = False
+    """True if the exchange's frames reach the client compressed with gzip."""
+    recorder_fails_after: int | None = None
+    """How many lines its recorder takes before it fails, as on a full disk; None for a feed that is
+    not recorded."""
     stalls: tuple[tuple[float, float], ...] = ()
     """When the application takes no events at all: from, until."""
     calls: tuple[Call, ...] = ()

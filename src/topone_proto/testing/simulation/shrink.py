@@ -108,6 +108,8 @@ def _simpler(plan: ClientPlan) -> Iterator[ClientPlan]:
     plain = ClientPlan(name=plan.name)
     for name in (
         "account",
+        "is_compressed",
+        "recorder_fails_after",
         "stalls",
         "supplies",
         "pace",

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from accounts import order
 from topone_proto import (
     BALANCE,
     ORDERS,
@@ -51,31 +52,6 @@ from topone_proto.account.token_service import TokenService
 from topone_proto.exchange import LivingAccount
 
 LOST = Disconnected(Failure(FailureKind.LOST), 1.0, 1, 1)
-
-
-def order(
-    number: int = 1,
-    *,
-    at: float = 100.0,
-    filled: str = "0",
-    paid: str | None = None,
-    status: OrderStatus = OrderStatus.PENDING,
-) -> Order:
-    done = Decimal(filled)
-    return Order(
-        id=number,
-        market="ETH/BTC",
-        type=OrderType.LIMIT,
-        side=Side.BUY,
-        status=status,
-        price=Decimal(2),
-        amount=Decimal(10),
-        left=Decimal(10) - done,
-        deal_stock=done,
-        deal_money=done * 2 if paid is None else Decimal(paid),
-        create_time=50.0,
-        update_time=at,
-    )
 
 
 def told(order: Order, ts: int = 1000) -> OrderUpdate:

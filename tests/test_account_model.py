@@ -20,6 +20,7 @@ from typing import Any
 import attrs
 import pytest
 
+from accounts import order
 from topone_proto import (
     BALANCE,
     ORDERS,
@@ -33,9 +34,7 @@ from topone_proto import (
     Malformed,
     Order,
     OrderStatus,
-    OrderType,
     OrderUpdate,
-    Side,
     Subscribed,
     Topic,
 )
@@ -383,30 +382,6 @@ class Model:
                     self.ended.append(known.id)
                 case _:
                     pass
-
-
-def order(
-    number: int,
-    *,
-    filled: Decimal | int = 0,
-    status: OrderStatus = OrderStatus.PENDING,
-    at: float = 100.0,
-) -> Order:
-    done = Decimal(filled)
-    return Order(
-        id=number,
-        market="ETH/BTC",
-        type=OrderType.LIMIT,
-        side=Side.BUY,
-        status=status,
-        price=Decimal(2),
-        amount=Decimal(10),
-        left=Decimal(10) - done,
-        deal_stock=done,
-        deal_money=done * 2,
-        create_time=50.0,
-        update_time=at,
-    )
 
 
 # --- every order of things -----------------------------------------------------------------------

@@ -5,6 +5,7 @@ from decimal import Decimal
 import attrs
 import pytest
 
+from accounts import balances_query, order, orders_query
 from topone_proto import (
     BALANCE,
     ORDERS,
@@ -16,9 +17,7 @@ from topone_proto import (
     Gap,
     Order,
     OrderStatus,
-    OrderType,
     OrderUpdate,
-    Side,
     Subscribed,
 )
 from topone_proto.account import (
@@ -37,24 +36,6 @@ from topone_proto.account import (
 )
 
 LOST = Disconnected(Failure(FailureKind.LOST), 1.0, 1, 1)
-
-
-def order(number: int = 1, filled: str = "0", status: OrderStatus = OrderStatus.PENDING) -> Order:
-    done = Decimal(filled)
-    return Order(
-        id=number,
-        market="ETH/BTC",
-        type=OrderType.LIMIT,
-        side=Side.BUY,
-        status=status,
-        price=Decimal(2),
-        amount=Decimal(10),
-        left=Decimal(10) - done,
-        deal_stock=done,
-        deal_money=done * 2,
-        create_time=50.0,
-        update_time=100.0,
-    )
 
 
 def eth(available: str, asset: str = "ETH") -> Balance:
@@ -89,18 +70,6 @@ def audit_balances(account: Account) -> BalancesQuery:
     assert isinstance(balances, BalancesQuery)
     assert balances.is_audit
     return balances
-
-
-def orders_query(account: Account) -> OrdersQuery:
-    [query] = account.ask()
-    assert isinstance(query, OrdersQuery)
-    return query
-
-
-def balances_query(account: Account) -> BalancesQuery:
-    [query] = account.ask()
-    assert isinstance(query, BalancesQuery)
-    return query
 
 
 def test_an_audit_is_asked_once_and_only_of_what_is_whole() -> None:

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from accounts import balances_query, order, orders_query
 from topone_proto import (
     BALANCE,
     ORDERS,
@@ -31,7 +32,6 @@ from topone_proto import (
     Malformed,
     Order,
     OrderStatus,
-    OrderType,
     OrderUpdate,
     SendText,
     Session,
@@ -89,30 +89,6 @@ NOW_WHOLE = {
 }
 
 
-def order(
-    number: int = 1,
-    *,
-    at: float = 100.0,
-    filled: str = "0",
-    status: OrderStatus = OrderStatus.PENDING,
-) -> Order:
-    done = Decimal(filled)
-    return Order(
-        id=number,
-        market="ETH/BTC",
-        type=OrderType.LIMIT,
-        side=Side.BUY,
-        status=status,
-        price=Decimal(2),
-        amount=Decimal(10),
-        left=Decimal(10) - done,
-        deal_stock=done,
-        deal_money=done * 2,
-        create_time=50.0,
-        update_time=at,
-    )
-
-
 def told(order: Order, ts: int = 1000) -> OrderUpdate:
     return OrderUpdate(order, ts)
 
@@ -129,25 +105,13 @@ def followed(topic: Topic, *events: Event, max_closed: int = 1000) -> Account:
     return account
 
 
-def asked_for_orders(account: Account) -> OrdersQuery:
-    [query] = account.ask()
-    assert isinstance(query, OrdersQuery)
-    return query
-
-
-def asked_for_balances(account: Account) -> BalancesQuery:
-    [query] = account.ask()
-    assert isinstance(query, BalancesQuery)
-    return query
-
-
 # --- orders --------------------------------------------------------------------------------------
 
 
 def test_an_order_that_only_the_exchange_knows_is_a_difference() -> None:
     account = followed(ORDERS)
     missed = order(filled="3")
-    changes = account.answer(asked_for_orders(account), [missed], answered_ts=700)
+    changes = account.answer(orders_query(account), [missed], answered_ts=700)
     differences = (
         OrderChanged(None, missed, None, healed=True),
         AggregatedFill(missed, None, Decimal(3), Decimal(6), healed=True),
@@ -165,7 +129,7 @@ def test_an_order_that_only_the_exchange_knows_is_a_difference() -> None:
 def test_the_state_with_more_filled_wins_whoever_tells_it() -> None:
     ours, theirs = order(1, at=105.0, filled="5"), order(2, at=99.0, filled="5")
     account = followed(ORDERS, told(order(2, at=103.0, filled="3")))
-    query = asked_for_orders(account)
+    query = orders_query(account)
     account.apply(told(ours))
     *_, resynced = account.answer(query, [order(1, at=107.0, filled="3"), theirs])
     assert account.open_orders().value == {1: ours, 2: theirs}
@@ -179,7 +143,7 @@ def test_the_state_with_more_filled_wins_whoever_tells_it() -> None:
 def test_an_answer_that_is_ahead_of_the_stream_waits_for_it_to_catch_up() -> None:
     account = followed(ORDERS)
     ahead = order(at=105.0, filled="5")
-    account.answer(asked_for_orders(account), [ahead])
+    account.answer(orders_query(account), [ahead])
     # Neither applied nor an anomaly: the rest is under way, or the exchange contradicts itself.
     assert account.apply(told(order(at=101.0))) == (
         KnowledgeChanged(ORDERS, Knowledge.WHOLE, Knowledge.STALE),
@@ -197,10 +161,10 @@ def test_an_answer_that_is_ahead_of_the_stream_waits_for_it_to_catch_up() -> Non
 
 def test_an_answer_that_the_stream_does_not_catch_up_with_is_asked_for_by_name() -> None:
     account = followed(ORDERS)
-    account.answer(asked_for_orders(account), [order(at=105.0, filled="5")])
+    account.answer(orders_query(account), [order(at=105.0, filled="5")])
     less = order(at=101.0, filled="2")
     account.apply(told(less))
-    query = asked_for_orders(account)
+    query = orders_query(account)
     assert query.ids == (1,)
     changes = account.answer(query, [less])
     assert FillCorrected(less, Decimal(-3), Decimal(-6), healed=True) in changes
@@ -209,12 +173,12 @@ def test_an_answer_that_the_stream_does_not_catch_up_with_is_asked_for_by_name()
 
 def test_an_open_order_that_the_exchange_does_not_list_is_asked_for_by_id() -> None:
     account = followed(ORDERS, told(order(7)), told(order(8)))
-    assert account.answer(asked_for_orders(account), [order(8)]) == ()
+    assert account.answer(orders_query(account), [order(8)]) == ()
     # No cancel is invented.
     assert set(account.open_orders().value) == {7, 8}
     assert account.unresolved == (7,)
     assert account.knowledge(ORDERS) is Knowledge.UNKNOWN
-    query = asked_for_orders(account)
+    query = orders_query(account)
     assert query.ids == (7,)
     assert account.ask() == ()
 
@@ -228,27 +192,27 @@ def test_an_open_order_that_the_exchange_does_not_list_is_asked_for_by_id() -> N
 
 def test_an_order_that_is_not_found_by_id_stays_unresolved_and_can_be_asked_for_again() -> None:
     account = followed(ORDERS, told(order(7)))
-    account.answer(asked_for_orders(account), [])
-    query = asked_for_orders(account)
+    account.answer(orders_query(account), [])
+    query = orders_query(account)
     assert account.answer(query, []) == ()
     assert account.unresolved == (7,)
     assert account.open_orders().value == {7: order(7)}
     assert account.ask() == ()
     account.retry()
-    assert asked_for_orders(account).ids == (7,)
+    assert orders_query(account).ids == (7,)
 
 
 def test_an_order_that_is_open_after_all_is_no_difference() -> None:
     # The list was read page by page, and it slipped through.
     account = followed(ORDERS, told(order(7)))
-    account.answer(asked_for_orders(account), [])
-    changes = account.answer(asked_for_orders(account), [order(7)])
+    account.answer(orders_query(account), [])
+    changes = account.answer(orders_query(account), [order(7)])
     assert changes[-1] == Resynced(ORDERS, (), 1000, None)
 
 
 def test_an_update_answers_what_was_unresolved() -> None:
     account = followed(ORDERS, told(order(7)))
-    account.answer(asked_for_orders(account), [])
+    account.answer(orders_query(account), [])
     ended = order(7, at=120.0, status=OrderStatus.CANCELED)
     changes = account.apply(told(ended, 1500))
     assert changes[0] == OrderChanged(order(7), ended, 1500)
@@ -257,7 +221,7 @@ def test_an_update_answers_what_was_unresolved() -> None:
 
 def test_what_was_told_since_the_question_needs_no_answer() -> None:
     account = followed(ORDERS)
-    query = asked_for_orders(account)
+    query = orders_query(account)
     account.apply(told(order(2)))
     changes = account.answer(query, [])
     assert isinstance(changes[-1], Resynced)
@@ -268,14 +232,14 @@ def test_what_was_told_before_the_question_and_is_not_listed_is_asked_for_by_id(
     # Its end may be under way, or the stream was wrong.
     account = followed(ORDERS)
     account.apply(told(order(1)))
-    account.answer(asked_for_orders(account), [])
+    account.answer(orders_query(account), [])
     assert account.knowledge(ORDERS) is Knowledge.UNKNOWN
-    assert asked_for_orders(account).ids == (1,)
+    assert orders_query(account).ids == (1,)
 
 
 def test_an_order_that_closed_meanwhile_stays_closed() -> None:
     account = followed(ORDERS)
-    query = asked_for_orders(account)
+    query = orders_query(account)
     account.apply(told(order(1)))
     ended = order(1, at=101.0, status=OrderStatus.CANCELED)
     account.apply(told(ended))
@@ -289,13 +253,13 @@ def test_an_order_that_closed_meanwhile_and_is_forgotten_is_asked_for_by_id(
     closed_at: float,
 ) -> None:
     account = followed(ORDERS, max_closed=1)
-    query = asked_for_orders(account)
+    query = orders_query(account)
     ended = order(1, at=closed_at, status=OrderStatus.CANCELED)
     account.apply(told(ended))
     account.apply(told(order(2, at=102.0, status=OrderStatus.CANCELED)))
     account.answer(query, [order(1), order(1), order(3)], pages=1)
     assert account.open_orders().value == {}
-    again = asked_for_orders(account)
+    again = orders_query(account)
     assert again.ids == (1, 3)
     account.answer(again, [ended, order(3)])
     assert account.open_orders().value == {3: order(3)}
@@ -304,8 +268,8 @@ def test_an_order_that_closed_meanwhile_and_is_forgotten_is_asked_for_by_id(
 
 def test_an_order_that_closes_while_it_is_asked_for_by_id_stays_closed_though_forgotten() -> None:
     account = followed(ORDERS, told(order(1)), told(order(2)), max_closed=1)
-    account.answer(asked_for_orders(account), [])
-    by_id = asked_for_orders(account)
+    account.answer(orders_query(account), [])
+    by_id = orders_query(account)
     ended = order(1, at=101.0, status=OrderStatus.CANCELED)
     account.apply(told(ended))
     account.apply(told(order(3, at=101.0, status=OrderStatus.CANCELED)))
@@ -315,14 +279,14 @@ def test_an_order_that_closes_while_it_is_asked_for_by_id_stays_closed_though_fo
 
 def test_no_outdated_list_brings_a_forgotten_order_back() -> None:
     account = followed(ORDERS, max_closed=1)
-    first = asked_for_orders(account)
+    first = orders_query(account)
     account.retry()
-    second = asked_for_orders(account)
+    second = orders_query(account)
     ended = order(1, at=101.0, status=OrderStatus.CANCELED)
     account.apply(told(ended))
     account.apply(told(order(2, at=101.0, status=OrderStatus.CANCELED)))
     account.answer(second, [order(1)], pages=1)
-    by_id = asked_for_orders(account)
+    by_id = orders_query(account)
     assert account.answer(first, [order(1)], pages=1) == ()
     assert account.open_orders().value == {}
     account.answer(by_id, [ended])
@@ -332,10 +296,10 @@ def test_no_outdated_list_brings_a_forgotten_order_back() -> None:
 
 def test_no_outdated_answer_opens_an_order_again_that_another_answer_closed() -> None:
     account = followed(ORDERS, told(order(1)), told(order(9)), max_closed=1)
-    account.answer(asked_for_orders(account), [], pages=1)
-    first = asked_for_orders(account)
+    account.answer(orders_query(account), [], pages=1)
+    first = orders_query(account)
     account.retry()
-    second = asked_for_orders(account)
+    second = orders_query(account)
     ended = order(1, at=101.0, status=OrderStatus.CANCELED)
     account.answer(second, [ended])
     account.apply(told(order(2, status=OrderStatus.CANCELED)))
@@ -349,20 +313,20 @@ def test_what_was_forgotten_before_the_question_is_no_reason_to_doubt_the_answer
     account = followed(ORDERS, max_closed=1)
     for number in (1, 2):
         account.apply(told(order(number, at=200.0, status=OrderStatus.CANCELED)))
-    account.answer(asked_for_orders(account), [order(3, at=100.0)])
+    account.answer(orders_query(account), [order(3, at=100.0)])
     assert account.open_orders().value == {3: order(3, at=100.0)}
     assert account.knowledge(ORDERS) is Knowledge.WHOLE
 
 
 def test_everything_that_an_answer_changes_is_told_and_told_again_in_the_end() -> None:
     account = followed(ORDERS, told(order(7)))
-    listed = account.answer(asked_for_orders(account), [order(1), order(2)])
+    listed = account.answer(orders_query(account), [order(1), order(2)])
     assert listed == (
         OrderChanged(None, order(1), None, healed=True),
         OrderChanged(None, order(2), None, healed=True),
     )
     ended = order(7, at=120.0, status=OrderStatus.CANCELED)
-    *by_id, _, resynced = account.answer(asked_for_orders(account), [ended], answered_ts=900)
+    *by_id, _, resynced = account.answer(orders_query(account), [ended], answered_ts=900)
     found = OrderChanged(order(7), ended, None, healed=True)
     assert by_id == [found]
     assert isinstance(resynced, Resynced)
@@ -373,7 +337,7 @@ def test_everything_that_an_answer_changes_is_told_and_told_again_in_the_end() -
 def test_of_two_states_that_fit_the_streams_survives() -> None:
     ours, theirs = order(), attrs.evolve(order(), update_time=999.0)
     account = followed(ORDERS)
-    query = asked_for_orders(account)
+    query = orders_query(account)
     account.apply(told(ours))
     account.answer(query, [theirs])
     assert account.order(1).value == ours
@@ -382,10 +346,10 @@ def test_of_two_states_that_fit_the_streams_survives() -> None:
 def test_a_list_that_contradicts_is_an_anomaly_and_the_order_asked_for_by_id() -> None:
     known, strange = order(at=100.0, filled="5"), order(at=101.0, filled="4")
     account = followed(ORDERS, told(known))
-    changes = account.answer(asked_for_orders(account), [strange])
+    changes = account.answer(orders_query(account), [strange])
     assert changes == (MovedBackwards(known, strange, None, "less is filled than before"),)
     assert account.order(1).value == known
-    query = asked_for_orders(account)
+    query = orders_query(account)
     assert query.ids == (1,)
     changes = account.answer(query, [strange])
     assert changes[:2] == (
@@ -397,7 +361,7 @@ def test_a_list_that_contradicts_is_an_anomaly_and_the_order_asked_for_by_id() -
 
 def test_the_end_of_an_order_told_again_in_other_words_is_asked_for_by_id() -> None:
     account = followed(ORDERS)
-    query = asked_for_orders(account)
+    query = orders_query(account)
     ended = order(at=101.0, status=OrderStatus.CANCELED)
     account.apply(told(ended))
     otherwise = order(at=102.0, status=OrderStatus.COMPLETED)
@@ -405,7 +369,7 @@ def test_the_end_of_an_order_told_again_in_other_words_is_asked_for_by_id() -> N
     assert changes == (MovedBackwards(ended, otherwise, None, "the order was closed already"),)
     assert account.order(1).value == ended
     assert not account.is_current(1)
-    account.answer(asked_for_orders(account), [ended])
+    account.answer(orders_query(account), [ended])
     assert account.is_current(1)
     assert account.knowledge(ORDERS) is Knowledge.WHOLE
 
@@ -413,7 +377,7 @@ def test_the_end_of_an_order_told_again_in_other_words_is_asked_for_by_id() -> N
 def test_a_contradiction_is_not_forgotten_with_the_connection() -> None:
     account = followed(ORDERS)
     ended = order(status=OrderStatus.CANCELED)
-    account.answer(asked_for_orders(account), [])
+    account.answer(orders_query(account), [])
     account.apply(told(ended))
     account.apply(told(order()))
     account.apply(LOST)
@@ -431,7 +395,7 @@ def test_a_contradiction_is_not_forgotten_with_the_connection() -> None:
 
 def test_a_later_state_that_fits_everything_settles_a_contradiction() -> None:
     account = followed(ORDERS)
-    account.answer(asked_for_orders(account), [])
+    account.answer(orders_query(account), [])
     for state in (order(filled="5"), order(filled="3")):
         account.apply(told(state))
     assert account.unresolved == (1,)
@@ -446,8 +410,8 @@ def test_a_later_state_that_fits_everything_settles_a_contradiction() -> None:
 def test_an_order_of_an_unknown_status_may_have_changed_unseen() -> None:
     odd, done = order(filled="4", status=OrderStatus(5)), order(filled="10", status=COMPLETED)
     account = followed(ORDERS, told(odd))
-    account.answer(asked_for_orders(account), [])
-    query = asked_for_orders(account)
+    account.answer(orders_query(account), [])
+    query = orders_query(account)
     assert query.ids == (1,)
     assert isinstance(account.answer(query, [done])[-1], Resynced)
     assert account.other_orders() == Reading({1: done}, Knowledge.WHOLE)
@@ -542,9 +506,9 @@ def test_a_failed_request_is_not_a_try() -> None:
 
 def test_without_a_clock_the_caller_waits_and_the_tries_are_bounded() -> None:
     account = followed(ORDERS, told(order(7)))
-    account.answer(asked_for_orders(account), [])
+    account.answer(orders_query(account), [])
     for _ in range(8):
-        query = asked_for_orders(account)
+        query = orders_query(account)
         account.answer(query, [])
         assert account.ask() == ()
         account.retry(query)
@@ -575,7 +539,7 @@ def test_so_many_unknown_outcomes_are_remembered_and_no_more() -> None:
 
 def test_an_order_that_only_an_old_row_shows_ends_unknown_as_well() -> None:
     account = followed(ORDERS, max_closed=1)
-    query = asked_for_orders(account)
+    query = orders_query(account)
     for number in (1, 2):
         account.apply(told(order(number, status=OrderStatus.CANCELED)))
     account.answer(query, [order(1)], pages=1)
@@ -584,7 +548,7 @@ def test_an_order_that_only_an_old_row_shows_ends_unknown_as_well() -> None:
 
 def test_a_contradiction_about_an_unknown_outcome_is_reported_as_unknown_only_once() -> None:
     account = followed(ORDERS, told(order(filled="3")))
-    account.answer(asked_for_orders(account), [])
+    account.answer(orders_query(account), [])
     account.give_up(1)
     account.apply(told(order(filled="2")))
     assert account.unresolved == (1,)
@@ -620,11 +584,11 @@ def test_the_time_is_that_of_the_caller_and_marks_are_few() -> None:
 
 def test_a_list_that_an_order_left_while_it_was_read_is_read_again() -> None:
     account = followed(ORDERS)
-    query = asked_for_orders(account)
+    query = orders_query(account)
     account.apply(told(order(4, status=OrderStatus.CANCELED)))
     account.answer(query, [order(4), order(3), order(1)])
     assert account.knowledge(ORDERS) is Knowledge.UNKNOWN
-    query = asked_for_orders(account)
+    query = orders_query(account)
     assert query.ids is None
     account.answer(query, [order(3), order(2), order(1)])
     assert set(account.open_orders().value) == {1, 2, 3}
@@ -633,14 +597,14 @@ def test_a_list_that_an_order_left_while_it_was_read_is_read_again() -> None:
 
 def test_a_list_is_refuted_by_a_close_that_comes_later_and_two_equal_ones_are_proof() -> None:
     account = followed(ORDERS)
-    account.answer(asked_for_orders(account), [order(4), order(3), order(1)])
+    account.answer(orders_query(account), [order(4), order(3), order(1)])
     assert account.knowledge(ORDERS) is Knowledge.WHOLE
     account.apply(told(order(4, status=OrderStatus.CANCELED)))
     assert account.knowledge(ORDERS) is Knowledge.STALE
     for rows in ([3, 1], [3, 2, 1], [3, 2, 2, 1], [3, 2, 1]):
-        account.answer(asked_for_orders(account), [order(row) for row in rows])
+        account.answer(orders_query(account), [order(row) for row in rows])
         assert account.knowledge(ORDERS) is Knowledge.STALE, rows
-    account.answer(asked_for_orders(account), [order(row) for row in (3, 2, 1)])
+    account.answer(orders_query(account), [order(row) for row in (3, 2, 1)])
     assert set(account.open_orders().value) == {1, 2, 3}
     assert account.knowledge(ORDERS) is Knowledge.WHOLE
     # From now on nothing can refute it.
@@ -651,10 +615,10 @@ def test_a_list_is_refuted_by_a_close_that_comes_later_and_two_equal_ones_are_pr
 def test_a_list_of_several_pages_is_believed_only_if_two_passes_are_alike() -> None:
     account = followed(ORDERS)
     for rows in ([4, 3, 1], [3, 2, 1]):
-        account.answer(asked_for_orders(account), [order(row) for row in rows], pages=2)
+        account.answer(orders_query(account), [order(row) for row in rows], pages=2)
         assert account.knowledge(ORDERS) is Knowledge.UNKNOWN, rows
-    account.answer(asked_for_orders(account), [order(row) for row in (3, 2, 1)], pages=2)
-    query = asked_for_orders(account)
+    account.answer(orders_query(account), [order(row) for row in (3, 2, 1)], pages=2)
+    query = orders_query(account)
     assert query.ids == (4,)
     account.answer(query, [order(4, status=OrderStatus.CANCELED)])
     assert set(account.open_orders().value) == {1, 2, 3}
@@ -663,7 +627,7 @@ def test_a_list_of_several_pages_is_believed_only_if_two_passes_are_alike() -> N
 
 def test_a_list_of_one_page_cannot_be_refuted() -> None:
     account = followed(ORDERS)
-    query = asked_for_orders(account)
+    query = orders_query(account)
     account.apply(told(order(4, status=OrderStatus.CANCELED)))
     account.answer(query, [order(3)], pages=1)
     account.apply(told(order(3, status=OrderStatus.CANCELED)))
@@ -693,14 +657,14 @@ def test_after_so_many_lists_what_any_of_them_had_is_asked_for_by_id() -> None:
     account = followed(ORDERS)
     lists = [[3], [3, 2], [3], [3, 2], [3], [3, 2], [3], [3, 1]]  # each without another
     for rows in lists:
-        query = asked_for_orders(account)
+        query = orders_query(account)
         assert query.ids is None
         account.apply(told(order(100, status=OrderStatus.CANCELED)))
         account.apply(told(order(100)))
         account.answer(query, [order(row) for row in rows])
         assert account.knowledge(ORDERS) is Knowledge.UNKNOWN
         account.apply(told(order(100, status=OrderStatus.CANCELED)))
-    query = asked_for_orders(account)
+    query = orders_query(account)
     assert query.ids == (2,)
     account.answer(query, [order(2)])
     assert account.knowledge(ORDERS) is Knowledge.WHOLE
@@ -711,8 +675,8 @@ def test_an_order_that_closes_while_it_is_looked_up_by_id_is_closed() -> None:
     rows = [order(1), order(1, filled="10", status=COMPLETED)]
     for found in (rows, rows[::-1]):
         account = followed(ORDERS, told(order(1)))
-        account.answer(asked_for_orders(account), [])
-        account.answer(asked_for_orders(account), found)
+        account.answer(orders_query(account), [])
+        account.answer(orders_query(account), found)
         assert account.order(1) == Reading(rows[1], Knowledge.WHOLE)
 
 
@@ -792,7 +756,7 @@ def test_settings_that_make_no_sense_are_refused(settings: dict[str, Any]) -> No
 
 def test_a_balance_of_an_answer_replaces_one_from_before_the_question() -> None:
     account = followed(BALANCE, BalanceUpdate(eth("1"), 1000))
-    changes = account.answer(asked_for_balances(account), [eth("2")])
+    changes = account.answer(balances_query(account), [eth("2")])
     difference = BalanceChanged(eth("1"), eth("2"), None, healed=True)
     assert changes == (
         difference,
@@ -805,7 +769,7 @@ def test_every_balance_of_an_answer_is_told() -> None:
     account = followed(BALANCE)
     btc = Balance("BTC", Decimal(7), Decimal(0))
     *changes, _, resynced = account.answer(
-        asked_for_balances(account), [eth("1"), btc], answered_ts=900
+        balances_query(account), [eth("1"), btc], answered_ts=900
     )
     found = (
         BalanceChanged(None, eth("1"), None, healed=True),
@@ -817,7 +781,7 @@ def test_every_balance_of_an_answer_is_told() -> None:
 
 def test_an_update_of_a_balance_that_was_left_out_answers_for_it() -> None:
     account = followed(BALANCE, BalanceUpdate(eth("1"), 1000))
-    account.answer(asked_for_balances(account), [])
+    account.answer(balances_query(account), [])
     assert account.unresolved == ("ETH",)
     changes = account.apply(BalanceUpdate(eth("2"), 1100))
     assert isinstance(changes[-1], Resynced)
@@ -827,10 +791,10 @@ def test_an_update_of_a_balance_that_was_left_out_answers_for_it() -> None:
 def test_a_balance_that_contradicts_what_the_stream_told_is_asked_for_by_name() -> None:
     account = followed(BALANCE)
     account.apply(BalanceUpdate(eth("1"), 1000))
-    account.answer(asked_for_balances(account), [eth("2")])
+    account.answer(balances_query(account), [eth("2")])
     assert account.balance("ETH") == Reading(eth("1"), Knowledge.UNKNOWN)
     assert not account.is_current("ETH")
-    query = asked_for_balances(account)
+    query = balances_query(account)
     assert query.assets == ("ETH",)
     assert account.answer(query, [eth("2")])[0] == BalanceChanged(
         eth("1"), eth("2"), None, healed=True
@@ -841,8 +805,8 @@ def test_a_balance_that_contradicts_what_the_stream_told_is_asked_for_by_name() 
 def test_an_update_settles_a_balance_in_doubt_and_no_older_answer_changes_it() -> None:
     account = followed(BALANCE)
     account.apply(BalanceUpdate(eth("1"), 1000))
-    account.answer(asked_for_balances(account), [eth("2")])
-    query = asked_for_balances(account)
+    account.answer(balances_query(account), [eth("2")])
+    query = balances_query(account)
     assert isinstance(account.apply(BalanceUpdate(eth("3"), 900))[-1], Resynced)
     account.answer(query, [eth("2")])
     assert account.balance("ETH") == Reading(eth("3"), Knowledge.WHOLE)
@@ -851,9 +815,9 @@ def test_an_update_settles_a_balance_in_doubt_and_no_older_answer_changes_it() -
 def test_a_balance_that_the_stream_told_and_no_answer_has_stands() -> None:
     account = followed(BALANCE)
     account.apply(BalanceUpdate(eth("1"), 1000))
-    account.answer(asked_for_balances(account), [])
+    account.answer(balances_query(account), [])
     for _ in range(8):
-        query = asked_for_balances(account)
+        query = balances_query(account)
         account.answer(query, [])
         account.retry(query)
     assert account.balance("ETH") == Reading(eth("1"), Knowledge.WHOLE)
@@ -861,7 +825,7 @@ def test_a_balance_that_the_stream_told_and_no_answer_has_stands() -> None:
 
 def test_a_balance_that_no_answer_has_any_more_is_left_out_in_the_end() -> None:
     account = followed(BALANCE, BalanceUpdate(eth("1"), 1000))
-    account.answer(asked_for_balances(account), [])
+    account.answer(balances_query(account), [])
     changes: list[Change] = []
     for _ in range(20):
         for query in account.ask():
@@ -874,8 +838,8 @@ def test_a_balance_that_no_answer_has_any_more_is_left_out_in_the_end() -> None:
 
 def test_a_question_for_one_balance_says_nothing_of_the_others() -> None:
     account = followed(BALANCE, BalanceUpdate(eth("1"), 1000))
-    account.answer(asked_for_balances(account), [Balance("BTC", Decimal(7), Decimal(0))])
-    changes = account.answer(asked_for_balances(account), [eth("1")])
+    account.answer(balances_query(account), [Balance("BTC", Decimal(7), Decimal(0))])
+    changes = account.answer(balances_query(account), [eth("1")])
     assert isinstance(changes[-1], Resynced)
     assert not account.unresolved
 
@@ -883,7 +847,7 @@ def test_a_question_for_one_balance_says_nothing_of_the_others() -> None:
 def test_a_balance_that_changed_during_the_question_is_what_the_stream_told() -> None:
     # Whatever changes it later, the stream tells.
     account = followed(BALANCE)
-    query = asked_for_balances(account)
+    query = balances_query(account)
     account.apply(BalanceUpdate(eth("1"), 1000))
     account.answer(query, [eth("2")])
     assert account.balance("ETH") == Reading(eth("1"), Knowledge.WHOLE)
@@ -891,14 +855,14 @@ def test_a_balance_that_changed_during_the_question_is_what_the_stream_told() ->
 
 def test_a_balance_that_the_exchange_leaves_out_is_asked_for_and_no_zero_is_invented() -> None:
     account = followed(BALANCE, BalanceUpdate(eth("1"), 1000))
-    assert account.answer(asked_for_balances(account), []) == ()
-    query = asked_for_balances(account)
+    assert account.answer(balances_query(account), []) == ()
+    query = balances_query(account)
     assert query.assets == ("ETH",)
     account.answer(query, [])
     assert account.balance("ETH").value == eth("1")
     assert account.unresolved == ("ETH",)
     account.retry()
-    account.answer(asked_for_balances(account), [eth("0")])
+    account.answer(balances_query(account), [eth("0")])
     assert account.balance("ETH").value == eth("0")
     assert not account.unresolved
 
@@ -909,18 +873,18 @@ def test_a_balance_that_the_exchange_leaves_out_is_asked_for_and_no_zero_is_inve
 @pytest.mark.parametrize("meanwhile", [LOST, Gap(ORDERS, 1, 2, 2), Subscribed(ORDERS, 600, 2)])
 def test_an_answer_to_a_question_from_before_a_loss_changes_nothing(meanwhile: Event) -> None:
     account = followed(ORDERS)
-    outdated = asked_for_orders(account)
+    outdated = orders_query(account)
     account.apply(meanwhile)
     account.apply(Subscribed(ORDERS, 700, 2))
     assert account.answer(outdated, [order()]) == ()
     assert account.open_orders().value == {}
-    account.answer(asked_for_orders(account), [order()])
+    account.answer(orders_query(account), [order()])
     assert account.open_orders().value == {1: order()}
 
 
 def test_balances_from_before_a_loss_change_nothing() -> None:
     account = followed(BALANCE)
-    outdated = asked_for_balances(account)
+    outdated = balances_query(account)
     account.apply(LOST)
     account.apply(Subscribed(BALANCE, 700, 2))
     assert account.answer(outdated, [eth("1")]) == ()
@@ -929,7 +893,7 @@ def test_balances_from_before_a_loss_change_nothing() -> None:
 
 def test_an_answer_while_there_is_no_subscription_changes_nothing() -> None:
     account = followed(ORDERS)
-    query = asked_for_orders(account)
+    query = orders_query(account)
     account.apply(LOST)
     assert account.answer(query, [order()]) == ()
     assert account.ask() == ()
@@ -937,17 +901,17 @@ def test_an_answer_while_there_is_no_subscription_changes_nothing() -> None:
 
 def test_an_answer_that_nobody_waits_for_changes_nothing() -> None:
     account = followed(ORDERS)
-    query = asked_for_orders(account)
+    query = orders_query(account)
     account.answer(query, [])
     assert account.answer(query, [order()]) == ()
 
 
 def test_differences_are_those_since_the_last_time() -> None:
     account = followed(ORDERS)
-    account.answer(asked_for_orders(account), [order(1)])
+    account.answer(orders_query(account), [order(1)])
     account.apply(LOST)
     account.apply(Subscribed(ORDERS, 900, 2))
-    *_, resynced = account.answer(asked_for_orders(account), [order(1), order(2)])
+    *_, resynced = account.answer(orders_query(account), [order(1), order(2)])
     assert resynced == Resynced(
         ORDERS, (OrderChanged(None, order(2), None, healed=True),), 900, None
     )
@@ -955,19 +919,19 @@ def test_differences_are_those_since_the_last_time() -> None:
 
 def test_differences_of_an_interrupted_attempt_are_told_once() -> None:
     account = followed(ORDERS, told(order(7)))
-    first = account.answer(asked_for_orders(account), [order(1)])
+    first = account.answer(orders_query(account), [order(1)])
     assert OrderChanged(None, order(1), None, healed=True) in first
     account.apply(LOST)
     account.apply(Subscribed(ORDERS, 1100, 2))
-    *_, resynced = account.answer(asked_for_orders(account), [order(1), order(7)])
+    *_, resynced = account.answer(orders_query(account), [order(1), order(7)])
     assert resynced == Resynced(ORDERS, (), 1100, None)
 
 
 def test_a_question_that_failed_is_asked_again_and_both_answers_are_good() -> None:
     account = followed(ORDERS)
-    first = asked_for_orders(account)
+    first = orders_query(account)
     account.retry()
-    assert asked_for_orders(account) == first
+    assert orders_query(account) == first
     assert isinstance(account.answer(first, [order()])[-1], Resynced)
 
 
@@ -982,20 +946,20 @@ def test_a_question_that_failed_opens_no_other_one_again() -> None:
 
 def test_an_order_that_is_not_found_is_asked_for_again_by_its_question() -> None:
     account = followed(ORDERS, told(order(7)), told(order(8)))
-    account.answer(asked_for_orders(account), [])
-    query = asked_for_orders(account)
+    account.answer(orders_query(account), [])
+    query = orders_query(account)
     account.answer(query, [order(8)])
     assert account.ask() == ()
     account.retry(query)
-    assert asked_for_orders(account).ids == (7,)
+    assert orders_query(account).ids == (7,)
 
 
 def test_a_question_from_before_a_loss_is_not_asked_again() -> None:
     account = followed(BALANCE)
-    outdated = asked_for_balances(account)
+    outdated = balances_query(account)
     account.apply(LOST)
     account.apply(Subscribed(BALANCE, 700, 2))
-    query = asked_for_balances(account)
+    query = balances_query(account)
     account.retry(outdated)
     assert account.ask() == ()
     account.retry(query)

@@ -22,7 +22,9 @@ class Server:
     """A gateway and its markets, at the time 0 unless told otherwise."""
 
     def __init__(self, **config: Any) -> None:
-        self.living = g.LivingExchange(seed=1, start_time=TIME)
+        # TOP/ETH is the market of the exchange's own examples.
+        markets = {**g.DEFAULT_MARKETS, "TOP/ETH": g.DEFAULT_MARKETS["ETH/BTC"]}
+        self.living = g.LivingExchange(seed=1, start_time=TIME, markets=markets)
         self.market = self.living.markets[BTC]
         settings = g.GatewayConfig(**{"ping_interval": None, **config})
         self.gateway = g.Gateway(config=settings, markets=self.living.markets)

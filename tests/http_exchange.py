@@ -8,7 +8,7 @@ budget, and remembers every state that ever was.
 
 import heapq
 import json
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable
 from decimal import Decimal
 from hashlib import sha256
@@ -29,6 +29,7 @@ from topone_proto import (
     Credentials,
     Failure,
     FailureKind,
+    FetchToken,
     Order,
     OrderStatus,
     OrderType,
@@ -48,6 +49,7 @@ from topone_proto.account import (
     Fetch,
     FillCorrected,
     Knowledge,
+    LoadState,
     OrderChanged,
     OutcomeUnknown,
     RenewToken,
@@ -91,6 +93,9 @@ class Exchange:
     history_lag: float = 0.0
     """How long a finished order may be missing in the history."""
     has_dates: bool = True
+    has_totals: bool = True
+    odd: Callable[[str], HttpResponse | None] | None = None
+    """Answers some paths in its own way."""
     clock_ahead: float = 0.0
     """How far the exchange's clock is ahead of the client's."""
     token_life: float = 7200.0
@@ -210,6 +215,8 @@ class Exchange:
         for fault in self.faults:
             if self.now < fault.until and fault.where in parts.path:
                 return self._fail(fault.kind)
+        if self.odd is not None and (answer := self.odd(parts.path)) is not None:
+            return answer
         if not counts:
             return self.answer({"code": 10027, "msg": "too many"})
         if parts.path == "/u/v1/api/token":
@@ -317,7 +324,9 @@ class Exchange:
         for each in rows:
             del each["status"]
         first = (int(query["page"]) - 1) * size
-        data = {"total": len(rows), "list": rows[first : first + size]}
+        data: dict[str, Any] = {"list": rows[first : first + size]}
+        if self.has_totals:
+            data["total"] = len(rows)
         return self.answer({"code": 0, "data": data})
 
     def _history(self, query: dict[str, str]) -> HttpResponse:
@@ -377,7 +386,16 @@ class Client:
         self.deadline: float | None = None
         self.filled: defaultdict[int, Decimal] = defaultdict(Decimal)
         self.fetches: list[Fetch] = []
+        self.asked_for: list[Token | None] = []
+        """For each time that the application was asked for a token: the one that was refused."""
+        self.supplies: deque[Token | None] = deque()
+        """The tokens that the application supplies, one by one; None for a failure."""
+        self.loses_answers = False
+        self.holds_store = False
+        """True if the end of a write is not reported yet."""
+        """True if the end of a request is never reported."""
         settings: dict[str, Any] = {"account_config": AccountConfig(), **more}
+        self.supplies.extend(settings.pop("supplies", ()))
         self.machine = AccountSession(
             settings.pop("source", KEYS),
             (ORDERS, BALANCE),
@@ -428,10 +446,26 @@ class Client:
                 world.after(LATENCY * world.rng.random(), self.serve, action)
             case StoreState():
                 world.after(0.01, self.store, action)
-            case RenewToken():
-                pass
+            case LoadState():
+                world.after(0.01, self.load)
+            case FetchToken():
+                self.asked_for.append(None)
+                world.after(LATENCY, self.supply, self.machine.token_obtained)
+            case RenewToken(refused=refused):
+                self.asked_for.append(refused)
+                world.after(LATENCY, self.supply, self.machine.token_renewed)
             case _:
                 raise AssertionError(action)
+
+    def supply(self, tell: Callable[[Token, float], AccountStep]) -> None:
+        """The application's own token service."""
+        token = self.supplies.popleft() if self.supplies else None
+        if token is not None:
+            self.feed(lambda now: tell(token, now))
+        elif tell == self.machine.token_renewed:
+            self.feed(lambda now: self.machine.token_not_renewed("OSError", now))
+        else:
+            self.feed(lambda now: self.machine.token_failed("OSError", now))
 
     def dialled(self, number: int, token: Token) -> None:
         if number != self.connection:
@@ -483,7 +517,7 @@ class Client:
             self.feed(lambda now: self.machine.connection_lost(None, "gone", now))
 
     def serve(self, action: Fetch) -> None:
-        if not self.is_alive:
+        if not self.is_alive or self.loses_answers:
             return
         answer = self.exchange.serve(action.request)
         if isinstance(answer, str):
@@ -501,7 +535,7 @@ class Client:
             )
 
     def store(self, action: StoreState) -> None:
-        if not self.is_alive:
+        if not self.is_alive or self.holds_store:
             return
         place = self.world.place
         if not place.works:
@@ -511,6 +545,12 @@ class Client:
         else:
             place.text = write_state(action.state)
             self.feed(self.machine.state_stored)
+
+    def load(self) -> None:
+        if self.world.place.works:
+            self.feed(lambda now: self.machine.state_found(self.world.place.state, now))
+        else:
+            self.feed(lambda now: self.machine.state_not_stored("disk broken", now))
 
     def kill(self) -> None:
         self.hang_up()

@@ -282,6 +282,7 @@ def test_a_clock_that_was_set_back_costs_one_interval() -> None:
     tokens = service(TokenState(asked_at=START, not_before=START + 65))
     assert tokens.wanted(START - 10_000).deadline == START - 10_000 + 65
     assert reserves(tokens.wanted(START - 10_000 + 65))
+    assert reserves(service(TokenState(asked_at=START)).wanted(START - 10))
     young = service(TokenState(ONE, START, START, START + 65))
     assert young.wanted(START - 500).token == ONE
 

@@ -37,7 +37,7 @@ from topone_proto.account._reports import (
     Report,
     StateNotStored,
 )
-from topone_proto.account._stored import StoredState, StoreState, read_state, write_state
+from topone_proto.account._stored import LoadState, StoredState, StoreState, read_state, write_state
 
 __all__ = [
     "Account",
@@ -59,6 +59,7 @@ __all__ = [
     "FillCorrected",
     "Knowledge",
     "KnowledgeChanged",
+    "LoadState",
     "MovedBackwards",
     "OrderChanged",
     "OrdersQuery",

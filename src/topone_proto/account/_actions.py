@@ -3,7 +3,7 @@
 from topone_proto._values import value
 from topone_proto.account._changes import Change
 from topone_proto.account._reports import Report
-from topone_proto.account._stored import StoreState
+from topone_proto.account._stored import LoadState, StoreState
 from topone_proto.events import Event
 from topone_proto.secrets.token import Token
 from topone_proto.session.actions import Action
@@ -41,7 +41,7 @@ AccountEvent = Event | Change | Report
 """Anything that an account session tells: an event of the feed, a change of the account right after
 the event or the answer that caused it, or a report about a request."""
 
-AccountAction = Action | Fetch | RenewToken | StoreState
+AccountAction = Action | Fetch | LoadState | RenewToken | StoreState
 """Anything that an account session asks for."""
 
 

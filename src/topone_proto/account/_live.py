@@ -11,7 +11,6 @@ from topone_proto.account._config import AccountConfig
 from topone_proto.account._machine import Caused, Machine
 from topone_proto.account._reports import FetchFailed, FetchKind, StateNotStored
 from topone_proto.account._stored import StoredState
-from topone_proto.account._tokens import SuppliedTokens
 from topone_proto.failures import Failure, FailureKind
 from topone_proto.secrets.token import Token
 from topone_proto.session.config import SessionConfig
@@ -120,6 +119,8 @@ class AccountSession(Machine):
 
     def start(self, now: float) -> AccountStep:
         """Begin."""
+        if self._tokens.state.asked_at is not None:
+            self._look_for_token(now)
         return self._of(self._session.start(now), now)
 
     def subscribe(self, topic: Topic, now: float) -> AccountStep:
@@ -162,7 +163,7 @@ class AccountSession(Machine):
 
     def token_obtained(self, token: Token, now: float) -> AccountStep:
         """The application's callable supplied a token to dial with."""
-        self._supply(token)
+        self._tokens.supply(token)
         return self._of(self._session.token_obtained(token, now), now)
 
     def token_failed(self, detail: str, now: float) -> AccountStep:
@@ -171,14 +172,13 @@ class AccountSession(Machine):
 
     def token_renewed(self, token: Token, now: float) -> AccountStep:
         """The application's callable supplied a token in place of the one that HTTP refuses."""
-        self._supply(token)
+        self._tokens.supply(token)
         return self._settle(Caused(), now)
 
     def token_not_renewed(self, detail: str, now: float) -> AccountStep:
         """The application's callable did not supply another token. It is asked again, later."""
-        caused = Caused()
-        if isinstance(self._tokens, SuppliedTokens):
-            wait = self._tokens.not_supplied(now)
+        caused, wait = Caused(), self._tokens.not_supplied(now)
+        if wait is not None:
             caused.events.append(FetchFailed(FetchKind.TOKEN, detail[:_MAX_DETAIL], wait))
         return self._settle(caused, now)
 
@@ -239,20 +239,16 @@ class AccountSession(Machine):
 
     def fetched(self, number: int, response: HttpResponse, now: float) -> AccountStep:
         """Take the answer to a ``Fetch`` in, whatever it is."""
-        caused = Caused()
-        for request in self._under_way:
-            if request.id == number:
-                self._answered(request, evolve(response, request=request.request), caused, now)
-                break
+        caused, request = Caused(), self._find(number)
+        if request is not None:
+            self._answered(request, evolve(response, request=request.request), caused, now)
         return self._settle(caused, now)
 
     def fetch_failed(self, number: int, failure: Failure, now: float) -> AccountStep:
         """A ``Fetch`` has no answer."""
-        caused = Caused()
-        for request in self._under_way:
-            if request.id == number:
-                self._failed(request, failure, caused, now)
-                break
+        caused, request = Caused(), self._find(number)
+        if request is not None:
+            self._failed(request, failure, caused, now)
         return self._settle(caused, now)
 
     def state_stored(self, now: float) -> AccountStep:
@@ -266,11 +262,14 @@ class AccountSession(Machine):
         return self._settle(caused, now)
 
     def state_found(self, state: StoredState, now: float) -> AccountStep:
-        """Another process has stored this state, and nothing was written."""
+        """Another process has stored this state, and nothing was written. Or it is what
+        ``LoadState`` asked for."""
         self._withdraw()
         before = self._store.found(state)
         self._budget.merge(before.order_calls, state.order_calls, state.orders_not_before)
         self._tokens.loaded(state.token, now, self._wall())
+        if state.token.asked_at != before.token.asked_at:
+            self._look_for_token(now)
         return self._settle(Caused(), now)
 
     def state_not_stored(self, detail: str, now: float) -> AccountStep:
@@ -282,7 +281,3 @@ class AccountSession(Machine):
             self._tokens.not_stored(now, self._wall())
             caused.events.append(StateNotStored(detail[:_MAX_DETAIL], wait))
         return self._settle(caused, now)
-
-    def _supply(self, token: Token) -> None:
-        if isinstance(self._tokens, SuppliedTokens):
-            self._tokens.supply(token)

@@ -67,6 +67,9 @@ __all__ = ["Caused", "Machine"]
 # An adapter reports the end of a request within its timeout. So much later nobody will.
 _GRACE: Final = 5.0
 
+# Seconds between two looks for a token that another process is fetching.
+_LOOK: Final = 1.0
+
 # The code that blocks requests about orders for an hour.
 _BLOCKED: Final = "10027"
 
@@ -144,6 +147,9 @@ class Machine:
         self._under_way: list[UnderWay] = []
         # The pass whose next request leaves once its budget is stored.
         self._reserved: Pass | None = None
+        # While another process may be fetching a token: when to look for it next, and until when.
+        self._look_at: float | None = None
+        self._looks_until = 0.0
         # The latest server time, and when it was received.
         self._clock: tuple[int, float] | None = None
 
@@ -268,14 +274,15 @@ class Machine:
 
     def _heal(self, caused: Caused, now: float, wall: float) -> None:
         """Send the next question, or reserve what it costs."""
+        token = self._tokens.token
         is_busy = any(request.waiting is not None for request in self._under_way)
-        if is_busy or self._reserved is not None or self._tokens.token is None:
+        if is_busy or self._reserved is not None or token is None:
             return
         waiting = self._healer.choose(now, self._budget.free_at(now, wall))
         if waiting is None:
             return
         if waiting.kind is FetchKind.BALANCES:
-            self._ask(waiting, caused, now)
+            self._send(waiting.request(token), waiting, caused, now)
         else:
             self._budget.spend(now, wall)
             self._reserved = waiting
@@ -286,6 +293,18 @@ class Machine:
         action = self._store.save(state, now)
         if action is not None:
             caused.actions.append(action)
+            return
+        if self._tokens.token is not None or now >= self._looks_until:
+            self._look_at = None
+        elif self._look_at is not None and now >= self._look_at:
+            self._look_at = now + _LOOK
+            look = self._store.load()
+            if look is not None:
+                caused.actions.append(look)
+
+    def _look_for_token(self, now: float) -> None:
+        """Another process may be about to get one."""
+        self._look_at, self._looks_until = now, now + self._settings.fetch_timeout + _GRACE
 
     def _ask_reserved(self, caused: Caused, now: float) -> None:
         """Send the question whose budget is stored, if it is still one."""
@@ -297,12 +316,10 @@ class Machine:
             return
         self._reserved = None
         self._budget.sent(now)
-        self._ask(waiting, caused, now)
+        self._send(waiting.request(self._tokens.token), waiting, caused, now)
 
-    def _ask(self, waiting: Pass, caused: Caused, now: float) -> None:
-        token = self._tokens.token
-        if token is not None:
-            self._send(waiting.request(token), waiting, caused, now)
+    def _find(self, number: int) -> UnderWay | None:
+        return next((request for request in self._under_way if request.id == number), None)
 
     def _send(self, request: HttpRequest, waiting: Pass | None, caused: Caused, now: float) -> None:
         timeout = self._settings.fetch_timeout
@@ -324,7 +341,8 @@ class Machine:
     ) -> None:
         self._under_way.remove(under_way)
         waiting, tokens, wall = under_way.waiting, self._tokens, self._wall()
-        if waiting is None:
+        token = under_way.request.token
+        if waiting is None or token is None:
             assert isinstance(tokens, OwnTokens)  # nobody else asks for one
             report = tokens.fetched(response, self._server_time(now), now, wall)
             if report is not None:
@@ -333,19 +351,18 @@ class Machine:
         try:
             changes = self._healer.answered(waiting, response, now)
         except ApiError as error:
-            self._refused(under_way, waiting, error, caused, now)
+            self._refused(token, waiting, error, caused, now)
             return
-        if under_way.request.token is not None:
-            tokens.accepted(under_way.request.token)
+        tokens.accepted(token)
         caused.events += changes
 
     def _refused(
-        self, under_way: UnderWay, waiting: Pass, error: ApiError, caused: Caused, now: float
+        self, token: Token, waiting: Pass, error: ApiError, caused: Caused, now: float
     ) -> None:
         """A question was answered with an error."""
-        healer, wall, token = self._healer, self._wall(), under_way.request.token
+        healer, wall = self._healer, self._wall()
         kind, problem = waiting.kind, str(error)
-        if error.meaning is ApiErrorMeaning.TOKEN and token is not None:
+        if error.meaning is ApiErrorMeaning.TOKEN:
             wait = self._tokens.refused_by_http(token, problem, now, wall)
             healer.drop(waiting)
             healer.hold(now + wait)
@@ -388,7 +405,7 @@ class Machine:
         return min((at for at in times if at is not None), default=None)
 
     def _find_deadline(self, now: float, wall: float) -> float | None:
-        times = [self._tokens.deadline, self._store.not_before]
+        times = [self._tokens.deadline, self._store.not_before, self._look_at]
         times += [request.expires_at for request in self._under_way]
         is_busy = any(request.waiting is not None for request in self._under_way)
         if not is_busy and self._reserved is None and self._tokens.token is not None:

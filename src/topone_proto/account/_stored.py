@@ -17,7 +17,7 @@ from topone_proto._values import value
 from topone_proto.account.token_service import TokenState
 from topone_proto.secrets.token import Token
 
-__all__ = ["Store", "StoreState", "StoredState", "read_state", "write_state"]
+__all__ = ["LoadState", "Store", "StoreState", "StoredState", "read_state", "write_state"]
 
 
 @value
@@ -45,6 +45,12 @@ class StoreState:
     """The new state; ``write_state`` makes a text of it."""
     previous: StoredState
     """The state that it replaces. An empty one stands for nothing stored."""
+
+
+@value
+class LoadState:
+    """Read what is stored, then call ``AccountSession.state_found`` with it, or
+    ``state_not_stored`` if it cannot be read. Another process is fetching a token."""
 
 
 def write_state(state: StoredState) -> str:
@@ -121,6 +127,14 @@ class Store:
         self.not_before: float | None = None
         """The time before which nothing is written, after a write has failed."""
         self._writing: StoredState | None = None
+        self._is_loading = False
+
+    def load(self) -> LoadState | None:
+        """Return the action that reads what is stored; None if a write will tell anyhow."""
+        if self._writing is not None or self._is_loading:
+            return None
+        self._is_loading = True
+        return LoadState()
 
     def save(self, state: StoredState, now: float) -> StoreState | None:
         """Return the action that stores this state; None if it is stored, or has to wait."""
@@ -128,7 +142,7 @@ class Store:
             self.not_before = None
             return None
         is_waiting = self.not_before is not None and now < self.not_before
-        if self._writing is not None or is_waiting:
+        if self._writing is not None or self._is_loading or is_waiting:
             return None
         self.not_before, self._writing = None, state
         return StoreState(state, self.known)
@@ -143,10 +157,12 @@ class Store:
     def found(self, state: StoredState) -> StoredState:
         """Note that another state is stored. Return the one that was believed to be."""
         before, self.known, self._writing = self.known, state, None
+        self._is_loading = False
         return before
 
     def failed(self, not_before: float) -> bool:
-        """Note that the write has failed. Return False if there is none."""
-        was_writing, self._writing = self._writing is not None, None
-        self.not_before = not_before
-        return was_writing
+        """Note that the write, or the reading, has failed. Return False if there is none."""
+        if self._writing is None and not self._is_loading:
+            return False
+        self._writing, self._is_loading, self.not_before = None, False, not_before
+        return True

@@ -70,6 +70,13 @@ class Tokens:
         """The refusals since a token was last accepted, in words; empty without one."""
         return ""
 
+    def supply(self, token: Token) -> None:
+        """The application has supplied this token."""
+
+    def not_supplied(self, now: float) -> float | None:
+        """The application has supplied no other token. Return the seconds until it is asked; None
+        if it was not."""
+
     def update(self, now: float, wall: float) -> None:
         """Look what is due."""
 
@@ -119,8 +126,10 @@ class SuppliedTokens(Tokens):
         if not self._is_fixed:
             self.token, self._due_at = token, None
 
-    def not_supplied(self, now: float) -> float:
-        """The application has supplied no other token. Return the seconds until it is asked."""
+    def not_supplied(self, now: float) -> float | None:
+        """The application has supplied no other token."""
+        if self.token is not None or self._refused is None:
+            return None
         wait = self._pause()
         self._due_at = now + wait
         return wait

@@ -8,7 +8,7 @@ added to the docs: ``test_features`` walks through all of them.
 import re
 import sys
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from decimal import Context, Decimal
 from typing import Any
 from unittest.mock import patch
@@ -34,7 +34,19 @@ from topone_proto import (
     Unsubscribed,
     models,
 )
-from topone_proto.account import _evidence, _ledger, _orders, _pace
+from topone_proto.account import (
+    _evidence,
+    _ledger,
+    _machine,
+    _orders,
+    _pace,
+    _tokens,
+    token_service,
+)
+from topone_proto.account._budget import OrderBudget
+from topone_proto.account._healing import Healer
+from topone_proto.account._machine import Machine
+from topone_proto.account.token_service import TokenService
 from topone_proto.adapters import FeedCore
 from topone_proto.capture import _recorder
 from topone_proto.feed import buffer as delivery
@@ -721,3 +733,85 @@ def fills_add_up() -> AbstractContextManager[Any]:
         "fill_between",
         lambda _, after, healed: _evidence.fill_between(None, after, healed=healed),
     )
+
+
+SESSION = ("tests/test_account_session.py",)
+
+
+@feature(9, *SESSION, "-k", "by_an_audit")
+def what_is_whole_is_audited() -> AbstractContextManager[Any]:
+    return method(Healer, "_audit", None)
+
+
+@feature(9, *SESSION, "-k", "too_large")
+def pages_that_are_refused_are_asked_for_smaller() -> AbstractContextManager[Any]:
+    return method(Healer, "_asks_for_less", result=False)
+
+
+@feature(9, *SESSION, "-k", "nobody_reports")
+def a_request_without_an_end_is_given_up() -> AbstractContextManager[Any]:
+    return patch.object(_machine, "_GRACE", 1e6)
+
+
+@feature(9, *SESSION, "-k", "wrong_clock")
+def a_wrong_clock_is_corrected() -> AbstractContextManager[Any]:
+    return patch.object(_tokens, "_SAME_TIME", 1e9)
+
+
+@feature(9, *SESSION, "-k", "cold_store")
+def a_token_of_another_process_is_looked_for() -> AbstractContextManager[Any]:
+    return method(Machine, "_look_for_token", None)
+
+
+@feature(3, *SESSION, "-k", "restarts_keep")
+def budgets_outlive_the_process() -> AbstractContextManager[Any]:
+    def forget(original: Any, self: Any, config: Any, *_: Any) -> None:
+        original(self, config, (), None)
+
+    removal = ExitStack()
+    removal.enter_context(method(OrderBudget, "merge", None))
+    removal.enter_context(around(OrderBudget, "__init__", forget))
+    return removal
+
+
+@feature(3, *SESSION, "-k", "shares_the_budget")
+def order_calls_have_a_budget() -> AbstractContextManager[Any]:
+    return method(OrderBudget, "free_at", 0.0)
+
+
+@feature(3, *SESSION, "-k", "10027")
+def code_10027_stops_order_calls() -> AbstractContextManager[Any]:
+    return method(OrderBudget, "block", None)
+
+
+@feature(3, *SESSION, "-k", "limit_is_obeyed")
+def what_the_exchange_says_of_waiting_is_obeyed() -> AbstractContextManager[Any]:
+    return method(Healer, "hold", None)
+
+
+@feature(3, *SESSION, "-k", "ten_minutes")
+def failed_questions_back_off() -> AbstractContextManager[Any]:
+    return method(Healer, "_spread", 0.0)
+
+
+@feature(3, *SESSION, "-k", "refuses_every")
+def refusals_over_http_pause() -> AbstractContextManager[Any]:
+    return method(_tokens.Tokens, "_pause", 0.0)
+
+
+@feature(3, "tests/test_token_service.py")
+def a_token_is_taken_back_by_value() -> AbstractContextManager[Any]:
+    def refused(original: Any, self: TokenService, _: Token, wall: float) -> Any:
+        return original(self, self.state.token, wall)
+
+    return around(TokenService, "refused", refused)
+
+
+@feature(3, "tests/test_token_service.py")
+def a_reservation_is_of_use_for_a_moment_only() -> AbstractContextManager[Any]:
+    return patch.object(token_service, "_MARGIN", 1e6)
+
+
+@feature(3, "tests/test_token_service.py")
+def a_clock_that_was_set_back_is_noticed() -> AbstractContextManager[Any]:
+    return patch.object(token_service, "_corrected", lambda state, _: state)

@@ -11,11 +11,11 @@ import pytest
 
 import topone_asyncio
 from frames import TOKEN, ack, requests
+from lines import URL, Lines, OddError
 from topone_proto import (
     BALANCE,
     ORDERS,
     Closed,
-    Connect,
     Connected,
     Disconnected,
     Event,
@@ -28,14 +28,9 @@ from topone_proto import (
     Subscribed,
 )
 
-URL = "wss://exchange.example/ws/user/"
 FACTORIES: list[Any] = [None]
 if sys.version_info >= (3, 12):
     FACTORIES.append(asyncio.eager_task_factory)
-
-
-class OddError(Exception):
-    """An exception that nobody expects."""
 
 
 class Line:
@@ -65,23 +60,6 @@ class Line:
     async def close(self, code: int, reason: str) -> None:
         if self.closes is not None:
             raise self.closes
-
-
-class Lines:
-    def __init__(self) -> None:
-        self.made: list[Line] = []
-
-    @asynccontextmanager
-    async def open(
-        self, connect: Connect, on_pong: Callable[[bytes], object]
-    ) -> AsyncGenerator[Line, None]:
-        line = Line()
-        self.on_pong = on_pong
-        self.made.append(line)
-        try:
-            yield line
-        finally:
-            line.is_left = True
 
 
 def refusing(error: BaseException) -> Any:
@@ -145,7 +123,7 @@ async def until(feed: topone_asyncio.Feed, kind: type[Event], count: int = 1) ->
 async def test_whoever_waits_is_woken_with_the_fault() -> None:
     """The task that entered the feed is gone, as with a fixture."""
     fault = OddError()
-    lines = Lines()
+    lines = Lines(Line)
     async with AsyncExitStack() as stack:
         feed = await asyncio.create_task(
             stack.enter_async_context(feed_with(lines.open, topics=[ORDERS]))
@@ -170,7 +148,7 @@ async def test_whoever_waits_is_woken_with_the_fault() -> None:
 
 @each_way
 async def test_events_that_wait_come_before_the_fault_and_closed_is_the_last() -> None:
-    lines = Lines()
+    lines = Lines(Line)
     seen: list[type[Event]] = []
 
     async def use() -> None:
@@ -210,7 +188,7 @@ BROKEN: dict[str, Callable[[Any, Line], None]] = {
 @pytest.mark.parametrize("name", BROKEN)
 def test_a_block_that_waits_for_something_else_is_ended_by_the_fault(name: str) -> None:
     async def test() -> None:
-        lines = Lines()
+        lines = Lines(Line)
 
         async def use() -> None:
             async with feed_with(lines.open, topics=[ORDERS]) as feed:
@@ -261,7 +239,7 @@ async def test_a_cancellation_from_outside_is_one_though_the_feed_has_failed() -
 
 @each_way
 async def test_a_timeout_of_a_plug_in_is_a_fault_and_not_the_end_of_the_feeds_patience() -> None:
-    lines = Lines()
+    lines = Lines(Line)
 
     async def use() -> None:
         async with feed_with(lines.open, topics=[ORDERS]) as feed:
@@ -278,7 +256,7 @@ def names() -> set[str]:
 
 @each_way
 async def test_the_tasks_of_a_feed_have_names() -> None:
-    lines = Lines()
+    lines = Lines(Line)
     async with feed_with(lines.open) as feed:
         await until(feed, Subscribed, 2)
         assert names() == {"topone-feed", "topone-Connect", "topone-reader", "topone-writer"}
@@ -290,7 +268,7 @@ NAMES = ["topone-feed", "topone-Connect", "topone-reader", "topone-writer", "top
 @pytest.mark.parametrize("name", NAMES)
 def test_a_feed_whose_tasks_are_cancelled_by_others_ends_and_says_so(name: str) -> None:
     async def test() -> None:
-        lines = Lines()
+        lines = Lines(Line)
         async with feed_with(lines.open, topics=[ORDERS]) as feed:
             await until(feed, Subscribed)
             waiter = asyncio.create_task(all_of(feed), name="waiter")
@@ -312,7 +290,7 @@ def test_a_feed_whose_tasks_are_cancelled_by_others_ends_and_says_so(name: str) 
 
 @each_way
 async def test_tasks_that_are_cancelled_before_they_have_begun() -> None:
-    lines = Lines()
+    lines = Lines(Line)
     async with feed_with(lines.open, topics=[ORDERS]) as feed:
         for task in asyncio.all_tasks() - {asyncio.current_task()}:
             task.cancel()
@@ -324,7 +302,7 @@ async def test_tasks_that_are_cancelled_before_they_have_begun() -> None:
 @each_way
 async def test_a_fault_at_a_deadline_is_not_only_logged() -> None:
     """The callback of a timer has nobody to raise it to."""
-    lines = Lines()
+    lines = Lines(Line)
     config = SessionConfig(ping_interval=1e-3)
 
     async def use() -> None:
@@ -342,7 +320,7 @@ async def test_a_fault_at_a_deadline_is_not_only_logged() -> None:
 
 @each_way
 async def test_a_fault_at_a_pong_is_not_the_librarys() -> None:
-    lines = Lines()
+    lines = Lines(Line)
 
     async def use() -> None:
         async with feed_with(lines.open, topics=[ORDERS]) as feed:
@@ -365,7 +343,7 @@ def test_a_keyboard_interrupt_in_a_callback_ends_the_program(
         raise KeyboardInterrupt
 
     async def main() -> None:
-        lines = Lines()
+        lines = Lines(Line)
         config = SessionConfig(ping_interval=1e-3)
         async with feed_with(lines.open, topics=[ORDERS], config=config) as feed:
             await until(feed, Subscribed)
@@ -384,7 +362,7 @@ async def test_a_token_callable_whose_own_task_is_cancelled_supplied_no_token() 
         await inner
         raise AssertionError
 
-    async with feed_with(Lines().open, token=token) as feed:
+    async with feed_with(Lines(Line).open, token=token) as feed:
         event = await anext(feed)
         assert isinstance(event, Disconnected)
         assert (event.reason.kind, event.reason.detail) == (FailureKind.TOKEN, "CancelledError")

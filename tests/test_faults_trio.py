@@ -11,11 +11,11 @@ import trio.testing
 
 import topone_trio
 from frames import TOKEN, ack
+from lines import URL, Lines, OddError
 from topone_proto import (
     BALANCE,
     ORDERS,
     Closed,
-    Connect,
     Connected,
     Event,
     FeedClosed,
@@ -25,12 +25,6 @@ from topone_proto import (
 )
 from topone_proto.adapters import FeedCore, run_feed
 from topone_trio._feed import _open_runtime
-
-URL = "wss://exchange.example/ws/user/"
-
-
-class OddError(Exception):
-    """An exception that nobody expects."""
 
 
 class Line:
@@ -62,24 +56,7 @@ class Line:
             raise self.closes
 
 
-class Lines:
-    def __init__(self) -> None:
-        self.made: list[Line] = []
-
-    @asynccontextmanager
-    async def open(
-        self, connect: Connect, on_pong: Callable[[bytes], object]
-    ) -> AsyncGenerator[Line, None]:
-        line = Line()
-        self.on_pong = on_pong
-        self.made.append(line)
-        try:
-            yield line
-        finally:
-            line.is_left = True
-
-
-def feed_with(lines: Lines, **arguments: Any) -> Any:
+def feed_with(lines: Lines[Line], **arguments: Any) -> Any:
     given: dict[str, Any] = {"token": TOKEN, "url": URL, "topics": [ORDERS]}
     return topone_trio.open_feed(open_websocket=lines.open, **{**given, **arguments})
 
@@ -120,7 +97,7 @@ class Outcome:
 
 def test_whoever_waits_is_woken_with_the_fault() -> None:
     fault = OddError()
-    lines, iterating, calling = Lines(), Outcome(), Outcome()
+    lines, iterating, calling = Lines(Line), Outcome(), Outcome()
 
     async def main() -> None:
         async with trio.open_nursery() as other, feed_with(lines) as feed:
@@ -142,7 +119,7 @@ def test_whoever_waits_is_woken_with_the_fault() -> None:
 
 
 def test_a_block_that_waits_for_something_else_is_ended_by_the_fault() -> None:
-    lines = Lines()
+    lines = Lines(Line)
 
     async def main() -> None:
         async with feed_with(lines) as feed:
@@ -156,7 +133,7 @@ def test_a_block_that_waits_for_something_else_is_ended_by_the_fault() -> None:
 
 
 def test_a_fault_that_was_caught_is_not_raised_again() -> None:
-    lines = Lines()
+    lines = Lines(Line)
 
     async def main() -> None:
         async with feed_with(lines) as feed:
@@ -170,7 +147,7 @@ def test_a_fault_that_was_caught_is_not_raised_again() -> None:
 
 
 def test_a_fault_of_the_goodbye_is_raised_by_the_block() -> None:
-    lines = Lines()
+    lines = Lines(Line)
 
     async def main() -> None:
         async with feed_with(lines) as feed:
@@ -182,7 +159,7 @@ def test_a_fault_of_the_goodbye_is_raised_by_the_block() -> None:
 
 
 def test_an_error_of_the_application_goes_before_a_fault_of_the_feed() -> None:
-    lines = Lines()
+    lines = Lines(Line)
 
     async def main() -> None:
         async with feed_with(lines) as feed:
@@ -195,7 +172,7 @@ def test_an_error_of_the_application_goes_before_a_fault_of_the_feed() -> None:
 
 
 def test_a_keyboard_interrupt_in_a_task_of_the_feed_comes_out_as_it_is() -> None:
-    lines = Lines()
+    lines = Lines(Line)
 
     async def main() -> None:
         async with feed_with(lines) as feed:
@@ -208,7 +185,7 @@ def test_a_keyboard_interrupt_in_a_task_of_the_feed_comes_out_as_it_is() -> None
 
 
 def test_a_keyboard_interrupt_in_a_nursery_of_a_plug_in_comes_out_as_it_is() -> None:
-    lines = Lines()
+    lines = Lines(Line)
 
     async def main() -> None:
         async with feed_with(lines) as feed:
@@ -222,7 +199,7 @@ def test_a_keyboard_interrupt_in_a_nursery_of_a_plug_in_comes_out_as_it_is() -> 
 
 
 def test_a_group_of_a_plug_in_comes_out_as_it_is() -> None:
-    lines = Lines()
+    lines = Lines(Line)
     group = ExceptionGroup("nursery", [OddError()])
 
     async def main() -> None:
@@ -238,7 +215,7 @@ def test_a_group_of_a_plug_in_comes_out_as_it_is() -> None:
 
 @pytest.mark.parametrize("fault", [OddError, KeyboardInterrupt])
 def test_a_fault_at_a_pong_ends_the_feed(fault: type[BaseException]) -> None:
-    lines = Lines()
+    lines = Lines(Line)
 
     def broken(payload: bytes, now: float) -> Step:
         raise fault
@@ -305,7 +282,7 @@ def test_a_job_that_is_given_up_before_its_task_is_known_is_cancelled() -> None:
             insecure=False,
             jitter=lambda: 0.5,
         )
-        async with run_feed(open_runtime, core, Lines().open) as feed:
+        async with run_feed(open_runtime, core, Lines(Line).open) as feed:
             feeds.append(feed)
             assert [type(event) async for event in feed] == [Closed]
 
@@ -314,7 +291,7 @@ def test_a_job_that_is_given_up_before_its_task_is_known_is_cancelled() -> None:
 
 
 def test_a_fault_at_a_deadline_ends_the_feed() -> None:
-    lines = Lines()
+    lines = Lines(Line)
 
     def broken(now: float) -> Step:
         raise OddError
@@ -334,7 +311,7 @@ def test_a_feed_that_is_cancelled_ends_for_the_tasks_of_another_nursery(
     *, is_shielded: bool
 ) -> None:
     """Also while the block itself does not notice the cancellation."""
-    lines, iterating, calling = Lines(), Outcome(), Outcome()
+    lines, iterating, calling = Lines(Line), Outcome(), Outcome()
 
     async def main() -> None:
         async with trio.open_nursery() as other:

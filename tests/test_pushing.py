@@ -2,8 +2,7 @@
 one whose frames are awaited."""
 
 import json
-from collections.abc import AsyncGenerator, Callable, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
@@ -12,9 +11,9 @@ import trio.testing
 
 import topone_trio
 from frames import TOKEN, ack, order
+from lines import URL, Lines, OddError
 from topone_proto import (
     ORDERS,
-    Connect,
     ConnectionEnded,
     Disconnected,
     Event,
@@ -25,12 +24,7 @@ from topone_proto import (
 )
 from topone_proto.adapters import FrameReceiver, PushingWebSocket
 
-URL = "wss://exchange.example/ws/user/"
 CONFIG = SessionConfig(capacity=8, ping_interval=None, silence_timeout=1e5, max_unsent=50)
-
-
-class OddError(Exception):
-    """An exception that nobody expects."""
 
 
 class Pusher:
@@ -74,25 +68,13 @@ class Pusher:
         self.is_closed = True
 
 
-class Pushers:
-    def __init__(self) -> None:
-        self.made: list[Pusher] = []
-
-    @asynccontextmanager
-    async def open(self, _: Connect, __: Callable[[bytes], object]) -> AsyncGenerator[Pusher, None]:
-        self.made.append(pusher := Pusher())
-        assert isinstance(pusher, PushingWebSocket)
-        yield pusher
-        pusher.is_left = True
-
-
-Body = Callable[[topone_trio.Feed, Pushers], Any]
+Body = Callable[[topone_trio.Feed, Lines[Pusher]], Any]
 
 
 def live(body: Body, **arguments: Any) -> None:
     async def main() -> None:
         with trio.fail_after(1e6):
-            pushers = Pushers()
+            pushers = Lines(Pusher)
             options = {"token": TOKEN, "url": URL, "topics": [ORDERS], "config": CONFIG}
             async with topone_trio.open_feed(
                 open_websocket=pushers.open, **{**options, **arguments}
@@ -100,6 +82,7 @@ def live(body: Body, **arguments: Any) -> None:
                 while not isinstance(await anext(feed), Subscribed):
                     pass
                 await body(feed, pushers)
+        assert all(isinstance(pusher, PushingWebSocket) for pusher in pushers.made)
         assert all(pusher.is_left for pusher in pushers.made)
 
     trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
@@ -120,7 +103,7 @@ def orders(numbers: Iterable[int]) -> list[str]:
 
 
 def test_frames_are_events_when_the_push_returns() -> None:
-    async def body(feed: topone_trio.Feed, pushers: Pushers) -> None:
+    async def body(feed: topone_trio.Feed, pushers: Lines[Pusher]) -> None:
         [pusher] = pushers.made
         pusher.push(*orders(range(1, 4)))
         assert feed.metrics().waiting == 3
@@ -131,7 +114,7 @@ def test_frames_are_events_when_the_push_returns() -> None:
 
 
 def test_reading_pauses_while_the_application_is_behind_and_nothing_is_lost() -> None:
-    async def body(feed: topone_trio.Feed, pushers: Pushers) -> None:
+    async def body(feed: topone_trio.Feed, pushers: Lines[Pusher]) -> None:
         [pusher] = pushers.made
         pusher.push(*orders(range(20)))
         pusher.push(*orders(range(20, 22)))
@@ -146,7 +129,7 @@ def test_reading_pauses_while_the_application_is_behind_and_nothing_is_lost() ->
 
 
 def test_a_large_push_lets_other_tasks_run() -> None:
-    async def body(feed: topone_trio.Feed, pushers: Pushers) -> None:
+    async def body(feed: topone_trio.Feed, pushers: Lines[Pusher]) -> None:
         [pusher] = pushers.made
         pusher.push(*orders(range(150)))
         assert 0 < feed.metrics().waiting < 150
@@ -159,7 +142,7 @@ def test_a_large_push_lets_other_tasks_run() -> None:
 
 
 def test_the_end_comes_after_the_last_frame() -> None:
-    async def body(feed: topone_trio.Feed, pushers: Pushers) -> None:
+    async def body(feed: topone_trio.Feed, pushers: Lines[Pusher]) -> None:
         [pusher] = pushers.made
         pusher.push(*orders(range(12)))
         pusher.end(ConnectionEnded(1001, "bye"))
@@ -176,7 +159,7 @@ def test_the_end_comes_after_the_last_frame() -> None:
 
 
 def test_a_fault_of_the_websocket_ends_the_feed_with_it() -> None:
-    async def body(feed: topone_trio.Feed, pushers: Pushers) -> None:
+    async def body(feed: topone_trio.Feed, pushers: Lines[Pusher]) -> None:
         pushers.made[0].end(OddError())
         await trio.sleep_forever()
 
@@ -189,7 +172,7 @@ def test_a_fault_within_a_push_ends_the_feed(fault: type[BaseException]) -> None
     def broken(frame: str | bytes, now: float) -> Step:
         raise fault
 
-    async def body(feed: Any, pushers: Pushers) -> None:
+    async def body(feed: Any, pushers: Lines[Pusher]) -> None:
         feed._driver.session.message_received = broken
         try:
             pushers.made[0].push(order())
@@ -206,7 +189,7 @@ def test_a_fault_within_a_push_ends_the_feed(fault: type[BaseException]) -> None
 def test_what_is_pushed_after_the_end_of_the_feed_is_left() -> None:
     pushed: list[Event] = []
 
-    async def body(feed: topone_trio.Feed, pushers: Pushers) -> None:
+    async def body(feed: topone_trio.Feed, pushers: Lines[Pusher]) -> None:
         [pusher] = pushers.made
         await feed.close()
         assert pusher.is_closed
@@ -225,7 +208,7 @@ def test_a_peer_that_does_not_read_is_given_up_within_a_push(
     async def never(self: Pusher, text: str) -> None:
         await trio.sleep_forever()
 
-    async def body(feed: topone_trio.Feed, pushers: Pushers) -> None:
+    async def body(feed: topone_trio.Feed, pushers: Lines[Pusher]) -> None:
         [pusher] = pushers.made
         monkeypatch.setattr(Pusher, "send_text", never)
         for _ in range(CONFIG.max_unsent + 2):

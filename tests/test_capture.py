@@ -10,6 +10,7 @@ import subprocess
 import sys
 import traceback
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -47,8 +48,11 @@ from topone_proto.capture import (
     open_capture,
     replay,
 )
+from topone_proto.session.endpoint import PUBLIC_URL
 from topone_proto.session.states import INPUTS, TRANSITIONS
 from topone_proto.testing.strategies import failures
+from topone_proto.wire.deals import deals
+from topone_proto.wire.kline import kline
 
 WALL = 1561948335.075
 
@@ -61,7 +65,8 @@ def told(step: Step) -> tuple[Any, ...]:
         else action
         for action in step.actions
     ]
-    return step.events, actions, step.deadline
+    answers = [(end.number, end.values, repr(end.error)) for end in step.answers]
+    return step.events, actions, step.deadline, answers
 
 
 def recorded(
@@ -116,7 +121,9 @@ CONFIGS = st.builds(
     max_pending=st.integers(1, 3),
     lang=st.sampled_from(["zh-CN", "en-US"]),
 )
-TOPICS = st.sampled_from([ORDERS, BALANCE, Topic("kline_BTC/USDT_1m")])
+TOPICS = st.sampled_from([ORDERS, BALANCE, Topic("news")])
+MARKET_TOPICS = st.sampled_from([kline("BTC/USDT", "1m"), deals("BTC/USDT"), Topic("news")])
+PUBLIC = Endpoint(PUBLIC_URL, socket="public")
 
 
 class Life:
@@ -126,11 +133,14 @@ class Life:
         self._draw = data.draw
         # True: the caller puts the token into details, which no adapter does.
         self.is_rude = is_rude
-        self.is_fixed = self._draw(st.booleans())
+        self.is_public = not is_rude and self._draw(st.booleans())
+        self.topics = MARKET_TOPICS if self.is_public else TOPICS
+        self.is_fixed = not self.is_public and self._draw(st.booleans())
         # What the server knows of it: nothing before it is dialled with.
         self.token = self._draw(TOKENS) if self.is_fixed else "none"
         self.session, self.lines = recorded(
-            tuple(self._draw(st.lists(TOPICS, max_size=3))),
+            tuple(self._draw(st.lists(self.topics, max_size=3))),
+            endpoint=PUBLIC if self.is_public else None,
             token=self.token if self.is_fixed else None,
             config=self._draw(CONFIGS),
             jitter=lambda: self._draw(st.floats(0, 1, exclude_max=True)),
@@ -146,6 +156,8 @@ class Life:
         for _ in range(self._draw(st.integers(0, 20))):
             self.now += self._draw(st.sampled_from([0.0, 0.1, 7.3]) | st.floats(0, 30))
             allowed = [by for by in TRANSITIONS[self.session.state] if by != "start"]
+            if not self.is_public:
+                allowed.remove("pull") if "pull" in allowed else None
             if self._draw(st.integers(0, 9)):
                 allowed = [by for by in allowed if by != "close"] or allowed
             by = self._draw(st.sampled_from(allowed))
@@ -162,7 +174,13 @@ class Life:
     def arguments(self, by: str) -> tuple[Any, ...]:
         match by:
             case "subscribe" | "unsubscribe":
-                return (self._draw(TOPICS),)
+                return (self._draw(self.topics),)
+            case "pull":
+                start = self._draw(st.floats(0, 1e9))
+                moment = datetime.fromtimestamp(start, UTC)
+                return (kline("BTC/USDT", "1m"), self._draw(st.sampled_from([start, moment])), 1e9)
+            case "cancel_pull":
+                return (self._draw(st.integers(0, 3)),)
             case "token_obtained":
                 if not self.secrets or self._draw(st.booleans()):
                     self.token = self._draw(TOKENS)
@@ -194,6 +212,7 @@ class Life:
         known = [order(), balance(), "ping", '{"ping":1}', self.echo(), self.echo()]
         if self.unanswered:
             request = self.unanswered.pop(0)
+            known += [json.dumps({**json.loads(ack(request)), "data": {"list": []}})]
             known += [ack(request), ack(request, code=3, msg=f"no {self.token}"), ack(request)]
         return st.sampled_from(known) | st.text(max_size=20)
 
@@ -400,6 +419,8 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "token_obtained": (Token(TOKEN),),
     "token_failed": ("OSError",),
     "connection_failed": (Failure(FailureKind.NETWORK),),
+    "pull": (kline("BTC/USDT", "1m"), 0, 60),
+    "cancel_pull": (1,),
     "message_received": (order(),),
     "pong_received": (b"1",),
     "bytes_received": (3.0,),
@@ -425,6 +446,7 @@ def reach(session: Session, state: SessionState) -> None:
         pytest.param(state, by, id=f"{state.value}-{by}")
         for state, inputs in TRANSITIONS.items()
         for by in inputs
+        if (state, by) != (SessionState.FETCHING_TOKEN, "pull")
     ],
 )
 def test_an_error_of_the_recorder_never_costs_a_step(
@@ -438,11 +460,14 @@ def test_an_error_of_the_recorder_never_costs_a_step(
             raise error
         written.append(line)
 
-    token = None if state is SessionState.FETCHING_TOKEN else Token(TOKEN)
-    session = RecordedSession(
-        [ORDERS], token=token, jitter=lambda: 0.5, write=write, wall=lambda: WALL
-    )
-    plain = Session([ORDERS], token=token, jitter=lambda: 0.5)
+    is_public = by == "pull"
+    token = None if is_public or state is SessionState.FETCHING_TOKEN else Token(TOKEN)
+    given: dict[str, Any] = {"token": token, "jitter": lambda: 0.5}
+    topics: list[Topic[Any]] = [ORDERS]
+    if is_public:
+        topics, given["endpoint"] = [deals("BTC/USDT")], PUBLIC
+    session = RecordedSession(topics, **given, write=write, wall=lambda: WALL)
+    plain = Session(topics, **given)
     for each in (session, plain):
         reach(each, state)
         assert each.recording_error is None

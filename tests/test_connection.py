@@ -563,7 +563,7 @@ def test_a_mistake_of_the_caller_says_what_to_do() -> None:
         (ORDERS, "the topic orders is subscribing", "look at Connection.subscriptions before"),
         (
             BALANCE,
-            "1 requests wait for their acknowledgement",
+            "1 requests wait for their response",
             "wait for some of them, or raise SessionConfig.max_pending",
         ),
     ):

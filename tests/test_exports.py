@@ -10,12 +10,13 @@ from topone_proto.events import event_classes
 from topone_proto.wire import balance, deals, depth, kline, orders
 
 FOR_APPLICATIONS = """
-    BALANCE DEFAULT_URL ORDERS
+    BALANCE DEFAULT_URL ORDERS PUBLIC_URL
     Action AsyncTokenSource Balance BalanceUpdate Book Candle Close Closed ConfigurationError
     Conflated Connect Connected Connection ConnectionEnded ConnectionFailed Credentials Deal
     DealsUpdate DeliveryPolicy DepthUpdate Disconnected Endpoint Event Failure FailureKind
     Family FeedCancelled FeedClosed FeedFailed FeedMetrics FetchToken Gap Headers KlineUpdate
     Level LocalProtocolError Malformed Message Order OrderStatus OrderType OrderUpdate Ping
+    PullEnd PullError PullLost PullRefused PullTimedOut PullUnreadable
     Request RequestTimedOut Response SendPing SendText Session SessionConfig SessionState Side
     Step Subscribed SubscriptionRejected SubscriptionState Token TooManyEvents TopOneError
     Topic UnexpectedResponse UnexpectedUpdate Unrecognised Unsubscribed Update
@@ -25,8 +26,8 @@ FOR_APPLICATIONS = """
 FOR_ADAPTERS = """
     WRONG_ACCEPT
     Answer AsyncFeed AsyncWebSocket Condition DeliveryBuffer FeedCore FeedFactory FeedOpener
-    FrameReceiver Head HeadReader OpenAsyncWebSocket Proxy PushingWebSocket Runtime Task Tunnel
-    Waiter conceal failure_from_exception failure_from_response proxy_from run_feed wrapped
+    FrameReceiver Head HeadReader OpenAsyncWebSocket Proxy PullWaiter PushingWebSocket Runtime Task
+    Tunnel Waiter conceal failure_from_exception failure_from_response proxy_from run_feed wrapped
 """
 
 

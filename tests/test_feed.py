@@ -1,6 +1,8 @@
 """The common part of all feeds: waiters, the end, pausing."""
 
+import json
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -9,6 +11,7 @@ from topone_proto import (
     BALANCE,
     DEFAULT_URL,
     ORDERS,
+    PUBLIC_URL,
     Closed,
     ConfigurationError,
     Connect,
@@ -21,6 +24,7 @@ from topone_proto import (
     FetchToken,
     LocalProtocolError,
     OrderUpdate,
+    PullRefused,
     RequestTimedOut,
     SessionConfig,
     Step,
@@ -28,8 +32,9 @@ from topone_proto import (
     Token,
     TooManyEvents,
     Topic,
+    kline,
 )
-from topone_proto.adapters import FeedCore, Waiter
+from topone_proto.adapters import FeedCore, PullWaiter, Waiter
 
 
 def supply() -> str:
@@ -395,3 +400,87 @@ def test_a_peer_that_takes_nothing_is_given_up() -> None:
     with pytest.raises(ConnectionEnded) as caught:
         rig.core.room(unsent + 1)
     assert caught.value.reason == "the peer does not read"
+
+
+# --- pulls ---------------------------------------------------------------------------------------
+
+MINUTES = kline("BTC/USDT", "1m")
+
+
+class Market:
+    """The core of a connected feed of market data."""
+
+    def __init__(self) -> None:
+        self.core: FeedCore[Any] = FeedCore(
+            token=None,
+            url=PUBLIC_URL,
+            topics=(),
+            config=SessionConfig(capacity=2),
+            origin=None,
+            insecure=False,
+            jitter=lambda: 0.0,
+        )
+        [connect] = self.core.take(self.core.session.start(0.0))
+        assert isinstance(connect, Connect)
+        assert (connect.token, connect.url()) == (None, PUBLIC_URL)
+        self.core.take(self.core.session.connection_made(0.0))
+
+    def pull(self, end: float = 60.0) -> tuple[PullWaiter, list[dict[str, Any]]]:
+        waiter, step = self.core.pull(MINUTES, 0, end, 1.0)
+        self.core.take(step)
+        return waiter, requests(step)
+
+    def receive(self, frame: str) -> None:
+        self.core.take(self.core.session.message_received(frame, 2.0))
+
+
+def test_a_pull_is_settled_by_its_end_and_is_no_event() -> None:
+    market = Market()
+    waiter, [request] = market.pull()
+    market.receive(json.dumps({**json.loads(ack(request)), "data": {"list": []}}))
+    assert waiter.is_settled
+    waiter.result()
+    assert (waiter.values, waiter.number, waiter.method) == ((), 1, "req_kline_BTC/USDT_1m")
+    assert market.core.waiting == 1
+
+
+def test_a_refused_pull_raises() -> None:
+    market = Market()
+    waiter, [request] = market.pull()
+    market.receive(ack(request, code=5, msg="no"))
+    with pytest.raises(PullRefused, match="code 5"):
+        waiter.result()
+
+
+def test_a_caller_that_stops_to_wait_cancels_its_pull() -> None:
+    market = Market()
+    waiter, _ = market.pull()
+    step = market.core.leave(waiter, 1.5)
+    assert step is not None
+    market.core.take(step)
+    assert market.core.session.pulls == ()
+    assert market.core.leave(waiter, 1.5) is None
+    subscribing, _ = market.core.subscribe(Topic("news"), 1.5)
+    assert market.core.leave(subscribing, 1.5) is None
+
+
+def test_a_pull_behind_too_many_events_is_given_up() -> None:
+    market = Market()
+    waiter, _ = market.pull()
+    while not waiter.is_settled:
+        market.receive("junk" * 40)
+    with pytest.raises(TooManyEvents, match="req_kline"):
+        waiter.result()
+    assert market.core.leave(waiter, 3.0) is not None
+    with pytest.raises(TooManyEvents):
+        market.pull()
+
+
+def test_closing_ends_a_pull() -> None:
+    market = Market()
+    waiter, _ = market.pull()
+    market.core.take(market.core.session.close(2.0))
+    with pytest.raises(FeedClosed):
+        waiter.result()
+    with pytest.raises(FeedClosed):
+        market.pull()

@@ -5,6 +5,7 @@ import random
 from collections.abc import Callable, Iterable
 from itertools import product
 from typing import Any
+from unittest.mock import patch
 
 import attrs
 import pytest
@@ -50,6 +51,7 @@ from topone_proto import (
 )
 from topone_proto.session import life
 from topone_proto.session.states import INPUTS, TRANSITIONS
+from topone_proto.wire.kline import kline
 
 S = SessionState
 REMEDY = {
@@ -502,7 +504,7 @@ def test_subscribing_without_a_connection_takes_place_on_the_next() -> None:
 
 
 def test_many_topics_are_asked_for_as_far_as_there_is_room() -> None:
-    topics = [Topic(f"kline_BTC/USDT_{number}m") for number in range(10)]
+    topics = [Topic(f"news_{number}") for number in range(10)]
     driver = started(topics, config=SessionConfig(max_pending=3))
     waiting = requests(driver.connect())
     assert len(waiting) == 3
@@ -925,9 +927,7 @@ def test_what_is_no_topic_is_shown_beside_what_is_one() -> None:
         Driver(["orders"])  # type: ignore[list-item]  # the mistake
     assert caught.value.problem == "'orders' is no topic"
     assert caught.value.setting == "topics"
-    assert caught.value.remedy == (
-        'use topone_proto.ORDERS, topone_proto.BALANCE or a Topic("...")'
-    )
+    assert caught.value.remedy == ('use one such as topone_proto.ORDERS or kline("BTC/USDT", "1m")')
 
 
 # The end.
@@ -1024,6 +1024,11 @@ def feed(driver: Driver, by: str) -> Step:
             return session.subscribe(BALANCE, now)
         case "unsubscribe":
             return session.unsubscribe(ORDERS, now)
+        case "pull":
+            with patch.object(session._wishes, "_socket", "public"):
+                return session.pull(kline("BTC/USDT", "1m"), 0, 60, now)
+        case "cancel_pull":
+            return session.cancel_pull(1, now)
         case _:
             return session.close(now)
 
@@ -1309,6 +1314,8 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "message_received": (order(),),
     "pong_received": (b"1",),
     "bytes_received": (1.0,),
+    "pull": (kline("BTC/USDT", "1m"), 0, 60),
+    "cancel_pull": (1,),
 }
 
 

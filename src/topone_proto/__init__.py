@@ -42,9 +42,17 @@ from topone_proto.feed.metrics import FeedMetrics
 from topone_proto.models import Side
 from topone_proto.secrets.token import AsyncTokenSource, Token
 from topone_proto.session.actions import Action, Close, Connect, FetchToken, SendPing, SendText
+from topone_proto.session.answers import (
+    PullEnd,
+    PullError,
+    PullLost,
+    PullRefused,
+    PullTimedOut,
+    PullUnreadable,
+)
 from topone_proto.session.config import DeliveryPolicy, SessionConfig
 from topone_proto.session.connection import Connection
-from topone_proto.session.endpoint import DEFAULT_URL, Endpoint, Headers
+from topone_proto.session.endpoint import DEFAULT_URL, PUBLIC_URL, Endpoint, Headers
 from topone_proto.session.session import Session
 from topone_proto.session.states import SessionState
 from topone_proto.session.step import Step
@@ -63,6 +71,7 @@ __all__ = [
     "BALANCE",
     "DEFAULT_URL",
     "ORDERS",
+    "PUBLIC_URL",
     "Action",
     "AsyncTokenSource",
     "Balance",
@@ -106,6 +115,12 @@ __all__ = [
     "OrderType",
     "OrderUpdate",
     "Ping",
+    "PullEnd",
+    "PullError",
+    "PullLost",
+    "PullRefused",
+    "PullTimedOut",
+    "PullUnreadable",
     "Request",
     "RequestTimedOut",
     "Response",

@@ -11,7 +11,7 @@ from topone_proto.feed.buffer import DeliveryBuffer
 from topone_proto.feed.core import FeedCore
 from topone_proto.feed.opening import FeedFactory, FeedOpener, run_feed
 from topone_proto.feed.runtime import Condition, Runtime, Task
-from topone_proto.feed.waiters import Waiter
+from topone_proto.feed.waiters import PullWaiter, Waiter
 from topone_proto.feed.websocket import (
     AsyncWebSocket,
     FrameReceiver,
@@ -38,6 +38,7 @@ __all__ = [
     "HeadReader",
     "OpenAsyncWebSocket",
     "Proxy",
+    "PullWaiter",
     "PushingWebSocket",
     "Runtime",
     "Task",

@@ -48,6 +48,7 @@ from topone_proto.feed import core as feed
 from topone_proto.secrets import token
 from topone_proto.session import (
     actions,
+    answers,
     config,
     connection,
     endpoint,
@@ -199,7 +200,7 @@ _HOMES: Final = {
     "Adapters": (topone_trio, topone_asyncio, topone_threads, topone_websockets),
     "Events and what is in them": (events, messages, models, topics, plain),
     "Settings": (config, endpoint, token),
-    "When something goes wrong": (errors, failures, session_failures),
+    "When something goes wrong": (errors, failures, answers, session_failures),
     "Accounts, recordings, metrics": (account, capture, metrics),
     "Machines": (session, connection, states, subscriptions, step, actions, codec),
     "For the author of an adapter": (

@@ -146,6 +146,7 @@ class Capture:
                 header.field("url", str),
                 header.field("origin", str, NoneType),
                 header.field("insecure", bool),
+                socket=header.data.get("socket", "private"),
             )
             """Where it dialled."""
             self.config: SessionConfig = SessionConfig(

@@ -20,6 +20,7 @@ from topone_proto.failures import Failure
 from topone_proto.plain import from_plain, to_plain
 from topone_proto.secrets.masking import Masker
 from topone_proto.secrets.token import Token
+from topone_proto.session.pulls import Moment, seconds
 from topone_proto.session.session import Session
 from topone_proto.session.states import INPUTS
 from topone_proto.wire.topic import Topic
@@ -124,6 +125,11 @@ _KINDS: Final[Mapping[object, tuple[_Write, _Read]]] = MappingProxyType(
             lambda _, name, number: {name: number},
             lambda line, name: line.field(name, int, NoneType),
         ),
+        int: (
+            lambda _, name, number: {name: number},
+            lambda line, name: line.field(name, int),
+        ),
+        Moment: (lambda _, name, moment: {name: seconds(moment, name)}, _time),
         float: (lambda _, name, at: {name: at}, _time),
     }
 )

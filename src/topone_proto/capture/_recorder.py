@@ -63,6 +63,7 @@ class _Recorder:
                     "url": masker.mask(endpoint.url),
                     "origin": endpoint.origin and masker.mask(endpoint.origin),
                     "insecure": endpoint.insecure,
+                    "socket": endpoint.socket,
                     "token": stand_in,
                     "config": config,
                 }

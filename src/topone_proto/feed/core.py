@@ -19,11 +19,12 @@ from topone_proto.errors import (
 from topone_proto.events import ANOMALIES, Closed, Disconnected, Event, Gap
 from topone_proto.feed.buffer import DeliveryBuffer
 from topone_proto.feed.metrics import FeedMetrics
-from topone_proto.feed.waiters import Waiter, Waiters
+from topone_proto.feed.waiters import PullWaiter, Waiter, Waiters
 from topone_proto.secrets.token import Token, wrapped
 from topone_proto.session.actions import Action
 from topone_proto.session.config import SessionConfig
 from topone_proto.session.endpoint import Endpoint, Headers
+from topone_proto.session.pulls import Moment
 from topone_proto.session.session import Session
 from topone_proto.session.states import SessionState
 from topone_proto.session.step import Step
@@ -59,7 +60,7 @@ class FeedCore(Generic[_Source]):
 
     Args:
         token: the token, or a callable that supplies one and is asked before every dial;
-            ``conceal`` makes it so.
+            ``conceal`` makes it so. None dials the public WebSocket.
         url: where to dial, without the token.
         topics: what to subscribe to from the start.
         config: every number; the defaults if None.
@@ -77,7 +78,7 @@ class FeedCore(Generic[_Source]):
     def __init__(
         self,
         *,
-        token: Token | _Source,
+        token: Token | _Source | None,
         url: str,
         topics: Iterable[Topic],
         config: SessionConfig | None,
@@ -90,7 +91,9 @@ class FeedCore(Generic[_Source]):
     ) -> None:
         self.token_source: _Source | None
         fixed: Token | None
-        if isinstance(token, Token):
+        if token is None:
+            fixed = self.token_source = None
+        elif isinstance(token, Token):
             token.require_usable()
             fixed, self.token_source = token, None
         else:
@@ -104,7 +107,9 @@ class FeedCore(Generic[_Source]):
             make_session = partial(RecordedSession, write=record, wall=wall or float)
         self.session: Session = make_session(
             topics,
-            endpoint=Endpoint(url, origin, insecure, headers),
+            endpoint=Endpoint(
+                url, origin, insecure, headers, "public" if token is None else "private"
+            ),
             token=fixed,
             config=config,
             jitter=jitter,
@@ -216,6 +221,8 @@ class FeedCore(Generic[_Source]):
             self._buffer.put(events)
             self._note(events)
         if self._waiting:
+            if step.answers:
+                self._waiters.settle_by_answers(step.answers)
             self._waiters.settle_by_events(events)
             if self._is_overfull:
                 self._waiters.settle_all(lambda method: TooManyEvents(method, len(self._buffer)))
@@ -329,16 +336,35 @@ class FeedCore(Generic[_Source]):
         acknowledged."""
         return self._want(topic, self.session.unsubscribe, now, wanted=False)
 
-    def _want(
-        self, topic: Topic, ask: Callable[[Topic, float], Step], now: float, *, wanted: bool
-    ) -> tuple[Waiter, Step]:
+    def pull(self, topic: Topic, start: Moment, end: Moment, now: float) -> tuple[PullWaiter, Step]:
+        """Ask for the values of a topic in a span of time; see ``Session.pull``. The step goes
+        through ``take``; the waiter says when the pull has ended. A caller that stops to wait calls
+        ``leave``."""
+        self._require_open(f"req_{topic.name}")
+        step = self.session.pull(topic, start, end, now)
+        return self._waiters.add_pull(topic, self.session.pulls_made), step
+
+    def leave(self, waiter: Waiter, now: float) -> Step | None:
+        """Let go of a waiter whose caller stops to wait. A step goes through ``take``; None if
+        there is nothing to do."""
+        waiter.settle()
+        if not isinstance(waiter, PullWaiter) or waiter.number not in self.session.pulls:
+            return None
+        return self.session.cancel_pull(waiter.number, now)
+
+    def _require_open(self, method: str) -> None:
+        """Return if a call may go on to wait."""
         if self.session.state is SessionState.CLOSED:
             self.raise_failure()
             raise FeedClosed
         if self._is_overfull:
             # Every call may cause events, and nobody takes any.
-            method = topic.subscribe_method if wanted else topic.unsubscribe_method
             raise TooManyEvents(method, len(self._buffer), stands=False)
+
+    def _want(
+        self, topic: Topic, ask: Callable[[Topic, float], Step], now: float, *, wanted: bool
+    ) -> tuple[Waiter, Step]:
+        self._require_open(topic.subscribe_method if wanted else topic.unsubscribe_method)
         waiter = self._waiters.add(topic, wanted=wanted)
         return waiter, ask(topic, now)
 

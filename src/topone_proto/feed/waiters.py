@@ -10,20 +10,24 @@ again, by the first of these:
 - twice the buffer's capacity waits in front of the answer: ``TooManyEvents``;
 - the adapter settles it, because its caller waits no longer.
 
+A waiter of a pull is settled by the pull's end, or by one of the last three.
+
 A lost connection settles none: the topic stays desired, and the next connection asks again.
 """
 
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import attrs
 
 from topone_proto.errors import FeedClosed, FeedFailed, LocalProtocolError
 from topone_proto.events import Closed, Event, RequestTimedOut, SubscriptionRejected
+from topone_proto.session.answers import PullEnd
 from topone_proto.session.session import Session
 from topone_proto.session.subscriptions import SubscriptionState
 from topone_proto.wire.topic import Topic
 
-__all__ = ["Waiter", "Waiters"]
+__all__ = ["PullWaiter", "Waiter", "Waiters"]
 
 
 class Waiter:
@@ -62,6 +66,20 @@ class Waiter:
             raise self._error
 
 
+class PullWaiter(Waiter):
+    """One call of a feed's ``pull``, until its answer is known."""
+
+    __slots__ = ("number", "values")
+
+    def __init__(self, topic: Topic, number: int) -> None:
+        super().__init__(topic, wanted=True)
+        self.method = f"req_{topic.name}"
+        self.number: int = number
+        """The pull's number."""
+        self.values: tuple[Any, ...] = ()
+        """What was pulled, once it is settled without an error."""
+
+
 class Waiters:
     """All waiters of one feed that are not settled yet, or were settled since the last step."""
 
@@ -80,6 +98,20 @@ class Waiters:
         waiter = Waiter(topic, wanted=wanted)
         self.waiting.append(waiter)
         return waiter
+
+    def add_pull(self, topic: Topic, number: int) -> PullWaiter:
+        """Return a new waiter for a pull."""
+        waiter = PullWaiter(topic, number)
+        self.waiting.append(waiter)
+        return waiter
+
+    def settle_by_answers(self, answers: Iterable[PullEnd]) -> None:
+        """Settle the waiters whose pulls have ended."""
+        ends = {end.number: end for end in answers}
+        for waiter in self.waiting:
+            if isinstance(waiter, PullWaiter) and waiter.number in ends:
+                waiter.values = ends[waiter.number].values
+                waiter.settle(ends[waiter.number].error)
 
     def settle_all(self, make_error: Callable[[str], BaseException]) -> None:
         """Settle every waiter with an error of its own, made for its request's method."""
@@ -112,6 +144,8 @@ class Waiters:
                 waiter.settle(attrs.evolve(event))
 
     def _settle_by_state(self, waiter: Waiter) -> None:
+        if isinstance(waiter, PullWaiter):
+            return
         state = self._session.subscriptions.get(waiter.topic, SubscriptionState.IDLE)
         is_desired = waiter.topic in self._session.desired
         if waiter.wanted is not is_desired:

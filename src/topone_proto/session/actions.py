@@ -24,8 +24,8 @@ class Connect:
 
     endpoint: Endpoint
     """Where to dial, with which ``headers``."""
-    token: Token
-    """The secret."""
+    token: Token | None
+    """The secret; None for the public WebSocket, which needs none."""
     timeout: float
     """Seconds that the dial may take. The core has its own deadline for it and sends ``Close``
     then; this is for transports that want a number."""
@@ -33,11 +33,11 @@ class Connect:
     """The largest message to accept, in bytes."""
 
     def url(self) -> str:
-        """The URL with the token in it: for the dial call only; see ``Endpoint.dial_url``."""
+        """Return the URL with the token in it, for the dial only; see ``Endpoint.dial_url``."""
         return self.endpoint.dial_url(self.token)
 
     def target(self) -> str:
-        """Path and query of ``url``, as secret as that; see ``Endpoint.dial_target``."""
+        """Return path and query of ``url``, as secret as that; see ``Endpoint.dial_target``."""
         return self.endpoint.dial_target(self.token)
 
 

@@ -39,7 +39,7 @@ def is_of_another(method: str | None, asked: str) -> bool:
     request has is an echo in a form of the server's own."""
     if method is None or method == asked:
         return False
-    return method.startswith(("sub_", "unsub_")) or method.endswith("pong")
+    return method.startswith(("sub_", "unsub_", "req_")) or method.endswith("pong")
 
 
 def bounded(response: Response, keep: int) -> Response:

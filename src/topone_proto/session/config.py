@@ -113,6 +113,10 @@ class SessionConfig:
     """How long the acknowledgement of a request may take; then the connection is given up. While a
     frame is arriving the acknowledgement is behind it, and is waited for up to ten times as long.
     """
+    pull_timeout: float = field(default=10.0, validator=_seconds)
+    """How long the answer to one request of a pull may take; then the pull ends."""
+    pull_interval: float = field(default=0.25, validator=_seconds)
+    """The least time between two requests of pulls."""
     close_timeout: float = field(default=5.0, validator=_seconds)
     """How long closing may take before the socket is simply dropped."""
 

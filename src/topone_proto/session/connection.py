@@ -33,6 +33,7 @@ from topone_proto.session.anomalies import Noise, bounded, is_of_another
 from topone_proto.session.config import SessionConfig
 from topone_proto.session.gaps import Heard, ServerClock
 from topone_proto.session.liveness import Liveness
+from topone_proto.session.pieces import Pieces
 from topone_proto.session.requests import Requests, Waiting
 from topone_proto.session.step import Step
 from topone_proto.session.subscriptions import (
@@ -101,6 +102,7 @@ class Connection:
         # Apart: what is heard of a peer says that it is there, and nothing of an acknowledgement.
         self._life = Liveness(self._config, shortest)
         self._pending: Requests[_Pending] = Requests(self._config.ack_timeout, shortest)
+        self._pieces = Pieces(self._config, shortest)
 
     @property
     def subscriptions(self) -> Mapping[Topic, SubscriptionState]:
@@ -185,6 +187,35 @@ class Connection:
         """
         return self._request(topic, _Input.UNSUBSCRIBE, topic.unsubscribe_method, now)
 
+    def pull(self, topic: Topic, start: int, end: int, now: float) -> Step:
+        """Ask for the values of a topic between two times. The answer comes in ``Step.answers``,
+        with the number that ``next_id`` had before.
+
+        This is one request: the exchange answers it with at most 300 rows. A session asks for a
+        longer span in pieces.
+
+        Args:
+            topic: the topic, such as a ``kline``.
+            start: the beginning, in seconds since 1970 UTC.
+            end: the end, in the same.
+            now: the time.
+
+        Raises:
+            ConfigurationError: the topic cannot be pulled.
+            LocalProtocolError: too many requests wait, or the connection was given up.
+        """
+        method = f"req_{topic.name}"
+        self._require_good(method)
+        self._require_room(method, len(self._pieces.requests.waiting))
+        request = self._pieces.request(topic, start, end, self._next_id, now)
+        if self._opened is None:
+            self._start(now)
+        return self._send(request)
+
+    def forget_pull(self, number: int) -> None:
+        """Drop the answer to a request of ``pull``, when it comes."""
+        self._pieces.forget(number)
+
     def message_received(self, frame: str | bytes, now: float) -> Step:
         """Take a text frame in, as text or as its UTF-8 bytes. Never raises, whatever is in it."""
         if self._opened is None or not 0 <= now < LAST_TIME:
@@ -212,7 +243,7 @@ class Connection:
                 self._life.last_answer = answer
                 return Step((), (SendText(answer),), self._deadline)
             case Response():
-                return self._step(*self._responded(message))
+                return self._responded(message)
             case Unrecognised() | Malformed():
                 is_reported = self._noise.is_reported(message, len(frame))
                 return self._step() if is_reported else self._step(message)
@@ -258,7 +289,9 @@ class Connection:
         """The caller reads again. The pause does not count: every timeout goes on where it was."""
         check_time(now)
         if self._life.paused_at is not None:
-            self._pending.resume(self._life.resume(now), now)
+            paused_at = self._life.resume(now)
+            self._pending.resume(paused_at, now)
+            self._pieces.requests.resume(paused_at, now)
             self._set_deadline()
         return self._step()
 
@@ -277,16 +310,19 @@ class Connection:
         due = self._deadline if told is None else told
         self._life.excuse(due, now)
         self._pending.excuse(due, now)
+        self._pieces.requests.excuse(due, now)
         if self._life.paused_at is None:
             overdue = self._pending.overdue(now, self._life.part_at)
             if overdue:
-                return self._time_out(overdue)
+                return self._time_out([self._pending.waiting[name].about for name in overdue])
         dead = self._life.judge(now)
         if dead is not None:
             return self._fail(dead)
+        is_paused = self._life.paused_at is not None
+        answers = () if is_paused else self._pieces.time_out(now, self._life.part_at)
         actions = self._life.ping(now)
         self._set_deadline()
-        return Step((), actions, self._deadline)
+        return Step((), actions, self._deadline, answers)
 
     # Everything below is called with a connection that is started, and most of it with one that is
     # good.
@@ -309,14 +345,30 @@ class Connection:
         """Set the deadline to the earliest of all that may be due."""
         due = [self._life.deadline, self._life.ping_at]
         if self._life.paused_at is None:
-            due.append(self._pending.deadline)
+            due += (self._pending.deadline, self._pieces.requests.deadline)
         self._deadline = min((at for at in due if at is not None), default=None)
 
-    def _request(self, topic: Topic, by: SubscriptionInput, method: str, now: float) -> Step:
+    def _require_good(self, method: str) -> None:
         if self._failure is not None:
             raise LocalProtocolError(
                 state="the connection is given up", input=method, remedy="open another connection"
             )
+
+    def _require_room(self, method: str, waiting: int) -> None:
+        if waiting >= self._config.max_pending:
+            raise LocalProtocolError(
+                state=f"{waiting} requests wait for their response",
+                input=method,
+                remedy="wait for some of them, or raise SessionConfig.max_pending",
+            )
+
+    def _send(self, request: Request) -> Step:
+        self._next_id += 1
+        self._set_deadline()
+        return Step((), (SendText(encode(request)),), self._deadline)
+
+    def _request(self, topic: Topic, by: SubscriptionInput, method: str, now: float) -> Step:
+        self._require_good(method)
         entry = self._by_name.get(topic.name) or Subscription(topic)
         if by not in TRANSITIONS[entry.state]:
             raise LocalProtocolError(
@@ -324,12 +376,7 @@ class Connection:
                 input=method,
                 remedy="look at Connection.subscriptions before asking",
             )
-        if len(self._pending.waiting) >= self._config.max_pending:
-            raise LocalProtocolError(
-                state=f"{len(self._pending.waiting)} requests wait for their acknowledgement",
-                input=method,
-                remedy="wait for some of them, or raise SessionConfig.max_pending",
-            )
+        self._require_room(method, len(self._pending.waiting))
         # Only now: an input that is refused leaves nothing behind, not even the start of the clock.
         self._begin(now)
         self._subscriptions.add(entry)
@@ -339,23 +386,36 @@ class Connection:
             entry.last_ts = None
             entry.asked_at = now
         request = Request(id=str(self._next_id), method=method, lang=self._config.lang)
-        self._next_id += 1
         self._pending.add(request.id, _Pending(entry, method), now)
-        self._set_deadline()
-        return Step((), (SendText(encode(request)),), self._deadline)
+        return self._send(request)
 
-    def _responded(self, response: Response) -> tuple[Event, ...]:
-        """What a response means, and what it carries."""
+    def _responded(self, response: Response) -> Step:
+        """Return what a response means."""
+        asked = self._pieces.method_of(response.id)
+        if asked is None or is_of_another(response.method, asked):
+            return self._step(*self._acknowledged(response, asked))
+        answers = self._pieces.answer(response)
+        self._set_deadline()
+        return Step((), (), self._deadline, answers)
+
+    def _acknowledged(self, response: Response, pulled: str | None) -> tuple[Event, ...]:
+        """Return what a response to no pull means, and what it carries.
+
+        Args:
+            response: the response.
+            pulled: the method of the pull that has its id; None if none has.
+        """
         pending = None if response.id is None else self._pending.waiting.get(response.id)
-        if pending is None:
+        if pending is None and pulled is None:
             updates = self._delivered(carried(response, keep=self._max_kept))
             if updates and all(isinstance(event, Update) for event in updates):
                 # An update under the id of its subscription, long since acknowledged.
                 return updates
             reason = "no request with this id is waiting"
             return (UnexpectedResponse(bounded(response, self._max_kept), reason), *updates)
-        if is_of_another(response.method, pending.about.method):
-            reason = f"the request with this id was {pending.about.method}"
+        asked = pulled if pending is None else pending.about.method
+        if pending is None or is_of_another(response.method, pending.about.method):
+            reason = f"the request with this id was {asked}"
             updates = self._delivered(carried(response, keep=self._max_kept))
             return (UnexpectedResponse(bounded(response, self._max_kept), reason), *updates)
         event = self._answered(response, pending)
@@ -418,6 +478,7 @@ class Connection:
     def _fail(self, kind: FailureKind, detail: str = "") -> Step:
         self._failure = Failure(kind, detail)
         self._pending.waiting.clear()
+        self._pieces.requests.waiting.clear()
         self._deadline = None
         # Nobody is there to shake hands with, so the socket is dropped at once.
         return Step((), (Close(1001, kind.value, 0.0),), None)

@@ -4,7 +4,7 @@ print a token."""
 import re
 from collections.abc import Callable, Iterable, Mapping
 from ipaddress import ip_address
-from typing import Any, Final, Never, cast
+from typing import Any, Final, Never, cast, get_args
 from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 import attrs
@@ -13,8 +13,9 @@ from topone_proto._values import value
 from topone_proto._version import __version__
 from topone_proto.errors import ConfigurationError
 from topone_proto.secrets.token import HIDDEN, Token, quoted
+from topone_proto.wire.topic import Socket
 
-__all__ = ["DEFAULT_URL", "Endpoint", "Headers"]
+__all__ = ["DEFAULT_URL", "PUBLIC_URL", "Endpoint", "Headers"]
 
 Headers = Mapping[str, str | None] | Iterable[tuple[str, str | None]]
 """Headers to send with a handshake, by name or as pairs. None is for ``User-Agent`` only, and
@@ -23,6 +24,10 @@ leaves it out."""
 DEFAULT_URL: Final = "wss://gateway.topone.run/ws/user/"
 """The exchange's private WebSocket, without the token (private-websocket, "Private Websocket
 URL")."""
+
+
+PUBLIC_URL: Final = "wss://gateway.topone.run/ws/"
+"""The exchange's public WebSocket, for market data (websocket-public, "URL")."""
 
 
 def _is_loopback(host: str) -> bool:
@@ -145,8 +150,17 @@ class Endpoint:
     )
     """Headers for the handshake, given as a mapping or as pairs; see ``headers``. Their values are
     shown nowhere. A ``User-Agent`` replaces the default one; with None or ``""`` none is sent."""
+    socket: Socket = "private"
+    """The topics that are served there: ``"private"`` for those of an account, which need a token,
+    or ``"public"`` for market data, which need none."""
 
     def __attrs_post_init__(self) -> None:
+        if self.socket not in get_args(Socket):
+            raise ConfigurationError(
+                setting="socket",
+                problem=f"{self.socket!r:.80} is no socket",
+                remedy='use "private" or "public"',
+            )
         parts = _split(self.url)
         if parts is None:
             _refuse("it cannot be read as a URL", f"use one such as {DEFAULT_URL}")
@@ -174,7 +188,7 @@ class Endpoint:
             )
         if parts.scheme == "ws" and not self.insecure and not _is_loopback(parts.hostname):
             _refuse(
-                "plain ws:// would send the token in clear over the network",
+                "plain ws:// would cross the network in clear, and a token with it",
                 "use wss://, or ask for it by name with insecure=True",
             )
         if self.origin is not None and not _is_header_value(self.origin):
@@ -227,15 +241,17 @@ class Endpoint:
         # The port has no dot: this one ends the name.
         return re.sub(r"\.(?=:|$)", "", urlsplit(self.url).netloc)
 
-    def dial_target(self, token: Token) -> str:
-        """Path and query of ``dial_url``: what the request line of the handshake asks for. As
-        secret."""
+    def dial_target(self, token: Token | None) -> str:
+        """Return path and query of ``dial_url``: what the request line of the handshake asks for.
+        As secret."""
         parts = urlsplit(self.url)
-        query = f"{parts.query}&" if parts.query else ""
-        return f"{parts.path or '/'}?{query}token={quoted(token.reveal())}"
+        query = [parts.query] if parts.query else []
+        if token is not None:
+            query.append(f"token={quoted(token.reveal())}")
+        return f"{parts.path or '/'}{'?' if query else ''}{'&'.join(query)}"
 
-    def dial_url(self, token: Token) -> str:
-        """The URL with the token in it. For the dial call only: never log it, keep it, or let it
-        into an exception."""
+    def dial_url(self, token: Token | None) -> str:
+        """Return the URL with the token in it, if there is one. For the dial call only: never log
+        it, keep it, or let it into an exception."""
         parts = urlsplit(self.url)
         return f"{parts.scheme}://{parts.netloc}{self.dial_target(token)}"

@@ -11,7 +11,7 @@ from typing import Final
 import attrs
 
 from topone_proto._checks import check_time, of_kind, or_default
-from topone_proto.errors import LocalProtocolError
+from topone_proto.errors import ConfigurationError, FeedFailed, LocalProtocolError, TopOneError
 from topone_proto.events import (
     Closed,
     Connected,
@@ -25,12 +25,14 @@ from topone_proto.failures import Failure, FailureKind
 from topone_proto.secrets.redaction import Redactor
 from topone_proto.secrets.token import Token
 from topone_proto.session.actions import Action, Connect, FetchToken
+from topone_proto.session.answers import PullEnd
 from topone_proto.session.backoff import Backoff, Refusals
 from topone_proto.session.config import SessionConfig
 from topone_proto.session.connection import Connection
 from topone_proto.session.endpoint import Endpoint
 from topone_proto.session.gaps import Breaks
 from topone_proto.session.lateness import Lateness
+from topone_proto.session.pulls import Pulls
 from topone_proto.session.redaction import MARGIN, EventRedactor
 from topone_proto.session.states import REMEDIES, TRANSITIONS, SessionState
 from topone_proto.session.step import Step
@@ -58,8 +60,15 @@ class Life:
     ) -> None:
         self._endpoint = or_default(endpoint, Endpoint, "endpoint")
         self._config = or_default(config, SessionConfig, "config")
+        is_public = self._endpoint.socket == "public"
         if token is not None:
             of_kind(token, Token, "token")
+            if is_public:
+                raise ConfigurationError(
+                    setting="token",
+                    problem="the public WebSocket takes none",
+                    remedy='leave it out, or use an Endpoint with socket="private"',
+                )
         self._state = _S.NEW
         # The input under way.
         self._input = ""
@@ -71,12 +80,18 @@ class Life:
         self._paused = False
         self._backoff = Backoff(self._config, jitter)
         self._refusals = Refusals(self._config, self._backoff.spread)
-        # Looked at with every frame.
+        self._pulls = Pulls(self._config)
+        # Both are asked for with every frame.
         self._refused = self._refusals.refused
-        self._wishes = Wishes(topics, self._refusals, self._config.max_pending)
+        self._pulling = self._pulls.waiting
+        # The ends of pulls, until the step of the input under way has them.
+        self._answers = tuple[PullEnd, ...]()
+        self._wishes = Wishes(
+            topics, self._refusals, self._config.max_pending, self._endpoint.socket
+        )
         self._breaks = Breaks()
         self._lateness = Lateness(min(self._config.open_timeout, self._config.token_timeout))
-        self._is_fixed = token is not None
+        self._is_fixed = is_public or token is not None
         self._token = token
         self._redactor = Redactor() if token is None else Redactor(token)
         self._clean = EventRedactor(self._redactor, self._config.max_kept)
@@ -106,21 +121,24 @@ class Life:
         self._state = state
 
     def _step(self, events: tuple[Event, ...] = (), actions: tuple[Action, ...] = ()) -> Step:
-        return Step(events, actions, self._next_deadline())
+        answers, self._answers = self._answers, ()
+        return Step(events, actions, self._next_deadline(), answers)
 
     def _next_deadline(self) -> float | None:
         connection = self._connection
         if connection is None:
             is_held = self._paused and self._state is _S.WAITING
             return None if is_held else self._deadline
-        if not self._refused:
+        if not self._refused and not self._pulling:
             return connection.deadline
-        due = (self._refusals.due, connection.deadline)
+        due = (self._refusals.due, self._pulls.due, connection.deadline)
         return min((at for at in due if at is not None), default=None)
 
     def _of(self, step: Step) -> Step:
         """A step of the connection that the session has nothing to add to but its deadline."""
-        return attrs.evolve(step, deadline=self._next_deadline()) if self._refused else step
+        if not self._refused and not self._pulling:
+            return step
+        return attrs.evolve(step, deadline=self._next_deadline())
 
     def _dial_if_due(self, now: float) -> Step:
         """The next dial, if there is to be one and its time has come."""
@@ -130,13 +148,13 @@ class Life:
         return self._step(actions=self._dial(now))
 
     def _dial(self, now: float) -> tuple[Action, ...]:
-        if self._is_fixed and self._token is not None:
+        if self._is_fixed:
             return self._connect(self._token, now)
         self._enter(_S.FETCHING_TOKEN)
         self._deadline = now + self._config.token_timeout
         return (FetchToken(),)
 
-    def _connect(self, token: Token, now: float) -> tuple[Action, ...]:
+    def _connect(self, token: Token | None, now: float) -> tuple[Action, ...]:
         self._enter(_S.CONNECTING)
         self._deadline = now + self._config.open_timeout
         config = self._config
@@ -170,6 +188,7 @@ class Life:
         if self._connection is None:
             return ()
         actions = self._wishes.ask(self._connection, now)
+        actions += self._pulls.ask(self._connection, now)
         self._next_id = self._connection.next_id
         return actions
 
@@ -178,7 +197,9 @@ class Life:
         connection = self._connection
         assert connection is not None
         events: list[Event] = []
-        answered = False
+        answered = bool(step.answers)
+        for end in step.answers:
+            self._answers += self._pulls.answer(self._clean.answer(end))
         for event in step.events:
             events.append(self._clean.event(event, self._states()))
             match event:
@@ -278,6 +299,7 @@ class Life:
         events: tuple[Event, ...] = (),
         actions: tuple[Action, ...] = (),
     ) -> Step:
+        self._answers += self._pulls.lose(failure)
         wait = self._backoff.delay(failure)
         if wait is None:
             return self._give_up(failure, events, actions)
@@ -292,12 +314,13 @@ class Life:
         events: tuple[Event, ...] = (),
         actions: tuple[Action, ...] = (),
     ) -> Step:
-        self._end()
+        self._end(FeedFailed(failure))
         self._failure = failure
         disconnected = Disconnected(failure, None, self._epoch, self._backoff.retries)
         return self._step((*events, disconnected, Closed(failure)), actions)
 
-    def _end(self) -> None:
+    def _end(self, error: TopOneError) -> None:
+        self._answers += self._pulls.end(error)
         self._enter(_S.CLOSED)
         self._deadline = None
         self._connection = None

@@ -24,6 +24,7 @@ from topone_proto.events import (
 )
 from topone_proto.failures import Failure
 from topone_proto.secrets.redaction import Redactor
+from topone_proto.session.answers import PullEnd, PullRefused, PullUnreadable
 from topone_proto.wire.messages import Response
 from topone_proto.wire.topic import Topic, Update
 
@@ -73,6 +74,16 @@ class EventRedactor:
                 return self._redactor.clean(event)
             case _:
                 return event
+
+    def answer(self, end: PullEnd) -> PullEnd:
+        """Return the end of a pull without any token in its error."""
+        match end.error:
+            case PullRefused(msg=msg) as error:
+                return attrs.evolve(end, error=attrs.evolve(error, msg=self._kept(msg)))
+            case PullUnreadable(problem=problem) as error:
+                return attrs.evolve(end, error=attrs.evolve(error, problem=self._kept(problem)))
+            case _:
+                return end
 
     def failure(self, failure: Failure) -> Failure:
         """Return the failure without any token, and with no more words than a log wants."""

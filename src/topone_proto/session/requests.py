@@ -88,8 +88,12 @@ class Requests(Generic[_T]):
         if grace is not None:
             self._excused_until = now + grace
 
-    def overdue(self, now: float, part_at: float) -> list[_T]:
-        """Return what has waited too long; it goes on waiting.
+    def replace(self, name: str, about: _T) -> None:
+        """Let a request be about something else. It waits no longer for that."""
+        self.waiting[name] = attrs.evolve(self.waiting[name], about=about)
+
+    def overdue(self, now: float, part_at: float) -> list[str]:
+        """Return the ids of those that have waited too long; they go on waiting.
 
         Args:
             now: the time.
@@ -97,9 +101,9 @@ class Requests(Generic[_T]):
         """
         if now < self._excused_until:
             return []
-        late = [entry for entry in self.waiting.values() if entry.deadline <= now]
+        late = [name for name, entry in self.waiting.items() if entry.deadline <= now]
         if late and now < part_at + self._still:
-            longest = late[0].deadline + (PATIENCE - 1) * self._timeout
+            longest = self.waiting[late[0]].deadline + (PATIENCE - 1) * self._timeout
             self._excused_until = min(part_at + self._still, longest)
             late = [] if now < longest else late
-        return [entry.about for entry in late]
+        return late

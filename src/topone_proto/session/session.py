@@ -10,6 +10,7 @@ again), ``gaps`` (what may be missing), ``redaction`` (no token in any event).
 from collections.abc import Mapping
 from typing import Final
 
+from topone_proto.errors import FeedClosed
 from topone_proto.events import (
     Closed,
 )
@@ -18,6 +19,7 @@ from topone_proto.secrets.token import Token
 from topone_proto.session.actions import Close
 from topone_proto.session.connection import Connection
 from topone_proto.session.life import Life
+from topone_proto.session.pulls import Moment
 from topone_proto.session.states import SessionState
 from topone_proto.session.step import Step
 from topone_proto.session.subscriptions import SubscriptionState
@@ -50,13 +52,14 @@ class Session(Life):
         topics: what is desired from the start.
         endpoint: where to dial; the exchange's private WebSocket unless given.
         token: the token, if it is always the same. None asks for one before every dial, by a
-            ``FetchToken`` action.
+            ``FetchToken`` action. The public WebSocket needs none, and none is asked for.
         config: timeouts, limits, back-off.
         jitter: a source of uniform random numbers in [0, 1), such as ``random.random``: back-off is
             spread with it.
 
     Raises:
-        ConfigurationError: something among the topics is none, or an argument is of another kind.
+        ConfigurationError: something among the topics is none, or is served by another WebSocket;
+            or an argument is of another kind.
     """
 
     @property
@@ -93,6 +96,16 @@ class Session(Life):
         return self._states()
 
     @property
+    def pulls(self) -> tuple[int, ...]:
+        """The numbers of the pulls that have not ended, in the order of their turns."""
+        return tuple(self._pulling)
+
+    @property
+    def pulls_made(self) -> int:
+        """How many pulls were asked for so far: the number of the latest."""
+        return self._pulls.made
+
+    @property
     def connection(self) -> Connection | None:
         """The present connection, to look at and not to feed; None if there is none."""
         return self._connection
@@ -122,6 +135,34 @@ class Session(Life):
             return self._step(self._forsake(topic, now))
         return self._step(actions=self._ask(now))
 
+    def pull(self, topic: Topic, start: Moment, end: Moment, now: float) -> Step:
+        """Ask for all values of a topic in a span of time, both ends included.
+
+        The pull's number is what ``pulls_made`` says afterwards. It ends with a ``PullEnd`` of this
+        number in the answers of this step or of a later one: with the values, the oldest first, or
+        with an error; see ``pulls``. It waits for its turn and for a connection.
+
+        Args:
+            topic: the topic, such as a ``kline``.
+            start: the beginning: an aware datetime, or seconds since 1970 UTC.
+            end: the end, in the same.
+            now: the time.
+
+        Raises:
+            ConfigurationError: the topic cannot be pulled, or a time is none, or the end is before
+                the start.
+        """
+        self._begin("pull", now)
+        self._wishes.checked(topic)
+        self._answers = self._pulls.add(topic, start, end)
+        return self._step(actions=self._ask(now))
+
+    def cancel_pull(self, number: int, now: float) -> Step:
+        """Give a pull up. It has no answer then. Nothing happens if it has ended."""
+        self._begin("cancel_pull", now)
+        self._pulls.cancel(number, self._connection)
+        return self._step(actions=self._ask(now))
+
     def close(self, now: float) -> Step:
         """End the feed, whatever it is doing. Idempotent. The step tells ``Closed``, and has
         what is open closed within ``SessionConfig.close_timeout``."""
@@ -129,7 +170,7 @@ class Session(Life):
         if self._state is _S.CLOSED:
             return self._step()
         open_ended = self._state in {_S.FETCHING_TOKEN, _S.CONNECTING, _S.CONNECTED}
-        self._end()
+        self._end(FeedClosed())
         actions = (Close(1000, "", self._config.close_timeout),) if open_ended else ()
         return self._step((Closed(),), actions)
 
@@ -185,10 +226,10 @@ class Session(Life):
         step = connection.message_received(frame, now)
         # The hot path: the session has nothing to add to an update, nor to the answer to a ping.
         if not step.events:
-            return self._of(step)
+            return self._after(step, now) if step.answers else self._of(step)
         first = step.events[0]
         if isinstance(first, Update) and len(step.events) == 1 and self._clean.is_clean(first):
-            return self._of(step) if self._refused else step
+            return self._of(step) if self._refused or self._pulling else step
         self._begin("message_received", now)
         return self._after(step, now)
 
@@ -257,9 +298,10 @@ class Session(Life):
         if connection is not None:
             told = self._next_deadline()
             step = self._after(connection.deadline_reached(now, told=told), now)
-            if connection.failure is not None or not self._refused:
+            if connection.failure is not None or not (self._refused or self._pulling):
                 return step
             self._refusals.release(now)
+            self._answers = step.answers
             return self._step(step.events, step.actions + self._ask(now))
         if self._state is _S.WAITING:
             return self._dial_if_due(now)

@@ -7,7 +7,8 @@ end: the application closed the feed, or trying again cannot help.
 
 **Inputs.** An input is a method of ``Session``: its name is the input's name, and its parameters
 are what is told. Three parties have something to tell: the application (``start``, ``subscribe``,
-``unsubscribe``, ``close``), its transport, and the clock (``deadline_reached``).
+``unsubscribe``, ``pull``, ``cancel_pull``, ``close``), its transport, and the clock
+(``deadline_reached``).
 
 **The table decides.** ``TRANSITIONS`` has a row for each state and, in it, the inputs that are
 possible there with the states that they may lead to. An input that is not in the row raises
@@ -67,9 +68,9 @@ _TAIL: Final = (
     *_ENDS,
 )
 # Possible in every state, and without an effect on it unless a row says more.
-_ALWAYS: Final = ("bytes_received", "reading_paused", "reading_resumed")
+_ALWAYS: Final = ("cancel_pull", "bytes_received", "reading_paused", "reading_resumed")
 # Possible before the end, and without an effect on the state.
-_WISHES: Final = ("subscribe", "unsubscribe")
+_WISHES: Final = ("subscribe", "unsubscribe", "pull")
 
 
 def _each(inputs: Iterable[str], *states: SessionState) -> dict[str, _States]:

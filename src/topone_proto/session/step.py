@@ -1,8 +1,9 @@
-"""The one shape of every answer of the core: what happened, what to do, when to call again."""
+"""The one shape of all that the core returns."""
 
 from topone_proto._values import value
 from topone_proto.events import Event
 from topone_proto.session.actions import Action
+from topone_proto.session.answers import PullEnd
 
 __all__ = ["Step"]
 
@@ -18,3 +19,5 @@ class Step:
     deadline: float | None = None
     """When to call ``deadline_reached`` if no other input comes first, on the clock of ``now``;
     None for never. Calling early is harmless."""
+    answers: tuple[PullEnd, ...] = ()
+    """The ends of pulls, for whoever asked: a session's by the pull's number."""

@@ -13,27 +13,12 @@ from topone_proto.session.actions import Action
 from topone_proto.session.backoff import Refusals
 from topone_proto.session.connection import Connection
 from topone_proto.session.subscriptions import SubscriptionState
-from topone_proto.wire.topic import Topic
+from topone_proto.wire.topic import Socket, Topic
 
-__all__ = ["UNASKED", "Wishes", "checked_topic"]
+__all__ = ["UNASKED", "Wishes"]
 
 UNASKED: Final = frozenset({SubscriptionState.IDLE, SubscriptionState.REJECTED})
 """The states of a topic that nothing was asked for, or nothing that still stands."""
-
-
-def checked_topic(topic: object) -> Topic:
-    """Return a topic.
-
-    Raises:
-        ConfigurationError: it is none.
-    """
-    if isinstance(topic, Topic):
-        return topic
-    raise ConfigurationError(
-        setting="topics",
-        problem=f"{topic!r:.80} is no topic",
-        remedy='use topone_proto.ORDERS, topone_proto.BALANCE or a Topic("...")',
-    )
 
 
 def _all(topics: Iterable[Topic]) -> Iterable[Topic]:
@@ -54,18 +39,45 @@ class Wishes:
         topics: those that are desired from the start.
         refusals: the topics that are refused and wait.
         most: how many requests may be pending at once.
+        socket: the WebSocket that is dialled.
     """
 
-    def __init__(self, topics: Iterable[Topic], refusals: Refusals, most: int) -> None:
+    def __init__(
+        self, topics: Iterable[Topic], refusals: Refusals, most: int, socket: Socket
+    ) -> None:
+        self._socket = socket
         # Ordered, so that requests are made in the order in which the topics were asked for.
-        self.desired: dict[Topic, None] = dict.fromkeys(map(checked_topic, _all(topics)))
+        self.desired: dict[Topic, None] = dict.fromkeys(map(self.checked, _all(topics)))
         """The topics, in the order in which they were asked for."""
         self._refusals = refusals
         self._most = most
 
+    def checked(self, topic: object) -> Topic:
+        """Return a topic that this WebSocket serves. One that is not known may be served by either.
+
+        Raises:
+            ConfigurationError: it is none, or another WebSocket serves it.
+        """
+        if not isinstance(topic, Topic):
+            raise ConfigurationError(
+                setting="topics",
+                problem=f"{topic!r:.80} is no topic",
+                remedy='use one such as topone_proto.ORDERS or kline("BTC/USDT", "1m")',
+            )
+        family = topic.family
+        if family is not None and family.socket != self._socket:
+            opener = "open_market_feed" if family.socket == "public" else "open_feed"
+            raise ConfigurationError(
+                setting="topics",
+                problem=f"{topic} is served by the {family.socket} WebSocket, "
+                f"and this is the {self._socket} one",
+                remedy=f"ask for it on a feed of its own, made by {opener}",
+            )
+        return topic
+
     def add(self, topic: Topic) -> None:
         """Desire a topic; one that was refused and waits is asked for again at once."""
-        self.desired[checked_topic(topic)] = None
+        self.desired[self.checked(topic)] = None
         self._refusals.hurry(topic)
 
     def drop(self, topic: Topic) -> None:

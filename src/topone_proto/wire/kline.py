@@ -200,5 +200,6 @@ FAMILY: Final = Family[Candle](
     write=_write,
     marks=(b'"list"',),
     pulled=_pulled,
+    period=lambda topic: PERIODS[topic.name.rsplit("_", 1)[1]],
 )
 """The family of the topics that ``kline`` makes."""

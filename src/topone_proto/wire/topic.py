@@ -170,8 +170,10 @@ class Family(Generic[T_co]):
     pulled: Callable[[Topic[Any], Any], tuple[T_co, ...] | str] | None = field(
         default=None, eq=False
     )
-    """Reads the data of the answer to a pull: the values, or in words why there are none. None if
-    its topics cannot be pulled."""
+    """Reads the data of the answer to a pull: the values, each with its ``time`` in whole seconds,
+    or in words why there are none. None if its topics cannot be pulled."""
+    period: Callable[[Topic[T_co]], int] | None = field(default=None, eq=False)
+    """Returns the seconds between two values of a topic that can be pulled, at least."""
     topic: Topic[T_co] | None = None
     """Its only topic; None if its topics have parameters."""
 

@@ -197,6 +197,7 @@ class Adapter:
             to_client=lambda link: self._turns.in_turn(self._received, (link,)),
             part_to_client=lambda link: self._turns.in_turn(self._read, (link,)),
         )
+        assert connect.token is not None
         link.token = connect.token.reveal()
         self.link = link
         self.links.append(link)

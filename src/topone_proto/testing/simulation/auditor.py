@@ -163,6 +163,7 @@ class Auditor:
         for action in step.actions:
             match action:
                 case Connect(token=token):
+                    assert token is not None
                     self._dials.dialled(token.reveal(), is_paused=self._requests.is_paused)
                     self._look_for_secret(action)
                 case FetchToken():

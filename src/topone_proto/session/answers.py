@@ -1,0 +1,110 @@
+"""The end of a pull: its values, or the error that it ended with.
+
+An answer is for the caller that asked, so it is no event: a step has it in ``Step.answers``, and a
+feed's ``pull`` returns the values or raises the error.
+"""
+
+from typing import Any
+
+from attrs import define, field
+
+from topone_proto._values import value
+from topone_proto.errors import TopOneError
+from topone_proto.failures import Failure
+from topone_proto.wire.topic import Topic
+
+__all__ = ["PullEnd", "PullError", "PullLost", "PullRefused", "PullTimedOut", "PullUnreadable"]
+
+
+class PullError(TopOneError):
+    """Base of every way in which a pull comes to nothing while the feed goes on. ``topic`` says
+    what was pulled. The exchange was only asked: pull again when the cause is gone."""
+
+    topic: Topic
+
+
+@define(auto_exc=False, unsafe_hash=True)
+class PullRefused(PullError):
+    """The exchange answered a pull with a code other than 0.
+
+    Look at ``code`` and ``msg``: the exchange publishes no list of its codes. A market that does
+    not exist is a common cause.
+    """
+
+    topic: Topic
+    """What was pulled."""
+    code: int
+    """The exchange's number for the cause, never 0. -1 stands for one that is no number: it is at
+    the beginning of ``msg`` then."""
+    msg: str
+    """The exchange's words for it, in the language of ``SessionConfig.lang``."""
+
+    def __str__(self) -> str:
+        return (
+            f"the exchange refused to send {self.topic} with code {self.code} "
+            f"({self.msg or 'no message'}): check the market and the times"
+        )
+
+
+@define(auto_exc=False, unsafe_hash=True)
+class PullTimedOut(PullError):
+    """A request of a pull was not answered in time. The connection goes on.
+
+    If this goes on, the exchange is in trouble, or does not serve pulls.
+    """
+
+    topic: Topic
+    """What was pulled."""
+    timeout: float
+    """How long the answer was waited for, in seconds: ``SessionConfig.pull_timeout``."""
+
+    def __str__(self) -> str:
+        return (
+            f"the exchange did not send {self.topic} within {self.timeout:g} s: pull again later, "
+            "or raise SessionConfig.pull_timeout"
+        )
+
+
+@define(auto_exc=False, unsafe_hash=True)
+class PullUnreadable(PullError):
+    """The answer to a pull is no list of values. Nothing of it is returned, since a part would look
+    like the whole."""
+
+    topic: Topic
+    """What was pulled."""
+    problem: str
+    """What is wrong with the answer, in a few words."""
+
+    def __str__(self) -> str:
+        return (
+            f"the answer for {self.topic} cannot be read ({self.problem}): "
+            "the exchange may have changed its format; look for a newer topone-proto"
+        )
+
+
+@define(auto_exc=False, unsafe_hash=True)
+class PullLost(PullError):
+    """Connections ended, or could not be made, as often as a pull tries again."""
+
+    topic: Topic
+    """What was pulled."""
+    failure: Failure
+    """How the last of them ended."""
+
+    def __str__(self) -> str:
+        return f"{self.topic} was not received, {self.failure}; pull again once it is connected"
+
+
+@value
+class PullEnd:
+    """The answer to one pull."""
+
+    number: int
+    """Which pull: the first of a session has number 1. On a ``Connection`` alone, the number of the
+    request."""
+    topic: Topic
+    """What was pulled."""
+    values: tuple[Any, ...] = field(default=(), hash=False)
+    """The values, the oldest first; empty if there is an error."""
+    error: TopOneError | None = None
+    """Why there are none: a ``PullError``, or the end of the feed. None for a success."""

@@ -156,6 +156,15 @@ def test_a_fault_of_the_thread_itself_ends_every_feed(
         until(feed, Subscribed)
 
 
+def test_a_fault_before_the_feed_has_begun_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("topone_threads._feed._Runtime", fail)
+    with pytest.raises(ZeroDivisionError), open_feed(token=TOKEN) as feed:
+        list(feed)
+
+
 def test_an_application_that_takes_nothing_holds_up_no_other(simulator: Simulator) -> None:
     config = SessionConfig(capacity=4)
     with (
@@ -541,6 +550,12 @@ with open_feed(token=TOKEN, url=url) as feed:
 """
     out = run(program, TOKEN, simulator.url)
     assert out == "0 forked forked forked forked forked False None\n0\n"
+
+
+def test_a_thread_that_has_not_begun_leaves_a_forked_child_nothing_to_close() -> None:
+    thread = _io._IoThread()
+    thread.abandon()
+    assert thread._loop is None
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")

@@ -199,12 +199,18 @@ class Feed:
     def metrics(self) -> FeedMetrics:
         """Return what there is to watch, at this moment. Possible at any time but in a signal
         handler."""
-        if self._is_entered and not (self._portal.is_over or self._portal.is_here):
-            try:
-                return self._portal.call(self._measured)
-            except (FeedClosed, FeedFailed):
-                pass
-        metrics = self._core.metrics(time.monotonic())
+        measured: list[FeedMetrics] = []
+
+        def measure() -> None:
+            measured.append(self._core.metrics(time.monotonic()))
+            self._portal.ring()
+
+        if self._is_entered and not self._portal.is_here:
+            self._portal.post(measure)
+            self._portal.wait(lambda: measured or self._portal.is_over, None)
+        if not measured:
+            measure()
+        metrics = measured[0]
         if not self._portal.is_forked:
             return metrics
         return attrs.evolve(
@@ -281,8 +287,8 @@ class Feed:
             take(self._core.session.close(time.monotonic()))
 
     def _make_room(self) -> None:
-        if self._feed is not None:
-            self._feed.driver.pause_or_resume()
+        assert self._feed is not None
+        self._feed.driver.pause_or_resume()
 
     async def _asked(self, thread: threading.Thread, method: str, topic: Topic) -> None:
         if thread is self._caller:
@@ -293,9 +299,6 @@ class Feed:
                 "and metrics() are possible there",
             )
         await getattr(self._feed, method)(topic)
-
-    async def _measured(self) -> FeedMetrics:
-        return self._core.metrics(time.monotonic())
 
     async def _call_token(self, source: Callable[[], object]) -> Any:
         self._callers = [caller for caller in self._callers if caller.is_alive()]

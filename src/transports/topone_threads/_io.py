@@ -47,6 +47,8 @@ class _Loop(asyncio.SelectorEventLoop):
 
     def __init__(self, selector: selectors.BaseSelector) -> None:
         super().__init__(selector)
+        # In development mode it would report callbacks that are slow, which are not the program's.
+        self.set_debug(enabled=False)
         self.dialled: WeakSet[socket.socket] = WeakSet()
 
     async def sock_connect(self, sock: socket.socket, address: Any) -> None:
@@ -271,8 +273,8 @@ class Portal:
 
     def end(self) -> None:
         """Note that nothing is left."""
-        if self._io is not None:
-            self._io.leave(self)
+        assert self._io is not None
+        self._io.leave(self)
         self.is_over = True
         self.ring()
 

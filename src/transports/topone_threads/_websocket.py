@@ -92,6 +92,8 @@ async def dial_in_threads(
 
 
 class _InThreads:
+    """A blocking WebSocket, as coroutines use it."""
+
     def __init__(
         self,
         portal: Portal,
@@ -100,7 +102,8 @@ class _InThreads:
     ) -> None:
         self._make = partial(make, partial(portal.post, self._pong_came))
         self._on_pong = on_pong
-        self._websocket: WebSocket | None = None
+        self._websocket: WebSocket
+        self._abort: Callable[[], object] = bool
         self._stack = ExitStack()
         self._is_over = False
         self._reader = Worker(portal, "reader")
@@ -117,29 +120,35 @@ class _InThreads:
 
     async def leave(self) -> None:
         self._is_over = True
-        if self._websocket is not None:
-            self._websocket.abort()
+        self._abort()
         self._writer.stop()
         if self._reader.is_alive():
+            leaving = asyncio.create_task(self._left())
+            try:
+                await asyncio.shield(leaving)
+            except asyncio.CancelledError:
+                # No task is cancelled twice.
+                await leaving
+                raise
+
+    async def _left(self) -> None:
+        try:
             await self._reader.do(self._leave)
+        finally:
             self._reader.stop()
             # It has nothing left to do.
             self._reader.join()
 
     async def receive(self) -> str | bytes:
-        assert self._websocket is not None
         return await self._reader.do(self._websocket.receive)
 
     async def send_text(self, text: str) -> None:
-        assert self._websocket is not None
         await self._writer.do(partial(self._websocket.send_text, text))
 
     async def send_ping(self, payload: bytes) -> None:
-        assert self._websocket is not None
         await self._writer.do(partial(self._websocket.send_ping, payload))
 
     async def close(self, code: int, reason: str) -> None:
-        assert self._websocket is not None
         # The peer's close frame comes after what it has sent before.
         draining = asyncio.create_task(self._reader.do(self._drain))
         try:
@@ -154,13 +163,13 @@ class _InThreads:
     # In the reader.
 
     def _enter(self) -> None:
-        self._websocket = websocket = self._make()
+        self._websocket = self._make()
+        self._abort = self._websocket.abort
         if self._is_over:
-            websocket.abort()
-        self._stack.enter_context(websocket)
+            self._abort()
+        self._stack.enter_context(self._websocket)
 
     def _drain(self) -> None:
-        assert self._websocket is not None
         with suppress(Exception):
             while not self._is_over:
                 self._websocket.receive()
@@ -198,26 +207,31 @@ class _Blocking:
 
     def receive(self) -> str | bytes:
         """Return the next message, whole."""
-        message: str | bytes = self._portal.call(self._ask, "receive")
+        message: str | bytes = self._do("receive")
         return message
 
     def send_text(self, text: str) -> None:
         """Send a text message."""
-        self._portal.call(self._ask, "send_text", text)
+        self._do("send_text", text)
 
     def send_ping(self, payload: bytes) -> None:
         """Send a ping frame and return."""
-        self._portal.call(self._ask, "send_ping", payload)
+        self._do("send_ping", payload)
 
     def close(self, code: int, reason: str) -> None:
         """Send a close frame and wait for the peer's."""
         with suppress(ConnectionEnded):
-            self._portal.call(self._ask, "close", code, reason)
+            self._do("close", code, reason)
 
     def abort(self) -> None:
         """Drop the connection, from any thread and at any time."""
         self._is_aborted = True
         self._portal.post(self._abort)
+
+    def _do(self, method: str, *arguments: object) -> Any:
+        if self._websocket is None:
+            self._raise_end()
+        return self._portal.call(getattr(self._websocket, method), *arguments)
 
     def _raise_end(self) -> NoReturn:
         raise self._error
@@ -244,11 +258,6 @@ class _Blocking:
         task, self._task = self._task, None
         if task is not None:
             task.cancel()
-
-    async def _ask(self, method: str, *arguments: object) -> Any:
-        if self._websocket is None:
-            raise ConnectionEnded
-        return await getattr(self._websocket, method)(*arguments)
 
 
 def open_websocket(

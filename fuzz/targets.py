@@ -28,7 +28,9 @@ from topone_proto import (
     UnexpectedResponse,
     UnexpectedUpdate,
     Unrecognised,
+    Update,
     decode,
+    kline,
 )
 from topone_proto.events import Event
 from topone_proto.plain import from_plain, to_plain
@@ -132,7 +134,7 @@ def _check_against_json(message: OrderUpdate | BalanceUpdate | Response, text: s
 # --- a connection --------------------------------------------------------------------------------
 
 _CONFIG: Final = SessionConfig(max_frame_size=2000, max_pending=3, max_kept=_KEEP)
-_TOPICS: Final = (ORDERS, BALANCE, Topic("kline_BTC/USDT_1m"))
+_TOPICS: Final = (ORDERS, BALANCE, kline("BTC/USDT", "1m"))
 _ORDER: Final = (
     '{"method":"sub_orders","ts":%d,"data":{"id":1,"market":"A/B","type":1,"side":1,"status":1,'
     '"price":"1","amount":"1","left":"1","dealStock":"0","dealMoney":"0","createTime":1,'
@@ -194,7 +196,7 @@ class _Life:
         step = self.connection.message_received(frame, self.now)
         self.check(step)
         for event in step.events:
-            if isinstance(event, OrderUpdate | BalanceUpdate):
+            if isinstance(event, Update):
                 assert before[event.topic] in FOLLOWED
             elif isinstance(event, UnexpectedUpdate):
                 state = before.get(event.update.topic, SubscriptionState.IDLE)

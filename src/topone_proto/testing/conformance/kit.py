@@ -34,9 +34,9 @@ from topone_proto.session.config import SessionConfig
 from topone_proto.session.endpoint import Headers
 from topone_proto.testing.conformance.adapter import Adapter, Feed, Simulate, Simulator
 from topone_proto.testing.conformance.leaks import TOKEN, where_in_error, where_in_text
-from topone_proto.wire.balance import BALANCE, Balance, BalanceUpdate
-from topone_proto.wire.orders import ORDERS, Order, OrderStatus, OrderType, OrderUpdate
-from topone_proto.wire.topic import Topic
+from topone_proto.wire.balance import BALANCE, Balance
+from topone_proto.wire.orders import ORDERS, Order, OrderStatus, OrderType
+from topone_proto.wire.topic import Topic, Update
 
 __all__ = [
     "DEFAULT",
@@ -109,10 +109,8 @@ def told(event: Event) -> str:
             line = f"disconnected {reason.kind}{'' if retry_in is None else ', retry'}"
         case Closed(failure=failure):
             line = "closed" if failure is None else f"closed {failure.kind}"
-        case OrderUpdate(order=order):
-            line = f"order {order.id}"
-        case BalanceUpdate(balance=balance):
-            line = f"balance {balance.asset}"
+        case Update(key=tuple(key)):
+            line = " ".join(map(str, key))
         case SubscriptionRejected(method=method, code=code):
             line = f"rejected {method} {code}"
         case RequestTimedOut(method=method):

@@ -36,7 +36,7 @@ from topone_proto.testing.simulation.streams import Streams
 from topone_proto.testing.simulation.world import Violation, World
 from topone_proto.wire.balance import Balance, BalanceUpdate
 from topone_proto.wire.orders import Order, OrderUpdate
-from topone_proto.wire.topic import Topic
+from topone_proto.wire.topic import Topic, Update
 
 __all__ = ["Auditor"]
 
@@ -52,8 +52,14 @@ _SHORT = 64
 
 
 def _serial(update: object) -> int:
-    assert isinstance(update, Order | Balance)
-    return int(update.deal_money if isinstance(update, Order) else update.available)
+    """Return the number that the simulated server has put into an update."""
+    match update:
+        case Order(deal_money=number) | Balance(available=number):
+            return int(number)
+        case OrderUpdate(order=inner) | BalanceUpdate(balance=inner):
+            return _serial(inner)
+        case _:
+            raise AssertionError(update)
 
 
 def _gap_of(topic: Topic, neighbour: tuple[Event, ...]) -> Gap | None:
@@ -259,12 +265,11 @@ class Auditor:
             self._streams.broken()
         for place, event in enumerate(events):
             self.seen.add(type(event).__name__)
-            if isinstance(event, (OrderUpdate, BalanceUpdate)):
+            if isinstance(event, Update):
                 self._need_connection(event)
                 assert link is not None
                 assert frame is not None
-                update = event.order if isinstance(event, OrderUpdate) else event.balance
-                self._streams.update(event, _serial(update), link.peer, frame.number)
+                self._streams.update(event, _serial(event), link.peer, frame.number)
             else:
                 self._look_for_secret(event)
                 self._see_event(event, events[:place], events[place + 1 :], link, frame)

@@ -7,25 +7,18 @@ from typing import Never
 
 from topone_proto.events import Conflated, Event
 from topone_proto.session.config import DeliveryPolicy, SessionConfig
-from topone_proto.wire.balance import BalanceUpdate
-from topone_proto.wire.orders import OrderUpdate
+from topone_proto.wire.topic import Update
 
 __all__ = ["Deliveries"]
 
 
 def _is_end(event: Event) -> bool:
     """True for the last state of an order."""
-    return isinstance(event, OrderUpdate) and event.order.is_closed
+    return isinstance(event, Update) and event.is_final
 
 
-def _key(event: Event) -> tuple[str, str | int] | None:
-    match event:
-        case OrderUpdate(order=order):
-            return ("orders", order.id)
-        case BalanceUpdate(balance=balance):
-            return ("balance", balance.asset)
-        case _:
-            return None
+def _key(event: Event) -> tuple[object, ...] | None:
+    return event.key if isinstance(event, Update) else None
 
 
 class Deliveries:

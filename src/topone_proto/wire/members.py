@@ -69,7 +69,7 @@ _decode_text: Final = msgspec.json.Decoder(str).decode
 as_json: Final = msgspec.json.Encoder().encode
 
 
-class Wrong(Exception):
+class Wrong(ValueError):
     """What is wrong with a frame, where, and what it may have been an update of."""
 
     def __init__(self, reason: str, path: str, topics: tuple[Topic, ...] = ()) -> None:

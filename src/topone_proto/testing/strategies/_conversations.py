@@ -336,8 +336,10 @@ class _Talk:
         update = evolve(plain, ts=ts, **({} if family.topic is not None else {"topic": topic}))
         self.published[topic] = update
         self.last_ts[topic] = ts
-        is_unasked = trouble is Trouble.UNASKED_UPDATE
-        self.receive(update, UnexpectedUpdate if is_unasked else type(update), trouble)
+        event: type[Any] = family.update
+        if trouble is Trouble.UNASKED_UPDATE:
+            event = UnexpectedUpdate
+        self.receive(update, event, trouble)
 
     def receive(
         self,

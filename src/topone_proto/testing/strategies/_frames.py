@@ -1,8 +1,7 @@
 """Frames that mean something: every legal way to write a message."""
 
 from decimal import Decimal
-from functools import cache
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, cast
 
 from hypothesis import strategies as st
 
@@ -11,7 +10,7 @@ from topone_proto.testing.strategies._json import Verbatim, json_values, spellin
 from topone_proto.testing.strategies._values import decimals
 from topone_proto.wire.messages import Ping, Request, Response
 from topone_proto.wire.orders import ORDERS
-from topone_proto.wire.topic import Family, Update
+from topone_proto.wire.topic import Family, Update, families
 
 __all__ = [
     "TEXTS",
@@ -32,15 +31,17 @@ Meaningful: TypeAlias = "Request | Response | Update | Ping"
 TEXTS: Final = ("market", "asset")
 """The members of an update's data that are texts. Every other text is a decimal."""
 
-# Every name that means something somewhere in a frame of the server.
-_NAMES: Final = frozenset(
+_ENVELOPE: Final = frozenset(
     {
         *("id", "method", "code", "msg", "ts", "data", "ping", "params", "lang"),
         *("error", "message", "result", "list"),
-        *("asset", "available", "freeze", "market", "type", "side", "status", "price", "amount"),
-        *("left", "dealStock", "dealMoney", "createTime", "updateTime", "time", "asks", "bids"),
     }
 )
+
+
+def _names() -> frozenset[str]:
+    """Return every name that means something somewhere in a frame of the server."""
+    return _ENVELOPE.union(*(family.write(family.example) for family in families()))
 
 
 def wire_fields(message: Request | Response | Update) -> dict[str, Any]:
@@ -99,10 +100,10 @@ def _decimal_forms(number: Decimal) -> list[str]:
     ]
 
 
-@cache
 def unknown_fields() -> st.SearchStrategy[dict[str, Any]]:
     """Members of an object that no version of today knows; often none."""
-    names = st.text().filter(lambda name: name not in _NAMES)
+    known = _names()
+    names = st.text().filter(lambda name: name not in known)
     return st.dictionaries(names, json_values(), max_size=2)
 
 
@@ -213,7 +214,7 @@ class Leaf:
     @property
     def kind(self) -> type[Any]:
         """Decimal, int, float or str; None's type for what is absent."""
-        kind: type[Any] = type(self.value)
+        kind = cast("type[Any]", type(self.value))
         return Decimal if kind is str and self.at not in TEXTS else kind
 
 
@@ -221,8 +222,9 @@ def leaves(data: Any, path: str = "$.data") -> list[Leaf]:
     """The numbers and texts of an update's data, as ``Family.write`` wrote them. What is of an
     unknown name is left out."""
     found: list[Leaf] = []
-    is_row = isinstance(data, list)
-    places: Any = range(len(data)) if is_row else [name for name in data if name in _NAMES]
+    is_row = type(data) is list
+    known = _names()
+    places: Any = range(len(data)) if is_row else [name for name in data if name in known]
     for at in places:
         place = f"{path}[{at}]" if is_row else f"{path}.{at}"
         found += leaves(data[at], place) if type(data[at]) is list else [Leaf(data, at, place)]

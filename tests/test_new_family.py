@@ -97,7 +97,7 @@ def _write(update: TickerUpdate) -> dict[str, Any]:
 TICKER: Final = Topic[Ticker]("ticker_BTC/USDT")
 FAMILY: Final = Family[Ticker](
     name="ticker",
-    socket="public",
+    socket="private",
     update=TickerUpdate,
     example=TickerUpdate(TICKER, Ticker(Decimal("10149.50")), ts=1561948335075),
     has=lambda name: _NAME.fullmatch(name) is not None,
@@ -114,6 +114,7 @@ FAMILY: Final = Family[Ticker](
 def registered(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(topic, "_families", [*topic.families()])
     register(FAMILY)
+    codec._typed.forget()
     yield
     codec._typed.forget()
 

@@ -89,7 +89,7 @@ class World:
 def brief(thing: object) -> str:
     """A value in few words: of a value class only what says something."""
     if isinstance(thing, (Topic, str, Token)):
-        return str(thing)
+        return f"{thing}"
     if isinstance(thing, Enum):
         return thing.name
     cls = type(thing)

@@ -1,7 +1,7 @@
 """Frames that mean something: every legal way to write a message."""
 
 from decimal import Decimal
-from typing import Any, Final, TypeAlias, cast
+from typing import Any, Final, TypeAlias
 
 from hypothesis import strategies as st
 
@@ -214,7 +214,8 @@ class Leaf:
     @property
     def kind(self) -> type[Any]:
         """Decimal, int, float or str; None's type for what is absent."""
-        kind = cast("type[Any]", type(self.value))
+        inner: Any = self.holder[self.at]
+        kind: type[Any] = inner.__class__
         return Decimal if kind is str and self.at not in TEXTS else kind
 
 
@@ -222,10 +223,9 @@ def leaves(data: Any, path: str = "$.data") -> list[Leaf]:
     """The numbers and texts of an update's data, as ``Family.write`` wrote them. What is of an
     unknown name is left out."""
     found: list[Leaf] = []
-    is_row = type(data) is list
+    is_row = data.__class__ is list
     known = _names()
-    places: Any = range(len(data)) if is_row else [name for name in data if name in known]
-    for at in places:
+    for at in range(len(data)) if is_row else [name for name in data if name in known]:
         place = f"{path}[{at}]" if is_row else f"{path}.{at}"
         found += leaves(data[at], place) if type(data[at]) is list else [Leaf(data, at, place)]
     return found

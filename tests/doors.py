@@ -36,8 +36,20 @@ def open_over_websockets(
     return topone_trio.open_feed(token=token, url=url, open_websocket=open_websocket, **arguments)
 
 
-TRIO = Adapter("trio", topone_trio.open_feed, run_trio, trio.sleep)
-TRIO_OVER_WEBSOCKETS = Adapter("trio over websockets", open_over_websockets, run_trio, trio.sleep)
-ASYNCIO = Adapter("asyncio", topone_asyncio.open_feed, run_asyncio, asyncio.sleep)
+TRIO = Adapter("trio", topone_trio.open_feed, run_trio, trio.sleep, topone_trio.open_market_feed)
+TRIO_OVER_WEBSOCKETS = Adapter(
+    "trio over websockets",
+    open_over_websockets,
+    run_trio,
+    trio.sleep,
+    partial(topone_trio.open_market_feed, open_websocket=over_websockets.open_websocket),
+)
+ASYNCIO = Adapter(
+    "asyncio",
+    topone_asyncio.open_feed,
+    run_asyncio,
+    asyncio.sleep,
+    topone_asyncio.open_market_feed,
+)
 THREADS = Adapter.blocking("threads", topone_threads.open_feed)
 ADAPTERS = (ASYNCIO, THREADS, TRIO, TRIO_OVER_WEBSOCKETS)

@@ -393,7 +393,7 @@ class Client:
         self.loses_answers = False
         self.holds_store = False
         """True if the end of a write is not reported yet."""
-        """True if the end of a request that is sent now is never reported."""
+        """True if the end of a request is never reported."""
         settings: dict[str, Any] = {"account_config": AccountConfig(), **more}
         self.supplies.extend(settings.pop("supplies", ()))
         self.machine = AccountSession(
@@ -443,8 +443,7 @@ class Client:
                 self.hang_up()
             case Fetch():
                 self.fetches.append(action)
-                if not self.loses_answers:
-                    world.after(LATENCY * world.rng.random(), self.serve, action)
+                world.after(LATENCY * world.rng.random(), self.serve, action)
             case StoreState():
                 world.after(0.01, self.store, action)
             case LoadState():
@@ -518,7 +517,7 @@ class Client:
             self.feed(lambda now: self.machine.connection_lost(None, "gone", now))
 
     def serve(self, action: Fetch) -> None:
-        if not self.is_alive:
+        if not self.is_alive or self.loses_answers:
             return
         answer = self.exchange.serve(action.request)
         if isinstance(answer, str):

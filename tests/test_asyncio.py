@@ -1337,4 +1337,5 @@ def test_without_websockets() -> None:
 
 
 def test_the_same_names_as_the_other_adapters() -> None:
-    assert topone_asyncio.__all__ == topone_trio.__all__ == ["Feed", "open_feed", "open_websocket"]
+    names = ["Feed", "open_feed", "open_market_feed", "open_websocket"]
+    assert topone_asyncio.__all__ == topone_trio.__all__ == names

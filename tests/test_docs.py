@@ -66,6 +66,7 @@ DOCS = ROOT / "docs"
 # These have tests of their own, which look at what the examples do.
 ELSEWHERE = {
     "conformance.md": "test_conformance.py",
+    "market-data.md": "test_market_feeds.py",
     "metrics.md": "test_metrics.py",
     "testing.md": "test_strategies.py",
 }

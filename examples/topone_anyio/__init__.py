@@ -7,6 +7,6 @@ The core: `AsyncFeed`, which brings all of a feed that is not a socket, a clock 
 checks it.
 """
 
-from topone_anyio.feed import open_feed
+from topone_anyio.feed import open_feed, open_market_feed
 
-__all__ = ["open_feed"]
+__all__ = ["open_feed", "open_market_feed"]

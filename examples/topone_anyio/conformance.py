@@ -4,7 +4,7 @@ from functools import partial
 
 import anyio
 
-from topone_anyio.feed import open_feed
+from topone_anyio.feed import open_feed, open_market_feed
 from topone_proto.testing.conformance import Adapter, Main
 
 
@@ -16,5 +16,7 @@ def run(backend: str, main: Main, timeout: float) -> None:
     anyio.run(bounded, backend=backend)
 
 
-on_asyncio = Adapter("AnyIO on asyncio", open_feed, partial(run, "asyncio"), anyio.sleep)
-on_trio = Adapter("AnyIO on trio", open_feed, partial(run, "trio"), anyio.sleep)
+on_asyncio = Adapter(
+    "AnyIO on asyncio", open_feed, partial(run, "asyncio"), anyio.sleep, open_market_feed
+)
+on_trio = Adapter("AnyIO on trio", open_feed, partial(run, "trio"), anyio.sleep, open_market_feed)

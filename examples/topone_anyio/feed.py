@@ -106,3 +106,4 @@ def open_with(ssl_context: ssl.SSLContext | None) -> OpenAsyncWebSocket:
 feeds = FeedFactory(open_runtime, open_with, jitter=random.random, wall=time.time)
 
 open_feed = feeds.open_feed
+open_market_feed = feeds.open_market_feed

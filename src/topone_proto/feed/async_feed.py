@@ -1,6 +1,6 @@
 """The feed that an application iterates over, under any event loop."""
 
-from typing import Self
+from typing import Self, TypeVar
 
 from topone_proto.events import Event
 from topone_proto.feed.core import FeedCore
@@ -10,10 +10,13 @@ from topone_proto.feed.runtime import Runtime
 from topone_proto.feed.waiters import Waiter
 from topone_proto.feed.websocket import OpenAsyncWebSocket
 from topone_proto.secrets.token import AsyncTokenSource
+from topone_proto.session.pulls import Moment
 from topone_proto.session.step import Step
 from topone_proto.wire.topic import Topic
 
 __all__ = ["AsyncFeed"]
+
+_T = TypeVar("_T")
 
 
 class AsyncFeed:
@@ -85,6 +88,33 @@ class AsyncFeed:
         """
         await self._settled(*self._core.unsubscribe(topic, self._driver.now()))
 
+    async def pull(self, topic: Topic[_T], start: Moment, end: Moment) -> tuple[_T, ...]:
+        """Return all values of a topic in a span of time, the oldest first, such as candles.
+
+        Both ends of the span are included. It is asked for in pieces, one after the other, and
+        while there is no connection this waits for one; cancel it to give the pull up. Updates are
+        delivered meanwhile.
+
+        Args:
+            topic: what to pull: a ``kline``.
+            start: the beginning: an aware datetime, or seconds since 1970 UTC.
+            end: the end, in the same.
+
+        Raises:
+            PullError: the exchange refused, or did not answer in time or with candles, or too many
+                connections were lost meanwhile. The feed goes on.
+            ConfigurationError: the topic cannot be pulled, or a time is none, or the end is before
+                the start.
+            FeedClosed: the feed is closed, or was before the answer.
+            FeedFailed: the feed ended by itself.
+            TooManyEvents: more events wait in front of the answer than the feed may hold.
+
+        >>> candles = await feed.pull(kline("BTC/USDT", "1m"), now - timedelta(hours=1), now)
+        """
+        waiter, step = self._core.pull(topic, start, end, self._driver.now())
+        await self._settled(waiter, step)
+        return waiter.values
+
     async def close(self) -> None:
         """End the feed. Idempotent, possible at any time.
 
@@ -117,6 +147,9 @@ class AsyncFeed:
         finally:
             self._driver.callers -= 1
             # Reading goes on only for waiters whose callers still wait.
-            waiter.settle()
-            self._driver.pause_or_resume()
+            left = self._core.leave(waiter, self._driver.now())
+            if left is None:
+                self._driver.pause_or_resume()
+            else:
+                self._driver.take(left)
         waiter.result()

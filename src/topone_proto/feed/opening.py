@@ -10,7 +10,7 @@ from topone_proto.feed.runtime import Runtime
 from topone_proto.feed.websocket import OpenAsyncWebSocket
 from topone_proto.secrets.token import AsyncTokenSource, Token, conceal
 from topone_proto.session.config import SessionConfig
-from topone_proto.session.endpoint import DEFAULT_URL, Headers
+from topone_proto.session.endpoint import DEFAULT_URL, PUBLIC_URL, Headers
 from topone_proto.wire.balance import BALANCE
 from topone_proto.wire.orders import ORDERS
 from topone_proto.wire.topic import Topic
@@ -92,6 +92,53 @@ class FeedOpener(Generic[_Source, _Open, _Block]):
         token, url = conceal(token, url)
         core = self._core(
             token=token,
+            url=url,
+            topics=topics,
+            config=config,
+            origin=origin,
+            insecure=insecure,
+            headers=headers,
+            jitter=self._jitter,
+            record=record,
+            wall=self._wall,
+        )
+        return self._run(core, open_websocket, ssl_context)
+
+    def open_market_feed(
+        self,
+        *,
+        topics: Iterable[Topic],
+        url: str = PUBLIC_URL,
+        config: SessionConfig | None = None,
+        origin: str | None = None,
+        insecure: bool = False,
+        headers: Headers = (),
+        ssl_context: "ssl.SSLContext | None" = None,
+        open_websocket: _Open | None = None,
+        record: Callable[[str], object] | None = None,
+    ) -> _Block:
+        """Open a feed of market data for the length of a ``with`` block, ``async with`` in an async
+        framework. It needs no token; its events, gaps and promises are those of any feed.
+
+        Args:
+            topics: what to subscribe to from the start, as ``kline``, ``depth`` and ``deals`` make
+                it.
+            url: where to dial.
+            config: timeouts, limits, back-off and delivery.
+            origin: the ``Origin`` header, as for ``open_feed``.
+            insecure: True allows plain ``ws://`` to other machines.
+            headers: more headers for the handshake, as for ``open_feed``.
+            ssl_context: for a private CA; the default checks certificates against the system's.
+            open_websocket: another WebSocket library, as for ``open_feed``.
+            record: takes each line of a recording; None records nothing.
+
+        Raises:
+            ConfigurationError: a topic is not market data, or the URL, the origin or a header
+                cannot be used.
+        """
+        _, url = conceal("", url)
+        core = self._core(
+            token=None,
             url=url,
             topics=topics,
             config=config,

@@ -18,7 +18,7 @@ from topone_asyncio._websocket import open_websocket
 from topone_proto import FeedCancelled
 from topone_proto.adapters import AsyncFeed, FeedFactory, OpenAsyncWebSocket, Runtime
 
-__all__ = ["Feed", "open_feed"]
+__all__ = ["Feed", "open_feed", "open_market_feed"]
 
 Feed = AsyncFeed
 """The feed that ``open_feed`` opens."""
@@ -178,3 +178,6 @@ _feeds = FeedFactory(_open_runtime, _open_with, jitter=random.random, wall=time.
 
 open_feed = _feeds.open_feed
 """Open a feed of an account's updates; see ``FeedFactory.open_feed``."""
+
+open_market_feed = _feeds.open_market_feed
+"""Open a feed of market data; see ``FeedFactory.open_market_feed``."""

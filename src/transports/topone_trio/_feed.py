@@ -17,7 +17,7 @@ import trio
 from topone_proto.adapters import AsyncFeed, FeedFactory, OpenAsyncWebSocket, Runtime
 from topone_trio._websocket import open_websocket
 
-__all__ = ["Feed", "open_feed"]
+__all__ = ["Feed", "open_feed", "open_market_feed"]
 
 Feed = AsyncFeed
 """The feed that ``open_feed`` opens."""
@@ -131,3 +131,6 @@ _feeds = FeedFactory(_open_runtime, _open_with, jitter=random.random, wall=time.
 
 open_feed = _feeds.open_feed
 """Open a feed of an account's updates; see ``FeedFactory.open_feed``."""
+
+open_market_feed = _feeds.open_market_feed
+"""Open a feed of market data; see ``FeedFactory.open_market_feed``."""

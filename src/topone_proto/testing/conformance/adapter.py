@@ -15,12 +15,13 @@ from collections.abc import (
     Mapping,
 )
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager
+from functools import partial
 from typing import Any, Protocol, Self, TypeVar
 
 from attrs import frozen
 
 from topone_proto.events import Event
-from topone_proto.exchange import Fault, GatewayConfig
+from topone_proto.exchange import Fault, GatewayConfig, LivingMarket
 from topone_proto.secrets.token import Token
 from topone_proto.session.config import SessionConfig
 from topone_proto.session.endpoint import Headers
@@ -31,14 +32,18 @@ from topone_proto.wire.topic import Topic
 __all__ = [
     "Adapter",
     "BlockingFeed",
+    "BlockingMarketFeed",
     "Feed",
     "Handshake",
     "Main",
+    "MarketFeed",
     "OpenFeed",
+    "OpenMarketFeed",
     "Simulate",
     "Simulator",
 ]
 
+_T = TypeVar("_T")
 _T_co = TypeVar("_T_co", covariant=True)
 
 Main = Callable[[], Coroutine[Any, Any, None]]
@@ -65,6 +70,14 @@ class Feed(Protocol):
         ...
 
 
+class MarketFeed(Feed, Protocol):
+    """A feed of market data of an async framework."""
+
+    async def pull(self, topic: Topic[_T], start: float, end: float) -> tuple[_T, ...]:
+        """Return the values of a span of time, in seconds since 1970 UTC."""
+        ...
+
+
 class BlockingFeed(Protocol):
     """A feed whose calls block. ``close`` may be called while another thread is in any of them."""
 
@@ -82,6 +95,14 @@ class BlockingFeed(Protocol):
 
     def close(self) -> None:
         """End the feed. Idempotent."""
+        ...
+
+
+class BlockingMarketFeed(BlockingFeed, Protocol):
+    """A feed of market data whose calls block."""
+
+    def pull(self, topic: Topic[_T], start: float, end: float) -> tuple[_T, ...]:
+        """Return the values of a span of time, in seconds since 1970 UTC."""
         ...
 
 
@@ -105,6 +126,25 @@ class OpenFeed(Protocol[_T_co]):
         ...
 
 
+class OpenMarketFeed(Protocol[_T_co]):
+    """An adapter's ``open_market_feed``. The kit passes every argument, each by its name."""
+
+    def __call__(
+        self,
+        *,
+        topics: Iterable[Topic],
+        url: str,
+        config: SessionConfig | None,
+        origin: str | None,
+        insecure: bool,
+        headers: Headers,
+        ssl_context: ssl.SSLContext | None,
+        record: Callable[[str], object] | None,
+    ) -> _T_co:
+        """Return a context manager that opens a feed and closes it on leaving."""
+        ...
+
+
 @frozen
 class Adapter:
     """An adapter and its framework, as the kit has to know them."""
@@ -119,16 +159,34 @@ class Adapter:
     kit's."""
     sleep: Callable[[float], Awaitable[object]]
     """Sleeps for so many seconds in the framework."""
+    open_market_feed: OpenMarketFeed[AbstractAsyncContextManager[MarketFeed]] | None = None
+    """Opens a feed of market data; None if the adapter has none. Scenarios about market data do not
+    apply then."""
 
     @classmethod
-    def blocking(cls, name: str, open_feed: OpenFeed[AbstractContextManager[BlockingFeed]]) -> Self:
+    def blocking(
+        cls,
+        name: str,
+        open_feed: OpenFeed[AbstractContextManager[BlockingFeed]],
+        open_market_feed: OpenMarketFeed[AbstractContextManager[BlockingMarketFeed]] | None = None,
+    ) -> Self:
         """The adapter of a feed whose calls block.
 
         Its calls become coroutines that never suspend. In place of a cancellation the feed is
         closed by another thread.
         """
-        runner = _Runner(open_feed)
-        return cls(name, runner.open_feed, runner.run, runner.sleep)
+        runner = _Runner()
+        market = (
+            None
+            if open_market_feed is None
+            else partial(runner.open, open_market_feed, _UnsuspendedMarket)
+        )
+        feed = partial(runner.open, open_feed, _Unsuspended)
+        return cls(name, feed, runner.run, runner.sleep, market)
+
+
+_Blocking = TypeVar("_Blocking", bound=BlockingFeed)
+_Async = TypeVar("_Async", bound=Feed)
 
 
 class _Unsuspended:
@@ -156,19 +214,32 @@ class _Unsuspended:
         self._feed.close()
 
 
+class _UnsuspendedMarket(_Unsuspended):
+    def __init__(self, feed: BlockingMarketFeed) -> None:
+        super().__init__(feed)
+        self._market = feed
+
+    async def pull(self, topic: Topic[_T], start: float, end: float) -> tuple[_T, ...]:
+        return self._market.pull(topic, start, end)
+
+
 class _Runner:
     """A runner of coroutines that never suspend."""
 
-    def __init__(self, open_feed: OpenFeed[AbstractContextManager[BlockingFeed]]) -> None:
-        self._open_feed = open_feed
+    def __init__(self) -> None:
         self._open: list[BlockingFeed] = []
 
     @asynccontextmanager
-    async def open_feed(self, **arguments: Any) -> AsyncGenerator[Feed, None]:
-        with self._open_feed(**arguments) as feed:
+    async def open(
+        self,
+        open_feed: Callable[..., AbstractContextManager[_Blocking]],
+        unsuspended: Callable[[_Blocking], _Async],
+        **arguments: Any,
+    ) -> AsyncGenerator[_Async, None]:
+        with open_feed(**arguments) as feed:
             self._open.append(feed)
             try:
-                yield _Unsuspended(feed)
+                yield unsuspended(feed)
             finally:
                 self._open.remove(feed)
 
@@ -212,6 +283,11 @@ class Simulator(Protocol):
         ...
 
     @property
+    def market_url(self) -> str:
+        """Where to dial for market data."""
+        ...
+
+    @property
     def handshakes(self) -> tuple[Handshake, ...]:
         """The dials that came, the oldest first."""
         ...
@@ -243,6 +319,10 @@ class Simulator(Protocol):
 
     def publish(self, *updates: Balance | Order) -> None:
         """Publish updates, in order."""
+        ...
+
+    def market(self, name: str, event: Callable[[LivingMarket, float], object]) -> object:
+        """Make something happen in a market, and publish what has changed."""
         ...
 
 

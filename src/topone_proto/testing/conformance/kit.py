@@ -32,7 +32,13 @@ from topone_proto.models import Side
 from topone_proto.secrets.token import Token
 from topone_proto.session.config import SessionConfig
 from topone_proto.session.endpoint import Headers
-from topone_proto.testing.conformance.adapter import Adapter, Feed, Simulate, Simulator
+from topone_proto.testing.conformance.adapter import (
+    Adapter,
+    Feed,
+    MarketFeed,
+    Simulate,
+    Simulator,
+)
 from topone_proto.testing.conformance.leaks import TOKEN, where_in_error, where_in_text
 from topone_proto.wire.balance import BALANCE, Balance
 from topone_proto.wire.orders import ORDERS, Order, OrderStatus, OrderType
@@ -49,10 +55,12 @@ __all__ = [
     "Caught",
     "Kit",
     "Listener",
+    "MarketListener",
     "Unmet",
     "told",
 ]
 
+_T = TypeVar("_T")
 _E = TypeVar("_E", bound=Exception)
 _Event = TypeVar("_Event", bound=Event)
 
@@ -170,6 +178,26 @@ class Kit:
             record=record,
         ) as feed:
             yield Listener(self, feed)
+
+    @asynccontextmanager
+    async def open_market(
+        self, *, topics: Iterable[Topic], config: SessionConfig | None = None
+    ) -> AsyncGenerator["MarketListener", None]:
+        """Open a feed of market data of the exchange of this run."""
+        open_market_feed = self.adapter.open_market_feed
+        if open_market_feed is None:
+            self.fail("the adapter has no open_market_feed")
+        async with open_market_feed(
+            topics=topics,
+            url=self.simulator.market_url,
+            config=config,
+            origin=None,
+            insecure=False,
+            headers=(),
+            ssl_context=None,
+            record=None,
+        ) as feed:
+            yield MarketListener(self, feed)
 
     def serve(
         self, *, config: GatewayConfig = DEFAULT, ssl_context: SSLContext | None = None
@@ -338,3 +366,15 @@ class Listener:
     async def close(self) -> None:
         """The feed's own."""
         await self._feed.close()
+
+
+class MarketListener(Listener):
+    """A feed of market data that is listened to."""
+
+    def __init__(self, kit: Kit, feed: MarketFeed) -> None:
+        super().__init__(kit, feed)
+        self._market = feed
+
+    async def pull(self, topic: Topic[_T], start: float, end: float) -> tuple[_T, ...]:
+        """Pull from the feed."""
+        return await self._market.pull(topic, start, end)

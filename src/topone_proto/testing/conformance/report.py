@@ -37,12 +37,14 @@ def check_all(
     Args:
         adapter: what is checked.
         simulate: ``topone_simulator.run_in_thread``.
-        scenarios: what to run; all there are by default.
+        scenarios: what to run, as far as it applies to the adapter; all there are by default.
         patience: seconds that each may take.
         show: is told of every outcome at once.
     """
     outcomes: list[Outcome] = []
     for scenario in scenarios:
+        if not scenario.applies_to(adapter):
+            continue
         started = time.monotonic()
         failed: ConformanceFailed | None = None
         try:

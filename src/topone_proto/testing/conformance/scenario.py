@@ -43,6 +43,8 @@ class Group(StrEnum):
     SECRETS = "secrets"
     """The places where a token is most easily let out. (Every scenario looks for it in every event,
     every exception and every line of every log.)"""
+    MARKET = "market data"
+    """Market data, which needs no token. For adapters with an ``open_market_feed``."""
     CLOSING = "closing"
     """``close``, in every state that a feed can be in."""
 
@@ -115,6 +117,10 @@ class Scenario:
 
     def __str__(self) -> str:
         return self.name
+
+    def applies_to(self, adapter: Adapter) -> bool:
+        """Return False if the scenario is about something that the adapter does not have."""
+        return self.group is not Group.MARKET or adapter.open_market_feed is not None
 
     def check(self, adapter: Adapter, simulate: Simulate, *, patience: float = PATIENCE) -> None:
         """Run the scenario.

@@ -10,6 +10,7 @@ from topone_proto.testing.conformance.failures import FAILURES
 from topone_proto.testing.conformance.faults import FAULTS
 from topone_proto.testing.conformance.life import LIFE
 from topone_proto.testing.conformance.liveness import LIVENESS
+from topone_proto.testing.conformance.market import MARKET
 from topone_proto.testing.conformance.scenario import Scenario
 from topone_proto.testing.conformance.secrecy import SECRECY
 
@@ -26,6 +27,7 @@ SCENARIOS: Final[tuple[Scenario, ...]] = tuple(
         FAULTS,
         CANCELLATION,
         SECRECY,
+        MARKET,
         CLOSING,
     )
     for scenario in group.scenarios

@@ -11,22 +11,21 @@ import sys
 import threading
 import time
 import traceback
-from base64 import b64encode
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from decimal import Decimal
-from hashlib import sha1
 from itertools import count
 from pathlib import Path
 from selectors import DefaultSelector
 from types import FrameType
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 import attrs
 import pytest
 
 import topone_threads._io
+import waits
 from topone_proto import (
     BALANCE,
     ORDERS,
@@ -63,13 +62,8 @@ from topone_proto.exchange import (
 )
 from topone_simulator import Simulator, run_in_thread
 from topone_threads import Feed, open_feed, open_websocket
+from waits import ETH, PATIENCE, TOKEN, accept_websocket, until
 
-T = TypeVar("T")
-
-TOKEN = "topapi:5ecret"
-ETH = Balance("ETH", Decimal("1.5"), Decimal(0))
-PATIENCE = 20.0
-"""Seconds after which something that should have come has not: a failure, never a pass."""
 FOR_EVER = 5 * PATIENCE
 """A timeout that, if it were waited for, would make the test fail."""
 QUICK = functools.partial(
@@ -79,26 +73,14 @@ QUICK = functools.partial(
 
 @pytest.fixture(autouse=True)
 def _no_thread_is_left_behind() -> Iterator[None]:
-    before = set(threading.enumerate())
-    yield
-    for thread in set(threading.enumerate()) - before:
-        # It ends by itself a moment after its answer.
-        if thread.name == "topone-lookup":
-            thread.join(PATIENCE)
-    assert not set(threading.enumerate()) - before
+    with waits.no_thread_is_left():
+        yield
 
 
 @pytest.fixture
 def simulator() -> Iterator[Simulator]:
     with run_in_thread(tokens={TOKEN: "alice"}) as simulator:
         yield simulator
-
-
-def until(feed: Feed, kind: type[T]) -> T:
-    while True:
-        event = feed.get(PATIENCE)
-        if isinstance(event, kind):
-            return event
 
 
 @contextmanager
@@ -885,19 +867,6 @@ def test_no_event_is_lost_whatever_a_ctrl_c_has_interrupted(
 
 def connect_to(host: str, port: int, scheme: str = "ws") -> Connect:
     return Connect(Endpoint(f"{scheme}://{host}:{port}/"), Token(TOKEN), PATIENCE, 2**20)
-
-
-def accept_websocket(peer: socket.socket) -> set[str]:
-    request = b""
-    while not request.endswith(b"\r\n\r\n"):
-        request += peer.recv(65536)
-    key = request.split(b"Sec-WebSocket-Key: ")[1].split(b"\r\n")[0]
-    accept = b64encode(sha1(key + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest())
-    peer.sendall(
-        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-        b"Sec-WebSocket-Accept: " + accept + b"\r\n\r\n"
-    )
-    return {line.split(b":")[0].decode().lower() for line in request.split(b"\r\n")[1:]}
 
 
 def test_a_close_frame_is_the_end_whenever_the_peer_lets_go_of_tcp() -> None:

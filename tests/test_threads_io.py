@@ -6,22 +6,19 @@ import socket
 import subprocess
 import sys
 import threading
-from base64 import b64encode
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from decimal import Decimal
-from hashlib import sha1
 from itertools import count
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
 
 import topone_asyncio._websocket
+import waits
 from topone_proto import (
     BALANCE,
     ORDERS,
-    Balance,
     BalanceUpdate,
     Closed,
     Connected,
@@ -35,37 +32,21 @@ from topone_proto import (
 from topone_proto.exchange import Burst, LoseAck
 from topone_simulator import Simulator, run_in_thread
 from topone_threads import Feed, _io, open_feed
+from waits import ETH, PATIENCE, TOKEN, accept_websocket, until
 
-T = TypeVar("T")
-
-TOKEN = "topapi:5ecret"
-ETH = Balance("ETH", Decimal("1.5"), Decimal(0))
-PATIENCE = 20.0
 QUICK: dict[str, Any] = {"retry_first": 1e-6, "retry_base": 1e-6, "retry_cap": 1e-6}
 
 
 @pytest.fixture(autouse=True)
 def _nothing_is_left_behind() -> Iterator[None]:
-    before = set(threading.enumerate())
-    yield
-    for thread in set(threading.enumerate()) - before:
-        # It ends by itself a moment after its answer.
-        if thread.name in {"topone-lookup", "topone-feed-token"}:
-            thread.join(PATIENCE)
-    assert not set(threading.enumerate()) - before
+    with waits.no_thread_is_left():
+        yield
 
 
 @pytest.fixture
 def simulator() -> Iterator[Simulator]:
     with run_in_thread(tokens={TOKEN: "alice"}) as simulator:
         yield simulator
-
-
-def until(feed: Feed, kind: type[T]) -> T:
-    while True:
-        event = feed.get(PATIENCE)
-        if isinstance(event, kind):
-            return event
 
 
 def in_turn(feed: Feed, function: Callable[[], object]) -> None:
@@ -378,15 +359,7 @@ def serving(serve: Callable[[socket.socket], object]) -> Generator[str, None, No
     def run() -> None:
         peer, _ = server.accept()
         with peer, suppress(ConnectionError):
-            request = b""
-            while not request.endswith(b"\r\n\r\n"):
-                request += peer.recv(65536)
-            key = request.split(b"Sec-WebSocket-Key: ")[1].split(b"\r\n")[0]
-            accept = b64encode(sha1(key + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest())
-            peer.sendall(
-                b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n"
-                b"Connection: Upgrade\r\nSec-WebSocket-Accept: " + accept + b"\r\n\r\n"
-            )
+            accept_websocket(peer)
             serve(peer)
 
     with socket.create_server(("127.0.0.1", 0)) as server:

@@ -52,6 +52,11 @@ I8: the account
     at all, is right whenever it calls a topic whole and nothing is on its way to it. When nothing
     goes wrong any more, everything that is followed becomes whole. Fills add up, nothing seems to
     go back, nothing is given up, and no more closed orders are kept than allowed.
+I10: market data
+    The newest book and the newest candle that an application has taken since the latest
+    acknowledgement are the exchange's whenever nothing is on its way to it; deals are owed like any
+    update (I1), each just as it was sent. A pull that ends well has every finished candle of its
+    range, in order and once, and no other.
 alive
     A half-open connection is noticed within ``ping_interval + pong_timeout`` of the last frame that
     was read, or within ``silence_timeout`` if there are no pings; not while reading is paused. An

@@ -197,8 +197,7 @@ class Adapter:
             to_client=lambda link: self._turns.in_turn(self._received, (link,)),
             part_to_client=lambda link: self._turns.in_turn(self._read, (link,)),
         )
-        assert connect.token is not None
-        link.token = connect.token.reveal()
+        link.token = "" if connect.token is None else connect.token.reveal()
         self.link = link
         self.links.append(link)
         if self._world.now < self.frozen_until:
@@ -280,7 +279,8 @@ class Adapter:
         now = self._world.now
         if frame.kind == "text":
             if self._world.timeline is not None:
-                self._note("reads", frame.data.replace(link.token, "***")[:80])
+                text: str = frame.data
+                self._note("reads", (text.replace(link.token, "***") if link.token else text)[:80])
             if "ping" in frame.data:
                 link.asked_at = now if link.asked_at is None else link.asked_at
             data = frame.data

@@ -33,6 +33,7 @@ from topone_proto.testing.simulation.link import Frame, Link
 from topone_proto.testing.simulation.requests import Requests
 from topone_proto.testing.simulation.scenario import SECRET, ClientPlan
 from topone_proto.testing.simulation.streams import Streams
+from topone_proto.testing.simulation.watcher import content_of, published_content
 from topone_proto.testing.simulation.world import Violation, World
 from topone_proto.wire.balance import Balance, BalanceUpdate
 from topone_proto.wire.orders import Order, OrderUpdate
@@ -51,15 +52,8 @@ _SLACK = 500_000.0
 _SHORT = 64
 
 
-def _serial(update: object) -> int:
-    """Return the number that the simulated server has put into an update."""
-    match update:
-        case Order(deal_money=number) | Balance(available=number):
-            return int(number)
-        case OrderUpdate(order=inner) | BalanceUpdate(balance=inner):
-            return _serial(inner)
-        case _:
-            raise AssertionError(update)
+def _serial(update: Order | Balance) -> int:
+    return int(update.deal_money if isinstance(update, Order) else update.available)
 
 
 def _gap_of(topic: Topic, neighbour: tuple[Event, ...]) -> Gap | None:
@@ -83,6 +77,8 @@ class Auditor:
         self._plan = plan
         self._config = plan.config
         self._streams = Streams(self.fail, slack=_SLACK)
+        # What was published on the topics of a market, by topic and step.
+        self._contents: dict[tuple[Topic, int], object] = {}
         # What was no update and was reported on this connection: the like is not reported again.
         self._reported: set[str] = set()
         self.seen: set[str] = set()
@@ -100,9 +96,14 @@ class Auditor:
     def published(self, link: Link, publication: Publication, number: int) -> None:
         """The exchange has sent an update on one of the client's connections, the present one or an
         old one."""
-        self._streams.sent(
-            publication.topic, _serial(publication.update), publication.ts, number, link.peer
-        )
+        topic, update = publication.topic, publication.update
+        if isinstance(update, Order | Balance):
+            serial = _serial(update)
+        else:
+            # A step publishes one update of a topic.
+            serial = number
+            self._contents[topic, number] = published_content(update)
+        self._streams.sent(topic, serial, publication.ts, number, link.peer)
 
     def unanswered(self, link: Link, *, is_reading: bool, can_know: bool) -> None:
         """The exchange closes a connection because a ping of its own was not answered.
@@ -169,8 +170,10 @@ class Auditor:
         for action in step.actions:
             match action:
                 case Connect(token=token):
-                    assert token is not None
-                    self._dials.dialled(token.reveal(), is_paused=self._requests.is_paused)
+                    if (token is None) is not self._plan.is_public:
+                        self.fail("I6", "a dial with a token for no account, or without one")
+                    shown = None if token is None else token.reveal()
+                    self._dials.dialled(shown, is_paused=self._requests.is_paused)
                     self._look_for_secret(action)
                 case FetchToken():
                     self._dials.attempted(is_paused=self._requests.is_paused)
@@ -269,10 +272,23 @@ class Auditor:
                 self._need_connection(event)
                 assert link is not None
                 assert frame is not None
-                self._streams.update(event, _serial(event), link.peer, frame.number)
+                self._streams.update(event, self._serial(event, frame), link.peer, frame.number)
             else:
                 self._look_for_secret(event)
                 self._see_event(event, events[:place], events[place + 1 :], link, frame)
+
+    def _serial(self, update: Update, frame: Frame) -> int:
+        """Return the number by which an update is known, and check that it is as it was sent."""
+        match update:
+            case OrderUpdate(order=order):
+                return _serial(order)
+            case BalanceUpdate(balance=balance):
+                return _serial(balance)
+            case _:
+                sent = self._contents.get((update.topic, frame.number))
+                if sent is not None and sent != content_of(update):
+                    self.fail("I1", f"{sent} was sent, and this is delivered: {update}")
+                return frame.number
 
     def _remember_noise(self, events: tuple[Event, ...], frame: Frame | None) -> None:
         """A short frame that was no update is reported once on a connection."""

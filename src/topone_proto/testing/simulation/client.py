@@ -13,6 +13,7 @@ from topone_proto.testing.simulation.adapter import Adapter
 from topone_proto.testing.simulation.auditor import Auditor
 from topone_proto.testing.simulation.scenario import Call, ClientPlan
 from topone_proto.testing.simulation.server import Server
+from topone_proto.testing.simulation.watcher import Watcher
 from topone_proto.testing.simulation.world import World
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ __all__ = ["Client"]
 
 _NEVER = float("inf")
 _URL = "wss://simulation.invalid/ws/user/"
+_PUBLIC_URL = "wss://simulation.invalid/ws/"
 
 
 def _source() -> None: ...
@@ -48,6 +50,7 @@ class Client:
         self.accountant: Accountant = Accountant(
             world, plan.account, server, http, note=self._note, fail=self.auditor.fail
         )
+        self.watcher: Watcher = Watcher(server, self.auditor.fail)
         self._hurries_at = _NEVER
         self._lines = 0
         self._recorder_error: OSError | None = None
@@ -57,8 +60,8 @@ class Client:
         token = server.issue(plan.name)
         self._core: FeedCore[Callable[[], object]] = FeedCore(
             # The callable is never called: what it would do is in the plan.
-            token=Token(token) if plan.supplies is None else _source,
-            url=_URL,
+            token=self._token(token),
+            url=_PUBLIC_URL if plan.is_public else _URL,
             topics=plan.topics,
             config=plan.config,
             origin=None,
@@ -81,6 +84,11 @@ class Client:
         self._waiters: list[Waiter] = []
         self._is_taking = False
         self._next_take_at = 0.0
+
+    def _token(self, first: str) -> "Token | Callable[[], object] | None":
+        if self.plan.is_public:
+            return None
+        return Token(first) if self.plan.supplies is None else _source
 
     # --- the application ------------------------------------------------------------------------
 
@@ -113,6 +121,8 @@ class Client:
         """What the account calls whole must be true, if nothing is on its way to it."""
         if self.is_settled and not self._is_stream_busy:
             self.accountant.check()
+            if not self.adapter.is_closed:
+                self.watcher.check(self.auditor.desired)
 
     def check_calm(self) -> None:
         """All is calm: nothing may be missing any more."""
@@ -122,6 +132,8 @@ class Client:
         self.auditor.all_is_calm()
         if self._recorder_error is not None and not self.adapter.is_closed:
             self.auditor.must_have_failed_with(self._recorder_error, None)
+        if not self.adapter.is_closed:
+            self.watcher.check(self.auditor.desired)
         self.accountant.check_calm(set() if self.adapter.is_closed else self.auditor.desired)
 
     def check_closed(self) -> None:
@@ -198,6 +210,7 @@ class Client:
                 self._note("  the application takes", event)
             self.auditor.taken(event)
             self.accountant.told(event)
+            self.watcher.told(event)
             self._next_take_at = self._world.now + self._pace
             self.adapter.pause_or_resume()
 

@@ -7,18 +7,34 @@ from typing import Never
 
 from topone_proto.events import Conflated, Event
 from topone_proto.session.config import DeliveryPolicy, SessionConfig
-from topone_proto.wire.topic import Update
+from topone_proto.wire.balance import BalanceUpdate
+from topone_proto.wire.depth import DepthUpdate
+from topone_proto.wire.kline import KlineUpdate
+from topone_proto.wire.orders import OrderUpdate
 
 __all__ = ["Deliveries"]
 
 
 def _is_end(event: Event) -> bool:
-    """True for the last state of an order."""
-    return isinstance(event, Update) and event.is_final
+    """Return True for the last state of an order. It is said here again, since what an update says
+    of itself is judged, too."""
+    return isinstance(event, OrderUpdate) and event.order.is_closed
 
 
 def _key(event: Event) -> tuple[object, ...] | None:
-    return event.key if isinstance(event, Update) else None
+    """Return the name of the thing that an update is about, as ``_is_end`` by the rules' own
+    words."""
+    match event:
+        case OrderUpdate(order=order):
+            return ("orders", order.id)
+        case BalanceUpdate(balance=balance):
+            return ("balance", balance.asset)
+        case DepthUpdate(topic=topic):
+            return ("depth", topic.name)
+        case KlineUpdate(topic=topic, candles=candles):
+            return ("kline", topic.name, *(candle.time for candle in candles))
+        case _:
+            return None
 
 
 class Deliveries:

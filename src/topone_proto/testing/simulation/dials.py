@@ -62,11 +62,11 @@ class Dials:
             if is_told:
                 self._settled_since = self._world.now
 
-    def dialled(self, token: str, *, is_paused: bool) -> None:
+    def dialled(self, token: str | None, *, is_paused: bool) -> None:
         """The feed dials."""
         if not self._has_source:
             self.attempted(is_paused=is_paused)
-        if token == self._refused_token:
+        if token is not None and token == self._refused_token:
             self._fail("I3", "the token that was refused is tried again")
         self._last_token = token
 

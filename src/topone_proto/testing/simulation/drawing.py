@@ -32,6 +32,8 @@ from topone_proto.exchange import (
 from topone_proto.failures import FailureKind
 from topone_proto.session.config import DeliveryPolicy, SessionConfig
 from topone_proto.testing.simulation.scenario import (
+    DEALS,
+    MARKET_TOPICS,
     AccountPlan,
     BlackHole,
     BlockLoop,
@@ -65,8 +67,10 @@ def draw(seed: int) -> Scenario:
         scenario = _with_odd_clocks(rng, scenario)
     if rng.random() < 0.4:
         scenario = _with_hold_ups(rng, scenario)
-    # Of its own, so that a new option changes nothing for the seeds without it.
-    options = Random(f"{seed} options")
+    # Of their own, so that a new option changes nothing for the seeds without it.
+    market, options = (Random(f"{seed} {what}") for what in ("market", "options"))
+    if market.random() < 0.2:
+        scenario = _with_market(market, scenario)
     match options.choices(("none", "compressed", "recorded", "slow"), (88, 5, 5, 2))[0]:
         case "compressed":
             return _for_each_client(scenario, is_compressed=True)
@@ -76,6 +80,41 @@ def draw(seed: int) -> Scenario:
             return _with_slow_application(options, scenario)
         case _:
             return scenario
+
+
+def _with_market(rng: Random, scenario: Scenario) -> Scenario:
+    """The same, with one more feed: of a market in which deals are made."""
+    calm_at = scenario.calm_at
+    topics = rng.sample(MARKET_TOPICS, rng.choice((1, 2, 3, 3)))
+    plain = _client(rng, "M", calm_at, pings=True)
+    # What the exchange is patient with, and how it pings, was drawn for the others.
+    config = evolve(
+        scenario.clients[0].config,
+        capacity=plain.config.capacity,
+        delivery=plain.config.delivery,
+        max_pending=plain.config.max_pending,
+        # A backlog that does not fit is told of as malformed, and by no gap.
+        max_frame_size=2**20,
+    )
+    calls = tuple(
+        call if call.verb == "close" else evolve(call, topic=rng.choice(MARKET_TOPICS))
+        for call in plain.calls
+    )
+    client = evolve(
+        plain, topics=tuple(topics), config=config, supplies=None, calls=calls, is_public=True
+    )
+    deals = [
+        Publish(rng.uniform(0.0, calm_at), DEALS, rng.randrange(2), rng.choice((1, 1, 2, 5)))
+        for _ in range(rng.choice((5, 15, 30)))
+    ]
+    troubles = [_trouble(rng, client, calm_at) for _ in range(rng.choice((0, 1, 2, 4)))]
+    return evolve(
+        scenario,
+        gateway=evolve(scenario.gateway, has_first_push=rng.random() < 0.7),
+        clients=(*scenario.clients, client),
+        traffic=tuple(sorted((*scenario.traffic, *deals), key=lambda publish: publish.at)),
+        troubles=tuple(sorted((*scenario.troubles, *troubles), key=lambda trouble: trouble.at)),
+    )
 
 
 def _for_each_client(scenario: Scenario, **changes: Any) -> Scenario:

@@ -56,6 +56,7 @@ class Requests:
         self._sent_at: dict[str, float] = {}
         self._paused_at = 0.0
         self._paused_for = 0.0
+        self._resumed_at = 0.0
         self._ids: set[str] = set()
         # What was acknowledged since it was desired, how often it was refused since, and when it
         # may be asked for again.
@@ -97,6 +98,7 @@ class Requests:
         """The client reads again."""
         if self.is_paused:
             self._paused_for += self._world.now - self._paused_at
+            self._resumed_at = self._world.now
             self.is_paused = False
 
     def held_up(self, seconds: float) -> None:
@@ -185,8 +187,10 @@ class Requests:
         waits = self._reading_clock - min(self._asked_at[number] for number in self._waiting)
         bound = self._config.ack_timeout
         if link is not None:
-            arriving_until = max(link.heard_at + min(1.0, bound), self.free_at + _GRACE)
-            if self._world.now < arriving_until + HAIR:
+            # What may be behind it waits while nothing is read.
+            now = self._paused_at if self.is_paused else self._world.now
+            heard_at = max(link.heard_at, self._resumed_at)
+            if now < max(heard_at + min(1.0, bound), self.free_at + _GRACE) + HAIR:
                 bound *= 10
         if waits > bound + HAIR:
             self._fail("alive", f"an acknowledgement is awaited for {waits} s of reading")

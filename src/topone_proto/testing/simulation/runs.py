@@ -18,6 +18,7 @@ from topone_proto.exchange import (
 from topone_proto.testing.simulation.client import Client
 from topone_proto.testing.simulation.link import Link
 from topone_proto.testing.simulation.scenario import (
+    DEALS,
     BlackHole,
     BlockLoop,
     ExpireToken,
@@ -105,6 +106,7 @@ class _Run:
             scenario.gateway,
             published=self._published,
             unanswered=lambda link: self.clients[link.plan.name].adapter.unanswered(link),
+            has_market=any(plan.is_public for plan in scenario.clients),
         )
         for plan in scenario.clients:
             # Of its own, so that leaving out another client changes nothing for this one.
@@ -145,7 +147,7 @@ class _Run:
                 waiting[0].auditor.unsettled()
             world.run(min(world.now + 1.0, bound))
         # Once more on every topic, and everything must arrive.
-        for topic in (ORDERS, BALANCE):
+        for topic in (ORDERS, BALANCE, DEALS):
             self.server.publish(Publish(world.now, topic, 0))
         bound = world.now + _TRAVEL
         clients = self.clients.values()

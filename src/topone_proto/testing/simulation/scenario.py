@@ -32,10 +32,16 @@ from topone_proto.exchange import (
 from topone_proto.failures import FailureKind
 from topone_proto.session.config import SessionConfig
 from topone_proto.wire.balance import BALANCE
+from topone_proto.wire.deals import deals
+from topone_proto.wire.depth import depth
+from topone_proto.wire.kline import kline
 from topone_proto.wire.orders import ORDERS
 from topone_proto.wire.topic import Topic
 
 __all__ = [
+    "DEALS",
+    "MARKET",
+    "MARKET_TOPICS",
     "SECRET",
     "AccountPlan",
     "BlackHole",
@@ -48,6 +54,7 @@ __all__ = [
     "Network",
     "Outage",
     "Publish",
+    "Pull",
     "Scenario",
     "SlowFrame",
     "Supply",
@@ -55,6 +62,12 @@ __all__ = [
     "Unreachable",
 ]
 
+MARKET: Final = "BTC/USDT"
+"""The one market of a simulated exchange."""
+DEALS: Final = deals(MARKET)
+"""The topic of its deals."""
+MARKET_TOPICS: Final[tuple[Topic, ...]] = (DEALS, depth(MARKET, "10x"), kline(MARKET, "1m"))
+"""What a feed of market data can follow."""
 SECRET: Final = "topapi:S3CRET"
 """How every token of a simulation begins: the text that must be nowhere."""
 
@@ -162,16 +175,18 @@ class Trouble:
 
 @value
 class Publish:
-    """Updates of one order or one asset, all at once. Each is different from every other."""
+    """Updates of one order or one asset, or deals of the market, all at once. Each is different
+    from every other."""
 
     at: float
     """When, in seconds since the beginning."""
     topic: Topic
-    """Orders or balances."""
+    """Orders or balances; deals for the market, whose book and candles then change, too."""
     key: int
-    """Which order or asset, from 0."""
+    """Which order or asset, from 0. Deals of the key 0 are published one by one, those of any other
+    key together."""
     count: int = 1
-    """How many updates."""
+    """How many updates or deals."""
     closes: bool = False
     """True if the last of them is the last state of an order."""
 
@@ -186,6 +201,18 @@ class Call:
     """``subscribe``, ``unsubscribe`` or ``close``."""
     topic: Topic = ORDERS
     """Of which topic; ``close`` has none."""
+
+
+@value
+class Pull:
+    """A range of candles that the application asks its feed for."""
+
+    at: float
+    """When, in seconds since the beginning."""
+    since: float
+    """How many seconds before that the range begins."""
+    until: float
+    """How many seconds before that it ends."""
 
 
 @value
@@ -251,6 +278,10 @@ class ClientPlan:
     """True for an adapter that still reports what comes after it was told to close."""
     pace: float = 0.0
     """Seconds that the application takes for one event."""
+    is_public: bool = False
+    """True for a feed of market data, which dials the public socket without a token."""
+    pulls: tuple[Pull, ...] = ()
+    """The candles that its application asks for meanwhile."""
     is_compressed: bool = False
     """True if the exchange's frames reach the client compressed with gzip."""
     recorder_fails_after: int | None = None

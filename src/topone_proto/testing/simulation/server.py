@@ -9,12 +9,15 @@ from attrs import evolve
 
 from topone_proto.exchange import (
     Accept,
+    Bar,
     ClosePeer,
+    Depth,
     Fault,
     Gateway,
     GatewayAction,
     GatewayConfig,
     GatewayStep,
+    LivingMarket,
     MutePeer,
     Publication,
     Reject,
@@ -27,10 +30,11 @@ from topone_proto.exchange import (
 )
 from topone_proto.models import Side
 from topone_proto.testing.simulation.link import Frame, Link
-from topone_proto.testing.simulation.scenario import SECRET, Publish
+from topone_proto.testing.simulation.scenario import DEALS, MARKET, SECRET, Publish
 from topone_proto.testing.simulation.world import World
 from topone_proto.wire.balance import Balance
 from topone_proto.wire.orders import ORDERS, Order, OrderStatus, OrderType
+from topone_proto.wire.topic import Topic
 
 __all__ = ["ACCOUNT", "Server"]
 
@@ -40,6 +44,8 @@ _ZERO = Decimal(0)
 # Seconds. A coarse clock: several updates of an order have the same time.
 _TICK = 10.0
 _CREATED = 1522235513.740678
+# Unix seconds: what the market's clock shows at first.
+_OPENED = 1561948335.0
 _NEW_ORDER = Order(
     id=0,
     market="ETH/BTC",
@@ -60,9 +66,12 @@ class Server:
     """A gateway with links instead of sockets.
 
     Args:
-        world: the time. config: what kind of gateway it is. published: told of every update that is
-        sent to a link, with the number of the step that sends it. unanswered: told of every link
-        that the gateway closes because its ping was not answered.
+        world: the time.
+        config: what kind of gateway it is.
+        published: told of every update that is sent to a link, with the number of the step that
+            sends it.
+        unanswered: told of every link that the gateway closes because its ping was not answered.
+        has_market: True for an exchange with a public socket, and a market there.
     """
 
     def __init__(
@@ -72,9 +81,12 @@ class Server:
         *,
         published: Callable[[Link, Publication, int], None],
         unanswered: Callable[[Link], None],
+        has_market: bool = False,
     ) -> None:
         self._world = world
-        self._gateway = Gateway({}, config=config)
+        self._market = LivingMarket(MARKET, start_time=_OPENED) if has_market else None
+        markets = {} if self._market is None else {MARKET: self._market}
+        self._gateway = Gateway({}, config=config, markets=markets)
         self._published = published
         self._unanswered = unanswered
         self._links: dict[int, Link] = {}
@@ -186,6 +198,9 @@ class Server:
     def publish(self, plan: Publish) -> None:
         """Change the books and publish it: updates each with a number of its own that never comes
         again."""
+        if plan.topic == DEALS:
+            self._trade(plan)
+            return
         for left in range(plan.count - 1, -1, -1):
             self._serial += 1
             update: Order | Balance
@@ -199,6 +214,34 @@ class Server:
                 self.balances[update.asset] = update
             self._ledger.append((self._world.now, update))
             self._take(self._gateway.publish(ACCOUNT, update, self._world.now))
+
+    def depth(self, topic: Topic) -> Depth:
+        """The truth: the book of a topic."""
+        assert self._market is not None
+        return self._market.depth(topic.name.rpartition("_")[2])
+
+    def candles(self, topic: Topic, start: float, end: float) -> tuple[Bar, ...]:
+        """The truth: the candles that begin in a range of the market's time."""
+        assert self._market is not None
+        period = topic.name.rpartition("_")[2]
+        return self._market.candles(period, start, end, self._world.now, limit=10**6)
+
+    @property
+    def market_time(self) -> float:
+        """The market's time in Unix seconds."""
+        return _OPENED + self._world.now
+
+    def _trade(self, plan: Publish) -> None:
+        """Move the price, and make deals around it: each of another amount."""
+        market, now = self._market, self._world.now
+        if market is None:
+            return
+        for left in range(plan.count - 1, -1, -1):
+            self._serial += 1
+            market.move(self._serial * 7 % 11 - 5)
+            market.trade(market.price, Decimal(self._serial), Side(1 + self._serial % 2), now)
+            if plan.key == 0 or not left:
+                self._take(self._gateway.market_changed(MARKET, now))
 
     def _next_order(self, key: int, *, closes: bool) -> Order:
         """The next state of the key's order. If that is closed: its end again, or a new order."""

@@ -1,12 +1,11 @@
 """What the exchange sent against what the application was told, topic by topic: the bookkeeping
 behind I1."""
 
+from collections import defaultdict
 from collections.abc import Callable
 from typing import Never
 
 from topone_proto.events import Gap
-from topone_proto.wire.balance import BALANCE
-from topone_proto.wire.orders import ORDERS
 from topone_proto.wire.topic import Topic, Update
 
 __all__ = ["Streams"]
@@ -83,7 +82,7 @@ class Streams:
     def __init__(self, fail: Callable[[str, str], Never], *, slack: float = 0.0) -> None:
         self._fail = fail
         self._slack = slack
-        self._streams = {BALANCE: _Stream(), ORDERS: _Stream()}
+        self._streams: defaultdict[Topic, _Stream] = defaultdict(_Stream)
         # The connections on which a server time was heard: of any other clock nothing is known.
         self._told: set[int] = set()
 

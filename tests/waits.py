@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 TOKEN = "topapi:5ecret"
 ETH = Balance("ETH", Decimal("1.5"), Decimal(0))
-PATIENCE = 20.0
+PATIENCE = 60.0
 """Seconds after which something that should have come has not: a failure, never a pass."""
 
 

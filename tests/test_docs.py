@@ -615,3 +615,10 @@ def test_what_is_drawn_of_the_code_is_drawn_of_all_of_it() -> None:
         if "._" not in module.name and ".testing" not in module.name
     }
     assert public | {package.__name__ for package in PACKAGES} - {"topone_proto"} <= shown
+
+
+def test_every_file_that_contributors_are_sent_to_is_there() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+    named = {path for path in re.findall(r"`([\w./]+/[\w./]*)`", text) if "<" not in path}
+    assert len(named) > 15
+    assert {path for path in named if not (ROOT / path).exists()} == set()

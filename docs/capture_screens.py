@@ -23,6 +23,7 @@ README = Path(__file__).parents[1] / "README.md"
 SIZES = ((80, 24), (200, 50))
 PORT = 8765
 URL = f"ws://127.0.0.1:{PORT}/ws/user/"
+MARKET_URL = f"ws://127.0.0.1:{PORT}/ws/"
 PATIENCE = 60.0
 
 # Of this very Python, whatever else there is on PATH.
@@ -133,11 +134,20 @@ def take(width: int, height: int) -> None:
         time.sleep(2)
         watch.save("watch")
 
+    with (
+        simulator(),
+        terminal(f"topone market BTC/USDT --url {MARKET_URL}", width, height) as market,
+    ):
+        market.wait(lambda text: re.search("buy|sell", text))
+        # A few candles have begun after those of the past.
+        time.sleep(15)
+        market.save("market")
+
 
 def main() -> None:
     for old in STATIC.glob("*.svg"):
         # The benchmarks' pictures lie there, too.
-        if old.name.startswith(("demo", "replay", "stats", "watch")):
+        if old.name.startswith(("demo", "market", "replay", "stats", "watch")):
             old.unlink()
     with tempfile.TemporaryDirectory() as directory:
         os.chdir(directory)

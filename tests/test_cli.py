@@ -354,6 +354,12 @@ LIKELY = "topapi:" + "aB3" * 25
         "simulate --port 0 --fault burst\\ count=TOKEN",
         "simulate --port 0 --script TOKEN",
         "doctor TOKEN",
+        "market TOKEN",
+        "market TOKEN/USDT",
+        "market BTC/USDT TOKEN",
+        "market BTC/USDT --period TOKEN",
+        "market BTC/USDT --merge TOKEN",
+        "market BTC/USDT --url wss://gateway.topone.run/ws/?token=TOKEN",
         "doctor --timeout TOKEN",
         "doctor --url TOKEN",
     ],
@@ -579,7 +585,7 @@ def test_an_impossible_rate_is_a_usage_error(command: tuple[str, ...]) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["demo", "watch", "record", "replay", "stats", "simulate", "doctor"]
+    "command", ["demo", "watch", "market", "record", "replay", "stats", "simulate", "doctor"]
 )
 def test_help_fits_80_columns_without_colour_and_has_examples(command: str) -> None:
     code, out, _ = invoke(command, "--help")
@@ -601,7 +607,7 @@ def test_every_example_is_one_that_the_command_takes() -> None:
     of_page = examples(page.read_text(encoding="utf-8"))
     commands = {example.split()[0] for example in of_page}
     of_help = {e for command in commands for e in examples(invoke(command, "--help")[1])}
-    assert {"demo", "watch", "record", "replay", "stats", "simulate"} <= commands
+    assert {"demo", "watch", "market", "record", "replay", "stats", "simulate"} <= commands
     assert commands == {example.split()[0] for example in of_help}
     for example in of_page | of_help:
         # Options are parsed before help is given.

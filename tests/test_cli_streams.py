@@ -21,7 +21,7 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def simulator() -> Iterator[Simulator]:
-    with run_in_thread(rate=100.0, tokens={SECRET: "account"}) as simulator:
+    with run_in_thread(rate=100.0, market_rate=10.0, tokens={SECRET: "account"}) as simulator:
         yield simulator
 
 
@@ -40,6 +40,7 @@ def commands(simulator: Simulator, recording: Path, folder: Path) -> dict[str, t
         "demo": ("demo", "--seconds", "1", "--rate", "50"),
         "watch": ("watch", *server, "--seconds", "1"),
         "watch --json": ("watch", *server, "--seconds", "1", "--json"),
+        "market": ("market", "BTC/USDT", "--url", simulator.market_url, "--seconds", "1"),
         "record": ("record", str(folder / "new.jsonl"), *server, "--seconds", "1"),
         "replay": ("replay", str(recording)),
         "replay --json": ("replay", str(recording), "--json"),
@@ -308,7 +309,7 @@ def test_under_nohup_a_hang_up_is_nothing() -> None:
 ENTERED, LEFT = b"\x1b[?1049h", b"\x1b[?1049l"
 
 
-@pytest.mark.parametrize("name", ["demo", "watch", "replay"])
+@pytest.mark.parametrize("name", ["demo", "watch", "market", "replay"])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_leaves_the_terminal_as_it_was(
     simulator: Simulator, recording: Path, name: str, number: signal.Signals
@@ -316,6 +317,7 @@ def test_a_signal_leaves_the_terminal_as_it_was(
     arguments = {
         "demo": ("demo",),
         "watch": ("watch", "--url", simulator.url),
+        "market": ("market", "BTC/USDT", "--url", simulator.market_url),
         "replay": ("replay", str(recording), "--speed", "0.01"),
     }[name]
     shown, process = at_terminal(arguments)

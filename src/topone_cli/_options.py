@@ -5,7 +5,7 @@ from collections.abc import Callable
 from difflib import get_close_matches
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, ClassVar, Final
 
 import attrs
 import typer
@@ -17,10 +17,12 @@ from topone_cli._topics import ACCOUNT_NAMES, ACCOUNT_TOPICS
 from topone_cli._usage import Misuse
 from topone_proto import (
     DEFAULT_URL,
+    PUBLIC_URL,
     ConfigurationError,
     Endpoint,
     Topic,
 )
+from topone_proto.wire.topic import Socket
 
 __all__ = [
     "AccountOptions",
@@ -29,6 +31,7 @@ __all__ = [
     "InsecureOption",
     "JsonOption",
     "KeyringOption",
+    "MarketOptions",
     "OverwriteOption",
     "PlainOption",
     "RateOption",
@@ -67,7 +70,11 @@ def _refuse_token(value: str | None) -> None:
 
 AdapterOption = Annotated[
     Adapter | None,
-    typer.Option(help="Which adapter carries the feed; otherwise the first that is installed."),
+    typer.Option(
+        metavar="NAME",
+        help=f"Carry the feed with this adapter, {', '.join(Adapter)}; otherwise with the first "
+        "that is installed.",
+    ),
 ]
 SecondsOption = Annotated[
     float | None,
@@ -129,6 +136,8 @@ RecordingArgument = Annotated[
 class FeedOptions:
     """The options of every command that follows a feed."""
 
+    socket: ClassVar[Socket] = "private"
+    """The kind of server."""
     url: UrlOption = DEFAULT_URL
     adapter: AdapterOption = None
     origin: OriginOption = None
@@ -140,9 +149,17 @@ class FeedOptions:
         """Raise Misuse if the server's address or the Origin header cannot be used."""
         require_tokenless(self.url)
         try:
-            Endpoint(self.url, self.origin, self.insecure)
+            Endpoint(self.url, self.origin, self.insecure, socket=self.socket)
         except ConfigurationError as error:
             raise Misuse(explain(error)) from None
+
+
+@attrs.frozen
+class MarketOptions(FeedOptions):
+    """The options of every command that follows market data."""
+
+    socket: ClassVar[Socket] = "public"
+    url: UrlOption = PUBLIC_URL
 
 
 @attrs.frozen
@@ -203,17 +220,18 @@ def spread(command: Callable[..., None]) -> Callable[..., None]:
 
 def _in_order(cls: type[Any]) -> dict[str, None]:
     """Return the names of a class's fields, those of its base first, whatever their defaults."""
-    return dict.fromkeys(
-        name for base in reversed(cls.__mro__) for name in inspect.get_annotations(base)
-    )
+    fields = attrs.fields_dict(cls)
+    bases = reversed(cls.__mro__)
+    names = (name for base in bases for name in inspect.get_annotations(base) if name in fields)
+    return dict.fromkeys(names)
 
 
 def require_tokenless(url: str) -> None:
     """Raise Misuse if ``url`` has something in it that could be a token."""
     if hide_tokens(url) != url:
         raise Misuse(
-            f"--url: it has something in it that could be a token; pass that as {VARIABLE}, "
-            "--token-file or --keyring, and revoke it if it is one"
+            "--url: it has something in it that could be a token: leave that out, and revoke it if "
+            "it is one"
         )
 
 

@@ -20,12 +20,13 @@ from topone_cli._market_view import MarketView
 from topone_cli._picture import picture
 from topone_cli._terminal import started
 from topone_cli._view import View
-from topone_proto import Event, Topic
+from topone_proto import Candle, Event, Topic
 from topone_proto.plain import to_plain
 
 __all__ = [
     "AccountShown",
     "JsonLines",
+    "LiveScreen",
     "MarketShown",
     "Output",
     "PlainLines",
@@ -158,7 +159,7 @@ def live_screen(
         console: the terminal.
         now: the time of the events, in seconds since 1970 UTC.
     """
-    screen = _Screen(shown, title, console, now)
+    screen = LiveScreen(shown, title, console, now)
     try:
         live = Live(
             get_renderable=screen.picture,
@@ -172,7 +173,7 @@ def live_screen(
         console.print(screen.picture(), height=console.height - 1)
 
 
-class _Screen:
+class LiveScreen:
     """A view that one thread draws while others fold events in.
 
     The picture is a copy, made under the lock and written without it: a slow terminal never
@@ -200,7 +201,14 @@ class _Screen:
         with self._lock:
             self._shown.life.note(text, at)
 
+    def add_history(self, candles: Iterable[Candle]) -> None:
+        """Show candles that were asked for."""
+        with self._lock:
+            if isinstance(self._shown.life, MarketView):
+                self._shown.life.add_history(candles)
+
     def picture(self) -> Layout:
+        """Return the screen as it is now."""
         with self._lock:
             width, height = self._console.size
             return self._shown.picture(self._title(), self._now(), width=width, height=height)

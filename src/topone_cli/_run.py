@@ -4,6 +4,7 @@ import asyncio
 import math
 import signal
 import threading
+import time
 from collections.abc import AsyncIterable, Callable, Generator, Iterable
 from contextlib import contextmanager, suppress
 from enum import StrEnum
@@ -21,13 +22,15 @@ from topone_proto import (
     Disconnected,
     Event,
     Failure,
+    FeedClosed,
     Subscribed,
     SubscriptionRejected,
     Token,
     Topic,
+    TopOneError,
 )
 
-__all__ = ["Adapter", "Source", "choose_adapter", "run_feed"]
+__all__ = ["Adapter", "History", "Source", "choose_adapter", "run_feed"]
 
 _Take = Callable[[Event], bool]
 """Takes an event. Returns True to go on."""
@@ -93,12 +96,39 @@ class Source:
         return adapter.open_feed(token=self.token, **arguments)
 
 
+@frozen
+class History:
+    """Values from the past, asked for whenever their topic has been subscribed to."""
+
+    topic: Topic
+    """The topic of the values."""
+    seconds: float
+    """The length of the past."""
+    take: Callable[[tuple[Any, ...]], object]
+    """Takes the values."""
+    note: Callable[[str], object]
+    """Takes the words for why there are none."""
+
+    def span(self, event: Event) -> tuple[float, float] | None:
+        """Return the span to ask for after ``event``, in seconds since 1970 UTC; None for none."""
+        if not isinstance(event, Subscribed) or event.topic != self.topic:
+            return None
+        end = time.time() if event.ts is None else event.ts / 1000
+        return end - self.seconds, end
+
+    def fail(self, error: TopOneError) -> None:
+        """Say why there are no values, unless the feed was closed meanwhile."""
+        if not isinstance(error, FeedClosed):
+            self.note(f"no values of the past of {self.topic}: {error}")
+
+
 def run_feed(
     adapter: Adapter,
     source: Source,
     handle: Callable[[Event], object],
     seconds: float | None,
     recorder: Recorder | None = None,
+    history: History | None = None,
 ) -> None:
     """Give every event to ``handle``: for so many seconds, until Ctrl-C, until every topic is
     refused, or until it cannot be shown or recorded. The last event is ``Closed``, however it ends.
@@ -119,7 +149,7 @@ def run_feed(
         return not (outcome.is_refused or is_broken or output_failure() is not None)
 
     record = None if recorder is None else recorder.write
-    _RUNNERS[adapter](partial(source.open, record=record), take, seconds)
+    _RUNNERS[adapter](partial(source.open, record=record), take, seconds, history)
     if output_failure() is None:
         outcome.require_success()
 
@@ -161,7 +191,9 @@ class _Outcome:
             raise CommandFailed(f"no topic was subscribed to in all that time: {trouble}")
 
 
-def _run_trio(open_feed: _Open, take: _Take, seconds: float | None) -> None:
+def _run_trio(
+    open_feed: _Open, take: _Take, seconds: float | None, history: History | None
+) -> None:
     import trio
 
     import topone_trio
@@ -170,7 +202,7 @@ def _run_trio(open_feed: _Open, take: _Take, seconds: float | None) -> None:
         async with open_feed(topone_trio) as feed:
             try:
                 with trio.move_on_after(math.inf if seconds is None else seconds):
-                    await _follow(feed, take)
+                    await _follow(feed, take, history)
             finally:
                 await feed.close()
                 await _take_rest(feed, take)
@@ -179,7 +211,9 @@ def _run_trio(open_feed: _Open, take: _Take, seconds: float | None) -> None:
     trio.run(main, restrict_keyboard_interrupt_to_checkpoints=True)
 
 
-def _run_asyncio(open_feed: _Open, take: _Take, seconds: float | None) -> None:
+def _run_asyncio(
+    open_feed: _Open, take: _Take, seconds: float | None, history: History | None
+) -> None:
     import topone_asyncio
 
     async def main() -> None:
@@ -187,7 +221,7 @@ def _run_asyncio(open_feed: _Open, take: _Take, seconds: float | None) -> None:
             try:
                 with suppress(TimeoutError):
                     async with asyncio.timeout(seconds):
-                        await _follow(feed, take)
+                        await _follow(feed, take, history)
             finally:
                 await feed.close()
                 await _take_rest(feed, take)
@@ -195,10 +229,15 @@ def _run_asyncio(open_feed: _Open, take: _Take, seconds: float | None) -> None:
     asyncio.run(main())
 
 
-async def _follow(feed: AsyncIterable[Event], take: _Take) -> None:
+async def _follow(feed: Any, take: _Take, history: History | None) -> None:
     async for event in feed:
         if not take(event):
             break
+        if history is not None and (span := history.span(event)) is not None:
+            try:
+                history.take(await feed.pull(history.topic, *span))
+            except TopOneError as error:
+                history.fail(error)
 
 
 async def _take_rest(feed: AsyncIterable[Event], take: _Take) -> None:
@@ -206,7 +245,9 @@ async def _take_rest(feed: AsyncIterable[Event], take: _Take) -> None:
         take(event)
 
 
-def _run_threads(open_feed: _Open, take: _Take, seconds: float | None) -> None:
+def _run_threads(
+    open_feed: _Open, take: _Take, seconds: float | None, history: History | None
+) -> None:
     import topone_threads
 
     with open_feed(topone_threads) as feed, _ending_at_ctrl_c(feed.close):
@@ -217,6 +258,11 @@ def _run_threads(open_feed: _Open, take: _Take, seconds: float | None) -> None:
             for event in feed:
                 if not take(event):
                     break
+                if history is not None and (span := history.span(event)) is not None:
+                    try:
+                        history.take(feed.pull(history.topic, *span))
+                    except TopOneError as error:
+                        history.fail(error)
         finally:
             timer.cancel()
             feed.close()

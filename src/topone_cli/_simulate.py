@@ -18,6 +18,8 @@ from topone_simulator import Handshake, Simulator, serve
 __all__ = ["simulate_exchange"]
 
 _LOOK_EVERY: Final = 0.2
+# Seconds of candles from before, so that a chart is not empty.
+_HISTORY: Final = 3600.0 * 3
 
 
 async def simulate_exchange(
@@ -26,6 +28,7 @@ async def simulate_exchange(
     tokens: Sequence[str],
     *,
     rate: float,
+    market_rate: float,
     seed: int,
     script: Sequence[tuple[float, Fault]] = (),
 ) -> None:
@@ -34,20 +37,29 @@ async def simulate_exchange(
 
     Raises:
         OSError: the port cannot be listened on.
-        ConfigurationError: the rate is negative.
+        ConfigurationError: a rate is negative.
     """
     accounts = dict.fromkeys(tokens, "demo")
-    async with serve(host, port, tokens=accounts, rate=rate, seed=seed) as simulator:
+    async with serve(
+        host,
+        port,
+        tokens=accounts,
+        rate=rate,
+        market_rate=market_rate,
+        history=_HISTORY if market_rate > 0 else 0.0,
+        seed=seed,
+    ) as simulator:
         typer.echo(f"Serving on {simulator.url} until Ctrl-C.")
         typer.echo("Connect from another terminal with")
         # What has the form of a real token is shown nowhere.
         shown = tokens[0] if hide_tokens(tokens[0]) == tokens[0] else "..."
         typer.echo(f"  {VARIABLE}={shown} topone watch --url {simulator.url}")
+        typer.echo(f"  topone market BTC/USDT --url {simulator.market_url}")
         await _report(simulator, deque(script))
 
 
 async def _report(simulator: Simulator, script: deque[tuple[float, Fault]]) -> None:
-    """Tell what happens, and have happen what the script says."""
+    """Report what happens, and play the script."""
     started = time.monotonic()
     latest: Handshake | None = None
     connected: set[int] = set()
@@ -69,7 +81,7 @@ async def _report(simulator: Simulator, script: deque[tuple[float, Fault]]) -> N
 
 
 def _after(latest: Handshake | None, handshakes: Sequence[Handshake]) -> Iterable[Handshake]:
-    """Those that came after ``latest``. By identity: clients of a kind knock in the same way."""
+    """Return those after ``latest``, by identity: clients of a kind come in the same way."""
     for n in reversed(range(len(handshakes))):
         if handshakes[n] is latest:
             return handshakes[n + 1 :]

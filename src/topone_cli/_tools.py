@@ -63,6 +63,10 @@ def simulate(
         str, typer.Option(metavar="HOST", help="The address to listen on.")
     ] = "127.0.0.1",
     rate: RateOption = 2.0,
+    market_rate: Annotated[
+        float,
+        typer.Option(metavar="R", help="How many things others do in a second on each market."),
+    ] = 4.0,
     seed: SeedOption = 0,
     token: Annotated[
         list[str] | None,
@@ -96,7 +100,13 @@ def simulate(
         raise Misuse(f"--script: {script} cannot be read ({error.strerror})") from None
     with reported():
         serving = simulate_exchange(
-            host, port, token or ["demo"], rate=rate, seed=seed, script=faults
+            host,
+            port,
+            token or ["demo"],
+            rate=rate,
+            market_rate=market_rate,
+            seed=seed,
+            script=faults,
         )
         try:
             asyncio.run(serving)

@@ -314,7 +314,7 @@ async def back_off(feed: topone_asyncio.Feed) -> None:
 
 
 async def ack(feed: topone_asyncio.Feed) -> None:
-    await feed.subscribe(Topic("kline_BTC/USDT_1m"))
+    await feed.subscribe(Topic("news"))
 
 
 States = pytest.mark.parametrize(

@@ -68,7 +68,7 @@ __all__ = [
 S = SubscriptionState
 Life = SessionState
 
-TOPICS = [ORDERS, BALANCE, Topic("deals_ETH/BTC")]
+TOPICS = [ORDERS, BALANCE, Topic("news_ETH/BTC")]
 
 ANSWERS = {
     "ping": "pong",
@@ -84,7 +84,7 @@ STRANGE: dict[str | bytes, type] = {
     b"\xff": Malformed,
     '{"method":"sub_orders","ts":1,"data":{}}': Malformed,
     '{"method":"notice","ts":1,"data":{}}': Unrecognised,
-    '{"method":"sub_deals_ETH/BTC","ts":1,"data":{"list":[]}}': Unrecognised,
+    '{"method":"sub_news_ETH/BTC","ts":1,"data":{"list":[]}}': Unrecognised,
     "{}": Unrecognised,
 }
 NOISE: list[str | bytes] = ["", "[1]", b"\xff", '{"method":"notice","ts":1,"data":{}}', "{}"]

@@ -36,7 +36,7 @@ from topone_proto import (
 from topone_proto.adapters import FeedCore, Waiter
 
 UPDATES = (OrderUpdate, BalanceUpdate)
-TOPICS = [ORDERS, BALANCE, Topic("kline_BTC/USDT_1m")]
+TOPICS = [ORDERS, BALANCE, Topic("news")]
 
 
 class FeedMachine(Machine):

@@ -444,7 +444,7 @@ BROKEN = {
     "tells events in the wrong order": (
         wrapped(Swapped),
         "one update of each kind and every call",
-        "'balance ETH' was told in place of 'order 132991'",
+        "'balance ETH' was told in place of 'orders 132991'",
     ),
     "swallows pongs": (
         given(lambda _: {"open_websocket": deaf}),

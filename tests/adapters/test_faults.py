@@ -48,7 +48,7 @@ def test_a_short_pause_loses_nothing(
         proxy.pause()
         simulator.publish(ETH, ORDER)
         proxy.resume()
-        assert until(feed, OrderUpdate) == ["balance ETH", "order 132991"]
+        assert until(feed, OrderUpdate) == ["balance ETH", "orders 132991"]
 
 
 def test_a_black_hole_is_noticed_within_interval_and_timeout(

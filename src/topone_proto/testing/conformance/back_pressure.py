@@ -83,7 +83,7 @@ async def a_slow_application_can_have_updates_conflated(kit: Kit) -> None:
         while kit.seen[-1] != "balance LAST":
             kit.check(await feed.next(), "the feed ended without the last update")
     kit.check(
-        set(kit.seen[3:]) <= {"balance ETH", "balance LAST", "order 132991", "Conflated"},
+        set(kit.seen[3:]) <= {"balance ETH", "balance LAST", "orders 132991", "Conflated"},
         "something else came between",
     )
 

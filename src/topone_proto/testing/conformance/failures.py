@@ -360,7 +360,7 @@ async def subscribe_raises_when_there_is_no_answer(kit: Kit) -> None:
 _STRANGE_FRAMES: Final[dict[str, tuple[Fault, list[str]]]] = {
     "broken off": (MALFORMED_FRAME, ["Malformed"]),
     "of an unknown method": (UNKNOWN_METHOD_FRAME, ["Unrecognised"]),
-    "of tomorrow": (SendStrangeUpdate(), ["order 0"]),
+    "of tomorrow": (SendStrangeUpdate(), ["orders 0"]),
 }
 
 

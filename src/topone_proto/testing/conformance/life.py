@@ -29,12 +29,12 @@ LIFE: Final = Collection(Group.LIFE)
 @LIFE.add(
     [
         *UP,
-        "order 132991",
+        "orders 132991",
         "balance ETH",
         "unsubscribed orders 1",
         "balance ETH",
         "subscribed orders 1",
-        "order 132991",
+        "orders 132991",
         "closed",
     ]
 )
@@ -75,7 +75,7 @@ async def a_dropped_connection_comes_back_with_a_gap_for_every_topic(kit: Kit) -
         await feed.until(BalanceUpdate)
 
 
-@LIFE.add(["connected 1", "order 132991", "subscribed orders 1", "unsubscribed orders 1",
+@LIFE.add(["connected 1", "orders 132991", "subscribed orders 1", "unsubscribed orders 1",
             "UnexpectedUpdate"])  # fmt: skip
 async def an_update_may_overtake_its_acknowledgement(kit: Kit) -> None:
     """An update that comes before the acknowledgement is delivered; one that nobody asked for is an

@@ -38,11 +38,11 @@ autodoc_default_options = {"members": True, "show-inheritance": True}
 nitpicky = True
 _others = (
     "abc asyncio collections concurrent contextlib datetime decimal enum hypothesis random socket "
-    "ssl trio typing"
+    "msgspec ssl trio typing"
 )
 nitpick_ignore_regex = [
     (r"py:.*", rf"({_others.replace(' ', '|')})\..*"),
     # Type variables, and bases that say nothing to a user.
-    (r"py:.*", r"(.*\.)?_\w+"),
+    (r"py:.*", r"(.*\.)?(_\w+|T_co)"),
     (r"py:.*", r"topone_\w+\._\w+\..*"),
 ]

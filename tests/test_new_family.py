@@ -40,7 +40,7 @@ from topone_proto.testing.strategies import (
     wire_fields,
 )
 from topone_proto.wire import codec, topic
-from topone_proto.wire.members import decimal_of, read_with
+from topone_proto.wire._members import decimal_of, read_with
 from topone_proto.wire.topic import Frame, register
 
 # --- The file that a new topic needs

@@ -61,7 +61,9 @@ from topone_proto.session.lateness import Lateness
 from topone_proto.session.liveness import Liveness
 from topone_proto.session.redaction import EventRedactor
 from topone_proto.session.requests import Requests
-from topone_proto.wire import balance, classify, decimals, members
+from topone_proto.wire import _classify as classify
+from topone_proto.wire import _members as members
+from topone_proto.wire import balance, decimals
 
 Remove = Callable[[], AbstractContextManager[Any]]
 

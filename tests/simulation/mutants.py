@@ -31,7 +31,7 @@ from topone_proto.session.redaction import EventRedactor
 from topone_proto.session.subscriptions import FOLLOWED, SubscriptionState
 from topone_proto.testing.simulation.adapter import Adapter
 from topone_proto.testing.simulation.link import Link
-from topone_proto.wire import classify
+from topone_proto.wire import _classify as classify
 from topone_proto.wire.balance import BalanceUpdate
 from topone_proto.wire.messages import Response
 from topone_proto.wire.orders import Order, OrderStatus, OrderUpdate

@@ -62,8 +62,9 @@ from topone_proto.session import (
 from topone_proto.session import failures as session_failures
 from topone_proto.testing import conformance, simulation, strategies
 from topone_proto.testing.conformance import SCENARIOS, Group
-from topone_proto.wire import codec, messages
+from topone_proto.wire import codec, families, http, messages
 from topone_proto.wire import topic as topics
+from topone_proto.wire.families import FAMILIES
 
 __all__ = ["DIRECTIVES", "TableDirective", "table"]
 
@@ -198,10 +199,16 @@ class Failures(TableDirective):
 
 _HOMES: Final = {
     "Adapters": (topone_trio, topone_asyncio, topone_threads, topone_websockets),
-    "Events and what is in them": (events, messages, models, topics, plain),
+    "Topics and what they bring": (
+        *(sys.modules[family.update.__module__] for family in FAMILIES),
+        families,
+        topics,
+        models,
+    ),
+    "Events": (events, messages, plain),
     "Settings": (config, endpoint, token),
     "When something goes wrong": (errors, failures, answers, session_failures),
-    "Accounts, recordings, metrics": (account, capture, metrics),
+    "Accounts, recordings, metrics": (account, http, capture, metrics),
     "Machines": (session, connection, states, subscriptions, step, actions, codec),
     "For the author of an adapter": (
         feed,

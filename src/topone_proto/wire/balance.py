@@ -6,8 +6,8 @@ from typing import Any, ClassVar, Final
 import msgspec
 
 from topone_proto._values import value
+from topone_proto.wire._members import DIGITS, decimal_of, new, read_with, to_decimal
 from topone_proto.wire.decimals import MAX_LENGTH
-from topone_proto.wire.members import DIGITS, decimal_of, new, read_with, to_decimal
 from topone_proto.wire.topic import Family, Frame, Topic, Update
 
 __all__ = ["BALANCE", "FAMILY", "Balance", "BalanceUpdate"]

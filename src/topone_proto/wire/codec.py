@@ -3,7 +3,7 @@ whole library.
 
 The common frames, updates as the exchange's pages have them, take one typed pass: msgspec finds the
 shape by the frame's method. It knows the methods of the topics that have come so far, since a topic
-with parameters is a method of its own. Every other frame is read member by member (``classify``).
+with parameters is a method of its own. Every other frame is read member by member (``_classify``).
 Whatever the first way reads, the second reads the same.
 """
 
@@ -13,11 +13,11 @@ from typing import Any, Final, Union, cast
 
 import msgspec
 
-from topone_proto.wire.classify import read_slowly
+from topone_proto.wire._classify import read_slowly
+from topone_proto.wire._members import Wrong, as_json
+from topone_proto.wire._suspects import excerpt, has_marks, marked, suspects
 from topone_proto.wire.families import lone_topics
-from topone_proto.wire.members import Wrong, as_json
 from topone_proto.wire.messages import Malformed, Message, Request, Response
-from topone_proto.wire.suspects import excerpt, has_marks, marked, suspects
 from topone_proto.wire.topic import Frame, Topic, Update
 
 __all__ = ["carried", "decode", "encode", "excerpt", "suspects"]

@@ -9,9 +9,8 @@ import msgspec
 
 from topone_proto._values import value
 from topone_proto.models import Side
-from topone_proto.wire.decimals import MAX_LENGTH
-from topone_proto.wire.market import MARKET, Rows, aware, check_market, decimal_in, rows_of
-from topone_proto.wire.members import (
+from topone_proto.wire._market import MARKET, Rows, aware, check_market, decimal_in, rows_of
+from topone_proto.wire._members import (
     DIGITS,
     Seconds,
     integer_of,
@@ -19,6 +18,7 @@ from topone_proto.wire.members import (
     seconds_of,
     to_decimal,
 )
+from topone_proto.wire.decimals import MAX_LENGTH
 from topone_proto.wire.topic import Family, Frame, Topic, Update
 
 __all__ = ["FAMILY", "Deal", "DealsUpdate", "deals"]

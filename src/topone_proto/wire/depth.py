@@ -12,9 +12,9 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from topone_proto._values import value
+from topone_proto.wire._market import MARKET, aware, check_choice, check_market, decimal_in, rows_of
+from topone_proto.wire._members import DIGITS, Seconds, read_with, seconds_of, to_decimal
 from topone_proto.wire.decimals import MAX_LENGTH
-from topone_proto.wire.market import MARKET, aware, check_choice, check_market, decimal_in, rows_of
-from topone_proto.wire.members import DIGITS, Seconds, read_with, seconds_of, to_decimal
 from topone_proto.wire.topic import Family, Frame, Topic, Update
 
 __all__ = ["FAMILY", "MERGES", "Book", "DepthUpdate", "Level", "depth"]

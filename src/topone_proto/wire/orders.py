@@ -8,8 +8,7 @@ import msgspec
 
 from topone_proto._values import value
 from topone_proto.models import Side, WireEnum
-from topone_proto.wire.decimals import MAX_LENGTH
-from topone_proto.wire.members import (
+from topone_proto.wire._members import (
     ABSENT,
     DIGITS,
     Integer,
@@ -21,6 +20,7 @@ from topone_proto.wire.members import (
     seconds_of,
     to_decimal,
 )
+from topone_proto.wire.decimals import MAX_LENGTH
 from topone_proto.wire.topic import Family, Frame, Topic, Update
 
 __all__ = ["FAMILY", "ORDERS", "Order", "OrderStatus", "OrderType", "OrderUpdate"]

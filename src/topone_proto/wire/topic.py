@@ -43,7 +43,9 @@ __all__ = [
 # Milliseconds from 1973 to 5138. Seconds, microseconds and nanoseconds of the same years are other
 # numbers, so that the size of a number tells its unit.
 FIRST_MS: Final = 10**11
+"""The least server time that is milliseconds for certain."""
 LAST_MS: Final = 10**14
+"""The first number above those times."""
 
 _SUBSCRIBE: Final = "sub_"
 _UNSUBSCRIBE: Final = "unsub_"
@@ -133,11 +135,14 @@ class Frame(msgspec.Struct, gc=False):
     """An update on the wire, as the exchange's pages have it: what one typed pass reads."""
 
     ts: Annotated[int, msgspec.Meta(ge=FIRST_MS, lt=LAST_MS)]
+    """Server time in milliseconds."""
     data: Any
-    # With a code it may be a response: both carry the method of the subscription.
+    """What the update says, in the shape of its family."""
     code: None = None
+    """Absent: with a code the frame may be a response, which has the method of its subscription."""
 
     topic: ClassVar[Topic[Any]]
+    """The topic; each has a class of its own."""
 
     def read(self) -> Update | None:
         """Return the update; None if it has to be read member by member."""

@@ -8,8 +8,8 @@ from typing import Any, Final
 import msgspec
 
 from topone_proto.errors import ConfigurationError
+from topone_proto.wire._members import Wrong, text_of, to_decimal
 from topone_proto.wire.decimals import is_decimal
-from topone_proto.wire.members import Wrong, text_of, to_decimal
 
 __all__ = ["MARKET", "Rows", "aware", "check_choice", "check_market", "decimal_in", "rows_of"]
 
@@ -63,6 +63,7 @@ class Rows(msgspec.Struct, gc=False):
     servers write for an empty list."""
 
     list: list[list[msgspec.Raw]] | None
+    """The rows."""
 
 
 def rows_of(rows: list[list[msgspec.Raw]] | None, width: int, path: str) -> list[list[Any]]:

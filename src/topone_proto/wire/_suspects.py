@@ -6,8 +6,8 @@ from typing import Any, Final
 
 import msgspec
 
+from topone_proto.wire._members import as_json, text_of
 from topone_proto.wire.families import lone_topics
-from topone_proto.wire.members import as_json, text_of
 from topone_proto.wire.topic import Family, Topic
 
 __all__ = ["GZIP", "canonical", "excerpt", "has_marks", "marked", "suspects"]

@@ -39,12 +39,14 @@ DIGITS: Final = b"0123456789."
 # Not Decimal(): whether that raises for "1.2.3" or returns NaN depends on the caller's context.
 context: Final = Context(prec=256, traps=[InvalidOperation])
 to_decimal: Final = context.create_decimal
+"""Makes a decimal of a text that is known to write one."""
 
 # The last second of the year 9999: a later time is none that datetime can show.
 _LAST_SECOND: Final = 253402300800
 Seconds = Annotated[float, msgspec.Meta(ge=0, lt=_LAST_SECOND)]
 """A time in seconds since 1970 UTC."""
 INT64: Final = 2**63
+"""One more than the largest whole number of 64 bits."""
 Integer = Annotated[int, msgspec.Meta(ge=-INT64, le=INT64 - 1)]
 """A whole number of 64 bits."""
 
@@ -67,6 +69,7 @@ first."""
 
 _decode_text: Final = msgspec.json.Decoder(str).decode
 as_json: Final = msgspec.json.Encoder().encode
+"""Writes plain data as JSON."""
 
 
 class Wrong(ValueError):

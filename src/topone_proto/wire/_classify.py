@@ -17,7 +17,7 @@ from typing import Final
 
 import msgspec
 
-from topone_proto.wire.members import (
+from topone_proto.wire._members import (
     ABSENT,
     MISSING,
     Wrong,
@@ -29,11 +29,11 @@ from topone_proto.wire.members import (
     text_of,
     whole_of,
 )
+from topone_proto.wire._suspects import GZIP, canonical, excerpt, marked, suspects
 from topone_proto.wire.messages import Malformed, Message, Ping, Response, Unrecognised
-from topone_proto.wire.suspects import GZIP, canonical, excerpt, marked, suspects
 from topone_proto.wire.topic import Topic
 
-__all__ = ["Envelope", "read_slowly"]
+__all__ = ["read_slowly"]
 
 _KEEP_REASON: Final = 200
 _PONGS: Final = {"ping": "pong", "server.ping": "server.pong"}
@@ -41,7 +41,7 @@ _ECHO_LENGTH: Final = 128
 _NO_DATA: Final = frozenset({b"", b"null", b"{}", b"[]", b'""'})
 
 
-class Envelope(msgspec.Struct, gc=False):
+class _Envelope(msgspec.Struct, gc=False):
     """Every member that means something, and that unread."""
 
     method: msgspec.Raw = ABSENT
@@ -56,7 +56,7 @@ class Envelope(msgspec.Struct, gc=False):
     ping: msgspec.Raw = ABSENT
 
 
-_decode_envelope: Final = msgspec.json.Decoder(Envelope).decode
+_decode_envelope: Final = msgspec.json.Decoder(_Envelope).decode
 _decode_text: Final = msgspec.json.Decoder(str).decode
 _decode_any: Final = msgspec.json.Decoder().decode
 
@@ -148,7 +148,7 @@ def _classify(frame: str | bytes, keep: int, followed: Collection[Topic] | None)
 
 
 def _code(
-    envelope: Envelope, method: str | None, followed: Collection[Topic] | None
+    envelope: _Envelope, method: str | None, followed: Collection[Topic] | None
 ) -> tuple[int, str] | None:
     """The code of a response, and the server's own word for it if that is no number; None if there
     is none that can be read."""
@@ -171,7 +171,7 @@ def _code(
     raise Wrong("not a code", "$.code", named)
 
 
-def _error(envelope: Envelope) -> tuple[int, str] | None:
+def _error(envelope: _Envelope) -> tuple[int, str] | None:
     """The exchange's older form of a response: ``error`` is null, or an object with ``code`` and
     ``message``."""
     raw = bytes(envelope.error)
@@ -186,7 +186,7 @@ def _error(envelope: Envelope) -> tuple[int, str] | None:
     return whole_of(bytes(inner.code)) or -1, _message(inner)
 
 
-def _message(envelope: Envelope) -> str:
+def _message(envelope: _Envelope) -> str:
     raw = bytes(envelope.msg if is_present(envelope.msg) else envelope.message)
     if raw in {b"", b"null"}:
         return ""
@@ -205,7 +205,7 @@ def _no_text(raw: msgspec.Raw) -> str:
     return "no text"  # pragma: no cover - the caller has found that it is none
 
 
-def _ping(envelope: Envelope, method: str | None) -> Ping | None:
+def _ping(envelope: _Envelope, method: str | None) -> Ping | None:
     """A server that asks, whatever else it says: not to answer may cost the connection."""
     pong = _PONGS.get(method or "")
     if pong is not None:
@@ -222,7 +222,7 @@ def _ping(envelope: Envelope, method: str | None) -> Ping | None:
 
 
 def _response(
-    envelope: Envelope,
+    envelope: _Envelope,
     identity: str | None,
     method: str | None,
     code: tuple[int, str],

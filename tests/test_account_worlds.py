@@ -33,7 +33,7 @@ def bound(world_has: set[str]) -> float:
 
 
 class Life:
-    """What happens in one world, by one number."""
+    """The life of one world, by one number."""
 
     def __init__(self, seed: int) -> None:
         rng = self.rng = Random(seed)

@@ -63,7 +63,8 @@ def frame(topic: Topic, data: object, **members: object) -> str:
 
 
 def both(topic: Topic, data: object) -> Update:
-    """What the first frame of a topic means, and the hundredth, which takes the typed pass."""
+    """Return what the first frame of a topic means, and the hundredth, which takes the typed
+    pass."""
     codec._typed.forget()
     depth_module._known.clear()
     found = [decode(frame(topic, data)) for _ in range(20)]
@@ -345,7 +346,7 @@ def test_a_broken_frame_may_be_of_any_topic_that_is_followed() -> None:
 
 
 def conflated(*updates: Update) -> list[Update]:
-    """What is left of updates for an application that is late."""
+    """Return what is left of updates for an application that is late."""
     buffer = DeliveryBuffer(2, DeliveryPolicy.CONFLATE)
     buffer.put(updates)
     left = []

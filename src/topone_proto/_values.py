@@ -1,4 +1,4 @@
-"""How the value classes of this package are made. Nothing else may live here.
+"""The decorator of this package's value classes. Nothing else may live here.
 
 ``@value`` is ``attrs.frozen`` for the type checker and plain slotted ``attrs.define`` at run time:
 assigning to a field is an error in mypy and pyright, while building an instance does not pay

@@ -47,9 +47,9 @@ class ConfigurationError(TopOneError, ValueError):
         self.setting = setting
         """The name of the setting."""
         self.problem = problem
-        """What is wrong with it."""
+        """The defect."""
         self.remedy = remedy
-        """What to do."""
+        """The remedy."""
 
 
 class LocalProtocolError(TopOneError):
@@ -66,7 +66,7 @@ class LocalProtocolError(TopOneError):
         self.input = input
         """The input that it has no transition for."""
         self.remedy = remedy
-        """What to do instead."""
+        """The remedy: what to do instead."""
 
 
 class FeedClosed(TopOneError):
@@ -112,7 +112,7 @@ class TooManyEvents(TopOneError):
         self.method = method
         """The method whose answer is awaited, such as ``sub_orders``."""
         self.waiting = waiting
-        """How many events wait."""
+        """The number of events that wait."""
         self.stands = stands
         """True if the topic is desired as the call asked, and an event tells of the
         acknowledgement; False if the call changed nothing."""
@@ -128,7 +128,7 @@ class FeedFailed(TopOneError):
     def __init__(self, failure: Failure) -> None:
         super().__init__(str(failure))
         self.failure = failure
-        """What happened last: its ``kind``, ``status`` and ``advice`` are for programs and for
+        """The last failure: its ``kind``, ``status`` and ``advice`` are for programs and for
         people."""
 
 
@@ -143,7 +143,7 @@ class ConnectionFailed(TopOneError):
     def __init__(self, failure: Failure) -> None:
         super().__init__(str(failure))
         self.failure = failure
-        """What happened."""
+        """The failure."""
 
 
 class ConnectionEnded(TopOneError):

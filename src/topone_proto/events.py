@@ -1,4 +1,4 @@
-"""What an application sees. Data, the life of the feed, and anomalies; all plain values that
+"""Events for an application: data, the life of the feed, and anomalies; all plain values that
 compare by content.
 
 Two of them, ``SubscriptionRejected`` and ``RequestTimedOut``, are exceptions as well: a feed's
@@ -49,7 +49,7 @@ class Subscribed:
     """The exchange acknowledged a subscription: from here on the topic's updates come."""
 
     topic: Topic
-    """What is subscribed to."""
+    """The topic that is subscribed to."""
     ts: int | None
     """Server time of the acknowledgement in milliseconds, if it had one."""
     epoch: int
@@ -62,7 +62,7 @@ class Unsubscribed:
     connection."""
 
     topic: Topic
-    """What is not subscribed to any more."""
+    """The topic that is not subscribed to any more."""
     ts: int | None
     """Server time of the acknowledgement in milliseconds; None without one."""
     epoch: int
@@ -83,7 +83,7 @@ class SubscriptionRejected(TopOneError):
     """
 
     topic: Topic
-    """What was asked for, or was to be given up."""
+    """The topic that was asked for, or was to be given up."""
     method: str
     """The method that was refused, such as ``sub_orders``."""
     code: int
@@ -119,11 +119,11 @@ class RequestTimedOut(TopOneError):
     """
 
     topic: Topic
-    """What was asked for, or was to be given up."""
+    """The topic that was asked for, or was to be given up."""
     method: str
     """The method that was not answered, such as ``sub_orders``."""
     timeout: float
-    """How long the answer was waited for, in seconds: ``SessionConfig.ack_timeout``."""
+    """The time for which the answer was awaited, in seconds: ``SessionConfig.ack_timeout``."""
     epoch: int
     """The connection it belongs to."""
 
@@ -141,14 +141,14 @@ class Disconnected:
     ``Gap`` will say."""
 
     reason: Failure
-    """What happened."""
+    """The failure."""
     retry_in: float | None
     """Seconds until the next try; None if there is none because the feed ends."""
     epoch: int
     """The connection that ended, or the last there was before a failed dial; 0 if there was none
     yet."""
     attempt: int
-    """How many retries there have been in a row, the one announced here included: 1 after a stable
+    """The number of retries in a row, the one announced here included: 1 after a stable
     connection."""
 
 
@@ -182,7 +182,7 @@ class Closed:
     """The last event of a feed."""
 
     failure: Failure | None = None
-    """Why, if the feed ended by itself; None if it was closed."""
+    """The failure, if the feed ended by itself; None if it was closed."""
 
 
 @value
@@ -191,7 +191,7 @@ class Conflated:
     asset."""
 
     count: int
-    """How many updates were left out since the last event of this kind."""
+    """The number of updates that were left out since the last event of this kind."""
 
 
 @value
@@ -202,7 +202,7 @@ class UnexpectedResponse:
     response: Response
     """The response, its texts cut to ``SessionConfig.max_kept`` characters."""
     reason: str
-    """What does not fit, in a few words."""
+    """The problem, in a few words."""
 
 
 @value

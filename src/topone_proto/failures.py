@@ -16,7 +16,7 @@ __all__ = ["Failure", "FailureKind", "failure_from_response", "http_date"]
 
 
 class FailureKind(StrEnum):
-    """What went wrong, in one word."""
+    """The kind of failure, in one word."""
 
     REFUSED = "refused"
     """Nothing listens at the address, or it turned the TCP connection away."""
@@ -85,7 +85,7 @@ class Failure:
     """One reason why a dial failed or a connection ended."""
 
     kind: FailureKind
-    """What went wrong, in one word."""
+    """The kind of failure, in one word."""
     detail: str = ""
     """More for people, in a few words: an errno's text, a certificate's problem, a close reason.
     Empty if ``kind``, ``status`` and ``code`` are all that is known, as of an HTTP answer."""
@@ -103,7 +103,7 @@ class Failure:
 
     @property
     def advice(self) -> str:
-        """What to check."""
+        """The things to check."""
         match self.status:
             case None:
                 return _ADVICE[self.kind]

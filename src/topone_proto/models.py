@@ -1,4 +1,5 @@
-"""What several families of topics share: numbers of the exchange, and the side of a trade."""
+"""The common part of several families of topics: numbers of the exchange, and the side of a
+trade."""
 
 from enum import IntEnum
 from typing import Self
@@ -27,7 +28,7 @@ class WireEnum(IntEnum):
 
 
 class Side(WireEnum):
-    """Which way an order trades."""
+    """The side of an order."""
 
     SELL = 1
     """Gives stock for money."""

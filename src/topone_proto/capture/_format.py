@@ -42,7 +42,7 @@ class CaptureError(TopOneError, ValueError):
         self.number = number
         """The line, from 1."""
         self.problem = problem
-        """What is wrong with it."""
+        """The defect."""
 
 
 @value
@@ -54,8 +54,8 @@ class CaptureLine:
     data: Mapping[str, Any] = attrs.field(hash=False)
     """Everything that it says."""
     kind: str = "header"
-    """What it tells: an input of a session by its name, ``text_sent``, ``ping_sent``, or something
-    that this version does not know."""
+    """The kind of line: an input of a session by its name, ``text_sent``, ``ping_sent``, or
+    something that this version does not know."""
     now: float = 0.0
     """The time that the session was given, in seconds on the recorder's monotonic clock."""
     wall: float = 0.0

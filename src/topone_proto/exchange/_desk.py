@@ -1,4 +1,5 @@
-"""Where requests are answered: at once, late, twice, wrongly or never, as the armed faults say."""
+"""The desk at which requests are answered: at once, late, twice, wrongly or never, as the armed
+faults say."""
 
 import heapq
 from collections.abc import Iterator
@@ -40,7 +41,7 @@ class Desk:
             markets: the data of the markets.
         """
         self.faults: Armed[RequestFault] = Armed()
-        """What goes wrong at the next requests."""
+        """The faults of the next requests."""
         self._config = config
         self._markets = markets
         self._delayed: list[tuple[float, int, SendFrame]] = []
@@ -48,7 +49,7 @@ class Desk:
 
     @property
     def deadline(self) -> float:
-        """When the next late response is due; infinity for never."""
+        """The time at which the next late response is due; infinity for never."""
         return self._delayed[0][0] if self._delayed else inf
 
     def due(self, now: float) -> Iterator[SendFrame]:

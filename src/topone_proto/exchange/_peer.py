@@ -27,25 +27,25 @@ class Peer:
     account: str | None
     """Whose updates it may have; None on the public socket."""
     token: str | None = field(repr=False)
-    """What it was let in with; None on the public socket."""
+    """The token that it was let in with; None on the public socket."""
     next_ping: float
-    """When it is pinged next."""
+    """The time of its next ping."""
     topics: dict[Topic, None] = Factory(dict[Topic, None])
-    """What it is subscribed to, in the order in which it asked."""
+    """The topics that it is subscribed to, in the order in which it asked."""
     is_silent: bool = False
     """True once nothing is sent to it or heard of it any more."""
     unanswered_since: float | None = None
-    """When its first unanswered ping was sent; None if all are answered."""
+    """The time at which its first unanswered ping was sent; None if all are answered."""
     pings: int = 0
-    """How often it was pinged."""
+    """The number of pings to it."""
     numbers: deque[int] = Factory(lambda: deque[int](maxlen=_KEPT))
     """The numbers of the last pings that have some, which a pong has to repeat."""
     lead: int = 0
     """By how many milliseconds the clock of its node leads."""
     form: TimeForm = TimeForm.MILLISECONDS
-    """How its times are written."""
+    """The form of its times."""
     more: dict[str, Any] = Factory(dict[str, Any])
-    """What every later update carries besides."""
+    """Members that every later update carries besides."""
 
     def pong_deadline(self, config: GatewayConfig) -> float:
         """Return when it is closed if no pong comes; infinity if all pings are answered."""

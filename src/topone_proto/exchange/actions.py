@@ -1,4 +1,4 @@
-"""What the simulated server asks of whatever carries its connections."""
+"""The requests of the simulated server to whatever carries its connections."""
 
 from topone_proto._values import value
 from topone_proto.exchange.candles import Bar
@@ -76,7 +76,7 @@ class SendPing:
     peer: int
     """To whom."""
     payload: bytes
-    """What the pong has to repeat, up to 125 bytes."""
+    """The payload that the pong has to repeat, up to 125 bytes."""
 
 
 @value
@@ -86,7 +86,7 @@ class SendPong:
     peer: int
     """To whom."""
     payload: bytes
-    """What the ping had."""
+    """The payload of the ping."""
 
 
 @value
@@ -120,14 +120,14 @@ class MutePeer:
 
 
 HandshakeAction = Accept | Reject | SendGarbage | Stall
-"""How a handshake is answered."""
+"""An answer to a handshake."""
 
 GatewayAction = HandshakeAction | SendFrame | SendPing | SendPong | ClosePeer | ResetPeer | MutePeer
 """Anything that the gateway can ask of what carries it."""
 
 
 MarketData = tuple[Bar, ...] | Depth | tuple[Trade, ...]
-"""What the topics of a market bring: candles, a book or deals, the oldest first."""
+"""The data of a market's topics: candles, a book or deals, the oldest first."""
 
 
 @value
@@ -142,7 +142,7 @@ class Publication:
     ts: int
     """The update's server time in milliseconds."""
     update: Balance | Order | MarketData
-    """What was published."""
+    """The update that was published."""
 
 
 @value
@@ -153,7 +153,7 @@ class GatewayStep:
     """To be carried out, in order. The first one of a ``handshake``, and only that, is a
     ``HandshakeAction``."""
     publications: tuple[Publication, ...] = ()
-    """What was published, for whoever keeps a record of it."""
+    """The updates that were published, for whoever keeps a record of them."""
     deadline: float | None = None
-    """When to call ``deadline_reached`` if no other input comes first, on the clock of ``now``;
+    """The time to call ``deadline_reached`` if no other input comes first, on the clock of ``now``;
     None for never. Calling early is harmless."""

@@ -28,7 +28,7 @@ UNKNOWN_METHOD: Final = 2
 
 
 class OriginRule(StrEnum):
-    """How "set Origin to empty" is understood. Servers of both strict kinds exist."""
+    """A reading of "set Origin to empty". Servers of both strict kinds exist."""
 
     ABSENT_OR_EMPTY = "absent_or_empty"
     """No header, or one with an empty value."""
@@ -39,7 +39,8 @@ class OriginRule(StrEnum):
 
 
 class PingForm(StrEnum):
-    """How the server asks whether a client is there. The exchange does not say which it uses."""
+    """The form in which the server asks whether a client is there. The exchange does not say which
+    it uses."""
 
     CONTROL = "control"
     """A WebSocket ping frame (RFC 6455 section 5.5.2)."""
@@ -53,7 +54,7 @@ class PingForm(StrEnum):
 
 
 class TimeForm(StrEnum):
-    """How the server writes its time. The exchange's page has whole milliseconds."""
+    """The form in which the server writes its time. The exchange's page has whole milliseconds."""
 
     MILLISECONDS = "milliseconds"
     """``1561948335075``."""
@@ -79,7 +80,8 @@ class BookForm(StrEnum):
 
 
 class PullCut(StrEnum):
-    """Which candles of a range longer than 300 are left out. The exchange's page does not say."""
+    """The candles of a range longer than 300 that are left out. The exchange's page does not
+    say."""
 
     OLDEST = "oldest"
     """The oldest, so that the answer ends where the range ends."""
@@ -98,7 +100,7 @@ def _seconds(_: object, attribute: Any, seconds: float | None) -> None:
 
 @frozen(kw_only=True)
 class GatewayConfig:
-    """What kind of server this is. Times are in seconds.
+    """Settings of the server. Times are in seconds.
 
     Raises:
         ConfigurationError: a time is not positive.
@@ -111,15 +113,15 @@ class GatewayConfig:
     is_mixed: bool = False
     """True if the private socket serves market data, too. The exchange's pages do not say."""
     origin: OriginRule = field(default=OriginRule.ABSENT_OR_EMPTY, converter=OriginRule)
-    """Which ``Origin`` is let in; anything else is answered with 403."""
+    """The ``Origin`` that is let in; anything else is answered with 403."""
     ok_form: bool = False
     """True for the second form of a positive response, ``"msg":"OK"`` and ``"data":{}``."""
     start_ts: int = 1561948335075
     """The server's time in milliseconds at the ``now`` that the gateway was made with."""
     ping_interval: float | None = field(default=30.0, validator=_seconds)
-    """How often each client is pinged; None never pings."""
+    """The time between two pings to each client; None never pings."""
     ping_form: PingForm = field(default=PingForm.TEXT, converter=PingForm)
-    """How."""
+    """The form of these pings."""
     pong_timeout: float | None = field(default=180.0, validator=_seconds)
     """A client whose first unanswered ping is this old is closed with code 1008; None never
     closes."""
@@ -127,12 +129,12 @@ class GatewayConfig:
     """True if a subscription to market data is followed by what there is: the newest candle, the
     book, the last deals. The exchange's page does not say."""
     backlog: int = 100
-    """How many deals the first push has at most."""
+    """The number of deals that the first push has at most."""
     is_newest_first: bool = True
     """True if the deals of one push stand with the newest first."""
     depth_levels: int = 10
-    """How many levels a book has on each side at most."""
+    """The number of levels that a book has on each side at most."""
     rounding: Rounding = field(default=Rounding.OUTWARD, converter=Rounding)
-    """How prices are rounded to the step of a merged book."""
+    """The rounding of prices to the step of a merged book."""
     pull_cut: PullCut = field(default=PullCut.OLDEST, converter=PullCut)
-    """Which candles the answer to a pull leaves out if the range has more than 300."""
+    """The candles that the answer to a pull leaves out if the range has more than 300."""

@@ -55,7 +55,7 @@ class RefuseHandshake:
     retry_after: int | str | None = None
     """The ``Retry-After`` header, in seconds or as an HTTP date; None leaves it out."""
     times: int | None = 1
-    """How many dials are answered so; None for all from now on."""
+    """The number of dials that are answered so; None for all from now on."""
 
 
 @value
@@ -65,7 +65,7 @@ class AnswerGarbage:
     data: bytes = b"\x15\x03\x01\x00\x02\x02\x28 this is no HTTP\r\n\r\n"
     """The bytes that are sent instead of an answer."""
     times: int | None = 1
-    """How many dials are answered so; None for all from now on."""
+    """The number of dials that are answered so; None for all from now on."""
 
 
 @value
@@ -73,7 +73,7 @@ class IgnoreHandshake:
     """The next dials are never answered."""
 
     times: int | None = 1
-    """How many dials are treated so; None for all from now on."""
+    """The number of dials that are treated so; None for all from now on."""
 
 
 @value
@@ -85,7 +85,7 @@ class AcceptThenClose:
     reason: str = ""
     """The close reason."""
     times: int | None = 1
-    """How many dials are treated so; None for all from now on."""
+    """The number of dials that are treated so; None for all from now on."""
 
 
 @value
@@ -93,9 +93,9 @@ class DelayAck:
     """The next requests are carried out at once and acknowledged later."""
 
     seconds: float
-    """How late the response is."""
+    """The delay of the response, in seconds."""
     times: int | None = 1
-    """How many requests are answered so; None for all from now on."""
+    """The number of requests that are answered so; None for all from now on."""
     method: str | None = None
     """Only requests of this method; None for any."""
 
@@ -105,7 +105,7 @@ class LoseAck:
     """The next requests are carried out and never acknowledged."""
 
     times: int | None = 1
-    """How many requests are not answered; None for all from now on."""
+    """The number of requests that are not answered; None for all from now on."""
     method: str | None = None
     """Only requests with this method, such as ``sub_orders``; None for any."""
 
@@ -115,7 +115,7 @@ class DuplicateAck:
     """The next requests are acknowledged twice."""
 
     times: int | None = 1
-    """How many requests are answered so; None for all from now on."""
+    """The number of requests that are answered so; None for all from now on."""
     method: str | None = None
     """Only requests with this method, such as ``sub_orders``; None for any."""
 
@@ -127,7 +127,7 @@ class NodeClock:
     milliseconds: int
     """By how much it leads; negative if it is behind."""
     times: int | None = 1
-    """How many dials come to such a node; None for all from now on."""
+    """The number of dials that come to such a node; None for all from now on."""
 
 
 @value
@@ -139,7 +139,7 @@ class RejectRequest:
     msg: str = ""
     """The words of the response."""
     times: int | None = 1
-    """How many requests are answered so; None for all from now on."""
+    """The number of requests that are answered so; None for all from now on."""
     method: str | None = None
     """Only requests with this method, such as ``sub_orders``; None for any."""
 
@@ -151,7 +151,7 @@ class WrongId:
     id: str = "no-such-request"
     """The id that the response has instead."""
     times: int | None = 1
-    """How many requests are answered so; None for all from now on."""
+    """The number of requests that are answered so; None for all from now on."""
     method: str | None = None
     """Only requests with this method, such as ``sub_orders``; None for any."""
 
@@ -192,7 +192,7 @@ class SendOddBook:
     """A book that should not be is sent to whoever is subscribed to one."""
 
     form: BookForm
-    """What is odd about it."""
+    """The oddity."""
     peer: int | None = None
     """To whom; None for every client."""
 
@@ -207,7 +207,7 @@ class Burst:
     """
 
     count: int
-    """How many updates."""
+    """The number of updates."""
     peer: int | None = None
     """To whom; None for every client."""
 
@@ -225,7 +225,7 @@ class WriteTimes:
     """The times of every later frame are written in another form."""
 
     form: TimeForm
-    """Which."""
+    """The form."""
     peer: int | None = None
     """To whom; None for every client there is."""
 

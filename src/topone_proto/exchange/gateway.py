@@ -142,7 +142,7 @@ class Gateway:
         return tuple(self._peers)
 
     def subscriptions(self, peer: int) -> frozenset[Topic]:
-        """What ``peer`` is subscribed to; nothing if it is gone."""
+        """Return the topics that ``peer`` is subscribed to; none if it is gone."""
         return frozenset(self._peers[peer].topics) if peer in self._peers else frozenset()
 
     def server_ts(self, now: float) -> int:

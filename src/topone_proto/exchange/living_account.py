@@ -41,7 +41,7 @@ DEFAULT_BALANCES: Final[Mapping[str, Decimal]] = {
     "ETH": Decimal(180),
     "USDT": Decimal(95000),
 }
-"""What is available at first unless told otherwise, by asset."""
+"""The amounts available at first unless told otherwise, by asset."""
 
 
 @value
@@ -49,10 +49,10 @@ class ExchangeStep:
     """Everything that one input caused."""
 
     changes: tuple[Order | Balance, ...] = ()
-    """What to publish, in order: each event's order, then the balances that it moved."""
+    """The updates to publish, in order: each event's order, then the balances that it moved."""
     deadline: float | None = None
-    """When to call ``deadline_reached``, on the clock of ``now``; None for never. Calling early is
-    harmless."""
+    """The time to call ``deadline_reached``, on the clock of ``now``; None for never. Calling early
+    is harmless."""
 
 
 @define(eq=False)
@@ -131,7 +131,7 @@ class LivingAccount:
         self._open: dict[int, Order] = {}
         self._closed: dict[int, Order] = {}
         self._unit_hold: dict[int, Decimal] = {}
-        """What each open order holds per unit of ``left``."""
+        """The amount that each open order holds per unit of ``left``."""
         since = max(0.0, start_time - _IDS_SINCE)
         self._last_id = _FIRST_ID - 1 + int(since * _IDS_PER_SECOND)
         self._next_event = self._after(now)
@@ -158,11 +158,12 @@ class LivingAccount:
 
     @property
     def deadline(self) -> float | None:
-        """When the next event is due; None for never."""
+        """The time at which the next event is due; None for never."""
         return self._next_event
 
     def held(self, order_id: int) -> Decimal:
-        """What an order holds: money if it buys, stock if it sells; 0 if it is not open."""
+        """Return the amount that an order holds: money if it buys, stock if it sells; 0 if it is
+        not open."""
         order = self._open.get(order_id)
         if order is None:
             return _ZERO

@@ -16,7 +16,7 @@ class Happening:
     """One event of the account or of others."""
 
     changes: tuple[Order | Balance, ...] = ()
-    """What to publish to the account, in order."""
+    """The updates to publish to the account, in order."""
     markets: tuple[str, ...] = ()
     """The markets whose book or deals changed."""
 
@@ -73,7 +73,7 @@ class LivingExchange:
 
     @property
     def deadline(self) -> float | None:
-        """When the next event is due, on the clock of ``now``; None for never."""
+        """The time at which the next event is due, on the clock of ``now``; None for never."""
         return min(self._deadlines(), default=None)
 
     def deadline_reached(self, now: float) -> tuple[Happening, ...]:

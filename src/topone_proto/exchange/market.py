@@ -40,15 +40,15 @@ _KEPT: Final = 1000
 _HISTORY_RATE: Final = 0.05
 
 MERGES: Final[Mapping[str, int]] = {"1x": 1, "10x": 10, "100x": 100, "1000x": 1000}
-"""How many price steps are merged into one level, by the name on the wire."""
+"""The number of price steps that are merged into one level, by the name on the wire."""
 
 
 @value
 class Market:
-    """Where a market starts and how fine it is."""
+    """Settings of a market: its first price and its steps."""
 
     price: Decimal
-    """What one unit of stock costs at first, in money: a multiple of ``tick``."""
+    """The first price of one unit of stock, in money: a multiple of ``tick``."""
     tick: Decimal
     """The step of prices, in money."""
     lot: Decimal
@@ -60,11 +60,11 @@ DEFAULT_MARKETS: Final[Mapping[str, Market]] = {
     "BTC/USDT": Market(Decimal("9150.50"), Decimal("0.01"), Decimal("0.0001")),
     "ETH/USDT": Market(Decimal("744.10"), Decimal("0.01"), Decimal("0.001")),
 }
-"""What is traded unless told otherwise, by name."""
+"""The markets unless told otherwise, by name."""
 
 
 class Rounding(StrEnum):
-    """How prices are rounded when levels are merged. The exchange's page does not say."""
+    """The rounding of prices when levels are merged. The exchange's page does not say."""
 
     OUTWARD = "outward"
     """Asks are rounded up and bids down, as the exchange's engine family does."""
@@ -95,9 +95,9 @@ class Depth:
     time: float
     """Unix seconds of the latest change."""
     asks: tuple[tuple[Decimal, Decimal], ...]
-    """What is offered, the lowest price first."""
+    """The offers to sell, the lowest price first."""
     bids: tuple[tuple[Decimal, Decimal], ...]
-    """What is wanted, the highest price first."""
+    """The offers to buy, the highest price first."""
 
 
 class LivingMarket:
@@ -145,9 +145,9 @@ class LivingMarket:
                 )
         self.name = name
         self.settings: Market = DEFAULT_MARKETS[name] if settings is None else settings
-        """Where it started and how fine it is."""
+        """The settings that it started with."""
         self.deal_count: int = 0
-        """How many deals there have been, those that are kept no longer included."""
+        """The number of deals so far, those that are kept no longer included."""
         self._price = self.settings.price
         self._random = Random(f"{seed} {name}")
         self._rate = rate
@@ -172,7 +172,8 @@ class LivingMarket:
 
     @property
     def deadline(self) -> float | None:
-        """When the next event of others is due, on the clock of ``now``; None for never."""
+        """The time at which the next event of others is due, on the clock of ``now``; None for
+        never."""
         return self._next_event
 
     def time(self, now: float) -> float:

@@ -1,1 +1,1 @@
-"""What every adapter shares: session, delivery buffer, waiters and driver. No event loop."""
+"""The common part of all adapters: session, delivery buffer, waiters and driver. No event loop."""

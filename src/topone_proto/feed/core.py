@@ -117,7 +117,7 @@ class FeedCore(Generic[_Source]):
         self.config: SessionConfig = config
         """Timeouts, limits, back-off and delivery."""
         self.deadline: float | None = None
-        """When ``session.deadline_reached`` is due."""
+        """The time at which ``session.deadline_reached`` is due."""
         self._capacity = config.capacity
         self._max_unsent = config.max_unsent
         self._buffer = DeliveryBuffer(config.capacity, config.delivery)

@@ -77,7 +77,7 @@ class PullWaiter(Waiter):
         self.number: int = number
         """The pull's number."""
         self.values: tuple[Any, ...] = ()
-        """What was pulled, once it is settled without an error."""
+        """The result of the pull, once it is settled without an error."""
 
 
 class Waiters:

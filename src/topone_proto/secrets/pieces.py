@@ -32,7 +32,7 @@ def public_part(secret: str) -> int:
 
 
 class Needle:
-    """What is looked for of one token."""
+    """The forms of one token that are looked for."""
 
     __slots__ = ("grams", "head", "public", "quoted", "run", "size", "tail", "whole")
 
@@ -61,7 +61,8 @@ class Needle:
 
 
 def in_whole(text: str, needle: Needle) -> Iterator[tuple[int, int, int]]:
-    """Where the whole token is: start, end, and the place in the token where it begins."""
+    """Return the places of the whole token: start, end, and the place in the token where it
+    begins."""
     length = len(needle.whole)
     at = text.find(needle.whole)
     while at >= 0:

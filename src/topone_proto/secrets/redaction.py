@@ -43,7 +43,7 @@ from topone_proto.secrets.token import HIDDEN, Token
 __all__ = ["HIDDEN", "LAYERS", "MAX_TOKENS", "Redactor"]
 
 MAX_TOKENS: Final = 16
-"""How many tokens are remembered, the latest ones."""
+"""The number of tokens that are remembered, the latest ones."""
 
 _T = TypeVar("_T")
 _Items = list[object] | tuple[object, ...] | Mapping[object, object]
@@ -61,7 +61,7 @@ class _Match:
         self.start = start
         self.end = end
         self.offset = offset
-        """Where in the token it begins."""
+        """The place in the token where it begins."""
 
 
 class Redactor:

@@ -8,7 +8,7 @@ from typing import Final, cast
 __all__ = ["KINDS", "LAYERS", "Layer", "layers"]
 
 LAYERS: Final = 6
-"""How many times the escapes of a text are undone, in the search for a token."""
+"""The number of times that the escapes of a text are undone, in the search for a token."""
 
 # Each matches one escape and has it stand for one character. None looks further than a few
 # characters, so that none can be made to look at the same place again and again.

@@ -13,7 +13,7 @@ _Source = TypeVar("_Source", bound=Callable[[], object])
 _T = TypeVar("_T")
 
 HIDDEN: Final = "***"
-"""What stands in the place of a token."""
+"""The text in the place of a token."""
 
 
 class Token:

@@ -1,5 +1,5 @@
-"""What the core asks its caller to do. The caller carries actions out in the order given; none is
-optional."""
+"""Actions that the core asks its caller to carry out. The caller carries actions out in the order
+given; none is optional."""
 
 from topone_proto._values import value
 from topone_proto.secrets.token import Token
@@ -23,7 +23,7 @@ class Connect:
     """
 
     endpoint: Endpoint
-    """Where to dial, with which ``headers``."""
+    """The address to dial, with its ``headers``."""
     token: Token | None
     """The secret; None for the public WebSocket, which needs none."""
     timeout: float
@@ -54,7 +54,7 @@ class SendPing:
     """Send a WebSocket ping; when its pong comes, call ``pong_received`` with the same payload."""
 
     payload: bytes
-    """What the pong has to repeat, up to 125 bytes."""
+    """The payload that the pong has to repeat, up to 125 bytes."""
 
 
 @value

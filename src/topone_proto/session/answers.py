@@ -32,7 +32,7 @@ class PullRefused(PullError):
     """
 
     topic: Topic
-    """What was pulled."""
+    """The candles that were pulled."""
     code: int
     """The exchange's number for the cause, never 0. -1 stands for one that is no number: it is at
     the beginning of ``msg`` then."""
@@ -54,9 +54,9 @@ class PullTimedOut(PullError):
     """
 
     topic: Topic
-    """What was pulled."""
+    """The candles that were pulled."""
     timeout: float
-    """How long the answer was waited for, in seconds: ``SessionConfig.pull_timeout``."""
+    """The time for which the answer was awaited, in seconds: ``SessionConfig.pull_timeout``."""
 
     def __str__(self) -> str:
         return (
@@ -71,9 +71,9 @@ class PullUnreadable(PullError):
     like the whole."""
 
     topic: Topic
-    """What was pulled."""
+    """The candles that were pulled."""
     problem: str
-    """What is wrong with the answer, in a few words."""
+    """The defect of the answer, in a few words."""
 
     def __str__(self) -> str:
         return (
@@ -87,9 +87,9 @@ class PullLost(PullError):
     """Connections ended, or could not be made, as often as a pull tries again."""
 
     topic: Topic
-    """What was pulled."""
+    """The candles that were pulled."""
     failure: Failure
-    """How the last of them ended."""
+    """The end of the last of them."""
 
     def __str__(self) -> str:
         return f"{self.topic} was not received, {self.failure}; pull again once it is connected"
@@ -100,11 +100,12 @@ class PullEnd:
     """The answer to one pull."""
 
     number: int
-    """Which pull: the first of a session has number 1. On a ``Connection`` alone, the number of the
-    request."""
+    """The number of the pull: the first of a session has number 1. On a ``Connection`` alone, the
+    number of the request."""
     topic: Topic
-    """What was pulled."""
+    """The candles that were pulled."""
     values: tuple[Any, ...] = field(default=(), hash=False)
     """The values, the oldest first; empty if there is an error."""
     error: TopOneError | None = None
-    """Why there are none: a ``PullError``, or the end of the feed. None for a success."""
+    """The reason why there are none: a ``PullError``, or the end of the feed. None for a
+    success."""

@@ -42,7 +42,7 @@ class Backoff:
         self._config = config
         self._jitter = jitter
         self.retries = 0
-        """How many retries there have been since the latest stable connection."""
+        """The number of retries since the latest stable connection."""
         self._settled_at: float | None = None
 
     def connect(self) -> None:
@@ -92,7 +92,7 @@ class _Refusal:
 
     count: int = 0
     due: float | None = None
-    """When it may be asked for again; None once it may."""
+    """The time at which it may be asked for again; None once it may."""
 
 
 class Refusals:
@@ -156,7 +156,7 @@ class Refusals:
 
     @property
     def due(self) -> float | None:
-        """When the next of them may be asked for; None if none waits."""
+        """The time at which the next of them may be asked for; None if none waits."""
         return min(
             (refusal.due for refusal in self.refused.values() if refusal.due is not None),
             default=None,

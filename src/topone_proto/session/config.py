@@ -23,7 +23,7 @@ _MIN_INTERVAL: Final = 0.001
 
 
 class DeliveryPolicy(StrEnum):
-    """What happens when the application takes events slower than the exchange sends them."""
+    """A policy for an application that takes events slower than the exchange sends them."""
 
     BLOCK = "block"
     """Reading stops until there is room again, and TCP slows the server down. Nothing is
@@ -93,7 +93,7 @@ def _delivery(policy: DeliveryPolicy | str) -> DeliveryPolicy:
 
 @frozen(kw_only=True)
 class SessionConfig:
-    """How patient, how persistent and how large a feed may be. Times are in seconds.
+    """Settings of a feed: its patience, its persistence and its size. Times are in seconds.
 
     Raises:
         ConfigurationError: a time is not positive or beyond ``MAX_SECONDS``, or a count is less
@@ -106,28 +106,30 @@ class SessionConfig:
     """The ``lang`` of every request; the exchange's page documents ``zh-CN``."""
 
     open_timeout: float = field(default=10.0, validator=_seconds)
-    """How long a dial may take, from DNS to the handshake's answer."""
+    """The time that a dial may take, from DNS to the handshake's answer."""
     token_timeout: float = field(default=30.0, validator=_seconds)
-    """How long a token callable may take."""
+    """The time that a token callable may take."""
     ack_timeout: float = field(default=10.0, validator=_seconds)
-    """How long the acknowledgement of a request may take; then the connection is given up. While a
-    frame is arriving the acknowledgement is behind it, and is waited for up to ten times as long.
+    """The time that the acknowledgement of a request may take; then the connection is given up.
+    While a frame is arriving the acknowledgement is behind it, and is waited for up to ten times as
+    long.
     """
     pull_timeout: float = field(default=10.0, validator=_seconds)
-    """How long the answer to one request of a pull may take; then the pull ends."""
+    """The time that the answer to one request of a pull may take; then the pull ends."""
     pull_interval: float = field(default=0.25, validator=_seconds)
     """The least time between two requests of pulls."""
     close_timeout: float = field(default=5.0, validator=_seconds)
-    """How long closing may take before the socket is simply dropped."""
+    """The time that closing may take before the socket is simply dropped."""
 
     ping_interval: float | None = field(default=20.0, validator=_optional_seconds)
-    """How often a WebSocket ping is sent; None sends none, and then an account that is idle for
+    """The time between two WebSocket pings; None sends none, and then an account that is idle for
     ``silence_timeout`` is connected anew, unless the exchange pings in text."""
     pong_timeout: float = field(default=10.0, validator=_seconds)
-    """How long after a ping something, the pong or any frame, must have been received."""
+    """The time after a ping by which something, the pong or any frame, must have been received."""
     silence_timeout: float | None = field(default=170.0, validator=_optional_seconds)
-    """How long there may be no inbound traffic of any kind; ten seconds less than the three minutes
-    after which the exchange drops a client that does not answer its pings. None sets no limit."""
+    """The time for which there may be no inbound traffic of any kind; ten seconds less than the
+    three minutes after which the exchange drops a client that does not answer its pings. None sets
+    no limit."""
 
     retry_first: float = field(default=0.5, validator=_seconds)
     """The first retry comes at a random time within this."""
@@ -144,24 +146,24 @@ class SessionConfig:
     retry_after_cap: float = field(default=3600.0, validator=_seconds)
     """The longest ``Retry-After`` that is believed."""
     max_attempts: int | None = field(default=None, validator=_optional_count)
-    """How many retries in a row there may be before the feed ends; None retries for ever."""
+    """The number of retries in a row before the feed ends; None retries for ever."""
 
     max_refusals: int = field(default=10, validator=_count)
-    """How many times in a row a topic that had been acknowledged before may be refused before it is
-    dropped. Between two tries there is the same back-off as between dials."""
+    """The number of times in a row that a topic which had been acknowledged before may be refused
+    before it is dropped. Between two tries there is the same back-off as between dials."""
 
     max_frame_size: int = field(default=2**20, validator=_count)
     """The largest frame that is read, in bytes as transports count them."""
     max_pending: int = field(default=64, validator=_count)
-    """How many requests may wait for their acknowledgement at once."""
+    """The number of requests that may wait for their acknowledgement at once."""
     max_unsent: int = field(default=1000, validator=_count)
-    """How many frames may wait to be sent: a peer that does not take them is given up."""
+    """The number of frames that may wait to be sent: a peer that does not take them is given up."""
     max_kept: int = field(default=4096, validator=_count)
-    """How many characters of a frame an anomaly event keeps."""
+    """The number of characters of a frame that an anomaly event keeps."""
     capacity: int = field(default=1000, validator=_count)
-    """How many events may wait for the application."""
+    """The number of events that may wait for the application."""
     delivery: DeliveryPolicy = field(default=DeliveryPolicy.BLOCK, converter=_delivery)
-    """What happens when that many wait."""
+    """The policy for the moment when that many wait."""
 
     def __attrs_post_init__(self) -> None:
         """Refuse what cannot work together."""

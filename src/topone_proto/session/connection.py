@@ -121,18 +121,19 @@ class Connection:
 
     @property
     def failure(self) -> Failure | None:
-        """Why the connection was given up; None while it is good."""
+        """The reason why the connection was given up; None while it is good."""
         return self._failure
 
     @property
     def opened(self) -> float | None:
-        """When the first input came; None before it."""
+        """The time of the first input; None before it."""
         return self._opened
 
     @property
     def last_received(self) -> float | None:
-        """When anything was last received, be it only a part of a frame, or the first input came;
-        None before it. A pause of reading since then does not count: it moves on by as much."""
+        """The time at which anything was last received, be it only a part of a frame, or the first
+        input came; None before it. A pause of reading since then does not count: it moves on by as
+        much."""
         return None if self._opened is None else self._life.last_received
 
     @property
@@ -149,13 +150,13 @@ class Connection:
 
     @property
     def clock(self) -> ServerClock | None:
-        """What is certain of the server's clock; None if no frame had a time."""
+        """The certain facts about the server's clock; None if no frame had a time."""
         return self._subscriptions.clock
 
     @property
     def deadline(self) -> float | None:
-        """When ``deadline_reached`` is due, as the latest step said; None before the first input
-        and at the end."""
+        """The time at which ``deadline_reached`` is due, as the latest step said; None before the
+        first input and at the end."""
         return self._deadline
 
     def state_of(self, topic: Topic) -> SubscriptionState:

@@ -1,5 +1,5 @@
-"""Where to dial and with which secret: the token, the URL and the Origin policy. Nothing here can
-print a token."""
+"""Endpoints and their secrets: the token, the URL and the Origin policy. Nothing here can print a
+token."""
 
 import re
 from collections.abc import Callable, Iterable, Mapping

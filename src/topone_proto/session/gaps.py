@@ -42,14 +42,14 @@ class Heard:
     ts: int
     """The server time in milliseconds."""
     asked: float
-    """When what it answers was asked, in seconds."""
+    """The time at which the question was asked that it answers, in seconds."""
     at: float
-    """When it was received, in seconds."""
+    """The time at which it was received, in seconds."""
 
 
 @value
 class ServerClock:
-    """How far a server's clock leads the caller's, in milliseconds: from ``low`` to ``high``."""
+    """The lead of a server's clock over the caller's, in milliseconds: from ``low`` to ``high``."""
 
     low: float
     """It leads by this at least."""
@@ -83,7 +83,7 @@ class Break:
     since: float | None
     """The same moment on the caller's clock, in milliseconds and at the earliest."""
     high: float | None
-    """How far any of these clocks leads at most."""
+    """The largest lead of any of these clocks."""
 
     @classmethod
     def off(cls, last_ts: int | None, clock: ServerClock | None) -> Self:

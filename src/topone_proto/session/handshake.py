@@ -36,7 +36,7 @@ _START: Final = b"HTTP/"
 WRONG_ACCEPT: Final = Failure(
     FailureKind.NOT_WEBSOCKET, "the server's Sec-WebSocket-Accept belongs to another handshake"
 )
-"""What it means that a library refuses the plain head which ``Answer.receive`` returns."""
+"""The failure of a library that refuses the plain head which ``Answer.receive`` returns."""
 
 
 @value
@@ -185,7 +185,7 @@ class Answer:
 
 
 def _problem(head: Head) -> str | None:
-    """What RFC 6455 section 4.1 does not allow in a 101, if anything."""
+    """Return what RFC 6455 section 4.1 does not allow in a 101, if anything."""
     if not head.is_whole:
         return "the head of the server's answer did not end"
     if [text.lower() for text in head.values("upgrade")] != ["websocket"]:

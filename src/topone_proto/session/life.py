@@ -193,7 +193,7 @@ class Life:
         return actions
 
     def _after(self, step: Step, now: float) -> Step:
-        """What a step of the connection means for the session."""
+        """Return what a step of the connection means for the session."""
         connection = self._connection
         assert connection is not None
         events: list[Event] = []

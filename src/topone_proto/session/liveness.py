@@ -42,13 +42,13 @@ class Liveness:
         # Nothing runs out before.
         self._excused_until = 0.0
         self.last_received = 0.0
-        """When anything was received last; the beginning if nothing was."""
+        """The time at which anything was received last; the beginning if nothing was."""
         self.paused_at: float | None = None
-        """When reading stopped; None while the caller reads."""
+        """The time at which reading stopped; None while the caller reads."""
         self.last_answer: str | None = None
         """The latest answer to an application ping of the server."""
         self.part_at = -math.inf
-        """When bytes came last that were no whole frame by then."""
+        """The time at which bytes came last that were no whole frame by then."""
         self._ping_at: float | None = None
         self._ping_sent_at: float | None = None
         self._ping_payload = b""
@@ -86,7 +86,8 @@ class Liveness:
 
     @property
     def deadline(self) -> float | None:
-        """When the first limit may be over; None if reading is paused or there is no limit."""
+        """The time at which the first limit may be over; None if reading is paused or there is no
+        limit."""
         if self.paused_at is not None:
             return None
         due: list[float] = []
@@ -98,7 +99,7 @@ class Liveness:
 
     @property
     def ping_at(self) -> float | None:
-        """When the next ping is due; None if none is sent."""
+        """The time at which the next ping is due; None if none is sent."""
         return self._ping_at
 
     def excuse(self, due: float | None, now: float) -> None:

@@ -45,7 +45,7 @@ PIECE: Final = 300
 """The most periods that are asked for in one request."""
 
 TRIES: Final = 3
-"""How many connections or dials in a row may come to nothing before a pull ends."""
+"""The number of connections or dials in a row that may come to nothing before a pull ends."""
 
 Moment = datetime | float
 """A time: an aware datetime, or seconds since 1970 UTC."""
@@ -106,7 +106,7 @@ class Pulls:
         """By their numbers, in the order in which they were asked for. The same dict at all
         times."""
         self.made: int = 0
-        """How many there have been."""
+        """The number of pulls so far."""
         # The request on the way, and when the next may follow.
         self._request: int | None = None
         self._free_at = -math.inf
@@ -142,7 +142,8 @@ class Pulls:
 
     @property
     def due(self) -> float | None:
-        """When the next request is due on an open connection; None if there is none."""
+        """The time at which the next request is due on an open connection; None if there is
+        none."""
         return self._free_at if self.waiting and self._request is None else None
 
     def ask(self, connection: Connection, now: float) -> tuple[Action, ...]:

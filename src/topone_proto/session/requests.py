@@ -24,7 +24,7 @@ __all__ = ["PATIENCE", "Requests", "Waiting"]
 _T = TypeVar("_T")
 
 PATIENCE: Final = 10
-"""How many times its timeout a request waits at most, while bytes arrive."""
+"""The multiple of its timeout that a request waits at most, while bytes arrive."""
 
 _STILL: Final = 1.0
 """Seconds after its latest bytes in which a frame is taken to be arriving still."""
@@ -35,11 +35,11 @@ class Waiting(Generic[_T]):
     """A request that waits."""
 
     about: _T
-    """What it asks."""
+    """The subject of the request."""
     sent: float
-    """When it was made."""
+    """The time at which it was made."""
     deadline: float
-    """When it has waited too long."""
+    """The time at which it has waited too long."""
 
 
 class Requests(Generic[_T]):
@@ -65,7 +65,7 @@ class Requests(Generic[_T]):
 
     @property
     def deadline(self) -> float | None:
-        """When the first of them runs out; None if none waits."""
+        """The time at which the first of them runs out; None if none waits."""
         for first in self.waiting.values():
             return max(first.deadline, self._excused_until)
         return None

@@ -64,12 +64,12 @@ class Session(Life):
 
     @property
     def state(self) -> SessionState:
-        """Where the feed is in its life."""
+        """The state of the feed."""
         return self._state
 
     @property
     def failure(self) -> Failure | None:
-        """Why the feed has ended by itself; None if it has not."""
+        """The reason why the feed has ended by itself; None if it has not."""
         return self._failure
 
     @property
@@ -102,7 +102,7 @@ class Session(Life):
 
     @property
     def pulls_made(self) -> int:
-        """How many pulls were asked for so far: the number of the latest."""
+        """The number of pulls so far, which is the number of the latest."""
         return self._pulls.made
 
     @property

@@ -17,7 +17,7 @@ class Step:
     actions: tuple[Action, ...] = ()
     """To be carried out, in order."""
     deadline: float | None = None
-    """When to call ``deadline_reached`` if no other input comes first, on the clock of ``now``;
+    """The time to call ``deadline_reached`` if no other input comes first, on the clock of ``now``;
     None for never. Calling early is harmless."""
     answers: tuple[PullEnd, ...] = ()
     """The ends of pulls, for whoever asked: a session's by the pull's number."""

@@ -101,9 +101,9 @@ class Subscription:
         self.last_ts: int | None = None
         """The server time of the topic's latest frame: its acknowledgement or an update."""
         self.last_at: float = 0.0
-        """When that frame was received."""
+        """The time at which that frame was received."""
         self.asked_at: float = 0.0
-        """When the topic was last subscribed to."""
+        """The time at which the topic was last subscribed to."""
         self.acknowledged: Heard | None = None
         """The latest response with a server time in it."""
 
@@ -147,7 +147,7 @@ class Subscriptions:
 
     @property
     def clock(self) -> ServerClock | None:
-        """What is certain of the server's clock; None if no frame had a time."""
+        """The certain facts about the server's clock; None if no frame had a time."""
         entries = list(self.by_name.values())
         return ServerClock.of(
             [entry.acknowledged for entry in entries if entry.acknowledged is not None],

@@ -1,4 +1,4 @@
-"""What the application wants of the topics, and the requests that make a connection have it.
+"""The application's wishes, and the requests that make a connection fulfil them.
 
 A wish outlives every connection. On each one the difference between what is desired and what the
 connection has is asked for, as far as there is room among the pending requests; each response makes

@@ -1,2 +1,2 @@
-"""What helps to test this project and whatever is built on it. Shipped, and never imported by the
+"""Tools to test this project and whatever is built on it. Shipped, and never imported by the
 rest."""

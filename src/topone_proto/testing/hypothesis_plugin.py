@@ -1,4 +1,5 @@
-"""What Hypothesis loads by itself when it is imported: ``st.from_type(OrderUpdate)`` needs no more.
+"""The plugin that Hypothesis loads by itself when it is imported: ``st.from_type(OrderUpdate)``
+needs no more.
 
 Only the names of the types may live here. The strategies are imported at their first use, so that a
 program that imports Hypothesis pays for the core, the account and the gateway, and for nothing

@@ -11,7 +11,7 @@ __all__ = ["Connection", "Owner"]
 
 
 class Owner(Protocol):
-    """Who is told of what becomes of a connection."""
+    """The owner of a connection, who is told what becomes of it."""
 
     def connected(self, connection: "Connection") -> None:
         """A TCP connection, and TLS if there is any, was made."""
@@ -27,7 +27,7 @@ class Connection(ServerConnection):
     """A connection of websockets that tells the simulator of its end, and can misbehave."""
 
     core: Owner
-    """Who is told."""
+    """The owner, who is told."""
     peer: int = 0
     """The gateway's number for it; 0 until it is accepted."""
     is_mute: bool = False
@@ -62,7 +62,7 @@ class Connection(ServerConnection):
 
 
 class _Deaf(asyncio.Protocol):
-    """What stands in for a muted connection: websockets would go on answering pings and closing
+    """A stand-in for a muted connection: websockets would go on answering pings and closing
     frames."""
 
     def __init__(self, connection: Connection) -> None:

@@ -58,7 +58,7 @@ class Handshake:
     headers: tuple[tuple[str, str], ...]
     """The request's headers as they were written."""
     answer: Accept | Reject | SendGarbage | Stall
-    """What the gateway decided."""
+    """The gateway's decision."""
 
     def header(self, name: str) -> str | None:
         """The value of a header, whatever the case of its name; None if it was not sent."""
@@ -68,7 +68,7 @@ class Handshake:
 
 
 class Core:
-    """What is behind a ``Simulator``. Everything but ``call`` runs in the event loop's own
+    """The core behind a ``Simulator``. Everything but ``call`` runs in the event loop's own
     thread."""
 
     def __init__(self, gateway: Gateway, living: LivingExchange, account_name: str) -> None:
@@ -224,7 +224,7 @@ class Core:
             raise
 
     def unsent(self) -> int:
-        """How many actions wait for their turn, of all clients."""
+        """The number of actions that wait for their turn, of all clients."""
         return sum(outbox.qsize() for outbox in self._outboxes.values())
 
     def connected(self, connection: "Connection") -> None:

@@ -36,12 +36,12 @@ class Simulator:
 
     @property
     def url(self) -> str:
-        """Where to dial, without the token: ``ws://127.0.0.1:<port>/ws/user/``."""
+        """The URL to dial, without the token: ``ws://127.0.0.1:<port>/ws/user/``."""
         return self._address + (self._config.path or "/")
 
     @property
     def market_url(self) -> str:
-        """Where to dial for market data, without a token: ``ws://127.0.0.1:<port>/ws/``."""
+        """The URL to dial for market data, without a token: ``ws://127.0.0.1:<port>/ws/``."""
         return self._address + self._config.market_path
 
     @property
@@ -61,7 +61,7 @@ class Simulator:
 
     @property
     def publications(self) -> tuple[Publication, ...]:
-        """What was published to clients, the oldest first: the last thousand of them.
+        """The publications to clients, the oldest first: the last thousand of them.
 
         Whether it could reach them or not.
         """
@@ -75,18 +75,19 @@ class Simulator:
 
     @property
     def peers(self) -> tuple[int, ...]:
-        """Who is connected: the ``peer`` that each handshake's ``Accept`` named, and a fault can
-        name."""
+        """The clients that are connected: the ``peer`` that each handshake's ``Accept`` named, and
+        a fault can name."""
         return self._core.call(lambda: self._core.gateway.peers)
 
     @property
     def connections(self) -> int:
-        """How many clients are connected."""
+        """The number of clients that are connected."""
         return len(self.peers)
 
     @property
     def unsent(self) -> int:
-        """How many frames wait for clients that do not read, because TCP takes no more of them."""
+        """The number of frames that wait for clients that do not read, because TCP takes no more of
+        them."""
         return self._core.call(self._core.unsent)
 
     @property

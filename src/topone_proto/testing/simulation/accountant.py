@@ -62,7 +62,7 @@ class Accountant:
         self.is_reliable: bool = False
         """True once no request comes to nothing any more."""
         self.resynced: int = 0
-        """How often a topic became whole."""
+        """The number of times that a topic became whole."""
         self._world = world
         self._plan = plan
         self._server = server

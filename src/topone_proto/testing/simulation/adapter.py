@@ -26,7 +26,7 @@ _HAIR = 1e-6
 
 
 class Application(Protocol):
-    """Who takes the events of a feed."""
+    """The application, which takes the events of a feed."""
 
     @property
     def is_waiting(self) -> bool:
@@ -173,7 +173,7 @@ class Adapter:
             self.take(self._session.deadline_reached(self._world.now))
 
     def _report_bytes(self) -> None:
-        """What came and is no whole frame, told right before a silence is judged."""
+        """Report the bytes of a frame that is not whole, right before a silence is judged."""
         connection = self._session.connection
         if self.link is None or connection is None or connection.last_received is None:
             return
@@ -265,7 +265,7 @@ class Adapter:
         self._is_reading = False
 
     def _off_the_socket(self, link: Link) -> None:
-        """What a WebSocket library does with a frame. It sees to control frames by itself."""
+        """Take a frame as a WebSocket library does. It sees to control frames by itself."""
         frame = link.read()
         match frame.kind:
             case "ping":
@@ -295,7 +295,8 @@ class Adapter:
         self.take(self._session.connection_lost(code, reason, now), link)
 
     def pause_or_resume(self) -> None:
-        """What an adapter does after each step, and after each event that is taken."""
+        """Pause or resume reading, as an adapter does after each step and after each event that is
+        taken."""
         step = self._core.pause_or_resume(self._world.now)
         if step is None:
             return
@@ -357,7 +358,7 @@ class Adapter:
             self._auditor.finished()
 
     def _report_tail(self, link: Link) -> None:
-        """What a careless adapter does: it goes on reporting what it was told to close."""
+        """Report on a connection that is to be closed, as a careless adapter does."""
         for frame in (*link.inbox, *link.received, Frame("text", "ping")):
             if self._session.state in {SessionState.WAITING, SessionState.CLOSED}:
                 now = self._world.now

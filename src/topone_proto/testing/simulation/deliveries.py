@@ -1,4 +1,4 @@
-"""What a feed's buffer does with the events that are put into it: the bookkeeping behind I1, I4 and
+"""The work of a feed's buffer on the events that are put into it: the bookkeeping behind I1, I4 and
 I9."""
 
 from collections import deque

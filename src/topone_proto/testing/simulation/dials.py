@@ -1,4 +1,4 @@
-"""When a feed may dial, and with which token: the bookkeeping behind I3."""
+"""The dials that a feed may make, and their tokens: the bookkeeping behind I3."""
 
 from collections.abc import Callable
 from typing import Never
@@ -10,7 +10,7 @@ from topone_proto.testing.simulation.world import World
 __all__ = ["HAIR", "Dials"]
 
 HAIR = 1e-6
-"""What the additions of a few floats may differ by, in seconds."""
+"""The tolerance of a sum of a few floats, in seconds."""
 
 
 class Dials:

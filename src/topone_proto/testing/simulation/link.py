@@ -13,13 +13,13 @@ __all__ = ["Frame", "Link"]
 
 
 class Frame(NamedTuple):
-    """Whatever travels in one piece: a message, a control frame, an answer to a handshake, the end
-    of the stream."""
+    """A thing that travels in one piece: a message, a control frame, an answer to a handshake, the
+    end of the stream."""
 
     kind: str
     """``text``, ``ping``, ``pong``, ``close``, ``answer`` or ``end``."""
     data: Any = None
-    """What it says: a text, a payload, an answer."""
+    """The content: a text, a payload, an answer."""
     number: int = 0
     """The number of the step of the exchange that sent it."""
 
@@ -98,33 +98,34 @@ class Link:
         self.peer = 0
         """The gateway's number for it; 0 until it is accepted."""
         self.token = ""
-        """What it was dialled with."""
+        """The token that it was dialled with."""
         self.is_open: bool = False
         """True once the client knows that it was accepted."""
         self.is_left: bool = False
         """True once the client has dropped it."""
         self.faults: list[str] = []
-        """What went wrong on it: without such a reason, no connection ends."""
+        """The faults on it: without such a reason, no connection ends."""
         self.dead_since: float | None = None
         """Since when nothing new gets through to the client; None if it does."""
         self.heard_at: float = 0.0
-        """When the client last read something, be it a part of a frame."""
+        """The time at which the client last read something, be it a part of a frame."""
         self.arrived_at: float = 0.0
-        """When something last came into the client's socket, be it a part of a frame."""
+        """The time at which something last came into the client's socket, be it a part of a
+        frame."""
         self.has_part: bool = False
         """True if a part of a frame waits in the client's socket."""
         self.slow: tuple[float, float] | None = None
-        """How long the next message takes, and how much of that from one byte to the next."""
+        """The seconds that the next message takes, and those from one of its bytes to the next."""
         self.slow_until: float = 0.0
-        """When the last slow message was whole, or will be."""
+        """The time at which the last slow message was whole, or will be."""
         self.is_unanswered: bool = False
         """True once a ping of the client's was ignored."""
         self.asked_at: float | None = None
-        """When the first of the server's own pings was read as a message."""
+        """The time at which the first of the server's own pings was read as a message."""
         self.received: deque[Frame] = deque()
-        """What waits in the client's socket."""
+        """The frames that wait in the client's socket."""
         self.inbox: deque[Frame] = deque()
-        """What waits in the client's WebSocket library."""
+        """The frames that wait in the client's WebSocket library."""
         self._is_muted = False
         self._room = plan.window
         self._backlog: deque[Frame] = deque()

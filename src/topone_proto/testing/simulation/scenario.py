@@ -1,5 +1,5 @@
-"""What a run is made of, as plain data: the clients, what the exchange publishes, and everything
-that goes wrong.
+"""The parts of a run, as plain data: the clients, what the exchange publishes, and everything that
+goes wrong.
 
 A scenario is drawn from one integer, and can be made smaller by leaving parts of it out.
 """
@@ -67,9 +67,9 @@ MARKET: Final = "BTC/USDT"
 DEALS: Final = deals(MARKET)
 """The topic of its deals."""
 MARKET_TOPICS: Final[tuple[Topic, ...]] = (DEALS, depth(MARKET, "10x"), kline(MARKET, "1m"))
-"""What a feed of market data can follow."""
+"""The topics that a feed of market data can follow."""
 SECRET: Final = "topapi:S3CRET"
-"""How every token of a simulation begins: the text that must be nowhere."""
+"""The beginning of every token of a simulation: the text that must be nowhere."""
 
 
 # --- what goes wrong on the network -------------------------------------------------------------
@@ -81,7 +81,7 @@ class Outage:
     over TCP."""
 
     seconds: float
-    """How long."""
+    """The duration, in seconds."""
 
 
 @value
@@ -95,9 +95,9 @@ class Unreachable:
     """Dials do not get through for a while."""
 
     seconds: float
-    """How long."""
+    """The duration, in seconds."""
     kind: FailureKind | None
-    """How they fail; None for never an answer."""
+    """The failure of the dials; None for never an answer."""
 
 
 @value
@@ -111,7 +111,7 @@ class BlockLoop:
     deadlines are late, and what comes in waits unread, in order."""
 
     seconds: float
-    """How long."""
+    """The duration, in seconds."""
 
 
 @value
@@ -125,13 +125,13 @@ class SlowFrame:
     sent after it waits until it is whole."""
 
     seconds: float
-    """How long, from the first byte to the last."""
+    """The duration from the first byte to the last, in seconds."""
     every: float
     """Seconds from one byte to the next."""
 
 
 Network = Outage | BlackHole | Unreachable | SlowFrame | IgnorePings
-"""What can go wrong on the way."""
+"""A fault on the way."""
 GatewayFault = (
     AcceptThenClose
     | AddCode
@@ -151,7 +151,7 @@ GatewayFault = (
     | WriteTimes
     | WrongId
 )
-"""What the exchange can do wrong."""
+"""A fault of the exchange."""
 
 
 # --- the parts of a scenario --------------------------------------------------------------------
@@ -166,11 +166,11 @@ class Trouble:
     """
 
     at: float
-    """When, in seconds since the beginning."""
+    """The time, in seconds since the beginning."""
     client: str
     """Whom it hits. A fault of a dial or of a request waits for the next one, whosever it is."""
     what: Network | BlockLoop | ExpireToken | GatewayFault
-    """What goes wrong."""
+    """The fault."""
 
 
 @value
@@ -179,24 +179,24 @@ class Publish:
     from every other."""
 
     at: float
-    """When, in seconds since the beginning."""
+    """The time, in seconds since the beginning."""
     topic: Topic
     """Orders or balances; deals for the market, whose book and candles then change, too."""
     key: int
-    """Which order or asset, from 0. Deals of the key 0 are published one by one, those of any other
-    key together."""
+    """The number of the order or asset, from 0. Deals of the key 0 are published one by one, those
+    of any other key together."""
     count: int = 1
-    """How many updates or deals."""
+    """The number of updates or deals."""
     closes: bool = False
     """True if the last of them is the last state of an order."""
 
 
 @value
 class Call:
-    """What the application asks its feed for."""
+    """A request of the application to its feed."""
 
     at: float
-    """When, in seconds since the beginning."""
+    """The time, in seconds since the beginning."""
     verb: str
     """``subscribe``, ``unsubscribe`` or ``close``."""
     topic: Topic = ORDERS
@@ -208,46 +208,45 @@ class Pull:
     """A range of candles that the application asks its feed for."""
 
     at: float
-    """When, in seconds since the beginning."""
+    """The time, in seconds since the beginning."""
     since: float
-    """How many seconds before that the range begins."""
+    """The seconds before that at which the range begins."""
     until: float
-    """How many seconds before that it ends."""
+    """The seconds before that at which it ends."""
 
 
 @value
 class Supply:
-    """What the application's token callable does when it is called."""
+    """A call of the application's token callable."""
 
     kind: str
     """``fresh``, ``same``, ``raise``, ``junk``, or ``hang``."""
     seconds: float = 0.0
-    """How long it takes."""
+    """The time that it takes, in seconds."""
 
 
 @value
 class AccountPlan:
-    """How an application keeps its account, and how the exchange answers it over HTTP."""
+    """An application's account, and the exchange's answers to it over HTTP."""
 
     max_closed: int = 1000
-    """How many orders that are not open are remembered."""
+    """The number of orders that are remembered though they are not open."""
     latency: float = 0.05
     """Seconds from one end to the other, at least."""
     spread: float = 0.0
     """At most so many seconds more, at random. Here everything overtakes."""
     page: int = 100
-    """How many orders there are on a page, the newest first; each page is read in its own
-    moment."""
+    """The number of orders on a page, the newest first; each page is read in its own moment."""
     says_pages: bool = False
     """True if it says how many pages a list had."""
     lag: float = 0.0
-    """How many seconds an answer may be behind, at most; each page by another time."""
+    """The seconds that an answer may be behind, at most; each page by another time."""
     has_clock: bool = True
     """True if its questions are paced. Otherwise it waits a little, and asks again."""
     is_timed: bool = True
     """True if an answer says the exchange's time."""
     failing: float = 0.0
-    """How many of the requests come to nothing, from 0 to 1."""
+    """The share of requests that come to nothing, from 0 to 1."""
 
 
 @value
@@ -255,25 +254,25 @@ class ClientPlan:
     """One feed: its application, its settings, and the network between it and the exchange."""
 
     name: str
-    """What the timeline and the troubles call it."""
+    """The name in the timeline and in the troubles."""
     topics: tuple[Topic, ...] = (BALANCE, ORDERS)
-    """What it subscribes to from the start."""
+    """The topics that it subscribes to from the start."""
     config: SessionConfig = field(factory=SessionConfig)
     """Its settings."""
     supplies: tuple[Supply, ...] | None = None
-    """What the token callable does, call by call; afterwards what it did last. None for a token
-    that is always the same."""
+    """The results of the token callable, call by call; afterwards the last one again. None for a
+    token that is always the same."""
     starts: float = 0.0
-    """When, in seconds since the beginning."""
+    """The time, in seconds since the beginning."""
     latency: float = 0.05
     """Seconds from one end to the other, at least."""
     spread: float = 0.0
     """At most so many seconds more, at random. Nothing overtakes."""
     window: int = 64
-    """How many frames the network and the socket hold for a client that does not read."""
+    """The number of frames that the network and the socket hold for a client that does not read."""
     readahead: int = 0
-    """How many messages the WebSocket library takes off the socket by itself; pings among them are
-    answered."""
+    """The number of messages that the WebSocket library takes off the socket by itself; pings among
+    them are answered."""
     reports_tail: bool = False
     """True for an adapter that still reports what comes after it was told to close."""
     pace: float = 0.0
@@ -285,14 +284,14 @@ class ClientPlan:
     is_compressed: bool = False
     """True if the exchange's frames reach the client compressed with gzip."""
     recorder_fails_after: int | None = None
-    """How many lines its recorder takes before it fails, as on a full disk; None for a feed that is
-    not recorded."""
+    """The number of lines that its recorder takes before it fails, as on a full disk; None for a
+    feed that is not recorded."""
     stalls: tuple[tuple[float, float], ...] = ()
-    """When the application takes no events at all: from, until."""
+    """The times in which the application takes no events at all: from, until."""
     calls: tuple[Call, ...] = ()
-    """What its application asks for meanwhile."""
+    """The requests of its application meanwhile."""
     account: AccountPlan = field(factory=AccountPlan)
-    """How it keeps its account."""
+    """The settings of its account."""
 
 
 @value
@@ -300,14 +299,15 @@ class Scenario:
     """One run: a stormy time until ``calm_at``, then none of the faults any more."""
 
     seed: int
-    """What it was drawn from; also the source of back-off's jitter and of the network's."""
+    """The seed that it was drawn from; also the source of back-off's jitter and of the
+    network's."""
     calm_at: float
-    """When all faults stop, in seconds since the beginning."""
+    """The time at which all faults stop, in seconds since the beginning."""
     gateway: GatewayConfig
-    """What kind of server the exchange is."""
+    """The settings of the exchange's server."""
     clients: tuple[ClientPlan, ...]
     """The feeds."""
     traffic: tuple[Publish, ...] = ()
-    """What is published."""
+    """The updates that are published."""
     troubles: tuple[Trouble, ...] = ()
-    """What goes wrong."""
+    """The fault."""

@@ -1,5 +1,5 @@
-"""What the exchange sent against what the application was told, topic by topic: the bookkeeping
-behind I1."""
+"""A comparison of what the exchange sent with what the application was told, topic by topic: the
+bookkeeping behind I1."""
 
 from collections import defaultdict
 from collections.abc import Callable
@@ -42,8 +42,8 @@ class _Stream:
         self.is_broken = False
         """True from a loss until the Gap that tells of it."""
         self.whole_ts: set[int | None] = set()
-        """What the Gap may begin with: the time of the latest frame before the loss, or the latest
-        time."""
+        """The times that the Gap may begin with: the time of the latest frame before the loss, or
+        the latest time."""
         self.last_ts: int | None = None
         self.newest_ts: int | None = None
         self.last_serial = 0
@@ -57,8 +57,8 @@ class _Stream:
             self.newest_ts = ts if self.newest_ts is None else max(ts, self.newest_ts)
 
     def open(self, peer: int, number: int) -> None:
-        """Whatever the exchange sends on this connection after the frame with this number is owed
-        from now on."""
+        """Owe from now on all that the exchange sends on this connection after the frame with this
+        number."""
         self.peer = peer
         if not self.is_open:
             self.is_open = True

@@ -22,7 +22,7 @@ class Turns:
         self, world: World, *, before: Callable[[float], None], after: Callable[[], None]
     ) -> None:
         self.blocked_until: float = 0.0
-        """When the program is, or was, no longer busy."""
+        """The time at which the program is, or was, no longer busy."""
         self._world = world
         self._before = before
         self._after = after

@@ -28,7 +28,7 @@ class Violation(Exception):
         self.who = who
         """The client."""
         self.what = what
-        """What was seen."""
+        """The thing that was seen."""
         self.at = at
         """The virtual time."""
 
@@ -42,7 +42,7 @@ class Entry:
     who: str
     """A client's name, or ``exchange``."""
     what: str
-    """What happened, in words."""
+    """The event, in words."""
 
 
 class World:

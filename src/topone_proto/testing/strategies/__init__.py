@@ -125,10 +125,10 @@ __all__ = [
 ]
 
 Json: TypeAlias = _json.Json
-"""What JSON can say."""
+"""A value that JSON can have."""
 
 Meaningful: TypeAlias = _frames.Meaningful
-"""What has frames that mean just this."""
+"""A value for which there are frames that mean just this."""
 
 NO_DECIMALS: Final = _defects.NO_DECIMALS
 """Texts that are no decimals of the wire, though ``Decimal`` reads many of them."""

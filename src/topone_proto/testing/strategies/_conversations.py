@@ -36,7 +36,7 @@ _T = TypeVar("_T")
 
 
 class Trouble(StrEnum):
-    """What a frame of a troubled conversation has against it."""
+    """The trouble with a frame of a troubled conversation."""
 
     DUPLICATE_ACK = "an acknowledgement comes a second time"
     STALE_ACK = "an acknowledgement of a request that was never made on this connection"
@@ -56,11 +56,11 @@ class Received:
     frame: str | bytes
     """As it is sent, in any of its spellings."""
     message: Message
-    """What it decodes to."""
+    """The message that it decodes to."""
     event: type[Any] | None
     """The class of the event that the application gets; None for a ping, which the core answers."""
     trouble: Trouble | None = None
-    """What is wrong with it; None if it is as it should be."""
+    """The trouble with it; None if it is as it should be."""
 
     def __repr__(self) -> str:
         # One line, since a failing test shows a whole conversation.
@@ -75,10 +75,10 @@ class Received:
 
 @value
 class Conversation:
-    """What client and server say to each other on one connection, in order."""
+    """A dialogue of client and server on one connection, in order."""
 
     topics: tuple[Topic, ...]
-    """What the client subscribes to."""
+    """The topics that the client subscribes to."""
     turns: tuple[Request | Received, ...]
     """The client's requests, with the ids that a new ``Connection`` gives them, and the server's
     frames."""
@@ -107,7 +107,7 @@ class Conversation:
         return tuple(turn.trouble for turn in self.received if turn.trouble is not None)
 
     def events(self) -> tuple[Event, ...]:
-        """What a new ``Connection`` hands to its application in the course of it."""
+        """Return what a new ``Connection`` hands to its application in the course of it."""
         connection = Connection()
         happened: list[Event] = []
         for turn in self.turns:

@@ -60,9 +60,9 @@ class NearMiss:
     frame: str | bytes
     """The frame."""
     defect: Defect
-    """What is wrong with it."""
+    """The defect."""
     path: str
-    """Where: the ``path`` of the ``Malformed``."""
+    """The place: the ``path`` of the ``Malformed``."""
 
 
 @st.composite

@@ -26,7 +26,7 @@ __all__ = [
 ]
 
 Meaningful: TypeAlias = "Request | Response | Update | Ping"
-"""What has frames that mean just this."""
+"""A value for which there are frames that mean just this."""
 
 TEXTS: Final = ("market", "asset")
 """The members of an update's data that are texts. Every other text is a decimal."""
@@ -141,7 +141,7 @@ _NO_TIMES: Final[list[Any]] = [
     *(_OMITTED := object(), None, "", "x", -1, -1e-9, True, False, [], {}, ["1"]),
     *(Verbatim("9" * 401), Verbatim("1e400"), Verbatim("1e99")),
 ]
-"""What no time can be made of."""
+"""Values that no time can be made of."""
 
 
 def _write(plain: dict[str, Any], name: str, form: object) -> None:
@@ -204,11 +204,11 @@ class Leaf:
     at: str | int
     """Its name, or its place."""
     path: str
-    """Where it is, as a ``Malformed`` writes it."""
+    """The place, as a ``Malformed`` writes it."""
 
     @property
     def value(self) -> Any:
-        """What it is."""
+        """The value there."""
         return self.holder[self.at]
 
     @property

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 __all__ = ["INT64", "Json", "Verbatim", "json_texts", "json_values", "spellings"]
 
 Json: TypeAlias = "bool | int | float | str | Sequence[Json] | Mapping[str, Json] | None"
-"""What JSON can say."""
+"""A value that JSON can have."""
 
 INT64: Final = 2**63
 """Whole numbers from minus this one up to this one are read by every parser."""
@@ -20,7 +20,7 @@ INT64: Final = 2**63
 
 @cache
 def json_values() -> st.SearchStrategy[Any]:
-    """Whatever JSON can say and Python's ``json`` reads back unchanged."""
+    """Draw values that JSON can have and Python's ``json`` reads back unchanged."""
     return st.recursive(
         st.none()
         | st.booleans()

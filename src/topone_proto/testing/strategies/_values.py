@@ -300,7 +300,7 @@ def pings() -> st.SearchStrategy[Ping]:
 
 
 def messages() -> st.SearchStrategy[Message]:
-    """Whatever a frame decodes to."""
+    """Any message that a frame decodes to."""
     return st.one_of([values(cls) for cls in get_args(Message)])
 
 
@@ -309,7 +309,7 @@ def messages() -> st.SearchStrategy[Message]:
 
 @cache
 def failures() -> st.SearchStrategy[Failure]:
-    """Why there is no connection."""
+    """Draw reasons why there is no connection."""
     return st.builds(
         Failure,
         kind=st.sampled_from(FailureKind),
@@ -382,7 +382,7 @@ def actions() -> st.SearchStrategy[Action]:
 
 
 def steps() -> st.SearchStrategy[Step]:
-    """What one input of the core may cause: a few events and actions."""
+    """Draw results of one input of the core: a few events and actions."""
     return st.builds(
         Step,
         st.lists(events(), max_size=3).map(tuple),
@@ -415,14 +415,14 @@ def feed_metrics() -> st.SearchStrategy[FeedMetrics]:
 
 
 def aggregated_fills() -> st.SearchStrategy[AggregatedFill]:
-    """What an account says was filled between two states of an order."""
+    """Draw amounts that an account says were filled between two states of an order."""
     more = st.integers(1, 10**40).map(lambda digits: Decimal(digits).scaleb(-20))
     since = st.none() | st.floats(0, _LAST_TIME)
     return st.builds(AggregatedFill, orders(), since, more, more | st.just(Decimal(0)))
 
 
 def fill_corrections() -> st.SearchStrategy[FillCorrected]:
-    """What an account says was wrong about the fills that it had reported."""
+    """Draw corrections of the fills that an account had reported."""
     less = st.integers(-(10**40), -1).map(lambda digits: Decimal(digits).scaleb(-20))
     any_money = st.integers(-(10**40), 10**40).map(lambda digits: Decimal(digits).scaleb(-20))
     return st.builds(FillCorrected, orders(), less | st.just(Decimal(0)), any_money)

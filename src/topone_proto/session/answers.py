@@ -32,7 +32,7 @@ class PullRefused(PullError):
     """
 
     topic: Topic
-    """The candles that were pulled."""
+    """The topic that was pulled."""
     code: int
     """The exchange's number for the cause, never 0. -1 stands for one that is no number: it is at
     the beginning of ``msg`` then."""
@@ -54,7 +54,7 @@ class PullTimedOut(PullError):
     """
 
     topic: Topic
-    """The candles that were pulled."""
+    """The topic that was pulled."""
     timeout: float
     """The time for which the answer was awaited, in seconds: ``SessionConfig.pull_timeout``."""
 
@@ -71,7 +71,7 @@ class PullUnreadable(PullError):
     like the whole."""
 
     topic: Topic
-    """The candles that were pulled."""
+    """The topic that was pulled."""
     problem: str
     """The defect of the answer, in a few words."""
 
@@ -87,7 +87,7 @@ class PullLost(PullError):
     """Connections ended, or could not be made, as often as a pull tries again."""
 
     topic: Topic
-    """The candles that were pulled."""
+    """The topic that was pulled."""
     failure: Failure
     """The end of the last of them."""
 
@@ -103,7 +103,7 @@ class PullEnd:
     """The number of the pull: the first of a session has number 1. On a ``Connection`` alone, the
     number of the request."""
     topic: Topic
-    """The candles that were pulled."""
+    """The topic that was pulled."""
     values: tuple[Any, ...] = field(default=(), hash=False)
     """The values, the oldest first; empty if there is an error."""
     error: TopOneError | None = None

@@ -20,6 +20,7 @@ from topone_proto.account._pace import Horizon
 from topone_proto.adapters import FeedCore
 from topone_proto.events import Event, Gap, SubscriptionRejected
 from topone_proto.feed.buffer import DeliveryBuffer, _Conflating
+from topone_proto.feed.waiters import Waiters
 from topone_proto.secrets.masking import Masker
 from topone_proto.session.actions import Close, SendText
 from topone_proto.session.backoff import Backoff, Refusals
@@ -33,6 +34,8 @@ from topone_proto.testing.simulation.adapter import Adapter
 from topone_proto.testing.simulation.link import Link
 from topone_proto.wire import _classify as classify
 from topone_proto.wire.balance import BalanceUpdate
+from topone_proto.wire.deals import DealsUpdate
+from topone_proto.wire.kline import KlineUpdate
 from topone_proto.wire.messages import Response
 from topone_proto.wire.orders import Order, OrderStatus, OrderUpdate
 
@@ -763,3 +766,51 @@ def a_recording_has_the_token() -> AbstractContextManager[Any]:
 @mutant("I1", "I2", "alive")
 def compressed_frames_are_not_unpacked() -> AbstractContextManager[Any]:
     return patch.object(classify, "_unpacked", lambda frame, *_: frame)
+
+
+# --- market data ---------------------------------------------------------------------------------
+
+
+@mutant("I1", "I10")
+def deals_are_conflated() -> AbstractContextManager[Any]:
+    return patch.object(DealsUpdate, "key", property(lambda self: ("deals", self.topic.name)))
+
+
+@mutant("I1", "I10")
+def newest_candle_is_an_older_one() -> AbstractContextManager[Any]:
+    # As if a candle that comes again were none that is new.
+    def received(original: Any, self: Connection, frame: Any, now: float) -> Any:
+        step = original(self, frame, now)
+        seen = self.__dict__.setdefault("_seen", {})
+        events = tuple(
+            seen.setdefault((e.topic, e.candles[-1].time), e) if isinstance(e, KlineUpdate) else e
+            for e in step.events
+        )
+        return attrs.evolve(step, events=events)
+
+    return _around(Connection, "message_received", received)
+
+
+@mutant("I1", "I10")
+def sides_of_a_book_are_swapped() -> AbstractContextManager[Any]:
+    def received(original: Any, self: Connection, frame: Any, now: float) -> Any:
+        text = frame if isinstance(frame, str) else ""
+        if '"asks"' in text:
+            frame = text.replace("asks", "?").replace("bids", "asks").replace("?", "bids")
+        return original(self, frame, now)
+
+    return _around(Connection, "message_received", received)
+
+
+@mutant("I10", seeds=400)
+def a_pull_loses_its_first_piece() -> AbstractContextManager[Any]:
+    def settle(original: Any, self: Waiters, answers: Any) -> Any:
+        cut = [attrs.evolve(end, values=end.values[len(end.values) // 2 :]) for end in answers]
+        return original(self, cut)
+
+    return _around(Waiters, "settle_by_answers", settle)
+
+
+@mutant("I2", seeds=400)
+def a_pull_never_ends() -> AbstractContextManager[Any]:
+    return patch.object(Waiters, "settle_by_answers", lambda *_: None)

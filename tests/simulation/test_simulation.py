@@ -24,6 +24,8 @@ from topone_proto.exchange import (
 )
 from topone_proto.failures import FailureKind
 from topone_proto.testing.simulation import (
+    DEALS,
+    MARKET_TOPICS,
     SECRET,
     BlackHole,
     BlockLoop,
@@ -32,6 +34,7 @@ from topone_proto.testing.simulation import (
     Entry,
     IgnorePings,
     Publish,
+    Pull,
     Scenario,
     SlowFrame,
     Trouble,
@@ -58,7 +61,8 @@ def test_every_invariant_holds(first: int) -> None:
 def test_the_storms_reach_everything_that_an_application_can_be_told() -> None:
     seen = frozenset[str]().union(*(run(draw(seed)).seen for seed in range(1000)))
 
-    events = """BalanceUpdate Closed Connected Disconnected Gap Malformed OrderUpdate
+    events = """BalanceUpdate Closed Connected DealsUpdate DepthUpdate Disconnected Gap
+        KlineUpdate Malformed OrderUpdate
         RequestTimedOut Subscribed SubscriptionRejected UnexpectedResponse Unrecognised
         Unsubscribed"""
     # What a simulated network cannot tell from REFUSED, and what takes a second process; every
@@ -330,3 +334,21 @@ def test_seeds_draw_every_option_of_a_client() -> None:
     slow = [c for c in clients if c.config.delivery is DeliveryPolicy.CONFLATE and c.pace >= 0.2]
     assert any(len(draw(seed).traffic) >= 120 for seed in range(200))
     assert slow
+
+
+def test_a_pull_of_many_candles_is_asked_in_pieces() -> None:
+    scenario = quiet(is_public=True, topics=(), pulls=(Pull(90.0, 40_000.0, 0.0),))
+    scenario = evolve(scenario, traffic=(Publish(1.0, DEALS, 0, 3),))
+
+    assert len(lines(scenario, "-> SendText(text={" + '"id":"')) == 3
+    assert run(scenario).pulled == 1
+
+
+def test_a_feed_of_a_market_is_told_of_every_topic() -> None:
+    scenario = quiet(is_public=True, topics=MARKET_TOPICS)
+    scenario = evolve(scenario, traffic=(Publish(10.0, DEALS, 0),))
+
+    for event in ("Deals", "Depth", "Kline"):
+        told = lines(scenario, f"-> {event}Update")
+        # The last one is of the time when nothing goes wrong any more.
+        assert [entry.at > 10.0 for entry in told][-2:] == [True, True]

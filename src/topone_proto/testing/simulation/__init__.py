@@ -83,6 +83,8 @@ ping
 from topone_proto.testing.simulation.drawing import draw
 from topone_proto.testing.simulation.runs import Report, recovery_bound, run
 from topone_proto.testing.simulation.scenario import (
+    DEALS,
+    MARKET_TOPICS,
     SECRET,
     AccountPlan,
     BlackHole,
@@ -93,6 +95,7 @@ from topone_proto.testing.simulation.scenario import (
     IgnorePings,
     Outage,
     Publish,
+    Pull,
     Scenario,
     SlowFrame,
     Supply,
@@ -103,6 +106,8 @@ from topone_proto.testing.simulation.shrink import shrink
 from topone_proto.testing.simulation.world import Entry, Violation
 
 __all__ = [
+    "DEALS",
+    "MARKET_TOPICS",
     "SECRET",
     "AccountPlan",
     "BlackHole",
@@ -114,6 +119,7 @@ __all__ = [
     "IgnorePings",
     "Outage",
     "Publish",
+    "Pull",
     "Report",
     "Scenario",
     "SlowFrame",

@@ -5,13 +5,13 @@ from errno import ENOSPC
 from random import Random
 from typing import TYPE_CHECKING
 
-from topone_proto.errors import FeedClosed, FeedFailed, TooManyEvents
+from topone_proto.errors import FeedClosed, FeedFailed, TooManyEvents, TopOneError
 from topone_proto.feed.core import FeedCore
 from topone_proto.secrets.token import Token
 from topone_proto.testing.simulation.accountant import Accountant
 from topone_proto.testing.simulation.adapter import Adapter
 from topone_proto.testing.simulation.auditor import Auditor
-from topone_proto.testing.simulation.scenario import Call, ClientPlan
+from topone_proto.testing.simulation.scenario import MARKET_TOPICS, Call, ClientPlan, Pull
 from topone_proto.testing.simulation.server import Server
 from topone_proto.testing.simulation.watcher import Watcher
 from topone_proto.testing.simulation.world import World
@@ -19,7 +19,7 @@ from topone_proto.testing.simulation.world import World
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from topone_proto.feed.waiters import Waiter
+    from topone_proto.feed.waiters import PullWaiter, Waiter
 
 __all__ = ["Client"]
 
@@ -82,6 +82,10 @@ class Client:
         )
         """The transport."""
         self._waiters: list[Waiter] = []
+        # Each with its range and the market's time when it was made.
+        self._pulls: list[tuple[PullWaiter, float, float, float]] = []
+        self.pulled: int = 0
+        """How many pulls have ended well."""
         self._is_taking = False
         self._next_take_at = 0.0
 
@@ -97,6 +101,8 @@ class Client:
         self._note("starts")
         for call in self.plan.calls:
             self.adapter.turns.at(call.at, self._call, call)
+        for pull in self.plan.pulls:
+            self.adapter.turns.at(pull.at, self._pull, pull)
         self.adapter.take(self._core.session.start(self._world.now))
 
     def block(self, seconds: float) -> None:
@@ -134,6 +140,13 @@ class Client:
             self.auditor.must_have_failed_with(self._recorder_error, None)
         if not self.adapter.is_closed:
             self.watcher.check(self.auditor.desired)
+        for pull, start, end, now in self._pulls:
+            try:
+                pull.result()
+            except (TopOneError, OSError):
+                continue
+            self.pulled += 1
+            self.watcher.pulled(pull.topic, start, end, now, pull.values)
         self.accountant.check_calm(set() if self.adapter.is_closed else self.auditor.desired)
 
     def check_closed(self) -> None:
@@ -155,7 +168,8 @@ class Client:
     @property
     def is_busy(self) -> bool:
         """True if something is still on its way to the application."""
-        return self._is_stream_busy or self.accountant.is_busy
+        is_pulling = any(not pull.is_settled for pull, *_ in self._pulls)
+        return self._is_stream_busy or self.accountant.is_busy or is_pulling
 
     @property
     def _is_stream_busy(self) -> bool:
@@ -192,6 +206,23 @@ class Client:
             return
         self.auditor.wants(call.topic, wanted=wanted)
         self._waiters.append(waiter)
+        self.adapter.take(step)
+        self.adapter.go_on_reading()
+
+    def _pull(self, pull: Pull) -> None:
+        opened, topic = self._server.market_time, MARKET_TOPICS[-1]
+        start, end = opened - pull.since, opened - pull.until
+        self._note("pulls", topic)
+        try:
+            waiter, step = self._core.pull(topic, start, end, self._world.now)
+        except (FeedClosed, FeedFailed, OSError):
+            assert self.adapter.is_closed
+            return
+        except TooManyEvents:
+            return
+        self.auditor.called()
+        self._waiters.append(waiter)
+        self._pulls.append((waiter, start, end, opened))
         self.adapter.take(step)
         self.adapter.go_on_reading()
 

@@ -45,6 +45,7 @@ from topone_proto.testing.simulation.scenario import (
     Network,
     Outage,
     Publish,
+    Pull,
     Scenario,
     SlowFrame,
     Supply,
@@ -101,7 +102,16 @@ def _with_market(rng: Random, scenario: Scenario) -> Scenario:
         for call in plain.calls
     )
     client = evolve(
-        plain, topics=tuple(topics), config=config, supplies=None, calls=calls, is_public=True
+        plain,
+        topics=tuple(topics),
+        config=config,
+        supplies=None,
+        calls=calls,
+        pulls=tuple(
+            Pull(rng.uniform(0.0, calm_at), rng.choice((120.0, 3600.0, 40_000.0)), 60.0 * number)
+            for number in range(rng.choice((0, 0, 1, 3)))
+        ),
+        is_public=True,
     )
     deals = [
         Publish(rng.uniform(0.0, calm_at), DEALS, rng.randrange(2), rng.choice((1, 1, 2, 5)))

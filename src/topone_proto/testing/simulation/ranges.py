@@ -47,6 +47,7 @@ def sums_of(report: Report) -> dict[str, float]:
         "dials": report.dials,
         "updates": report.updates,
         "resynced": report.resynced,
+        "pulled": report.pulled,
         "closed": report.closed,
     }
 

@@ -117,6 +117,11 @@ class Requests:
     def sent(self, text: str, *, is_up: bool) -> None:
         """A request is sent."""
         request: dict[str, Any] = json.loads(text)
+        if request["method"].startswith("req_"):
+            if request["id"] in self._ids:
+                self._fail("I5", f"an id is used again: {text}")
+            self._ids.add(request["id"])
+            return
         wanted = request["method"].startswith("sub_")
         topic = Topic(request["method"].partition("_")[2])
         if not is_up:

@@ -54,6 +54,8 @@ class Report:
     """Updates that were sent to a client."""
     resynced: int
     """How often an account knew everything about a topic, again or for the first time."""
+    pulled: int
+    """Pulls of candles that ended well."""
     closed: int
     """Feeds that ended before the end."""
     seen: frozenset[str]
@@ -131,6 +133,7 @@ class _Run:
             dials=sum(len(client.adapter.links) for client in clients),
             updates=self.updates,
             resynced=sum(client.accountant.resynced for client in clients),
+            pulled=sum(client.pulled for client in clients),
             closed=closed,
             seen=frozenset[str]().union(*(client.auditor.seen for client in clients)),
         )

@@ -105,6 +105,8 @@ def _shorter(trouble: Trouble) -> Iterator[Trouble]:
 def _simpler(plan: ClientPlan) -> Iterator[ClientPlan]:
     for calls in _fewer(plan.calls):
         yield evolve(plan, calls=calls)
+    for pulls in _fewer(plan.pulls):
+        yield evolve(plan, pulls=pulls)
     plain = ClientPlan(name=plan.name)
     for name in (
         "account",

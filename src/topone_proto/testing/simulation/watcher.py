@@ -100,16 +100,25 @@ class Watcher:
         if [_candle(newest)] != list(map(_bar, truth)):
             self._fail(_RULE, f"{topic} should be {truth} and is {newest}")
 
-    def pulled(self, topic: Topic, start: float, end: float, values: tuple[Candle, ...]) -> None:
-        """A pull has ended well: what was finished in its range must be there, and nothing else."""
+    def pulled(
+        self, topic: Topic, start: float, end: float, now: float, values: tuple[Candle, ...]
+    ) -> None:
+        """A pull has ended well: what was finished in its range must be there, and nothing else.
+
+        Args:
+            topic: the topic.
+            start: the beginning of the range in Unix seconds.
+            end: its end.
+            now: the market's time when the pull was made.
+            values: what it has brought.
+        """
         truth = {bar.time: _bar(bar) for bar in self._server.candles(topic, start, end)}
         found = [_candle(each) for each in values]
         times = [each.time for each in values]
         if times != sorted(set(times)):
             self._fail(_RULE, f"the candles of a pull are not in order, each once: {times}")
-        finished = self._server.market_time - 60
         for time, bar in truth.items():
-            if time <= finished and bar not in found:
+            if time <= now - 60 and bar not in found:
                 self._fail(_RULE, f"a pull of {topic} has not {bar}")
         if not {*times} <= {*truth}:
             self._fail(_RULE, f"a pull of {topic} has candles that it was not asked for: {times}")

@@ -22,7 +22,7 @@ import trio
 import topone_asyncio
 import topone_threads
 import topone_trio
-from doors import ASYNCIO, THREADS, run_trio
+from doors import ASYNCIO, THREADS, TRIO, run_trio
 from topone_proto import (
     BalanceUpdate,
     Closed,
@@ -37,6 +37,7 @@ from topone_proto import (
     FeedFailed,
     Gap,
     OrderUpdate,
+    PullError,
     Topic,
     TopOneError,
 )
@@ -430,7 +431,53 @@ def without_recording_errors(arguments: dict[str, Any]) -> dict[str, Any]:
     return {"record": swallowing}
 
 
+class WithoutPieces(Wrapped):
+    """It gives the first answer to a pull for the whole."""
+
+    async def pull(self, topic: Topic, start: float, end: float) -> tuple[Any, ...]:
+        return await self.feed.pull(topic, start, min(end, start + 86400))
+
+
+class WithoutErrors(Wrapped):
+    """A pull that is refused brings nothing."""
+
+    async def pull(self, topic: Topic, start: float, end: float) -> tuple[Any, ...]:
+        try:
+            return await self.feed.pull(topic, start, end)
+        except PullError:
+            return ()
+
+
+def of_market(cls: Callable[[topone_trio.Feed], Wrapped]) -> Adapter:
+    @asynccontextmanager
+    async def open_market_feed(**arguments: Any) -> AsyncGenerator[Any, None]:
+        async with topone_trio.open_market_feed(**arguments) as feed:
+            yield cls(feed)
+
+    return attrs.evolve(TRIO, name="broken", open_market_feed=open_market_feed)
+
+
 BROKEN = {
+    "drops a gap of market data": (
+        of_market(WithoutGaps),
+        "market data comes back with a gap",
+        "'gap deals_ETH/BTC 2' did not come",
+    ),
+    "pulls a part": (
+        of_market(WithoutPieces),
+        "a pull returns candles",
+        "the number of requests for 1001 days: 1 in place of 4",
+    ),
+    "hides that a pull was refused": (
+        of_market(WithoutErrors),
+        "a pull that is refused raises",
+        "PullRefused was to be raised, and nothing was",
+    ),
+    "has no market feed": (
+        attrs.evolve(TRIO, name="broken", open_market_feed=None),
+        "market data needs no token",
+        "the adapter has no open_market_feed",
+    ),
     "drops an event": (
         wrapped(WithoutGaps),
         "a dropped connection comes back with a gap for every topic",
@@ -847,6 +894,12 @@ def test_all_are_checked_whatever_comes_of_them() -> None:
 
 
 # --- the command
+
+
+def test_what_does_not_apply_to_an_adapter_is_left_out() -> None:
+    market = [scenario for scenario in SCENARIOS if scenario.group is Group.MARKET]
+    adapter = attrs.evolve(TRIO, open_market_feed=None)
+    assert check_all(adapter, run_in_thread, scenarios=market) == ()
 
 
 def test_the_command_tells_of_every_scenario(capsys: pytest.CaptureFixture[str]) -> None:

@@ -48,7 +48,18 @@ def open_over_aiohttp(*, token: Any, url: str, ssl_context: Any, **arguments: An
     return topone_asyncio.open_feed(token=token, url=url, open_websocket=opener, **arguments)
 
 
-ADAPTER = Adapter("asyncio over aiohttp", open_over_aiohttp, run_asyncio, asyncio.sleep)
+def open_market_over_aiohttp(*, ssl_context: Any, **arguments: Any) -> Any:
+    opener = partial(open_websocket, ssl_context=ssl_context)
+    return topone_asyncio.open_market_feed(open_websocket=opener, **arguments)
+
+
+ADAPTER = Adapter(
+    "asyncio over aiohttp",
+    open_over_aiohttp,
+    run_asyncio,
+    asyncio.sleep,
+    open_market_over_aiohttp,
+)
 _HEAD = "aiohttp's parser gives a head up that has it, and with it the status"
 _SLOW = "aiohttp reads on, and nothing ends it but the deadline of the dial"
 _BYTES = "aiohttp tells nobody when bytes came: there is no heard_at"

@@ -89,15 +89,15 @@ class Exchange:
     refuses_large_pages: bool = False
     """True if a larger page is an error, and not cut."""
     lag: float = 0.0
-    """The seconds that an answer may be behind."""
+    """How far an answer may be behind."""
     history_lag: float = 0.0
-    """The seconds for which a finished order may be missing in the history."""
+    """How long a finished order may be missing in the history."""
     has_dates: bool = True
     has_totals: bool = True
     odd: Callable[[str], HttpResponse | None] | None = None
     """Answers some paths in its own way."""
     clock_ahead: float = 0.0
-    """The seconds by which the exchange's clock is ahead of the client's."""
+    """How far the exchange's clock is ahead of the client's."""
     token_life: float = 7200.0
     kills_old_tokens: bool = False
     lacks: frozenset[int] = frozenset()
@@ -362,7 +362,7 @@ def row(order: Order) -> dict[str, Any]:
 
 @attrs.define(eq=False)
 class Place:
-    """A place where processes store their state; as text, like a file."""
+    """Where processes store their state; as text, like a file."""
 
     text: str = ""
     works: bool = True
@@ -393,7 +393,7 @@ class Client:
         self.loses_answers = False
         self.holds_store = False
         """True if the end of a write is not reported yet."""
-        """True if the end of a request is never reported."""
+        """True if the end of a request that is sent now is never reported."""
         settings: dict[str, Any] = {"account_config": AccountConfig(), **more}
         self.supplies.extend(settings.pop("supplies", ()))
         self.machine = AccountSession(
@@ -443,7 +443,8 @@ class Client:
                 self.hang_up()
             case Fetch():
                 self.fetches.append(action)
-                world.after(LATENCY * world.rng.random(), self.serve, action)
+                if not self.loses_answers:
+                    world.after(LATENCY * world.rng.random(), self.serve, action)
             case StoreState():
                 world.after(0.01, self.store, action)
             case LoadState():
@@ -517,7 +518,7 @@ class Client:
             self.feed(lambda now: self.machine.connection_lost(None, "gone", now))
 
     def serve(self, action: Fetch) -> None:
-        if not self.is_alive or self.loses_answers:
+        if not self.is_alive:
             return
         answer = self.exchange.serve(action.request)
         if isinstance(answer, str):

@@ -433,21 +433,30 @@ def test_http_that_refuses_every_token_pauses_and_ends_nothing() -> None:
     assert not world.exchange.violations
 
 
-def test_a_late_word_on_an_older_token_is_none_on_the_present_one() -> None:
-    world, client = whole()
+def unanswered(world: World, client: Client) -> Fetch:
+    """The first question after a drop, of which the answer is still to come."""
+    before = len(client.fetches)
     client.drop()
     client.loses_answers = True
-    world.run(10.0, lambda: len(client.fetches) == 4)
-    late = client.fetches[-1]
+    world.run(10.0, lambda: len(client.fetches) > before)
     client.loses_answers = False
+    return client.fetches[-1]
+
+
+@pytest.mark.parametrize("state", [SessionState.CONNECTING, SessionState.WAITING])
+def test_a_token_that_http_and_a_handshake_refuse_is_replaced_once(state: SessionState) -> None:
+    world, client = whole()
+    late = unanswered(world, client)
     world.exchange.tokens.clear()
     client.drop()
-    world.run(3.0, lambda: client.of(Disconnected)[-1].reason.status == 401)
+    world.run(5.0, lambda: client.machine.state is SessionState.CONNECTING)
+    world.run(5.0, lambda: client.machine.state is state)
     refusal = world.exchange.answer({"code": 10003})
     client.feed(lambda now: client.machine.fetched(late.id, refusal, now))
     assert client.of(FetchFailed)[-1].retry_in == 0.0
     world.run(120.0, lambda: client.is_whole)
     assert client.is_whole
+    assert client.of(Disconnected)[-1].reason.status == 401
     assert paths(world).count(TOKEN) == 2
 
 
@@ -625,6 +634,21 @@ def test_a_token_that_is_refused_while_the_state_is_stored_is_stored_as_such() -
     assert not world.exchange.violations
 
 
+def test_a_contradiction_of_the_stream_is_asked_for_by_id() -> None:
+    world, client = whole()
+    order = world.exchange.orders[1]
+    world.exchange.fill(1, 4)
+    world.run(1.0)
+    old = {"method": "sub_orders", "ts": world.exchange.ts, "data": row(order)}
+    client.publish(json.dumps(old))
+    world.run(1.0)
+    assert not client.is_whole
+    world.run(60.0, lambda: client.is_whole)
+    client.check()
+    assert client.is_whole
+    assert paths(world)[-1] == ORDER
+
+
 # --- tokens of the application -------------------------------------------------------------------
 
 
@@ -697,20 +721,17 @@ def test_a_callable_that_was_not_asked_has_nothing_to_refuse() -> None:
     assert client.is_whole
 
 
-def test_a_late_word_on_an_older_token_of_the_application_asks_for_none() -> None:
-    world, client = supplied(ONE, TWO)
-    client.loses_answers = True
-    world.run(10.0, lambda: len(client.fetches) == 1)
-    late = client.fetches[-1]
+@pytest.mark.parametrize("body", [{"code": 10003}, {"code": 0, "data": {"list": []}}])
+def test_a_late_word_on_an_older_token_of_the_application_asks_for_none(body: Any) -> None:
+    world, client = supplied(ONE, TWO, Token("topapi:three"))
+    world.run(10.0, lambda: client.is_whole)
+    late = unanswered(world, client)
     client.drop()
-    world.run(3.0, lambda: len(client.asked_for) == 2)
-    world.run(1.0)
-    refusal = world.exchange.answer({"code": 10003})
-    client.loses_answers = False
-    client.feed(lambda now: client.machine.fetched(late.id, refusal, now))
+    world.run(5.0, lambda: client.is_open)
+    client.feed(lambda now: client.machine.fetched(late.id, world.exchange.answer(body), now))
     world.run(60.0, lambda: client.is_whole)
     assert client.is_whole
-    assert client.asked_for == [None, None]
+    assert client.asked_for == [None, None, None]
 
 
 def test_a_fixed_token_serves_the_stream_and_http() -> None:

@@ -6,7 +6,7 @@ from typing import Final
 from attrs import evolve
 
 from topone_proto.account._actions import AccountStep
-from topone_proto.account._changes import Knowledge
+from topone_proto.account._changes import Knowledge, KnowledgeChanged
 from topone_proto.account._config import AccountConfig
 from topone_proto.account._machine import Caused, Machine
 from topone_proto.account._reports import FetchFailed, FetchKind, StateNotStored
@@ -198,17 +198,22 @@ class AccountSession(Machine):
     def message_received(self, frame: str | bytes, now: float) -> AccountStep:
         """Take a text frame in; see ``Session.message_received``."""
         step = self._session.message_received(frame, now)
-        # The hot path: nothing was to be asked, and nothing is after this update.
-        events, account = step.events, self.account
-        is_update = len(events) == 1 and isinstance(events[0], Update)
-        if not is_update or step.actions or not account.is_settled:
+        events = step.events
+        if not self._is_settled or len(events) != 1 or step.actions:
             return self._of(step, now)
-        changes = account.apply(events[0])
-        self._see(now)
-        self._session_deadline = step.deadline
-        if not account.is_settled:
-            return self._settle(Caused([events[0], *changes]), now)
-        return AccountStep((events[0], *changes), (), self._deadline())
+        update = events[0]
+        if not isinstance(update, Update):
+            return self._of(step, now)
+        # The hot path: nothing is to be asked, neither before this update nor after it.
+        changes = self.account.apply(update)
+        self._heard_at, self._session_deadline = now, step.deadline
+        for change in changes:
+            if type(change) is KnowledgeChanged:
+                return self._settle(Caused([update, *changes]), now)
+        deadline, own = step.deadline, self._own_deadline
+        if own is not None and (deadline is None or own < deadline):
+            deadline = own
+        return AccountStep((update, *changes), (), deadline)
 
     def pong_received(self, payload: bytes, now: float) -> AccountStep:
         """Take the pong of a ``SendPing`` in."""

@@ -150,8 +150,10 @@ class Machine:
         # While another process may be fetching a token: when to look for it next, and until when.
         self._look_at: float | None = None
         self._looks_until = 0.0
-        # The latest server time, and when it was received.
-        self._clock: tuple[int, float] | None = None
+        # When an event came last, most of which tell a server time.
+        self._heard_at = 0.0
+        # True if the account has nothing to ask.
+        self._is_settled = False
 
     @property
     def _is_running(self) -> bool:
@@ -175,7 +177,7 @@ class Machine:
             event = self._hear(event)  # noqa: PLW2901 - the same event, with all causes
             caused.events.append(event)
             caused.events += self.account.apply(event)
-        self._see(now)
+            self._heard_at = now
         for action in step.actions:
             match action:
                 case FetchToken() if self._tokens.is_own:
@@ -223,12 +225,6 @@ class Machine:
             step = evolve(step, events=tuple(events))
         self._take(step, caused, now)
 
-    def _see(self, now: float) -> None:
-        """Note the server's time, if it was told."""
-        ts = self.account.latest_ts
-        if ts is not None and (self._clock is None or ts != self._clock[0]):
-            self._clock = (ts, now)
-
     # --- what is due ----------------------------------------------------------------------------
 
     def _settle(self, caused: Caused, now: float) -> AccountStep:
@@ -246,6 +242,7 @@ class Machine:
         if self._session.state is SessionState.CLOSED:
             self._under_way.clear()
             self._reserved = self._session_deadline = self._own_deadline = None
+        self._is_settled = self.account.is_settled
         return AccountStep(tuple(caused.events), tuple(caused.actions), self._deadline())
 
     def _dial(self, caused: Caused, now: float) -> None:
@@ -393,10 +390,8 @@ class Machine:
         caused.events.append(report)
 
     def _server_time(self, now: float) -> float | None:
-        if self._clock is None:
-            return None
-        ts, seen_at = self._clock
-        return ts / 1000 + now - seen_at
+        ts = self.account.latest_ts
+        return None if ts is None else ts / 1000 + now - self._heard_at
 
     # --- deadlines ------------------------------------------------------------------------------
 

@@ -97,10 +97,6 @@ class Tokens:
     def refused(self, token: Token, problem: str, now: float, wall: float) -> None:
         """The exchange refuses this token in a handshake."""
 
-    def refused_by_http(self, token: Token, problem: str, now: float, wall: float) -> float:
-        """The exchange refuses this token over HTTP. Return the seconds to ask nothing."""
-        raise NotImplementedError
-
     def _pause(self) -> float:
         """Seconds until a refused token is replaced again: longer each time, up to a block."""
         config = self._config

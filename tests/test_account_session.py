@@ -565,6 +565,22 @@ def test_a_clock_that_is_set_costs_no_budget(jump: float) -> None:
     assert not world.exchange.violations
 
 
+def test_a_clock_that_is_set_back_in_a_block_does_not_make_it_longer() -> None:
+    world = World()
+    world.exchange.faults.append(Fault("429", 10.0, "token"))
+    client = world.client()
+    world.run(100.0)
+    world.wall_ahead -= 2 * HOUR
+    world.exchange.clock_ahead -= 2 * HOUR
+    assert world.run(HOUR * 1.01, lambda: client.is_whole) < HOUR
+    world.exchange.faults.append(Fault("10027", world.now + 5.0, "order"))
+    client.drop()
+    world.run(100.0)
+    world.wall_ahead -= 2 * HOUR
+    world.exchange.clock_ahead -= 2 * HOUR
+    assert world.run(HOUR * 1.01, lambda: client.is_whole) < HOUR
+
+
 def test_a_budget_that_cannot_be_stored_is_not_spent() -> None:
     world = World()
     world.place.works = False

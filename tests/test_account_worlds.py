@@ -14,12 +14,11 @@ import pytest
 from http_exchange import Fault, World
 from topone_proto.account import AccountConfig
 
-CONFIG = AccountConfig()
+AUDIT_INTERVAL = 300.0
+CONFIG = AccountConfig(audit_interval=AUDIT_INTERVAL)
 
 MILD = ("503", "429", "hang", "reset", "html", "10005")
 HARD = ("bare429", "10003", "10027")
-
-MINUTES = 20.0
 
 
 def bound(world_has: set[str]) -> float:
@@ -38,7 +37,7 @@ class Life:
     def __init__(self, seed: int) -> None:
         rng = self.rng = Random(seed)
         self.has: set[str] = set()
-        self.may_expire_at = 0.0
+        self.may_expire_at = self.may_report_at = 0.0
         self.world = World(
             seed,
             page_cap=(cap := rng.choice((2, 5, 100, 500))),
@@ -108,10 +107,28 @@ class Life:
     def full_disk(self) -> None:
         self.has.add("token")
         self.world.place.works = False
+        # What the other processes cannot be told they cannot know.
+        self.may_report_at = self.world.now + 60.0 + CONFIG.retry_cap + 1.0
         self.world.after(self.rng.random() * 60, self.empty_disk)
 
     def empty_disk(self) -> None:
         self.world.place.works = True
+
+    def leave_out(self) -> None:
+        """The stream leaves out updates of a topic, without a sign."""
+        self.has.add("losses")
+        self.world.is_stream_lossy = True
+        self.world.exchange.drops = self.rng.choice(("orders", "balance"))
+        self.world.after(self.rng.random() * 20, self.leave_out_nothing)
+
+    def leave_out_nothing(self) -> None:
+        self.world.exchange.drops = ""
+
+    def set_clock(self) -> None:
+        """Back only: no other process can know that one was set forward."""
+        if self.world.exchange.has_dates:
+            self.has.add("token")
+            self.world.wall_ahead -= self.rng.choice((30.0, 7200.0))
 
     def refresh(self) -> None:
         for client in tuple(self.world.clients):
@@ -120,7 +137,7 @@ class Life:
     def user_calls(self) -> None:
         """The application places orders, in one process: the others share its store."""
         client = self.clients[0]
-        if client.is_alive:
+        if client.is_alive and self.world.now >= self.may_report_at:
             self.world.exchange.order_calls += [self.world.now] * 2
             client.feed(lambda now: client.machine.order_calls_made(2, now))
 
@@ -128,10 +145,12 @@ class Life:
         rng, world = self.rng, self.world
         things = [self.trade] * 12 + [self.drop] * 2 + [self.fault] * 3
         things += [self.restart, self.expire, self.full_disk, self.refresh]
+        things += [self.user_calls, self.set_clock] + [self.leave_out] * (self.rng.random() < 0.2)
         for _ in range(rng.randint(5, 60)):
             world.run(rng.choice((0.0, 0.1, 3.0, 3.0, 60.0)) * rng.random())
             rng.choice(things)()
         self.empty_disk()
+        self.leave_out_nothing()
         last = max((fault.until for fault in world.exchange.faults), default=0.0)
         world.run(max(0.0, last - world.now))
         if not world.exchange.violations:
@@ -143,6 +162,10 @@ class Life:
         limit = bound(self.has)
         took = world.run(limit, lambda: all(client.is_whole for client in clients))
         assert took < limit, world.note()
+        if "losses" in self.has:
+            # The next audit, and the questions that it leads to.
+            world.run(AUDIT_INTERVAL + 120.0)
+            world.is_stream_lossy = False
         world.run(1.0)
         for client in clients:
             assert not client.is_over

@@ -1,7 +1,8 @@
 """The budget of requests about orders, which the exchange counts and blocks for an hour.
 
 It is kept twice: on the clock of ``now``, which nobody sets, and by the time of day, which other
-processes and the next one share. A request has to be allowed by both.
+processes and the next one share. A request has to be allowed by both. A time of day that is still
+to come is that of a clock that was set back since: it counts as now.
 """
 
 from collections import deque
@@ -28,7 +29,8 @@ class OrderBudget:
         self.not_before = not_before
         """The time of day until which there are none; None for no such time."""
         self._limit = config.order_calls_per_minute
-        self._block = config.token_block
+        # The longest block that is known of.
+        self._longest = config.token_block
         # A scaled exchange has a shorter minute.
         self._span = min(_MINUTE, config.token_interval)
         self._recent: deque[float] = deque(maxlen=self._limit)
@@ -36,22 +38,28 @@ class OrderBudget:
 
     def free_at(self, now: float, wall: float) -> float:
         """Return the time from which a request may be sent, on the clock of ``now``."""
+        self._correct(wall)
         times = [now, self._blocked_until]
         if len(self._recent) >= self._limit:
             times.append(self._recent[-self._limit] + self._span)
         if len(self.calls) >= self._limit:
-            times.append(now + min(self.calls[-self._limit], wall) + self._span - wall)
+            times.append(now + self.calls[-self._limit] + self._span - wall)
         if self.not_before is not None:
-            # No block is longer, so a later time is that of a clock that was set back.
-            times.append(now + min(self.not_before, wall + self._block) - wall)
+            times.append(now + self.not_before - wall)
         return max(times)
 
     def spend(self, now: float, wall: float, count: int = 1) -> None:
         """Note that so many requests leave now."""
         count = min(count, self._limit)
         self._recent.extend([now] * count)
-        made = (*(min(at, wall) for at in self.calls), *[wall] * count)
+        self._correct(wall)
+        made = (*self.calls, *[wall] * count)
         self.calls = tuple(at for at in made if at > wall - self._span)[-self._limit :]
+
+    def set_back(self, seconds: float) -> None:
+        """Count with a time of day that was set back by so much, as the other clock has shown."""
+        self.calls = tuple(at - seconds for at in self.calls)
+        self.not_before = None if self.not_before is None else self.not_before - seconds
 
     def sent(self, now: float) -> None:
         """Note that the latest request has left only now."""
@@ -64,6 +72,7 @@ class OrderBudget:
 
     def block(self, seconds: float, now: float, wall: float) -> None:
         """Send nothing for so long."""
+        self._longest = max(self._longest, seconds)
         self._blocked_until = max(self._blocked_until, now + seconds)
         self.not_before = max(self.not_before or _NEVER, wall + seconds)
 
@@ -75,3 +84,9 @@ class OrderBudget:
         self.calls = tuple(sorted((*found, *own)))[-self._limit :]
         if not_before is not None:
             self.not_before = max(self.not_before or _NEVER, not_before)
+
+    def _correct(self, wall: float) -> None:
+        if self.calls and self.calls[-1] > wall:
+            self.calls = tuple(min(at, wall) for at in self.calls)
+        if self.not_before is not None:
+            self.not_before = min(self.not_before, wall + self._longest)

@@ -8,9 +8,10 @@ from attrs import evolve
 from topone_proto.account._actions import AccountStep
 from topone_proto.account._changes import Knowledge, KnowledgeChanged
 from topone_proto.account._config import AccountConfig
-from topone_proto.account._machine import Caused, Machine
+from topone_proto.account._machine import Machine
 from topone_proto.account._reports import FetchFailed, FetchKind, StateNotStored
 from topone_proto.account._stored import StoredState
+from topone_proto.account._work import Caused
 from topone_proto.failures import Failure, FailureKind
 from topone_proto.secrets.token import Token
 from topone_proto.session.config import SessionConfig
@@ -144,13 +145,13 @@ class AccountSession(Machine):
     def order_calls_made(self, count: int, now: float) -> AccountStep:
         """Count requests of the application's own that place or cancel orders or list open ones:
         the exchange has one budget for all of them."""
-        self._budget.spend(now, self._wall(), count)
+        self._budget.spend(now, self._look_at_clock(now), count)
         return self._settle(Caused(), now)
 
     def order_calls_blocked(self, now: float) -> AccountStep:
         """Send nothing about orders for ``token_block`` seconds: the exchange has answered the
         application with its code 10027."""
-        self._budget.block(self._settings.token_block, now, self._wall())
+        self._budget.block(self._settings.token_block, now, self._look_at_clock(now))
         return self._settle(Caused(), now)
 
     def close(self, now: float) -> AccountStep:
@@ -258,7 +259,7 @@ class AccountSession(Machine):
 
     def state_stored(self, now: float) -> AccountStep:
         """The state of the latest ``StoreState`` is stored."""
-        caused, wall = Caused(), self._wall()
+        caused, wall = Caused(), self._look_at_clock(now)
         if self._store.stored():
             if self._store.known.token == self._tokens.state:
                 self._tokens.stored(now, wall)
@@ -269,10 +270,12 @@ class AccountSession(Machine):
     def state_found(self, state: StoredState, now: float) -> AccountStep:
         """Another process has stored this state, and nothing was written. Or it is what
         ``LoadState`` asked for."""
+        # First the own state is made one of the present clock, since what was found is.
+        wall = self._look_at_clock(now)
         self._withdraw()
         before = self._store.found(state)
         self._budget.merge(before.order_calls, state.order_calls, state.orders_not_before)
-        self._tokens.loaded(state.token, now, self._wall())
+        self._tokens.loaded(state.token, now, wall)
         if state.token.asked_at != before.token.asked_at:
             self._look_for_token(now)
         return self._settle(Caused(), now)
@@ -283,6 +286,6 @@ class AccountSession(Machine):
         if self._store.failed(now + wait):
             self._withdraw()
             self._healer.hold(now + wait)
-            self._tokens.not_stored(now, self._wall())
+            self._tokens.not_stored(now, self._look_at_clock(now))
             caused.events.append(StateNotStored(detail[:_MAX_DETAIL], wait))
         return self._settle(caused, now)

@@ -27,12 +27,10 @@ Invariants:
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from attrs import Factory, define, evolve
+from attrs import evolve
 
 from topone_proto.account._account import Account
 from topone_proto.account._actions import (
-    AccountAction,
-    AccountEvent,
     AccountStep,
     Fetch,
     RenewToken,
@@ -44,6 +42,7 @@ from topone_proto.account._passes import Pass
 from topone_proto.account._reports import FetchFailed, FetchKind
 from topone_proto.account._stored import Store, StoredState
 from topone_proto.account._tokens import OwnTokens, SuppliedTokens
+from topone_proto.account._work import Caused, UnderWay
 from topone_proto.events import Closed, Connected, Disconnected, Event
 from topone_proto.failures import Failure, FailureKind
 from topone_proto.secrets.token import Token
@@ -62,10 +61,13 @@ from topone_proto.wire.http import (
 )
 from topone_proto.wire.topic import Topic
 
-__all__ = ["Caused", "Machine"]
+__all__ = ["Machine"]
 
 # An adapter reports the end of a request within its timeout. So much later nobody will.
 _GRACE: Final = 5.0
+
+# Seconds by which clocks may differ that nobody has set.
+_SET_BACK: Final = 1.0
 
 # Seconds between two looks for a token that another process is fetching.
 _LOOK: Final = 1.0
@@ -74,30 +76,6 @@ _LOOK: Final = 1.0
 _BLOCKED: Final = "10027"
 
 _MAX_DETAIL: Final = 512
-
-
-@define(eq=False)
-class UnderWay:
-    """A request that was sent."""
-
-    id: int
-    """Its number."""
-    request: HttpRequest
-    """The request."""
-    expires_at: float
-    """The time from which no answer is waited for."""
-    waiting: Pass | None
-    """The pass that it belongs to; None for a token."""
-
-
-@define(eq=False)
-class Caused:
-    """What an input has caused so far."""
-
-    events: list[AccountEvent] = Factory(list[AccountEvent])
-    """The events, in order."""
-    actions: list[AccountAction] = Factory(list[AccountAction])
-    """The actions, in order."""
 
 
 class Machine:
@@ -119,7 +97,7 @@ class Machine:
         self.account = Account(max_closed=max_closed, config=settings)
         """The account, to read. Nothing is to be applied to it."""
         self._settings = settings
-        self._wall = wall
+        self._time_of_day = wall
         self._tokens: OwnTokens | SuppliedTokens
         if isinstance(source, Credentials):
             self._tokens = OwnTokens(source, settings, state.token, jitter)
@@ -152,6 +130,8 @@ class Machine:
         self._looks_until = 0.0
         # When an event came last, most of which tell a server time.
         self._heard_at = 0.0
+        # The time of day less the time, when both were looked at last.
+        self._ahead: float | None = None
         # True if the account has nothing to ask.
         self._is_settled = False
 
@@ -210,7 +190,7 @@ class Machine:
         if not (is_dial and failure.refuses_token and self._dialled is not None):
             return failure
         self._refusal = failure
-        self._tokens.refused(self._dialled, str(failure), now, self._wall())
+        self._tokens.refused(self._dialled, str(failure), now, self._look_at_clock(now))
         return Failure(FailureKind.TOKEN, retry_after=failure.retry_after)
 
     def _end(self, step: Step, failure: Failure | None, caused: Caused, now: float) -> None:
@@ -229,7 +209,7 @@ class Machine:
 
     def _settle(self, caused: Caused, now: float) -> AccountStep:
         """Do everything that is due by now."""
-        wall = self._wall()
+        wall = self._look_at_clock(now)
         if self._is_running:
             self._tokens.update(now, wall)
             self._dial(caused, now)
@@ -244,6 +224,16 @@ class Machine:
             self._reserved = self._session_deadline = self._own_deadline = None
         self._is_settled = self.account.is_settled
         return AccountStep(tuple(caused.events), tuple(caused.actions), self._deadline())
+
+    def _look_at_clock(self, now: float) -> float:
+        """Return the time of day, after noting whether it was set back."""
+        wall = self._time_of_day()
+        back = 0.0 if self._ahead is None else self._ahead - (wall - now)
+        if back > _SET_BACK:
+            self._tokens.set_back(back)
+            self._budget.set_back(back)
+        self._ahead = wall - now
+        return wall
 
     def _dial(self, caused: Caused, now: float) -> None:
         """Give the session the token that it waits for."""
@@ -337,7 +327,7 @@ class Machine:
         self, under_way: UnderWay, response: HttpResponse, caused: Caused, now: float
     ) -> None:
         self._under_way.remove(under_way)
-        waiting, tokens, wall = under_way.waiting, self._tokens, self._wall()
+        waiting, tokens, wall = under_way.waiting, self._tokens, self._look_at_clock(now)
         token = under_way.request.token
         if waiting is None or token is None:
             assert isinstance(tokens, OwnTokens)  # nobody else asks for one
@@ -357,7 +347,7 @@ class Machine:
         self, token: Token, waiting: Pass, error: ApiError, caused: Caused, now: float
     ) -> None:
         """A question was answered with an error."""
-        healer, wall = self._healer, self._wall()
+        healer, wall = self._healer, self._look_at_clock(now)
         kind, problem = waiting.kind, str(error)
         if error.meaning is ApiErrorMeaning.TOKEN:
             wait = self._tokens.refused_by_http(token, problem, now, wall)
@@ -386,7 +376,7 @@ class Machine:
             report = self._healer.failed(under_way.waiting, problem, None, now)
         else:
             assert isinstance(self._tokens, OwnTokens)  # nobody else asks for one
-            report = self._tokens.failed(problem, now, self._wall())
+            report = self._tokens.failed(problem, now, self._look_at_clock(now))
         caused.events.append(report)
 
     def _server_time(self, now: float) -> float | None:

@@ -38,7 +38,7 @@ _RANDOM_COUNT: Final = 900_000
 _DOUBLINGS: Final = 6
 
 # Clocks that differ by less than this are not the cause of a refusal.
-_SAME_TIME: Final = 1.0
+_SAME_TIME: Final = 5.0
 
 
 class Tokens:
@@ -76,6 +76,9 @@ class Tokens:
     def not_supplied(self, now: float) -> float | None:
         """The application has supplied no other token. Return the seconds until it is asked; None
         if it was not."""
+
+    def set_back(self, seconds: float) -> None:
+        """The time of day was set back by so much."""
 
     def update(self, now: float, wall: float) -> None:
         """Look what is due."""
@@ -195,6 +198,10 @@ class OwnTokens(Tokens):
         """The refusals since a token was last accepted, in words; empty without one."""
         return "; then ".join(self._refusals)
 
+    def set_back(self, seconds: float) -> None:
+        """The time of day was set back by so much."""
+        self._service.set_back(seconds)
+
     def update(self, now: float, wall: float) -> None:
         """Look what is due."""
         if self._sent_at is not None:
@@ -282,10 +289,12 @@ class OwnTokens(Tokens):
     ) -> Report:
         if error.meaning is not ApiErrorMeaning.CLOCK:
             return self._failed(str(error), error, now, wall)
-        is_hopeless, self._is_corrected = self._is_corrected, True
-        report = self._failed(str(error), error, now, wall, is_hopeless=is_hopeless)
         ahead = 0.0 if server_time is None else server_time - wall
-        if is_hopeless or abs(ahead - self._ahead) < _SAME_TIME:
+        is_other = abs(ahead - self._ahead) > _SAME_TIME
+        # A second correction helps only if the clock was set in between.
+        is_hopeless, self._is_corrected = self._is_corrected and not is_other, True
+        report = self._failed(str(error), error, now, wall, is_hopeless=is_hopeless)
+        if not is_other:
             return report
         self._ahead = ahead
         return ClockCorrected(ahead)

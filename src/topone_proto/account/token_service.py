@@ -25,8 +25,8 @@ Theory. There is a token or there is none, and beside that a request is under wa
 
 Times are the time of day, in seconds since 1970 UTC: a budget that survives a restart needs a clock
 that does. If the clock was set back, the latest request seems to be still to come. It then counts
-as sent now, with all of its wait. If it was set forward, only a clock that nobody sets knows how
-much time has passed: see ``postpone``.
+as sent now, with all of its wait. Within a process another clock, which nobody sets, knows better:
+see ``set_back``, and ``postpone`` for one that was set forward.
 """
 
 from collections.abc import Callable
@@ -245,6 +245,21 @@ class TokenService:
             state = evolve(state, token=own.token, obtained_at=own.obtained_at)
         self._state = state
         return self.wanted(wall)
+
+    def set_back(self, seconds: float) -> None:
+        """Count with a clock that was set back by so much, as another clock has shown."""
+
+        def earlier(at: float | None) -> float | None:
+            return None if at is None else at - seconds
+
+        self._sent_at, self._refused_at = earlier(self._sent_at), earlier(self._refused_at)
+        state = self._state
+        self._state = evolve(
+            state,
+            obtained_at=earlier(state.obtained_at),
+            asked_at=earlier(state.asked_at),
+            not_before=earlier(state.not_before),
+        )
 
     def postpone(self, until: float) -> None:
         """Send no request before this time of day, by a clock that nobody has set."""

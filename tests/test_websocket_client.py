@@ -311,6 +311,28 @@ def test_it_dials_the_proxy_and_says_nothing_else_before_there_is_a_tunnel() -> 
     assert "proxy" not in failed.value.failure.detail
 
 
+@pytest.mark.parametrize("is_tls", [False, True])
+def test_without_tls_of_its_own_it_goes_through_a_proxy_as_it_is(*, is_tls: bool) -> None:
+    """No adapter does this, since the proxy would read the token."""
+    connect = Connect(Endpoint("ws://127.0.0.1:80/ws"), Token(TOKEN), 5.0, 1000)
+    proxy = Proxy("proxy.example", 443, is_tls=is_tls)
+    client = WebSocketClient(connect, len, ssl_context=TRUSTING, proxy=proxy)
+    server = TlsServer()
+    if is_tls:
+        pumped(client, server)
+    assert (server.heard or client.to_send()).startswith(b"CONNECT 127.0.0.1:80 ")
+    answer = b"HTTP/1.1 200 Fine\r\n\r\n"
+    client.receive(server.says(answer) if is_tls else answer)
+    server.heard = b""
+    if is_tls:
+        server.hear(client.to_send())
+    assert (server.heard or client.to_send()).startswith(b"GET /ws?token=topapi:S3CRET ")
+    refusal = b"HTTP/1.1 403 No\r\n\r\n"
+    with pytest.raises(ConnectionFailed) as failed:
+        client.receive(server.says(refusal) if is_tls else refusal)
+    assert failed.value.failure.status == 403
+
+
 def test_tls_goes_within_tls_to_an_https_proxy() -> None:
     client = WebSocketClient(
         WSS, len, ssl_context=TRUSTING, proxy=Proxy("proxy.example", 443, is_tls=True)

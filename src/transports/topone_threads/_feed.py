@@ -197,8 +197,8 @@ class Feed:
             self._core.raise_unseen_fault()
 
     def metrics(self) -> FeedMetrics:
-        """Return what there is to watch, at this moment. Possible at any time but in a signal
-        handler."""
+        """Return the counters and gauges of the feed at this moment. Possible at any time but in a
+        signal handler."""
         measured: list[FeedMetrics] = []
 
         def measure() -> None:

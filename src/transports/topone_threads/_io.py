@@ -139,7 +139,7 @@ def _may_wait() -> bool:
 
 
 class Portal:
-    """What lives in the I/O thread, as other threads use it.
+    """The access of other threads to a coroutine that lives in the I/O thread.
 
     Args:
         live: a coroutine function, run in the I/O thread; the portal is over when it returns.
@@ -173,7 +173,7 @@ class Portal:
         return self._io is threading.current_thread()
 
     def start(self) -> None:
-        """Begin to live.
+        """Start the coroutine, and the thread if it is the first.
 
         Raises:
             RuntimeError: no thread can be started.

@@ -1,6 +1,7 @@
-"""websockets' sans-I/O protocol as an adapter wants it: bytes in, bytes and whole messages out.
+"""A WebSocket client without I/O for adapters: bytes in, bytes and whole messages out.
 
-All that adapters know of websockets is here, and no I/O: the socket is theirs. ``look_up`` finds
+It is made of websockets' sans-I/O protocol, and only this package knows that library. The socket is
+the adapter's. ``look_up`` finds
 the addresses to dial, in threads that belong to nobody else.
 """
 

@@ -1,4 +1,4 @@
-"""One WebSocket, as its client sees it."""
+"""One WebSocket connection of a client, without I/O."""
 
 import logging
 import ssl
@@ -28,7 +28,7 @@ _HEAD_END: Final = b"\r\n\r\n"
 
 
 class WebSocketClient:
-    """From the handshake to the end of one connection, a proxy and TLS included: give it a plain
+    """One connection from its handshake to its end, a proxy and TLS included: give it a plain
     TCP connection to ``address``, for ``wss://``, too.
 
     Nothing here waits. After every call but ``end`` there may be something ``to_send``. One call at
@@ -117,7 +117,7 @@ class WebSocketClient:
         return bool(self._protocol.writes) or (tls is not None and tls.has_to_send)
 
     def to_send(self) -> bytes:
-        """What has to go out now; empty if nothing has. Pass it straight on, and keep it in no
+        """Return the bytes that have to go out now, or none. Pass it straight on, and keep it in no
         variable: the first of it has the token in it."""
         if self._tunnel is not None:
             data, self._to_proxy = self._to_proxy, b""
@@ -154,7 +154,7 @@ class WebSocketClient:
         raise ConnectionFailed(failure)
 
     def _from_proxy(self, data: bytes | bytearray) -> Iterator[bytes | bytearray]:
-        """The bytes of the server in what was received."""
+        """Yield the bytes of the server in what was received."""
         pieces = (data,) if self._proxy_tls is None else self._proxy_tls.receive(data)
         for piece in pieces:
             if self._tunnel is None:
@@ -164,8 +164,8 @@ class WebSocketClient:
                 self._tunnel = None
 
     def failure(self, error: Exception) -> Failure:
-        """What it means that a dial ended with this error: first of all what the peer had answered
-        by then, for one that refuses may hang up at once."""
+        """Return the failure of a dial that ended with this error. An answer of the peer goes
+        before the error, for a peer that refuses may hang up at once."""
         if isinstance(error, ConnectionFailed):
             return error.failure
         try:
@@ -181,7 +181,7 @@ class WebSocketClient:
         return self._proxy.blamed(failure)
 
     def end(self) -> ConnectionEnded | None:
-        """How the connection ended, for the adapter to raise when nothing is ``unread`` any more;
+        """Return the end of the connection, to be raised when nothing is ``unread`` any more;
         None if something may still come."""
         protocol = self._protocol
         if protocol.close_rcvd is not None:

@@ -1,5 +1,5 @@
-"""A short cut for what nearly all frames are: whole messages, cut out of the stream before
-websockets' own parser, which takes several times as long for them as all the rest.
+"""A short cut for nearly all frames, which are whole messages: they are cut out of the stream
+before websockets' own parser, which takes several times as long for them as all the rest.
 
 Anything else is websockets': control frames, fragments, and whatever is wrong. It is shown each
 byte that is not of a whole message, in order, so its state is what it would be otherwise.
@@ -32,7 +32,7 @@ _LONGEST: Final = 127
 
 
 class Frames:
-    """What comes after the handshake.
+    """The stream of frames after the handshake.
 
     Args:
         protocol: websockets' state machine of this connection, which is open.

@@ -41,7 +41,7 @@ _MOST: Final = 2
 
 
 class _Lookups:
-    """The lookups of a process: the threads of each name, and who waits for their answers."""
+    """The lookups of a process: threads by name, and the futures that wait for their answers."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

@@ -16,7 +16,7 @@ _RECORD = 16384
 
 
 class Tls:
-    """One TLS connection, as its client sees it.
+    """One TLS connection of a client.
 
     Args:
         context: which certificates to trust.
@@ -33,7 +33,7 @@ class Tls:
         # Plain text that cannot be encrypted yet.
         self._waiting = bytearray()
         self.error: ssl.SSLError | None = None
-        """What was wrong with what the peer sent, if it was not just the end."""
+        """The error in what the peer sent, if it was more than the end."""
         with suppress(ssl.SSLWantReadError):
             self._shake_hands()
 
@@ -43,8 +43,8 @@ class Tls:
         return bool(self._sent.pending) or (self._can_write and bool(self._waiting))
 
     def receive(self, data: bytes | bytearray) -> Iterator[bytes]:
-        """The plain text in what the peer has sent, ``b""`` if that was all. The peer's goodbye is
-        ``b""``, too.
+        """Yield the plain text in what the peer has sent, ``b""`` if that was all. The peer's
+        goodbye is ``b""``, too.
 
         There may be something ``to_send`` then, also if it raises: the peer wants to know.
 
@@ -72,7 +72,7 @@ class Tls:
         yield b""
 
     def to_send(self, plain: bytes = b"") -> bytes:
-        """What has to go out now, this text included as soon as there is a connection."""
+        """Return the bytes to send now, this text included as soon as there is a connection."""
         self._waiting += plain
         if self._can_write and self._waiting:
             try:

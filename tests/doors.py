@@ -51,5 +51,5 @@ ASYNCIO = Adapter(
     asyncio.sleep,
     topone_asyncio.open_market_feed,
 )
-THREADS = Adapter.blocking("threads", topone_threads.open_feed)
+THREADS = Adapter.blocking("threads", topone_threads.open_feed, topone_threads.open_market_feed)
 ADAPTERS = (ASYNCIO, THREADS, TRIO, TRIO_OVER_WEBSOCKETS)

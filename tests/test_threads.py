@@ -31,6 +31,7 @@ from topone_proto import (
     ORDERS,
     Balance,
     BalanceUpdate,
+    Candle,
     Closed,
     Conflated,
     Connect,
@@ -49,6 +50,7 @@ from topone_proto import (
     SessionConfig,
     Subscribed,
     Token,
+    kline,
 )
 from topone_proto.exchange import (
     Accept,
@@ -61,7 +63,7 @@ from topone_proto.exchange import (
     SendFrame,
 )
 from topone_simulator import Simulator, run_in_thread
-from topone_threads import Feed, open_feed, open_websocket
+from topone_threads import Feed, open_feed, open_market_feed, open_websocket
 from waits import ETH, PATIENCE, TOKEN, accept_websocket, until
 
 FOR_EVER = 5 * PATIENCE
@@ -143,6 +145,21 @@ def test_subscribe_gives_up_in_time_and_the_topic_stays_desired(simulator: Simul
         in_turn(feed, lambda: driver.take(driver.session.deadline_reached(0.0)))
         assert not feed._core._waiting
         assert driver.session.desired == (ORDERS,)
+
+
+def test_candles_are_pulled_for_the_thread_that_asks() -> None:
+    with (
+        run_in_thread(history=86400.0) as simulator,
+        open_market_feed(topics=[], url=simulator.market_url) as feed,
+    ):
+        now = time.time()
+        with pytest.raises(TimeoutError):
+            feed.pull(kline("BTC/USDT", "1m"), now - 3600, now, timeout=0)
+        candles = feed.pull(kline("BTC/USDT", "1m"), now - 3600, now, PATIENCE)
+        assert len(candles) >= 60
+        assert {type(candle) for candle in candles} == {Candle}
+    with pytest.raises(FeedClosed):
+        feed.pull(kline("BTC/USDT", "1m"), now - 3600, now)
 
 
 def test_a_refused_token_ends_every_waiting_thread(simulator: Simulator) -> None:
@@ -658,7 +675,9 @@ def test_nothing_of_a_dial_that_was_given_up_is_reported_and_the_next_waits_for_
         assert len(exchange.opened) == 1
         Late.released.set()
         assert until(feed, Connected).epoch == 1
-        assert len(exchange.opened) == 2
+        # On a machine that is busy, more dials may take too long.
+        present = exchange.opened[-1]
+        assert present is not exchange.opened[0]
         until(feed, Subscribed)
         # Nor is a pong of it, whatever the present connection waits for.
         in_turn(feed, bool)
@@ -666,7 +685,7 @@ def test_nothing_of_a_dial_that_was_given_up_is_reported_and_the_next_waits_for_
         exchange.opened[0].on_pong(b"1")
         in_turn(feed, bool)
         assert feed._feed.driver.session._connection.last_received == before
-        exchange.opened[1].on_pong(b"1")
+        present.on_pong(b"1")
         in_turn(feed, bool)
         assert feed._feed.driver.session._connection.last_received > before
 

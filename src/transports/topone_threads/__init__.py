@@ -1,7 +1,7 @@
 """The feed for threads: ``open_feed`` over websockets, or what ``open_websocket`` opens instead."""
 
 try:
-    from topone_threads._feed import Feed, open_feed
+    from topone_threads._feed import Feed, open_feed, open_market_feed
     from topone_threads._websocket import OpenWebSocket, WebSocket, open_websocket
 except ImportError as _error:
     if _error.name is None or _error.name.partition(".")[0] != "websockets":
@@ -10,4 +10,11 @@ except ImportError as _error:
         'topone_threads needs websockets: pip install "topone-proto[threads]"', name="websockets"
     ) from None
 
-__all__ = ["Feed", "OpenWebSocket", "WebSocket", "open_feed", "open_websocket"]
+__all__ = [
+    "Feed",
+    "OpenWebSocket",
+    "WebSocket",
+    "open_feed",
+    "open_market_feed",
+    "open_websocket",
+]

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import partial
-from typing import Any, Final, NoReturn, Self
+from typing import Any, Final, NoReturn, Self, TypeVar
 
 import attrs
 
@@ -34,10 +34,13 @@ from topone_proto import (
 from topone_proto.adapters import AsyncFeed, FeedCore, FeedOpener, OpenAsyncWebSocket, wrapped
 from topone_proto.feed.driver import Driver
 from topone_proto.session.actions import Action
+from topone_proto.session.pulls import Moment
 from topone_threads import _io
 from topone_threads._websocket import OpenWebSocket, dial_in_threads
 
-__all__ = ["Feed", "open_feed"]
+__all__ = ["Feed", "open_feed", "open_market_feed"]
+
+_T = TypeVar("_T")
 
 # Token calls that have not returned: with so many, there is no further one.
 _MOST_CALLS: Final = 4
@@ -172,7 +175,7 @@ class Feed:
             LocalProtocolError: another call wanted the opposite first, the ``with`` block of the
                 feed was not entered, or this was called in the feed's own token callable.
         """
-        self._ask("subscribe", topic, timeout)
+        self._ask("subscribe", topic, timeout=timeout)
 
     def unsubscribe(self, topic: Topic, timeout: float | None = None) -> None:
         """Unsubscribe from a topic. Returns after the acknowledgement, at once if unconnected.
@@ -180,7 +183,22 @@ class Feed:
         Raises what ``subscribe`` does. The topic is no longer desired then, but for
         ``SubscriptionRejected``: the exchange goes on sending it.
         """
-        self._ask("unsubscribe", topic, timeout)
+        self._ask("unsubscribe", topic, timeout=timeout)
+
+    def pull(
+        self, topic: Topic[_T], start: Moment, end: Moment, timeout: float | None = None
+    ) -> tuple[_T, ...]:
+        """Return all values of a topic in a span of time, as ``AsyncFeed.pull`` does.
+
+        Raises what that does, what ``subscribe`` does in a place where it cannot be called, and:
+
+        Raises:
+            TimeoutError: ``timeout`` seconds are over. Nothing more is asked for.
+
+        >>> candles = feed.pull(kline("BTC/USDT", "1m"), now - timedelta(hours=1), now)
+        """
+        values: tuple[_T, ...] = self._ask("pull", topic, start, end, timeout=timeout)
+        return values
 
     def close(self) -> None:
         """End the feed. Idempotent, possible at any time and from any thread.
@@ -255,11 +273,12 @@ class Feed:
         self._core.raise_failure()
         raise FeedClosed
 
-    def _ask(self, method: str, topic: Topic, timeout: float | None) -> None:
+    def _ask(self, method: str, *arguments: object, timeout: float | None) -> Any:
         self._refuse(method)
         if self._portal.is_over:
             self._raise_end()
-        self._portal.call(self._asked, threading.current_thread(), method, topic, timeout=timeout)
+        caller = threading.current_thread()
+        return self._portal.call(self._asked, caller, method, *arguments, timeout=timeout)
 
     def _stop(self) -> bool:
         patience = self._core.config.close_timeout + _GRACE
@@ -290,7 +309,7 @@ class Feed:
         assert self._feed is not None
         self._feed.driver.pause_or_resume()
 
-    async def _asked(self, thread: threading.Thread, method: str, topic: Topic) -> None:
+    async def _asked(self, thread: threading.Thread, method: str, *arguments: object) -> Any:
         if thread is self._caller:
             raise LocalProtocolError(
                 state="the feed waits for its token callable, which asks for it",
@@ -298,7 +317,7 @@ class Feed:
                 remedy="call it after the token callable has returned; get(timeout=...), close() "
                 "and metrics() are possible there",
             )
-        await getattr(self._feed, method)(topic)
+        return await getattr(self._feed, method)(*arguments)
 
     async def _call_token(self, source: Callable[[], object]) -> Any:
         self._callers = [caller for caller in self._callers if caller.is_alive()]
@@ -341,3 +360,6 @@ _feeds: FeedOpener[Callable[[], str | Token], OpenWebSocket, AbstractContextMana
 
 open_feed = _feeds.open_feed
 """Open a feed of an account's updates; see ``FeedOpener.open_feed``."""
+
+open_market_feed = _feeds.open_market_feed
+"""Open a feed of market data; see ``FeedOpener.open_market_feed``."""

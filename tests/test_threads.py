@@ -139,6 +139,7 @@ def test_subscribe_gives_up_in_time_and_the_topic_stays_desired(simulator: Simul
             feed.subscribe(ORDERS, timeout=0)
         until(feed, Connected)
         driver: Any = feed._feed.driver  # type: ignore[union-attr]  # it is open
+        in_turn(feed, bool)
         while len(feed._portal._tasks) > 1:
             in_turn(feed, bool)
         # Nobody waits for an answer any more, so nothing keeps a slow application's feed reading.

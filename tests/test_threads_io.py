@@ -392,9 +392,7 @@ def test_pongs_that_nobody_reads_do_not_pile_up(monkeypatch: pytest.MonkeyPatch)
         most = max(most, websocket._transport.get_write_buffer_size())
 
     monkeypatch.setattr(topone_asyncio._websocket._WebSocket, "_take_in", spied)
-    settings = SessionConfig(
-        ping_interval=0.2, pong_timeout=0.2, retry_first=PATIENCE, close_timeout=0.1
-    )
+    settings = SessionConfig(ping_interval=0.2, pong_timeout=0.2, retry_first=30, close_timeout=0.1)
     with (
         serving(flood(ping * 1000)) as url,
         open_feed(token=TOKEN, url=url, topics=[], config=settings) as feed,

@@ -89,15 +89,15 @@ class Exchange:
     refuses_large_pages: bool = False
     """True if a larger page is an error, and not cut."""
     lag: float = 0.0
-    """How far an answer may be behind."""
+    """The seconds that an answer may be behind."""
     history_lag: float = 0.0
-    """How long a finished order may be missing in the history."""
+    """The seconds for which a finished order may be missing in the history."""
     has_dates: bool = True
     has_totals: bool = True
     odd: Callable[[str], HttpResponse | None] | None = None
     """Answers some paths in its own way."""
     clock_ahead: float = 0.0
-    """How far the exchange's clock is ahead of the client's."""
+    """The seconds by which the exchange's clock is ahead of the client's."""
     token_life: float = 7200.0
     kills_old_tokens: bool = False
     lacks: frozenset[int] = frozenset()
@@ -362,7 +362,7 @@ def row(order: Order) -> dict[str, Any]:
 
 @attrs.define(eq=False)
 class Place:
-    """Where processes store their state; as text, like a file."""
+    """A place where processes store their state; as text, like a file."""
 
     text: str = ""
     works: bool = True

@@ -563,7 +563,7 @@ def unexplained(body: list[ast.stmt], names: set[str] | None) -> Iterator[str]:
             case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
                 # An overload says nothing, and what overrides says what the overridden does.
                 has_more = any(
-                    ast.unparse(each) in {"overload", "override"}
+                    ast.unparse(each) in {"overload", "override", f"{name}.setter"}
                     for each in statement.decorator_list
                 )
                 if is_public(name, names) and ast.get_docstring(statement) is None and not has_more:
@@ -593,6 +593,45 @@ def test_every_public_name_and_field_is_explained() -> None:
         for name in unexplained(tree.body, exported(tree))
     }
     assert found == set()
+
+
+QUESTIONS = {
+    "What",
+    "How",
+    "Who",
+    "Where",
+    "When",
+    "Which",
+    "Why",
+    "Whether",
+    "Whoever",
+    "Whatever",
+}
+ROOTS = ("src", "tests", "benchmarks", "docs", "examples", "fuzz")
+
+
+def docstrings(tree: ast.Module) -> Iterator[tuple[int, str]]:
+    """Yield the docstrings of modules, classes, functions and attributes, with their lines."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            for statement in node.body:
+                match statement:
+                    case ast.Expr(value=ast.Constant(value=str(text))):
+                        yield statement.lineno, text
+                    case _:
+                        pass
+
+
+@pytest.mark.parametrize("root", ROOTS)
+def test_a_docstring_begins_with_a_thing_or_a_deed(root: str) -> None:
+    """One that begins as a question does has to be read twice."""
+    found = [
+        f"{path}:{line}: {text.splitlines()[0]}"
+        for path in sorted((DOCS.parent / root).rglob("*.py"))
+        for line, text in docstrings(ast.parse(path.read_text("utf-8")))
+        if re.split(r"\W", text.lstrip(), maxsplit=1)[0] in QUESTIONS
+    ]
+    assert found == []
 
 
 def test_every_public_module_says_what_may_live_in_it() -> None:

@@ -1,4 +1,4 @@
-"""What an account session answers: its one step, and the actions that a session alone has not."""
+"""The results of an account session: its one step, and the actions that a session alone has not."""
 
 from topone_proto._values import value
 from topone_proto.account._changes import Change
@@ -54,5 +54,5 @@ class AccountStep:
     actions: tuple[AccountAction, ...] = ()
     """To be carried out, in order."""
     deadline: float | None = None
-    """When to call ``deadline_reached`` if no other input comes first, on the clock of ``now``;
+    """The time to call ``deadline_reached`` if no other input comes first, on the clock of ``now``;
     None for never. Calling early is harmless."""

@@ -19,7 +19,7 @@ _MINUTE: Final = 65.0
 
 
 class OrderBudget:
-    """When the next request about orders may be sent."""
+    """The budget of requests about orders: when the next may be sent."""
 
     def __init__(
         self, config: AccountConfig, calls: tuple[float, ...], not_before: float | None

@@ -1,4 +1,4 @@
-"""Which question over HTTP goes when: an account's questions become requests, one at a time.
+"""The order of questions over HTTP: an account's questions become requests, one at a time.
 
 Theory. The account says what is to be asked (``Account.ask``); here it waits in a queue until
 

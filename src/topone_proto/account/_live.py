@@ -108,7 +108,7 @@ class AccountSession(Machine):
 
     @property
     def state(self) -> SessionState:
-        """Where the feed is in its life."""
+        """The state of the feed."""
         return self._session.state
 
     @property

@@ -151,7 +151,7 @@ class Machine:
         return AccountStep((), step.actions, self._deadline())
 
     def _take(self, step: Step, caused: Caused, now: float) -> None:
-        """What a step of the session means for the other machines."""
+        """Take a step of the session to the other machines."""
         self._session_deadline = step.deadline
         for event in step.events:
             event = self._hear(event)  # noqa: PLW2901 - the same event, with all causes
@@ -170,7 +170,8 @@ class Machine:
             caused.actions.append(action)
 
     def _hear(self, event: Event) -> Event:
-        """What an event of the session says of a token, and the event with all of its causes."""
+        """Take what an event of the session says of a token; return the event with all of its
+        causes."""
         match event:
             case Connected() if self._dialled is not None:
                 self._refusal = None
@@ -316,7 +317,7 @@ class Machine:
         caused.actions.append(Fetch(under_way.id, request, timeout))
 
     def _withdraw(self) -> None:
-        """What was reserved does not leave."""
+        """Withdraw a request that was reserved and does not leave."""
         if self._reserved is not None:
             self._reserved = None
             self._budget.withdraw()

@@ -1,4 +1,4 @@
-"""What an account session reports about its HTTP requests and its token."""
+"""Reports of an account session about its HTTP requests and its token."""
 
 from enum import Enum
 

@@ -119,7 +119,7 @@ def _token(plain: object) -> Token | None:
 
 
 class Store:
-    """What is stored, as far as this process knows, and the write that is under way."""
+    """The stored state, as far as this process knows it, and the write that is under way."""
 
     def __init__(self, state: StoredState) -> None:
         self.known = state

@@ -25,7 +25,7 @@ class UnderWay:
 
 @define(eq=False)
 class Caused:
-    """What an input has caused so far."""
+    """The effects of an input so far."""
 
     events: list[AccountEvent] = Factory(list[AccountEvent])
     """The events, in order."""

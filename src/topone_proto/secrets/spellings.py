@@ -24,6 +24,7 @@ KINDS: Final = {
     "%": re.compile(f"(?:(?!){_NONE * 3})?{_URL}"),
     "&": re.compile(f"(?:(?!){_NONE * 4})?{_HTML}"),
 }
+"""The pattern of the escapes of each kind, by the character that they begin with."""
 _ALL: Final = re.compile(f"{_JSON}|{_URL}|{_HTML}")
 _NAMES: Final = {"amp": "&", "quot": '"', "apos": "'", "lt": "<", "gt": ">"}
 _ITSELF, _DECIMAL, _NAME = 3, 5, 7  # the groups that are no number in hexadecimal

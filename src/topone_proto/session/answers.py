@@ -17,10 +17,11 @@ __all__ = ["PullEnd", "PullError", "PullLost", "PullRefused", "PullTimedOut", "P
 
 
 class PullError(TopOneError):
-    """Base of every way in which a pull comes to nothing while the feed goes on. ``topic`` says
-    what was pulled. The exchange was only asked: pull again when the cause is gone."""
+    """Base of every way in which a pull comes to nothing while the feed goes on. The
+    exchange was only asked: pull again when the cause is gone."""
 
     topic: Topic
+    """The topic that was pulled."""
 
 
 @define(auto_exc=False, unsafe_hash=True)

@@ -91,7 +91,7 @@ def read_slowly(
 
 
 def _unpacked(frame: bytes, max_size: int, followed: Collection[Topic] | None) -> bytes:
-    """What was compressed with gzip, never more than ``max_size`` bytes."""
+    """Return what was compressed with gzip, never more than ``max_size`` bytes."""
     unpacker = zlib.decompressobj(wbits=31)
     try:
         plain = unpacker.decompress(frame, max_size + 1)
@@ -195,7 +195,7 @@ def _message(envelope: _Envelope) -> str:
 
 
 def _no_text(raw: msgspec.Raw) -> str:
-    """Why a member is no text."""
+    """Return the reason why a member is no text."""
     try:
         _decode_text(raw)
     except UnicodeError:

@@ -1,4 +1,4 @@
-"""What the topics of one market share: the market's name, and rows of texts."""
+"""The common part of the topics of one market: the market's name, and rows of texts."""
 
 import re
 from datetime import UTC, datetime

@@ -73,7 +73,7 @@ as_json: Final = msgspec.json.Encoder().encode
 
 
 class Wrong(ValueError):
-    """What is wrong with a frame, where, and what it may have been an update of."""
+    """The defect of a frame, its place, and what the frame may have been an update of."""
 
     def __init__(self, reason: str, path: str, topics: tuple[Topic, ...] = ()) -> None:
         super().__init__(reason, path, topics)

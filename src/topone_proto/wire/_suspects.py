@@ -1,4 +1,4 @@
-"""What a frame that cannot be read may have been an update of, and what is kept of it."""
+"""Frames that cannot be read: what they may have been updates of, and what is kept of them."""
 
 import re
 from collections.abc import Collection

@@ -1,4 +1,4 @@
-"""What the exchange answers over HTTP, as values.
+"""The exchange's answers over HTTP, as values.
 
 Every ``read_…`` function returns what the answer says or raises ``ApiError``, whatever the answer
 contains. The exchange's tables and examples differ, so every reader is tolerant: fields may be
@@ -226,7 +226,7 @@ def _read_rows(
 
 
 class _Unreadable(Exception):
-    """What is wrong with a row."""
+    """The defect of a row."""
 
 
 def _object(row: object) -> dict[str, Any]:

@@ -28,9 +28,9 @@ class Balance:
     asset: str
     """The asset's name, such as ``"ETH"``."""
     available: Decimal
-    """What can be traded or withdrawn now, in ``asset``."""
+    """The amount that can be traded or withdrawn now, in ``asset``."""
     freeze: Decimal
-    """What open orders hold, in ``asset``."""
+    """The amount that open orders hold, in ``asset``."""
 
     @property
     def total(self) -> Decimal:

@@ -30,12 +30,12 @@ class Deal:
     number: two deals may be equal and yet be two."""
 
     time: float | None
-    """When it happened, in seconds since 1970 UTC, just as the wire has it; None if it has none
+    """The time of the deal, in seconds since 1970 UTC, just as the wire has it; None if it has none
     that can be read."""
     price: Decimal
     """The price, in money per unit of stock."""
     amount: Decimal
-    """How much was traded, in stock (``quoteVolume`` on the wire)."""
+    """The amount that was traded, in stock (``quoteVolume`` on the wire)."""
     side: Side
     """Sell or buy: what the order did that came last."""
 

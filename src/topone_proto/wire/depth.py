@@ -20,7 +20,7 @@ from topone_proto.wire.topic import Family, Frame, Topic, Update
 __all__ = ["FAMILY", "MERGES", "Book", "DepthUpdate", "Level", "depth"]
 
 MERGES: Final = ("1x", "10x", "100x", "1000x")
-"""How many steps of the price are merged into one level; ``1x`` merges none."""
+"""The number of steps of the price that are merged into one level; ``1x`` merges none."""
 
 
 class Level(NamedTuple):
@@ -29,7 +29,7 @@ class Level(NamedTuple):
     price: Decimal
     """The price, in money per unit of stock."""
     amount: Decimal
-    """How much is offered or wanted at it, in stock; never zero in a book."""
+    """The amount that is offered or wanted at it, in stock; never zero in a book."""
 
 
 @value
@@ -37,12 +37,12 @@ class Book:
     """The order book of a market at one time ("WebSocket public", depth)."""
 
     time: float | None
-    """When it was so, in seconds since 1970 UTC, just as the wire has it; None if it has none that
-    can be read."""
+    """The time of the book, in seconds since 1970 UTC, just as the wire has it; None if it has none
+    that can be read."""
     asks: tuple[Level, ...]
-    """What is offered, the lowest price first."""
+    """The offers to sell, the lowest price first."""
     bids: tuple[Level, ...]
-    """What is wanted, the highest price first."""
+    """The offers to buy, the highest price first."""
 
     @property
     def at(self) -> datetime | None:

@@ -59,9 +59,9 @@ class Candle:
     low: Decimal
     """The lowest price."""
     amount: Decimal
-    """How much was traded, in stock: BTC for BTC/USDT (``quoteVolume`` on the wire)."""
+    """The amount that was traded, in stock: BTC for BTC/USDT (``quoteVolume`` on the wire)."""
     money: Decimal
-    """What was paid for it, in money: USDT for BTC/USDT (``baseVolume`` on the wire)."""
+    """The amount that was paid for it, in money: USDT for BTC/USDT (``baseVolume`` on the wire)."""
 
     @property
     def starts_at(self) -> datetime:

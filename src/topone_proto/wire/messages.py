@@ -1,4 +1,4 @@
-"""What a frame can be: the request that a client sends and every message that a frame decodes to.
+"""The values of frames: the request that a client sends and every message that a frame decodes to.
 
 Plain values, one class per kind of frame. Which of them reach the application is for ``connection``
 to say.
@@ -53,7 +53,7 @@ class Response:
     ts: int | None
     """Server time in milliseconds; None if the server gave none that can be read."""
     data: Any = field(default=None, hash=False)
-    """What the response carries besides: ``{}`` or nothing for a subscription, a pull's items."""
+    """The rest of the response: ``{}`` or nothing for a subscription, a pull's items."""
 
     @property
     def ok(self) -> bool:
@@ -76,7 +76,7 @@ class Unrecognised:
     server."""
 
     reason: str
-    """What is not known, in a few words."""
+    """The unknown part, in a few words."""
     method: str | None
     """The frame's method, if it has one."""
     frame: str
@@ -90,9 +90,9 @@ class Malformed:
     """A frame that breaks the protocol. The stream goes on behind it."""
 
     reason: str
-    """What is wrong, in a few words."""
+    """The defect, in a few words."""
     path: str
-    """Where: ``$`` is the whole frame, ``$.data.price`` a field of it."""
+    """The place of the defect: ``$`` is the whole frame, ``$.data.price`` a field of it."""
     frame: str
     """The frame, cut to a bounded length; bytes that are no text are written as escapes."""
     size: int
@@ -102,4 +102,4 @@ class Malformed:
 
 
 Message = Response | Update | Ping | Unrecognised | Malformed
-"""Whatever a frame decodes to."""
+"""Any message that a frame decodes to."""

@@ -35,7 +35,7 @@ ORDERS: Final = Topic["Order"]("orders")
 
 
 class OrderType(WireEnum):
-    """How an order is priced."""
+    """The way in which an order is priced."""
 
     LIMIT = 1
     """At ``Order.price`` or better."""
@@ -44,7 +44,7 @@ class OrderType(WireEnum):
 
 
 class OrderStatus(WireEnum):
-    """Where an order is in its life."""
+    """The stage of an order's life."""
 
     PENDING = 1
     """On the book, possibly partly filled."""
@@ -81,27 +81,29 @@ class Order:
     side: Side
     """Sell or buy."""
     status: OrderStatus
-    """Where the order is in its life."""
+    """The stage of the order's life."""
     price: Decimal | None
     """The limit, in money per unit of stock. None where the exchange sent none, as it may for
     market orders."""
     amount: Decimal
-    """How much was ordered, in stock; of a market order to buy very likely how much to spend, in
-    money (the exchange's page does not say; the one true example shows it so)."""
+    """The amount that was ordered, in stock; of a market order to buy very likely the amount to
+    spend, in money (the exchange's page does not say; the one true example shows it so)."""
     left: Decimal | None
-    """How much of ``amount`` is not filled yet, in the unit of ``amount``. None where the exchange
-    sent none, as it may for market orders. A completed order may have something left: of a market
-    order to buy, the money that bought nothing. Whether an order is filled says ``status``."""
+    """The part of ``amount`` that is not filled yet, in the unit of ``amount``. None where the
+    exchange sent none, as it may for market orders. A completed order may have something left: of a
+    market order to buy, the money that bought nothing. Whether an order is filled says
+    ``status``."""
     deal_stock: Decimal
-    """How much has been filled, in stock (``dealStock``; ETH for ETH/BTC)."""
+    """The amount that has been filled, in stock (``dealStock``; ETH for ETH/BTC)."""
     deal_money: Decimal
-    """What has been paid or received for it, in money (``dealMoney``; BTC for ETH/BTC)."""
+    """The amount that has been paid or received for it, in money (``dealMoney``; BTC for
+    ETH/BTC)."""
     create_time: float | None
-    """When the order was made, in seconds since 1970 UTC, just as the wire has it; None if it has
-    none that can be read."""
+    """The time at which the order was made, in seconds since 1970 UTC, just as the wire has it;
+    None if it has none that can be read."""
     update_time: float | None
-    """When the order last changed, in seconds since 1970 UTC, just as the wire has it; None if it
-    has none that can be read."""
+    """The time at which the order last changed, in seconds since 1970 UTC, just as the wire has it;
+    None if it has none that can be read."""
 
     @property
     def stock(self) -> str:
@@ -137,12 +139,12 @@ class Order:
 
     @property
     def filled(self) -> Decimal:
-        """How much has been filled, in stock: the trader's word for ``deal_stock``."""
+        """The amount that has been filled, in stock: the trader's word for ``deal_stock``."""
         return self.deal_stock
 
     @property
     def average_price(self) -> Decimal | None:
-        """What one unit of stock cost on average, in money, to 28 digits; None while nothing is
+        """The average price of one unit of stock, in money, to 28 digits; None while nothing is
         filled."""
         if not self.deal_stock:
             return None

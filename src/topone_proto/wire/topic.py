@@ -137,7 +137,7 @@ class Frame(msgspec.Struct, gc=False):
     ts: Annotated[int, msgspec.Meta(ge=FIRST_MS, lt=LAST_MS)]
     """Server time in milliseconds."""
     data: Any
-    """What the update says, in the shape of its family."""
+    """The content of the update, in the shape of its family."""
     code: None = None
     """Absent: with a code the frame may be a response, which has the method of its subscription."""
 
@@ -162,7 +162,7 @@ class Family(Generic[T_co]):
     example: Update
     """An update as the exchange's page shows one."""
     has: Callable[[str], bool]
-    """Whether a topic's name is one of this family."""
+    """Returns True for the names of this family's topics."""
     frame: type[Frame]
     """The shape of an update on the wire, and how it is read in one typed pass."""
     read: Callable[[Topic[Any], bytes, int | None], Update] = field(eq=False)

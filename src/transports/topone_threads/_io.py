@@ -38,6 +38,7 @@ _T = TypeVar("_T")
 _LONGEST: Final = 3600.0
 
 lock: threading.RLock = threading.RLock()
+"""Guards what all feeds of the process share."""
 _shared: "_IoThread | None" = None
 _all: "WeakSet[_IoThread]" = WeakSet()
 

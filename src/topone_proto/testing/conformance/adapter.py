@@ -284,7 +284,7 @@ class Simulator(Protocol):
 
     @property
     def market_url(self) -> str:
-        """Where to dial for market data."""
+        """The URL to dial for market data."""
         ...
 
     @property

@@ -503,7 +503,7 @@ class Auditor:
 
     @property
     def desired(self) -> set[Topic]:
-        """What the application wants, after everything that it was told."""
+        """The topics that the application wants, after everything that it was told."""
         return self._requests.desired
 
     def _need_connection(self, event: Event) -> None:

@@ -85,7 +85,7 @@ class Client:
         # Each with its range and the market's time when it was made.
         self._pulls: list[tuple[PullWaiter, float, float, float]] = []
         self.pulled: int = 0
-        """How many pulls have ended well."""
+        """The number of pulls that have ended well."""
         self._is_taking = False
         self._next_take_at = 0.0
 
@@ -124,7 +124,7 @@ class Client:
         self.accountant.is_reliable = True
 
     def check_account(self) -> None:
-        """What the account calls whole must be true, if nothing is on its way to it."""
+        """Check that what the account calls whole is true, if nothing is on its way to it."""
         if self.is_settled and not self._is_stream_busy:
             self.accountant.check()
             if not self.adapter.is_closed:

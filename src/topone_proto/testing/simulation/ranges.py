@@ -21,21 +21,21 @@ class Failed:
     """A seed whose scenario breaks an invariant."""
 
     seed: int
-    """What the scenario was drawn from."""
+    """The seed of the scenario."""
     rule: str
     """The invariant, such as ``I1``."""
     what: str
-    """What happened, in words."""
+    """The event, in words."""
 
 
 @value
 class RangeResult:
-    """What became of some seeds."""
+    """The outcome of some seeds."""
 
     seeds: int
-    """How many there were."""
+    """The number of them."""
     sums: dict[str, float]
-    """What happened in those that broke nothing, added up."""
+    """The events of those that broke nothing, added up."""
     failures: list[Failed]
     """Those that broke an invariant."""
 

@@ -1,4 +1,4 @@
-"""What the application wants, what a feed asks for it, and what the exchange answers: the
+"""The wishes of an application, a feed's requests for them, and the exchange's answers: the
 bookkeeping behind I2."""
 
 import json
@@ -38,13 +38,13 @@ class Requests:
         fail: Callable[[str, str], Never],
     ) -> None:
         self.desired: set[Topic] = set(topics)
-        """What the application wants, after everything that it was told."""
+        """The topics that the application wants, after everything that it was told."""
         self.active: set[Topic] = set()
-        """What was acknowledged on this connection."""
+        """The topics that were acknowledged on this connection."""
         self.is_paused: bool = False
         """True while the client does not read."""
         self.free_at: float = 0.0
-        """When the client was last busy."""
+        """The time at which the client was last busy."""
         self._world = world
         self._config = config
         self._dials = dials

@@ -44,7 +44,7 @@ _TRAVEL: Final = 900.0
 
 @value
 class Report:
-    """What happened in a run in which every invariant held."""
+    """The report on a run in which every invariant held."""
 
     seconds: float
     """Virtual time."""
@@ -53,7 +53,8 @@ class Report:
     updates: int
     """Updates that were sent to a client."""
     resynced: int
-    """How often an account knew everything about a topic, again or for the first time."""
+    """The number of times that an account knew everything about a topic, again or for the first
+    time."""
     pulled: int
     """Pulls of candles that ended well."""
     closed: int

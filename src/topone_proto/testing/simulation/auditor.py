@@ -14,13 +14,10 @@ from topone_proto.events import (
     Disconnected,
     Event,
     Gap,
-    Malformed,
     RequestTimedOut,
     Subscribed,
     SubscriptionRejected,
-    UnexpectedResponse,
     UnexpectedUpdate,
-    Unrecognised,
     Unsubscribed,
 )
 from topone_proto.exchange import Publication
@@ -29,14 +26,12 @@ from topone_proto.session.actions import Connect, FetchToken, SendText
 from topone_proto.session.step import Step
 from topone_proto.testing.simulation.deliveries import Deliveries
 from topone_proto.testing.simulation.dials import HAIR, Dials
+from topone_proto.testing.simulation.frames import Frames
 from topone_proto.testing.simulation.link import Frame, Link
 from topone_proto.testing.simulation.requests import Requests
 from topone_proto.testing.simulation.scenario import SECRET, ClientPlan
 from topone_proto.testing.simulation.streams import Streams
-from topone_proto.testing.simulation.watcher import content_of, published_content
 from topone_proto.testing.simulation.world import Violation, World
-from topone_proto.wire.balance import Balance, BalanceUpdate
-from topone_proto.wire.orders import Order, OrderUpdate
 from topone_proto.wire.topic import Topic, Update
 
 __all__ = ["Auditor"]
@@ -48,12 +43,6 @@ _SETTLING = (Connected, Subscribed, Unsubscribed, SubscriptionRejected)
 # Milliseconds. Longer no request and its answer take, with all that a network and a pause do.
 # And what the clocks of its nodes differ by, and are set back or forward by.
 _SLACK = 500_000.0
-# Characters of what counts as a short frame.
-_SHORT = 64
-
-
-def _serial(update: Order | Balance) -> int:
-    return int(update.deal_money if isinstance(update, Order) else update.available)
 
 
 def _gap_of(topic: Topic, neighbour: tuple[Event, ...]) -> Gap | None:
@@ -77,10 +66,7 @@ class Auditor:
         self._plan = plan
         self._config = plan.config
         self._streams = Streams(self.fail, slack=_SLACK)
-        # What was published on the topics of a market, by topic and step.
-        self._contents: dict[tuple[Topic, int], object] = {}
-        # What was no update and was reported on this connection: the like is not reported again.
-        self._reported: set[str] = set()
+        self._frames = Frames(plan, self.fail)
         self.seen: set[str] = set()
         """The names of what was seen: classes of events, kinds of failures, HTTP statuses."""
         self.is_closed: bool = False
@@ -96,14 +82,8 @@ class Auditor:
     def published(self, link: Link, publication: Publication, number: int) -> None:
         """The exchange has sent an update on one of the client's connections, the present one or an
         old one."""
-        topic, update = publication.topic, publication.update
-        if isinstance(update, Order | Balance):
-            serial = _serial(update)
-        else:
-            # A step publishes one update of a topic.
-            serial = number
-            self._contents[topic, number] = published_content(update)
-        self._streams.sent(topic, serial, publication.ts, number, link.peer)
+        serial = self._frames.published(publication, number)
+        self._streams.sent(publication.topic, serial, publication.ts, number, link.peer)
 
     def unanswered(self, link: Link, *, is_reading: bool, can_know: bool) -> None:
         """The exchange closes a connection because a ping of its own was not answered.
@@ -168,9 +148,9 @@ class Auditor:
         it is one."""
         if step.events:
             self._see_events(step.events, link, frame)
-            self._remember_noise(step.events, frame)
+            self._frames.reported(step.events, frame)
         elif frame is not None and frame.kind == "text" and self._is_up and not self.is_closed:
-            self._see_ping(frame.data, step)
+            self._frames.quiet(frame.data, step)
         for action in step.actions:
             match action:
                 case Connect(token=token):
@@ -276,35 +256,12 @@ class Auditor:
                 self._need_connection(event)
                 assert link is not None
                 assert frame is not None
-                self._streams.update(event, self._serial(event, frame), link.peer, frame.number)
+                self._streams.update(
+                    event, self._frames.told(event, frame), link.peer, frame.number
+                )
             else:
                 self._look_for_secret(event)
                 self._see_event(event, events[:place], events[place + 1 :], link, frame)
-
-    def _serial(self, update: Update, frame: Frame) -> int:
-        """Return the number by which an update is known, and check that it is as it was sent."""
-        match update:
-            case OrderUpdate(order=order):
-                return _serial(order)
-            case BalanceUpdate(balance=balance):
-                return _serial(balance)
-            case _:
-                sent = self._contents.get((update.topic, frame.number))
-                if sent is not None and sent != content_of(update):
-                    self.fail("I1", f"{sent} was sent, and this is delivered: {update}")
-                return frame.number
-
-    def _remember_noise(self, events: tuple[Event, ...], frame: Frame | None) -> None:
-        """A short frame that was no update is reported once on a connection."""
-        match events:
-            case (Malformed(topics=()) | Unrecognised(topics=()),):
-                if frame is None or frame.kind != "text":
-                    return
-                # A long one may be short once it is compressed.
-                if len(frame.data) <= _SHORT or self._plan.is_compressed:
-                    self._reported.add(frame.data)
-            case _:
-                pass
 
     def _see_event(
         self,
@@ -384,7 +341,7 @@ class Auditor:
         self._epoch = epoch
         self._is_up = True
         self._requests.connected()
-        self._reported.clear()
+        self._frames.connected()
         self._dials.connected()
 
     def _see_gap(self, gap: Gap, before: tuple[Event, ...], after: tuple[Event, ...]) -> None:
@@ -408,22 +365,12 @@ class Auditor:
         self.fail("I1", f"in the wrong place: {gap}")
 
     def _see_anomaly(self, event: Event) -> None:
-        keep = self._config.max_kept
-        kept: list[str] = []
         match event:
-            case Malformed(frame=text):
-                kept = [text]
-            case Unrecognised(frame=text, method=method):
-                kept = [text, method or ""]
-            case UnexpectedResponse(response=response):
-                kept = [response.id or "", response.method or "", response.msg]
             case UnexpectedUpdate(update=update):
                 if self._requests.is_followed(update.topic):
                     self.fail("I1", f"an update of an active topic is called unexpected: {update}")
             case _:
-                pass
-        if any(len(text) > keep for text in kept):
-            self.fail("I4", f"it keeps more than {keep} characters: {event!r:.200}")
+                self._frames.check_size(event)
 
     def _see_disconnected(
         self, event: Disconnected, after: tuple[Event, ...], link: Link | None
@@ -474,22 +421,6 @@ class Auditor:
         if '"params"' in text:
             self._requests.sent(text, is_up=self._is_up)
 
-    def _see_ping(self, text: str, step: Step) -> None:
-        """A ping of the server is answered in the very step that reads it, in kind."""
-        if text == "ping":
-            answer = "pong"
-        elif text.startswith('{"method":"ping"'):
-            answer = '{"method":"pong"}'
-        elif text.startswith('{"ping":'):
-            answer = text.replace("ping", "pong")
-        elif text in self._reported or '"method":"req_' in text:
-            # A piece of a pull is for whoever waits for the whole.
-            return
-        else:
-            self.fail("I1", f"nothing comes of this frame: {text}")
-        if step.actions != (SendText(answer),):
-            self.fail("ping", f"{text} is answered with {step.actions}")
-
     # --- small things ---------------------------------------------------------------------------
 
     @property
@@ -499,6 +430,7 @@ class Auditor:
 
     @jitter.setter
     def jitter(self, number: float) -> None:
+        """The feed has asked for a random number."""
         self._dials.jitter = number
 
     @property

@@ -496,8 +496,8 @@ def reading_never_goes_on() -> AbstractContextManager[Any]:
 
 @mutant("I5")
 def close_leaves_a_deadline() -> AbstractContextManager[Any]:
-    def end(original: Any, self: Session) -> Any:
-        original(self)
+    def end(original: Any, self: Session, *args: Any) -> Any:
+        original(self, *args)
         self._deadline = 1e9
 
     return _around(Session, "_end", end)

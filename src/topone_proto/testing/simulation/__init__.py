@@ -1,4 +1,5 @@
-"""A deterministic simulation of many feeds and one exchange in bad weather: virtual time, one seed.
+"""A deterministic simulation of many feeds and one exchange while things go wrong: virtual time,
+one seed.
 
 ``run(draw(seed))`` raises a ``Violation`` if one of these does not hold.
 

@@ -25,7 +25,9 @@ _COMMAND: Final = "python -m topone_proto.testing.simulation"
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run what the arguments say. Returns 1 if an invariant is broken, else 0."""
-    parser = argparse.ArgumentParser(prog=_COMMAND, description="Simulate feeds in bad weather.")
+    parser = argparse.ArgumentParser(
+        prog=_COMMAND, description="Simulate feeds while things go wrong."
+    )
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--seed", type=int, help="run one scenario and print its timeline")
     what.add_argument("--seeds", type=_range, metavar="A..B", help="run the scenarios from A to B")

@@ -63,7 +63,7 @@ from topone_proto.session.redaction import EventRedactor
 from topone_proto.session.requests import Requests
 from topone_proto.wire import _classify as classify
 from topone_proto.wire import _members as members
-from topone_proto.wire import balance, decimals
+from topone_proto.wire import balance, codec, deals, decimals, depth, kline
 
 Remove = Callable[[], AbstractContextManager[Any]]
 
@@ -174,6 +174,15 @@ def update_that_carries_a_code() -> AbstractContextManager[Any]:
 @feature(1, "tests/test_connection.py")
 def data_within_an_acknowledgement() -> AbstractContextManager[Any]:
     return method(Connection, "_delivered", ())
+
+
+@feature(1, "tests/test_market_data.py")
+def broken_frame_may_be_of_any_topic_followed() -> AbstractContextManager[Any]:
+    def add(original: Any, self: Any, entry: Any) -> None:
+        original(self, entry)
+        self.suspects = None
+
+    return around(subscriptions.Subscriptions, "add", add)
 
 
 @feature(1, "tests/test_codec.py")
@@ -494,6 +503,35 @@ def conflation_is_counted() -> AbstractContextManager[Any]:
     return around(delivery._Conflating, "_make_room", make_room)
 
 
+@feature(5, "tests/test_market_data.py")
+def newest_book_replaces_the_others() -> AbstractContextManager[Any]:
+    return patch.object(depth.DepthUpdate, "key", None)
+
+
+@feature(5, "tests/test_market_data.py")
+def newest_candle_of_each_time_is_kept() -> AbstractContextManager[Any]:
+    return patch.object(kline.KlineUpdate, "key", property(lambda self: (self.topic.name,)))
+
+
+@feature(1, "tests/test_market_data.py")
+def deals_are_never_left_out() -> AbstractContextManager[Any]:
+    return patch.object(deals.DealsUpdate, "key", property(lambda self: (self.topic.name,)))
+
+
+@feature(5, "tests/test_market_data.py")
+def topics_that_the_codec_knows_are_bounded() -> AbstractContextManager[Any]:
+    return method(codec._TypedPass, "forget", None)
+
+
+@feature(5, "tests/test_market_data.py")
+def levels_that_are_known_are_bounded() -> AbstractContextManager[Any]:
+    class Growing(dict[Any, Any]):
+        def clear(self) -> None:
+            pass
+
+    return patch.object(depth, "_known", Growing())
+
+
 @feature(5, "tests/test_delivery.py")
 def conflation_keeps_the_end_of_an_order() -> AbstractContextManager[Any]:
     return patch.object(Order, "is_closed", property(lambda _: False))
@@ -556,6 +594,24 @@ def keep_alives_are_reported_once() -> AbstractContextManager[Any]:
 
 
 # --- 6. money is exact ---------------------------------------------------------------------------
+
+
+@feature(6, "tests/test_market_data.py")
+def level_of_nothing_is_left_out() -> AbstractContextManager[Any]:
+    def levels_of(original: Any, rows: Any, path: str) -> Any:
+        return original([[row[0], b'"1"'] for row in rows or ()], path)
+
+    return wrapped(depth, "_levels", levels_of)
+
+
+@feature(6, "tests/test_market_data.py")
+def book_is_sorted() -> AbstractContextManager[Any]:
+    return patch.object(depth, "_price", lambda _: 0)
+
+
+@feature(6, "tests/test_market_data.py")
+def crossed_book_says_so() -> AbstractContextManager[Any]:
+    return patch.object(depth.Book, "is_crossed", property(lambda _: False))
 
 
 @feature(6, "tests/test_codec.py")

@@ -64,16 +64,17 @@ class Wishes:
                 problem=f"{topic!r:.80} is no topic",
                 remedy='use one such as topone_proto.ORDERS or kline("BTC/USDT", "1m")',
             )
-        family = topic.family
+        known: Topic = topic
+        family = known.family
         if family is not None and family.socket != self._socket:
             opener = "open_market_feed" if family.socket == "public" else "open_feed"
             raise ConfigurationError(
                 setting="topics",
-                problem=f"{topic} is served by the {family.socket} WebSocket, "
+                problem=f"{known} is served by the {family.socket} WebSocket, "
                 f"and this is the {self._socket} one",
                 remedy=f"ask for it on a feed of its own, made by {opener}",
             )
-        return topic
+        return known
 
     def add(self, topic: Topic) -> None:
         """Desire a topic; one that was refused and waits is asked for again at once."""

@@ -11,11 +11,20 @@ from typing import Any, Final, get_args
 from topone_proto.account import AccountConfig, AggregatedFill, FillCorrected
 from topone_proto.events import event_classes
 from topone_proto.exchange import GatewayConfig, Market
+from topone_proto.exchange.candles import Bar
+from topone_proto.exchange.market import Depth, Trade
 from topone_proto.failures import Failure
 from topone_proto.feed.metrics import FeedMetrics
 from topone_proto.models import Side
 from topone_proto.secrets.token import Token
 from topone_proto.session.actions import Action
+from topone_proto.session.answers import (
+    PullEnd,
+    PullLost,
+    PullRefused,
+    PullTimedOut,
+    PullUnreadable,
+)
 from topone_proto.session.config import SessionConfig
 from topone_proto.session.endpoint import Endpoint
 from topone_proto.session.step import Step
@@ -31,7 +40,8 @@ __all__ = ["TYPES", "register"]
 
 TYPES: Final[frozenset[type[Any]]] = frozenset(
     {
-        *(Candle, Book, Level, Deal),
+        *(Candle, Book, Level, Deal, Bar, Depth, Trade),
+        *(PullEnd, PullLost, PullRefused, PullTimedOut, PullUnreadable),
         *(Topic, Family, Side, OrderType, OrderStatus, Balance, Order, Failure, Request),
         *(Token, Endpoint, SessionConfig, Step, FeedMetrics),
         *(AccountConfig, AggregatedFill, FillCorrected, GatewayConfig, Market),

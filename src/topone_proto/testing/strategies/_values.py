@@ -26,11 +26,20 @@ from topone_proto.events import (
     event_classes,
 )
 from topone_proto.exchange import GatewayConfig, Market, OriginRule, PingForm
+from topone_proto.exchange.candles import Bar
+from topone_proto.exchange.market import Depth, Trade
 from topone_proto.failures import Failure, FailureKind
 from topone_proto.feed.metrics import FeedMetrics
 from topone_proto.models import Side
 from topone_proto.secrets.token import Token
 from topone_proto.session.actions import Action, Close, Connect, FetchToken, SendPing, SendText
+from topone_proto.session.answers import (
+    PullEnd,
+    PullLost,
+    PullRefused,
+    PullTimedOut,
+    PullUnreadable,
+)
 from topone_proto.session.config import DeliveryPolicy, SessionConfig
 from topone_proto.session.endpoint import DEFAULT_URL, Endpoint
 from topone_proto.session.step import Step
@@ -148,7 +157,7 @@ def balances() -> st.SearchStrategy[Balance]:
 @st.composite
 def orders(draw: st.DrawFn) -> Order:
     """Orders in any state. Only a limit order is sure to have a price and a remainder."""
-    kind = draw(wire_enums(OrderType))
+    kind = draw(st.just(OrderType.LIMIT) | wire_enums(OrderType))
     rest = decimals() if kind is OrderType.LIMIT else st.none() | decimals()
     times = st.floats(0, _LAST_TIME) | st.none()
     return Order(
@@ -462,6 +471,18 @@ def gateway_configs() -> st.SearchStrategy[GatewayConfig]:
     return st.fixed_dictionaries({}, optional=given).map(lambda chosen: GatewayConfig(**chosen))
 
 
+def pull_ends() -> st.SearchStrategy[PullEnd]:
+    """The ends of pulls: candles, or why there are none."""
+    made = st.builds(PullEnd, _counts(), _TOPICS["kline"](), st.lists(candles()).map(tuple))
+    kinds: list[type[Any]] = [PullRefused, PullTimedOut, PullUnreadable, PullLost]
+    errors = st.one_of([values(cls) for cls in kinds])
+    return made | st.builds(PullEnd, _counts(), _TOPICS["kline"](), st.just(()), errors)
+
+
+def _pairs() -> st.SearchStrategy[tuple[tuple[Decimal, Decimal], ...]]:
+    return st.lists(st.tuples(decimals(), decimals()), max_size=3).map(tuple)
+
+
 def values(cls: type[_T]) -> st.SearchStrategy[_T]:
     """Values of one class of the package, the same as those of ``st.from_type``.
 
@@ -565,6 +586,23 @@ _STRATEGIES: Final[dict[type[Any], Callable[[], st.SearchStrategy[Any]]]] = {
     AggregatedFill: aggregated_fills,
     FillCorrected: fill_corrections,
     GatewayConfig: gateway_configs,
+    Bar: lambda: st.builds(Bar, st.integers(0, int(_LAST_TIME)), *[decimals()] * 6),
+    Depth: lambda: st.builds(Depth, st.floats(0, _LAST_TIME), _pairs(), _pairs()),
+    Trade: lambda: st.builds(
+        Trade,
+        st.floats(0, _LAST_TIME),
+        decimals(),
+        decimals(),
+        wire_enums(Side),
+        st.none() | _counts(),
+    ),
+    PullRefused: lambda: st.builds(
+        PullRefused, _TOPICS["kline"](), st.integers(1, 2**31), st.text()
+    ),
+    PullTimedOut: lambda: st.builds(PullTimedOut, _TOPICS["kline"](), st.floats(0.001, 3600)),
+    PullUnreadable: lambda: st.builds(PullUnreadable, _TOPICS["kline"](), st.text()),
+    PullLost: lambda: st.builds(PullLost, _TOPICS["kline"](), failures()),
+    PullEnd: pull_ends,
     Market: markets,
 }
 

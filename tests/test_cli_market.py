@@ -207,6 +207,7 @@ def test_the_screen_fits_the_topics(topics: tuple[Topic, ...], expected: type[ob
 
 def test_of_several_markets_the_first_is_shown() -> None:
     view = MarketView.of((KLINE, kline("ETH/BTC", "1h"), deals("ETH/BTC"), BALANCE))
+    assert view is not None
     assert view == MarketView(kline=KLINE, deals=deals("ETH/BTC"))
     assert view.period == 60
 

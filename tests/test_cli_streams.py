@@ -21,7 +21,7 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def simulator() -> Iterator[Simulator]:
-    with run_in_thread(rate=100.0, market_rate=10.0, tokens={SECRET: "account"}) as simulator:
+    with run_in_thread(rate=100.0, market_rate=2.0, tokens={SECRET: "account"}) as simulator:
         yield simulator
 
 
@@ -37,11 +37,11 @@ def commands(simulator: Simulator, recording: Path, folder: Path) -> dict[str, t
     """One of each, and how it is called; all but simulate end by themselves."""
     server = ("--url", simulator.url)
     return {
-        "demo": ("demo", "--seconds", "1", "--rate", "50"),
-        "watch": ("watch", *server, "--seconds", "1"),
-        "watch --json": ("watch", *server, "--seconds", "1", "--json"),
-        "market": ("market", "BTC/USDT", "--url", simulator.market_url, "--seconds", "1"),
-        "record": ("record", str(folder / "new.jsonl"), *server, "--seconds", "1"),
+        "demo": ("demo", "--seconds", "2", "--rate", "50"),
+        "watch": ("watch", *server, "--seconds", "2"),
+        "watch --json": ("watch", *server, "--seconds", "2", "--json"),
+        "market": ("market", "BTC/USDT", "--url", simulator.market_url, "--seconds", "2"),
+        "record": ("record", str(folder / "new.jsonl"), *server, "--seconds", "2"),
         "replay": ("replay", str(recording)),
         "replay --json": ("replay", str(recording), "--json"),
         "stats": ("stats", str(recording)),

@@ -86,9 +86,11 @@ class Shown(Protocol):
     @property
     def life(self) -> Life:
         """The fold of events and notes."""
+        ...
 
     def picture(self, title: str, at: float, *, width: int, height: int) -> Layout:
         """Return the whole screen at ``at``."""
+        ...
 
 
 @frozen

@@ -29,7 +29,7 @@ def market(simulator: Simulator, *arguments: str) -> tuple[str, ...]:
     return ("market", "BTC/USDT", "--url", simulator.market_url, *arguments)
 
 
-@pytest.mark.parametrize("adapter", [Adapter.TRIO, Adapter.ASYNCIO])
+@pytest.mark.parametrize("adapter", Adapter)
 def test_every_event_of_a_market_is_a_line_of_json(simulator: Simulator, adapter: Adapter) -> None:
     with running(*market(simulator, "--adapter", adapter, "--json")) as process:
         missing = set(UPDATES)

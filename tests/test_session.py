@@ -16,6 +16,7 @@ from frames import TOKEN, ack, balance, order, requests
 from topone_proto import (
     BALANCE,
     ORDERS,
+    PUBLIC_URL,
     BalanceUpdate,
     Close,
     Closed,
@@ -1348,3 +1349,45 @@ def test_an_argument_of_another_kind_is_refused_without_its_text(setting: str, w
         Session(**{"jitter": random.random, setting: wrong})
     assert caught.value.setting == setting
     assert TOKEN not in str(caught.value)
+
+
+# --- the public WebSocket ------------------------------------------------------------------------
+
+PUBLIC = Endpoint(PUBLIC_URL, socket="public")
+
+
+def test_the_public_socket_is_dialled_without_a_token_and_none_is_asked_for() -> None:
+    session = Session([kline("BTC/USDT", "1m")], endpoint=PUBLIC, jitter=random.random)
+    [connect] = session.start(0.0).actions
+    assert isinstance(connect, Connect)
+    assert connect.token is None
+    assert (connect.url(), connect.target()) == (PUBLIC_URL, "/ws/")
+    [request] = requests(session.connection_made(1.0))
+    assert request["method"] == "sub_kline_BTC/USDT_1m"
+
+
+def test_a_refusal_of_the_public_socket_ends_the_feed() -> None:
+    session = Session(endpoint=PUBLIC, jitter=random.random)
+    session.start(0.0)
+    forbidden = Failure(FailureKind.HANDSHAKE, status=403)
+    session.connection_failed(forbidden, 1.0)
+    assert session.failure == forbidden
+
+
+def test_a_topic_of_another_socket_is_refused_where_it_is_wished_for() -> None:
+    market = kline("BTC/USDT", "1m")
+    with pytest.raises(ConfigurationError, match="the public WebSocket, and this is the private"):
+        Session([market], token=Token(TOKEN), jitter=random.random)
+    with pytest.raises(ConfigurationError, match="made by open_market_feed"):
+        connected().session.subscribe(market, 0.0)
+    with pytest.raises(ConfigurationError, match="the private WebSocket, and this is the public"):
+        Session([ORDERS], endpoint=PUBLIC, jitter=random.random)
+    Session([Topic("news")], endpoint=PUBLIC, jitter=random.random)
+
+
+def test_a_token_and_a_socket_that_do_not_fit_are_refused() -> None:
+    with pytest.raises(ConfigurationError, match="the public WebSocket takes none"):
+        Session(endpoint=PUBLIC, token=Token(TOKEN), jitter=random.random)
+    wrong: Any = "inner"
+    with pytest.raises(ConfigurationError, match="'inner' is no socket"):
+        Endpoint(socket=wrong)

@@ -53,12 +53,13 @@ from topone_proto.feed import buffer as delivery
 from topone_proto.feed.receiver import Receiver
 from topone_proto.secrets import masking, redaction, spellings
 from topone_proto.secrets.redaction import Redactor
-from topone_proto.session import connection, gaps, session, subscriptions
+from topone_proto.session import channel, gaps, pulls, session, subscriptions, wishes
 from topone_proto.session import requests as pending
 from topone_proto.session.anomalies import Noise
 from topone_proto.session.backoff import Backoff, Refusals
 from topone_proto.session.lateness import Lateness
 from topone_proto.session.liveness import Liveness
+from topone_proto.session.pieces import Pieces
 from topone_proto.session.redaction import EventRedactor
 from topone_proto.session.requests import Requests
 from topone_proto.wire import _classify as classify
@@ -157,7 +158,7 @@ def update_that_overtakes_its_acknowledgement() -> AbstractContextManager[Any]:
 
 @feature(1, "tests/test_connection.py")
 def update_that_nobody_asked_for_is_an_event() -> AbstractContextManager[Any]:
-    return patch.object(connection, "UnexpectedUpdate", lambda update: update)
+    return patch.object(channel, "UnexpectedUpdate", lambda update: update)
 
 
 @feature(1, "tests/test_codec.py")
@@ -400,6 +401,45 @@ def resubscription_after_a_reconnect() -> AbstractContextManager[Any]:
         return original(self, now) if self.epoch < 2 else ()
 
     return around(Session, "_ask", ask)
+
+
+@feature(3, "tests/test_pulls.py")
+def requests_of_pulls_are_spaced() -> AbstractContextManager[Any]:
+    def ask(original: Any, self: Any, connection: Any, now: float) -> Any:
+        self._free_at = now
+        return original(self, connection, now)
+
+    return around(pulls.Pulls, "ask", ask)
+
+
+@feature(1, "tests/test_pulls.py")
+def piece_that_was_lost_is_asked_for_again() -> AbstractContextManager[Any]:
+    return patch.object(pulls, "TRIES", 1)
+
+
+@feature(3, "tests/test_pulls.py")
+def tries_of_a_pull_have_a_limit() -> AbstractContextManager[Any]:
+    return method(pulls.Pulls, "lose", ())
+
+
+@feature(1, "tests/test_pulls.py")
+def pull_is_asked_in_pieces() -> AbstractContextManager[Any]:
+    return patch.object(pulls, "PIECE", 10**9)
+
+
+@feature(2, "tests/test_pulls.py")
+def answer_to_a_pull_has_a_deadline() -> AbstractContextManager[Any]:
+    return method(Pieces, "time_out", ())
+
+
+@feature(5, "tests/test_pulls.py")
+def cancelled_pull_leaves_nothing_behind() -> AbstractContextManager[Any]:
+    return method(pulls.Pulls, "cancel", None)
+
+
+@feature(2, "tests/test_session.py")
+def topic_of_another_socket_is_refused() -> AbstractContextManager[Any]:
+    return patch.object(wishes.Wishes, "checked", lambda _, topic: topic)
 
 
 # --- 4. never a leak -----------------------------------------------------------------------------

@@ -18,9 +18,9 @@ What the exchange leaves open is decided here as follows; the settings are in ``
 from collections.abc import Iterable, Iterator, Mapping
 from math import inf
 from typing import Final
-from urllib.parse import parse_qsl
 
 from topone_proto.exchange._desk import Desk
+from topone_proto.exchange._door import Door, Entry
 from topone_proto.exchange._frames import (
     EXAMPLE_BALANCE,
     EXAMPLE_ORDER,
@@ -40,23 +40,18 @@ from topone_proto.exchange.actions import (
     MarketData,
     MutePeer,
     Publication,
-    Reject,
     ResetPeer,
     SendFrame,
-    SendGarbage,
     SendPong,
-    Stall,
 )
-from topone_proto.exchange.config import GatewayConfig, OriginRule
+from topone_proto.exchange.config import GatewayConfig
 from topone_proto.exchange.faults import (
     AcceptThenClose,
     AddCode,
     AnswerGarbage,
-    Armed,
     Burst,
     CloseConnections,
     DelayAck,
-    DialFault,
     DropConnections,
     DuplicateAck,
     ExpireToken,
@@ -121,16 +116,16 @@ class Gateway:
                 without the gateway: call ``market_changed`` when one has.
             now: the moment at which its own clock shows ``config.start_ts``.
         """
-        self._tokens = {"demo": "demo"} if tokens is None else dict(tokens)
         self._config = config or GatewayConfig()
         self._start = now
         self._peers: dict[int, Peer] = {}
         self._last_number = 0
         self._last_update: dict[tuple[str | None, Topic], Balance | Order] = {}
         self._markets = MarketDesk(markets or {}, self._config)
+        known = {"demo": "demo"} if tokens is None else tokens
+        self._door = Door(known, self._config, is_public=self._markets.is_open)
         self._desk = Desk(self._config, self._markets)
         self._stepped = 0
-        self._dial_faults: Armed[DialFault] = Armed()
         self._actions: list[GatewayAction] = []
         self._publications: list[Publication] = []
 
@@ -151,7 +146,7 @@ class Gateway:
 
     def allow(self, token: str, account: str) -> None:
         """Let ``token`` open ``account`` from now on."""
-        self._tokens[token] = account
+        self._door.tokens[token] = account
 
     # What comes in from the network.
 
@@ -163,19 +158,11 @@ class Gateway:
             headers: the request's headers, names in any case.
             now: the time.
         """
-        fault = self._dial_faults.strike(
-            lambda fault: not isinstance(fault, AcceptThenClose | NodeClock)
-        )
-        match fault:
-            case RefuseHandshake(status=status, retry_after=retry_after):
-                asked = () if retry_after is None else (("Retry-After", str(retry_after)),)
-                self._actions.append(Reject(status, "refused on purpose", asked))
-            case AnswerGarbage(data=data):
-                self._actions.append(SendGarbage(data))
-            case IgnoreHandshake():
-                self._actions.append(Stall())
-            case _:
-                self._judge(target, headers, now)
+        answer = self._door.answer(target, headers)
+        if isinstance(answer, Entry):
+            self._accept(answer, now)
+        else:
+            self._actions.append(answer)
         return self._step()
 
     def message_received(self, peer: int, frame: str | bytes, now: float) -> GatewayStep:
@@ -272,13 +259,13 @@ class Gateway:
                 | AcceptThenClose()
                 | NodeClock()
             ):
-                self._dial_faults.add(fault)
+                self._door.faults.add(fault)
             case StepClock(milliseconds=milliseconds):
                 self._stepped += milliseconds
             case DelayAck() | LoseAck() | DuplicateAck() | RejectRequest() | WrongId():
                 self._desk.faults.add(fault)
             case ExpireToken(token=token, code=code, reason=reason):
-                self._tokens.pop(token, None)
+                self._door.tokens.pop(token, None)
                 for client in self._clients():
                     if client.token == token:
                         self._close(client, code, reason)
@@ -289,7 +276,7 @@ class Gateway:
 
     def clear_faults(self) -> None:
         """Forget the faults that wait for their occasion. What struck already stays."""
-        self._dial_faults.clear()
+        self._door.faults.clear()
         self._desk.faults.clear()
 
     # How it is done.
@@ -318,44 +305,17 @@ class Gateway:
             if not client.is_silent and peer in {None, client.number}:
                 yield client
 
-    def _judge(self, target: str, headers: Iterable[tuple[str, str]], now: float) -> None:
-        path, _, query = target.partition("?")
-        origins = [text.strip() for name, text in headers if name.lower() == "origin"]
-        tokens = [text for name, text in parse_qsl(query) if name == "token"]
-        account = self._tokens.get(tokens[0]) if len(tokens) == 1 else None
-        is_public = self._markets.is_open and path == self._config.market_path
-        if not is_public and self._config.path not in {None, path}:
-            self._actions.append(Reject(404, "no such path"))
-        elif not self._is_welcome(origins):
-            self._actions.append(Reject(403, "Origin must be empty"))
-        elif is_public:
-            self._accept(None, None, now)
-        elif account is None:
-            self._actions.append(Reject(401, "the token is missing or not known"))
-        else:
-            self._accept(account, tokens[0], now)
-
-    def _is_welcome(self, origins: list[str]) -> bool:
-        match self._config.origin:
-            case OriginRule.ABSENT:
-                return not origins
-            case OriginRule.EMPTY:
-                return origins == [""]
-            case _:
-                return origins in ([], [""])
-
-    def _accept(self, account: str | None, token: str | None, now: float) -> None:
+    def _accept(self, entry: Entry, now: float) -> None:
         self._last_number += 1
         interval = self._config.ping_interval
-        client = Peer(
-            self._last_number, account, token, _NEVER if interval is None else now + interval
-        )
+        next_ping = _NEVER if interval is None else now + interval
+        client = Peer(self._last_number, entry.account, entry.token, next_ping)
         self._peers[client.number] = client
         self._actions.append(Accept(client.number))
-        clock = self._dial_faults.strike(lambda fault: isinstance(fault, NodeClock))
+        clock = self._door.strike(NodeClock)
         if isinstance(clock, NodeClock):
             client.lead = clock.milliseconds
-        fault = self._dial_faults.strike(lambda fault: isinstance(fault, AcceptThenClose))
+        fault = self._door.strike(AcceptThenClose)
         if isinstance(fault, AcceptThenClose):
             if fault.code is None:
                 self._reset(client)

@@ -72,10 +72,11 @@ def test_all_feeds_share_one_thread_that_ends_with_the_last(simulator: Simulator
     fds = Path("/proc/self/fd")
     before = len(list(fds.iterdir())) if fds.exists() else None
     threads = threading.active_count()
-    for _ in range(2):
+    for number in (200, 2):
         with ExitStack() as stack:
             feeds = [
-                stack.enter_context(open_feed(token=TOKEN, url=simulator.url)) for _ in range(50)
+                stack.enter_context(open_feed(token=TOKEN, url=simulator.url, topics=[BALANCE]))
+                for _ in range(number)
             ]
             for feed in feeds:
                 until(feed, Subscribed)

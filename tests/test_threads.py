@@ -260,6 +260,7 @@ def test_a_feed_that_was_not_entered_says_so(simulator: Simulator) -> None:
     ):
         with pytest.raises(LocalProtocolError, match="use it in a with block"):
             use()
+    assert not feed.metrics().is_connected
     feed.close()
     assert list(feed) == [Closed()]
     with feed:

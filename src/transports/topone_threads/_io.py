@@ -293,8 +293,8 @@ class Portal:
         except (Exception, asyncio.CancelledError) as fault:  # noqa: BLE001 - it ends nobody else
             self.fail(fault)
         # Those that wait for this one are to have their answers first.
-        if others := self._tasks - {asyncio.current_task()}:
-            await asyncio.wait(others)
+        others = self._tasks - {asyncio.current_task()}
+        await asyncio.gather(*others, return_exceptions=True)
         self.end()
 
     def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":

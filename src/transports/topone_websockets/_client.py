@@ -142,10 +142,7 @@ class WebSocketClient:
             return self._receive(data)
         try:
             for plain in pieces:
-                if self._tls is None:
-                    self._receive(plain)
-                    continue
-                for text in self._tls.receive(plain):
+                for text in (plain,) if self._tls is None else self._tls.receive(plain):
                     self._receive(text)
         except ssl.SSLError as error:
             failure = self._said_of_proxy(failure_from_exception(error))

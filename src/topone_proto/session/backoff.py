@@ -51,8 +51,7 @@ class Backoff:
 
     def settle(self, now: float) -> None:
         """Note that every desired topic is acknowledged on this connection."""
-        if self._settled_at is None:
-            self._settled_at = now
+        self._settled_at = now
 
     @property
     def is_settled(self) -> bool:

@@ -160,8 +160,7 @@ class Pulls:
 
     def answer(self, end: PullEnd) -> tuple[PullEnd, ...]:
         """Return the end of the pull whose request is answered, if this was its last piece."""
-        if end.number != self._request:
-            return ()
+        assert end.number == self._request
         self._request = None
         number, pull = next(iter(self.waiting.items()))
         if end.error is not None:

@@ -125,7 +125,12 @@ class Session(Life):
         return self._step(actions=self._ask(now))
 
     def unsubscribe(self, topic: Topic, now: float) -> Step:
-        """Desire a topic no more. Nothing happens if it is not desired."""
+        """Desire a topic no more. Nothing happens if it is not desired.
+
+        If the exchange refuses (``SubscriptionRejected``), it goes on publishing, and the topic
+        counts as desired again: in ``desired`` and ``subscriptions``, in a feed's metrics, and on
+        the next connection. Ask again if it is to end.
+        """
         self._begin("unsubscribe", now)
         if topic not in self._wishes.desired:
             return self._step()

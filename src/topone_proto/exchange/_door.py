@@ -1,4 +1,4 @@
-"""Where handshakes are judged, with the faults that strike at dials."""
+"""The judge of handshakes, with the faults that strike at dials."""
 
 from collections.abc import Iterable, Mapping
 from urllib.parse import parse_qsl
@@ -43,9 +43,9 @@ class Door:
             is_public: True if there is a public socket.
         """
         self.tokens: dict[str, str] = dict(tokens)
-        """Which token opens which account."""
+        """The accounts, by the tokens that open them."""
         self.faults: Armed[DialFault] = Armed()
-        """What goes wrong at the next dials."""
+        """The faults of the next dials."""
         self._config = config
         self._is_public = is_public
 

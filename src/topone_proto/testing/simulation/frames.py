@@ -1,5 +1,5 @@
-"""What a feed makes of each frame: whether updates are as they were sent, which noise was reported,
-how pings are answered, and how much of a frame is kept."""
+"""The judge of a feed's reading of frames: whether updates are as they were sent, which noise was
+reported, how pings are answered, and how much of a frame is kept."""
 
 from collections.abc import Callable
 from typing import Never
@@ -98,7 +98,7 @@ class Frames:
             self._fail("ping", f"{text} is answered with {step.actions}")
 
     def check_size(self, event: Event) -> None:
-        """What an anomaly keeps stays within the limit."""
+        """Check that what an anomaly keeps stays within the limit."""
         keep = self._plan.config.max_kept
         kept: list[str] = []
         match event:

@@ -132,6 +132,34 @@ def test_a_pull_that_is_cancelled_gives_its_turn_to_the_next() -> None:
     trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
 
 
+def test_pulls_are_answered_one_after_the_other() -> None:
+    line = Line()
+
+    @asynccontextmanager
+    async def open_websocket(_: Connect, __: object) -> AsyncIterator[Line]:
+        yield line
+
+    async def main() -> None:
+        pulled: list[int] = []
+        async with topone_trio.open_market_feed(topics=[], open_websocket=open_websocket) as feed:
+
+            async def pull(start: int) -> None:
+                [candle] = await feed.pull(kline("BTC/USDT", "1m"), start, start)
+                pulled.append(candle.time)
+
+            async with trio.open_nursery() as nursery:
+                for number in range(1, 3):
+                    nursery.start_soon(pull, 60 * number)
+                    await trio.testing.wait_all_tasks_blocked()
+                for number in range(1, 3):
+                    await trio.sleep(1)
+                    assert len(line.asked) == number
+                    line.answer([[60 * number, "1", "2", "3", "0.5", "7", "8"]])
+            assert pulled == [60, 120]
+
+    trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+
+
 def test_a_pull_ends_with_the_feed() -> None:
     line = Line()
     errors: list[Exception] = []

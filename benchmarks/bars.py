@@ -51,6 +51,8 @@ BARS: Final = (
     Bar("decode/order", decode.OURS, (decode.STDLIB,), 0.6),
     Bar("decode/order", decode.OURS, (decode.PYDANTIC,), 0.75),
     Bar("decode/order", decode.OURS, (decode.CCXT,), 1 / 12),
+    Bar("decode/candle", decode.OURS, (decode.LIMIT,), 1.6),
+    *(Bar(f"decode/book-{n}", decode.OURS, (decode.LIMIT,), 1.3) for n in (20, 100)),
     Bar("core/update", core.SESSION, (core.DECODE,), 1.5),
     # A tenth for the noise: what grows would be off by far more.
     *(Bar("core/age", row, (core.FRESH,), 1.1) for row in (core.OLD, core.LATE, core.BUSY)),

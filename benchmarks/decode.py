@@ -6,9 +6,11 @@ from typing import Any
 
 from benchmarks import frames, peers
 from benchmarks.measuring import Effort, Subject, Table, in_fresh_processes, interleave, over
+from topone_proto.wire import depth
 from topone_proto.wire.codec import decode
 
 OURS = "topone_proto.decode"
+ALL_NEW = "topone_proto.decode, a first book"
 LIMIT = "msgspec, typed Struct"
 STDLIB = "json.loads"
 PYDANTIC = "pydantic v2"
@@ -17,6 +19,11 @@ CCXT = "ccxt (whitebit)"
 _EQUAL = "Decimals, enums; refuses NaN, 1_000, spaces; any kind of frame"
 _TYPED = "Decimals, enums; takes NaN, 1_000, spaces; this kind only"
 _DICT = "dict of strings and numbers"
+
+
+def _decode_anew(frame: str) -> object:
+    depth.known_levels.clear()
+    return decode(frame)
 
 
 def tables(effort: Effort) -> list[Table]:
@@ -92,6 +99,30 @@ def _measure(effort: Effort) -> list[Table]:
                 ("orjson.loads", orjson, frames.orders(clientId="a-b-c", fees=["1", "2"]), _DICT),
                 (STDLIB, json.loads, frames.orders(clientId="a-b-c", fees=["1", "2"]), _DICT),
             ],
+        ),
+        _table(
+            "candle",
+            "A candle to a message",
+            effort,
+            [
+                (OURS, decode, frames.candles(), _EQUAL),
+                (LIMIT, peers.msgspec_candle, frames.candles(), _TYPED),
+                (STDLIB, json.loads, frames.candles(), _DICT),
+            ],
+        ),
+        *(
+            _table(
+                f"book-{levels}",
+                f"An order book of {levels} levels a side to a message",
+                effort,
+                [
+                    (OURS, decode, frames.books(levels), f"{_EQUAL}; sorted; keeps known rows"),
+                    (ALL_NEW, _decode_anew, frames.books(levels), "the same, no row known"),
+                    (LIMIT, peers.msgspec_book, frames.books(levels), _TYPED),
+                    (STDLIB, json.loads, frames.books(levels), _DICT),
+                ],
+            )
+            for levels in (20, 100)
         ),
         _table(
             "malformed",

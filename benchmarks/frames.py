@@ -191,3 +191,37 @@ def binance_orders() -> list[str]:
             )
         )
     return frames
+
+
+def candles() -> list[str]:
+    """Updates of a candle that goes on."""
+    random_ = random.Random(6)
+    prices = [[_decimal(random_, 5) for _ in range(4)] for _ in range(COUNT)]
+    return [
+        _dumps(
+            {
+                "method": "sub_kline_BTC/USDT_1m",
+                "ts": 1561948335075 + number,
+                "data": {"list": [[1561948320, *four, _decimal(random_, 3), _decimal(random_, 6)]]},
+            }
+        )
+        for number, four in enumerate(prices)
+    ]
+
+
+def books(levels: int) -> list[str]:
+    """Updates of one order book of so many levels a side; in each a few amounts have changed."""
+    random_ = random.Random(7)
+    sides = {
+        "asks": [[f"{10150 + at / 2:.2f}", _decimal(random_, 2)] for at in range(levels)],
+        "bids": [[f"{10149 - at / 2:.2f}", _decimal(random_, 2)] for at in range(levels)],
+    }
+    found = []
+    for number in range(COUNT):
+        for side in sides.values():
+            for _ in range(max(1, levels // 20)):
+                random_.choice(side)[1] = _decimal(random_, 2)
+        data = {"time": 1561948335.075 + number, **sides}
+        ts = 1561948335075 + 1000 * number
+        found.append(_dumps({"method": "sub_depth_BTC/USDT_1x", "ts": ts, "data": data}))
+    return found

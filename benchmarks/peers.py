@@ -211,3 +211,29 @@ def refusing(decode: Decode) -> Decode:
             return error
 
     return attempt
+
+
+class _CandleData(msgspec.Struct):
+    list: list[tuple[int, Decimal, Decimal, Decimal, Decimal, Decimal, Decimal]]
+
+
+class _CandleFrame(msgspec.Struct):
+    method: str
+    ts: int
+    data: _CandleData
+
+
+class _BookData(msgspec.Struct):
+    time: float
+    asks: list[tuple[Decimal, Decimal]]
+    bids: list[tuple[Decimal, Decimal]]
+
+
+class _BookFrame(msgspec.Struct):
+    method: str
+    ts: int
+    data: _BookData
+
+
+msgspec_candle = msgspec.json.Decoder(_CandleFrame).decode
+msgspec_book = msgspec.json.Decoder(_BookFrame).decode

@@ -66,7 +66,7 @@ def both(topic: Topic, data: object) -> Update:
     """Return what the first frame of a topic means, and the hundredth, which takes the typed
     pass."""
     codec._typed.forget()
-    depth_module._known.clear()
+    depth_module.known_levels.clear()
     found = [decode(frame(topic, data)) for _ in range(20)]
     assert all(each == found[0] and repr(each) == repr(found[0]) for each in found)
     assert isinstance(found[0], Update), found[0]
@@ -403,7 +403,7 @@ def test_the_levels_that_are_known_are_bounded(monkeypatch: pytest.MonkeyPatch) 
         assert len(book(asks, [["0.5", "1"]]).asks) == 7
         for _ in range(3):
             decode(frame(DEPTH, {"time": 1.5, "asks": asks, "bids": []}))
-        assert len(depth_module._known) <= 10
+        assert len(depth_module.known_levels) <= 10
 
 
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)

@@ -569,7 +569,7 @@ def levels_that_are_known_are_bounded() -> AbstractContextManager[Any]:
         def clear(self) -> None:
             pass
 
-    return patch.object(depth, "_known", Growing())
+    return patch.object(depth, "known_levels", Growing())
 
 
 @feature(5, "tests/test_delivery.py")

@@ -102,9 +102,9 @@ _new_level: Final[Callable[[tuple[Decimal, Decimal]], Level]] = partial(
     Level,
 )
 
-# Of one book and the next most rows are the same. The level that was read of a row is kept, so that
-# it is read once, and so that the books that an application keeps share their levels.
-_known: Final[dict[tuple[str, str], Level]] = {}
+known_levels: Final[dict[tuple[str, str], Level]] = {}
+"""The levels of the rows that were read last. Of one book and the next most rows are the same: each
+is read once, and the books that an application keeps share their levels."""
 _MAX_KNOWN: Final = 2**14
 
 _Rows = list[tuple[str, str]]
@@ -131,7 +131,7 @@ class _Frame(Frame, gc=False):
 
 def _levels_of(rows: _Rows) -> list[Level] | None:
     """Return the levels of these rows; None if they have to be read member by member."""
-    found: list[Any] = list(map(_known.get, rows))
+    found: list[Any] = list(map(known_levels.get, rows))
     if all(found):
         return found
     missing = list(compress(rows, map(not_, found)))
@@ -144,10 +144,10 @@ def _levels_of(rows: _Rows) -> list[Level] | None:
     if not all(numbers):
         # An amount of zero says that the level is gone.
         return None
-    if len(_known) + len(missing) > _MAX_KNOWN:
-        _known.clear()
+    if len(known_levels) + len(missing) > _MAX_KNOWN:
+        known_levels.clear()
     fresh = list(map(_new_level, zip(numbers[::2], numbers[1::2], strict=True)))
-    _known.update(zip(missing, fresh, strict=True))
+    known_levels.update(zip(missing, fresh, strict=True))
     if len(fresh) == len(found):
         return fresh
     following = iter(fresh)

@@ -83,7 +83,7 @@ ADAPTERS = (
         clients.threads(clients.open_websockets_threads),
         clients.threads(clients.open_websockets_threads, "session"),
         clients.threads(clients.open_websockets_threads, "json.loads"),
-        clients.threads(clients.open_own_threads),
+        on_asyncio(partial(clients.open_own, topone_asyncio.open_websocket)),
     ),
 )
 

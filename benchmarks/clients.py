@@ -257,13 +257,6 @@ def open_websockets_threads(url: str) -> Iterator[BlockingPipe]:
         yield ws.send, partial(ws.recv, decode=False)
 
 
-@contextmanager
-def open_own_threads(url: str) -> Iterator[BlockingPipe]:
-    """The adapter's WebSocket, without a feed."""
-    with topone_threads.open_websocket(dialling(url), bytes) as ws:
-        yield ws.send_text, ws.receive
-
-
 def threads(open_pipe: OpenBlocking, work: Work = "nothing") -> Client:
     """A bare blocking library."""
     return partial(_threads, open_pipe, work)

@@ -910,6 +910,11 @@ def a_reservation_is_of_use_for_a_moment_only() -> AbstractContextManager[Any]:
     return patch.object(token_service, "_MARGIN", 1e6)
 
 
+@feature(3, *SESSION, "-k", "set_back_in_a_block")
+def a_block_outlasts_no_clock_that_is_set_back() -> AbstractContextManager[Any]:
+    return patch.object(_machine, "_SET_BACK", 1e9)
+
+
 @feature(3, "tests/test_token_service.py")
 def a_clock_that_was_set_back_is_noticed() -> AbstractContextManager[Any]:
     return patch.object(token_service, "_corrected", lambda state, _: state)

@@ -1,4 +1,4 @@
-"""Everything that can be told to an account session. What is done with it: ``machine``."""
+"""Everything that can be told to an account session. ``machine`` says what is done with it."""
 
 from collections.abc import Callable, Iterable
 from typing import Final

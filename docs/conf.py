@@ -44,5 +44,5 @@ nitpick_ignore_regex = [
     (r"py:.*", rf"({_others.replace(' ', '|')})\..*"),
     # Type variables, and bases that say nothing to a user.
     (r"py:.*", r"(.*\.)?(_\w+|T_co)"),
-    (r"py:.*", r"topone_\w+\._\w+\..*"),
+    (r"py:.*", r"topone_[\w.]+\._\w+\..*"),
 ]

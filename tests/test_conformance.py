@@ -11,6 +11,7 @@ import struct
 import threading
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -55,7 +56,8 @@ from topone_proto.testing.conformance import (
 )
 from topone_proto.testing.conformance.__main__ import main
 from topone_proto.testing.conformance.failures import _hanging_up
-from topone_proto.testing.conformance.leaks import TOKEN, recorded_logs
+from topone_proto.testing.conformance.leaks import TOKEN, recorded_logs, where_in_caches
+from topone_proto.testing.conformance.raw import Peer, RawServer
 from topone_proto.testing.conformance.scenario import PATIENCE
 from topone_simulator import run_in_thread
 from topone_websockets import WebSocketClient
@@ -979,3 +981,42 @@ def test_a_logger_with_a_handler_of_its_own_is_heard_as_well() -> None:
     finally:
         logger.propagate = True
     assert [line for line in lines if "hello" in line]
+
+
+# --- the kit's own tools ---
+
+
+class Dripping:
+    """A connection that brings what was said byte by byte."""
+
+    def __init__(self, said: bytes) -> None:
+        self._said = iter(said)
+
+    def recv(self, _: int) -> bytes:
+        return bytes([byte for byte in [next(self._said, None)] if byte is not None])
+
+
+def masked(opcode: int, payload: bytes) -> bytes:
+    size = [0x80 | len(payload)] if len(payload) < 126 else [0xFE, 0, len(payload)]
+    mask = [1, 2, 3, 4]
+    return bytes([0x80 | opcode, *size, *mask, *(b ^ mask[at % 4] for at, b in enumerate(payload))])
+
+
+def test_frames_are_read_however_they_come() -> None:
+    frames = [(1, b"text"), (9, b""), (1, b"x" * 200), (8, b"\x03\xe8")]
+    said = b"".join(masked(*frame) for frame in frames) + masked(1, b"after the end")
+    peer: Any = Dripping(said)
+    assert list(Peer(peer).frames()) == frames
+    peer = Dripping(said)
+    heard = Peer(peer).listen_for_close()
+    assert RawServer("", heard=[heard, b"", masked(8, b"")]).close_codes == [1000]
+
+
+def test_a_cache_that_has_the_token_is_found() -> None:
+    @lru_cache
+    def url_of(token: str) -> str:
+        return f"wss://example.org/?token={token}"
+
+    assert where_in_caches("n0-such-token") is None
+    url_of("n0-such-token")
+    assert "url_of" in str(where_in_caches("n0-such-token"))

@@ -41,12 +41,10 @@ _UPDATE: Final = json.dumps(
 
 
 def _frame(opcode: int, payload: bytes) -> bytes:
-    """A whole frame of a server."""
+    """Return a whole frame of a server: a short one, or one of more than 64 KiB."""
     head = bytes([0x80 | opcode])
     if len(payload) < 126:
         return head + bytes([len(payload)]) + payload
-    if len(payload) < 2**16:
-        return head + struct.pack("!BH", 126, len(payload)) + payload
     return head + struct.pack("!BQ", 127, len(payload)) + payload
 
 

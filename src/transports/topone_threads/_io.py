@@ -107,13 +107,17 @@ class _IoThread(threading.Thread):
         if self._loop is None:
             return
         # What becomes of the tasks is nobody's business here.
-        self._loop.set_exception_handler(lambda *_: None)
+        self._loop.set_exception_handler(_say_nothing)
         # A kqueue is not inherited.
         with suppress(OSError):
             self._selector.close()
         for thing in (*vars(self._loop).values(), *self._loop.dialled):
             if isinstance(thing, socket.socket):
                 thing.close()
+
+
+def _say_nothing(*_: object) -> None:
+    """Report no error of an event loop."""
 
 
 def _after_fork() -> None:

@@ -122,7 +122,7 @@ def _old_session(events: int) -> Session:
 
 
 def _ages(effort: Effort) -> Table:
-    many = (ORDERS, BALANCE, *(Topic(f"kline_C{n}/BTC_1m") for n in range(58)))
+    many = (ORDERS, BALANCE, *(Topic(f"future_{n}") for n in range(58)))
     subjects = [
         Subject(FRESH, _fed(active_session()), "", frames.COUNT),
         Subject(OLD, _fed(_old_session(effort.aged)), f"{effort.aged:,} updates", frames.COUNT),

@@ -7,6 +7,7 @@ fork imports the tests itself, after the feature is removed, as a fresh process 
 import importlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import traceback
@@ -17,6 +18,8 @@ import pytest
 
 from features.table import FEATURES
 
+_LIMIT: Final = 300
+"""Seconds after which a fork that hangs without its feature is killed."""
 _ROOT: Final = Path(__file__).parents[2]
 _QUIET: Final = ("-q", "--no-header", "-p", "no:cacheprovider")
 # None of this project: a removal has to come before whatever imports what it replaces.
@@ -59,6 +62,7 @@ def _run(feature: str, output: str, *arguments: str) -> int:
     if child:
         return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     status = 3  # pytest's own for a fault of its own
+    signal.alarm(_LIMIT)
     try:
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         os.dup2(os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 1)

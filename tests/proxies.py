@@ -57,7 +57,9 @@ class _Clients:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for writer in self._writers:
-            writer.transport.abort()
+            # Python 3.11.2 forgets what is below TLS if a transport is closed twice.
+            with suppress(AttributeError):
+                writer.transport.abort()
 
 
 class FaultProxy:

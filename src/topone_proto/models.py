@@ -2,7 +2,7 @@
 trade."""
 
 from enum import IntEnum
-from typing import Self
+from typing import Any, Self
 
 __all__ = ["Side", "WireEnum"]
 
@@ -20,6 +20,10 @@ class WireEnum(IntEnum):
         member._name_ = f"UNKNOWN_{value}"
         member._value_ = value
         return member
+
+    def __reduce_ex__(self, _: object) -> tuple[Any, ...]:
+        # By its number: Python 3.11.2 looks a member up by name, which only known ones have.
+        return type(self), (self._value_,)
 
     @property
     def is_known(self) -> bool:

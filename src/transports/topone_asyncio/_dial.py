@@ -19,12 +19,19 @@ from topone_proto import Endpoint
 from topone_proto.adapters import Proxy
 from topone_websockets import AddressInfo, look_up, look_up_context, look_up_proxy
 
-__all__ = ["dial_tcp", "find_context", "find_proxy", "resolve"]
+__all__ = ["abort", "dial_tcp", "find_context", "find_proxy", "resolve"]
 
 _T = TypeVar("_T")
 
 # Seconds that an address has before the next one is tried as well (RFC 8305 section 5).
 _HEAD_START: Final = 0.25
+
+
+def abort(transport: asyncio.Transport) -> None:
+    """End a connection at once, whatever is still unsent."""
+    # Python 3.11.2 forgets what is below TLS if a transport is closed twice.
+    with suppress(AttributeError):
+        transport.abort()
 
 
 async def dial_tcp(host: str, port: int) -> socket.socket:

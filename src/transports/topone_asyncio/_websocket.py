@@ -21,7 +21,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Final, cast
 
-from topone_asyncio._dial import dial_tcp, find_context, find_proxy
+from topone_asyncio._dial import abort, dial_tcp, find_context, find_proxy
 from topone_proto import Connect, ConnectionEnded, ConnectionFailed
 from topone_proto.adapters import AsyncWebSocket, FrameReceiver, failure_from_exception
 from topone_websockets import WebSocketClient
@@ -159,7 +159,7 @@ class _WebSocket(asyncio.Protocol):
     async def drop(self) -> None:
         """End the connection, whatever is still unsent."""
         if self._transport is not None:
-            self._transport.abort()
+            abort(self._transport)
             # One turn is enough for a socket that no protocol has used yet. Its end may never be
             # reported: uvloop does not.
             await asyncio.sleep(0)

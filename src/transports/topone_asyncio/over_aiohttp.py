@@ -25,7 +25,7 @@ from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Final
 
-from topone_asyncio._dial import find_context, find_proxy, resolve
+from topone_asyncio._dial import abort, find_context, find_proxy, resolve
 from topone_proto import Connect, ConnectionEnded, ConnectionFailed, Failure, FailureKind
 from topone_proto.adapters import (
     AsyncWebSocket,
@@ -197,7 +197,7 @@ class _AiohttpWebSocket:
 def _abort(transports: Iterable[asyncio.BaseTransport]) -> None:
     for transport in transports:
         if isinstance(transport, asyncio.Transport):  # pragma: no branch - to a type checker
-            transport.abort()
+            abort(transport)
 
 
 def _failure_of(error: Exception) -> Failure:

@@ -1,5 +1,6 @@
 """The two lists of names that the core exports: for applications, and for authors of adapters."""
 
+import sys
 from typing import get_args
 
 import attrs
@@ -7,7 +8,7 @@ import attrs
 import topone_proto
 from topone_proto import Action, adapters, errors, events, models
 from topone_proto.events import event_classes
-from topone_proto.wire import balance, deals, depth, kline, orders
+from topone_proto.wire.families import FAMILIES
 
 FOR_APPLICATIONS = """
     BALANCE DEFAULT_URL ORDERS PUBLIC_URL
@@ -42,7 +43,8 @@ def test_the_author_of_an_adapter_imports_these_besides() -> None:
 
 def test_every_event_action_model_and_error_is_for_applications() -> None:
     classes = {*event_classes(), *get_args(Action)}
-    for module in (errors, events, models, balance, orders, kline, depth, deals):
+    of_families = [sys.modules[family.update.__module__] for family in FAMILIES]
+    for module in (errors, events, models, *of_families):
         things = [each for each in vars(module).values() if isinstance(each, type)]
         classes |= {each for each in things if attrs.has(each) or is_error(each)}
     public = {each.__name__ for each in classes if not each.__name__.startswith("_")}

@@ -107,7 +107,7 @@ def test_the_private_socket_may_serve_market_data_too() -> None:
     [
         *("kline_BTC/USDT", "kline_BTC/USDT_3m", "kline_NO/NE_1m", "kline", "kline_", "depth_"),
         *("depth_BTC/USDT", "depth_BTC/USDT_2x", "deals_", "deals_NO/NE", "deals_BTC/USDT_1m"),
-        "ticker_BTC/USDT",
+        "sample_BTC/USDT",
     ],
 )
 def test_what_is_no_topic_of_a_market_is_refused(name: str) -> None:

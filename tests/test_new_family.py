@@ -1,4 +1,7 @@
-"""A family of topics that the package does not have: one registration, and every part knows it."""
+"""A family of topics that the package does not have: one registration, and every part knows it.
+
+Its name is one that no exchange uses, so that it never meets a family of the package.
+"""
 
 import json
 import re
@@ -47,7 +50,7 @@ from topone_proto.wire.topic import Frame, register
 
 
 @value
-class Ticker:
+class Sample:
     """The last price of a market."""
 
     last: Decimal
@@ -55,12 +58,12 @@ class Ticker:
 
 
 @value
-class TickerUpdate(Update):
+class SampleUpdate(Update):
     """A new last price."""
 
-    topic: Topic[Ticker]
+    topic: Topic[Sample]
     """The market."""
-    ticker: Ticker
+    sample: Sample
     """The price as it is now."""
     ts: int | None
     """Server time in milliseconds."""
@@ -78,28 +81,28 @@ class _Data(msgspec.Struct, gc=False):
 class _Frame(Frame, gc=False):
     data: _Data
 
-    def read(self) -> TickerUpdate:
-        return TickerUpdate(self.topic, Ticker(decimal_of(self.data.last, ".last")), self.ts)
+    def read(self) -> SampleUpdate:
+        return SampleUpdate(self.topic, Sample(decimal_of(self.data.last, ".last")), self.ts)
 
 
-_NAME: Final = re.compile("ticker_.+/.+")
+_NAME: Final = re.compile("sample_.+/.+")
 _decode: Final = msgspec.json.Decoder(_Data).decode
 
 
-def _read(topic: Topic, data: bytes, ts: int | None) -> TickerUpdate:
-    return TickerUpdate(topic, Ticker(decimal_of(read_with(_decode, data).last, ".last")), ts)
+def _read(topic: Topic, data: bytes, ts: int | None) -> SampleUpdate:
+    return SampleUpdate(topic, Sample(decimal_of(read_with(_decode, data).last, ".last")), ts)
 
 
-def _write(update: TickerUpdate) -> dict[str, Any]:
-    return {"last": str(update.ticker.last)}
+def _write(update: SampleUpdate) -> dict[str, Any]:
+    return {"last": str(update.sample.last)}
 
 
-TICKER: Final = Topic[Ticker]("ticker_BTC/USDT")
-FAMILY: Final = Family[Ticker](
-    name="ticker",
+SAMPLE: Final = Topic[Sample]("sample_BTC/USDT")
+FAMILY: Final = Family[Sample](
+    name="sample",
     socket="private",
-    update=TickerUpdate,
-    example=TickerUpdate(TICKER, Ticker(Decimal("10149.50")), ts=1561948335075),
+    update=SampleUpdate,
+    example=SampleUpdate(SAMPLE, Sample(Decimal("10149.50")), ts=1561948335075),
     has=lambda name: _NAME.fullmatch(name) is not None,
     frame=_Frame,
     read=_read,
@@ -119,8 +122,8 @@ def registered(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     codec._typed.forget()
 
 
-def update(last: str, ts: int = 1561948335075) -> TickerUpdate:
-    return TickerUpdate(TICKER, Ticker(Decimal(last)), ts)
+def update(last: str, ts: int = 1561948335075) -> SampleUpdate:
+    return SampleUpdate(SAMPLE, Sample(Decimal(last)), ts)
 
 
 def frame(update: Update) -> str:
@@ -128,31 +131,31 @@ def frame(update: Update) -> str:
 
 
 def test_the_codec_reads_it_in_both_ways() -> None:
-    assert TICKER.family is FAMILY
+    assert SAMPLE.family is FAMILY
     assert [decode(frame(update("1.50"))) for _ in range(9)] == [update("1.50")] * 9
-    assert TICKER.name in codec._typed._known
+    assert SAMPLE.name in codec._typed._known
     wrong = decode(frame(update("1.50")).replace("1.50", "NaN"))
     assert isinstance(wrong, Malformed)
-    assert (wrong.path, wrong.topics) == ("$.data.last", (TICKER,))
+    assert (wrong.path, wrong.topics) == ("$.data.last", (SAMPLE,))
 
 
 def test_a_session_follows_it_and_names_its_gaps() -> None:
-    session = Session([TICKER], token=Token("secret"), jitter=lambda: 0.0)
+    session = Session([SAMPLE], token=Token("secret"), jitter=lambda: 0.0)
     events: list[Event] = []
     for epoch, last in ((1, "1"), (2, "2")):
         session.deadline_reached(60.0 * epoch) if epoch > 1 else session.start(0.0)
         step = session.connection_made(60.0 * epoch)
         events += step.events
         request = json.loads(step.actions[0].text)  # type: ignore[union-attr]  # a SendText
-        assert request["method"] == "sub_ticker_BTC/USDT"
+        assert request["method"] == "sub_sample_BTC/USDT"
         ack = {**request, "code": 0, "msg": "", "ts": 1561948330000 + epoch}
         for text in (json.dumps(ack), frame(update(last, 1561948340000 + epoch))):
             events += session.message_received(text, 60.0 * epoch).events
         events += session.connection_lost(1006, "", 60.0 * epoch + 1).events
-    kinds = [Connected, Subscribed, TickerUpdate, Disconnected]
+    kinds = [Connected, Subscribed, SampleUpdate, Disconnected]
     assert [type(event) for event in events] == [*kinds, *kinds[:2], Gap, *kinds[2:]]
     [gap] = [event for event in events if isinstance(event, Gap)]
-    assert gap.topic == TICKER
+    assert gap.topic == SAMPLE
     assert gap.since_ts is not None
     assert gap.since_ts <= 1561948340001
 
@@ -166,12 +169,12 @@ def test_the_buffer_keeps_the_newest() -> None:
 
 
 def test_it_is_an_event_with_a_plain_form() -> None:
-    assert TickerUpdate in event_classes()
+    assert SampleUpdate in event_classes()
     plain = json.loads(json.dumps(to_plain(update("1.50"))))
     assert plain == {
-        "event": "TickerUpdate",
-        "topic": "ticker_BTC/USDT",
-        "ticker": {"last": "1.50"},
+        "event": "SampleUpdate",
+        "topic": "sample_BTC/USDT",
+        "sample": {"last": "1.50"},
         "ts": 1561948335075,
     }
     assert repr(from_plain(plain)) == repr(update("1.50"))
@@ -189,15 +192,15 @@ def first(strategy: Any, is_one: Any) -> Any:
 
 
 def test_the_strategies_draw_it() -> None:
-    assert first(topics(), lambda drawn: drawn == TICKER) == TICKER
-    drawn = first(updates(), lambda drawn: isinstance(drawn, TickerUpdate))
+    assert first(topics(), lambda drawn: drawn == SAMPLE) == SAMPLE
+    drawn = first(updates(), lambda drawn: isinstance(drawn, SampleUpdate))
     assert drawn == evolve(FAMILY.example, ts=drawn.ts)  # type: ignore[misc]  # one of attrs
     spelled = first(frames(drawn), lambda text: True)
     assert decode(spelled) == drawn
     miss = first(near_misses([Defect.NO_DECIMAL]), lambda miss: miss.path == "$.data.last")
     assert isinstance(decode(miss.frame), Malformed)
     talk = first(
-        conversations([TICKER]),
-        lambda talk: any(turn.event is TickerUpdate for turn in talk.received),
+        conversations([SAMPLE]),
+        lambda talk: any(turn.event is SampleUpdate for turn in talk.received),
     )
-    assert [type(event) for event in talk.events()].count(TickerUpdate)
+    assert [type(event) for event in talk.events()].count(SampleUpdate)

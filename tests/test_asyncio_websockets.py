@@ -199,3 +199,20 @@ async def test_a_close_frame_is_answered(
                 await websocket.receive()
         assert (ended.value.code, ended.value.reason) == heard
     assert answers == [code or (1000 if open_websocket is over_aiohttp.open_websocket else 1005)]
+
+
+@clean()
+async def test_closing_passes_over_what_nobody_has_received(open_websocket: Any) -> None:
+    closed: list[Close | None] = []
+
+    async def talk(connection: ServerConnection) -> None:
+        for text in ("first", "second", "third"):
+            await connection.send(text)
+        await connection.wait_closed()
+        closed.append(connection.protocol.close_rcvd)
+
+    async with websocket_server(talk) as url:
+        async with open_websocket(connect_to(url), print) as websocket:
+            assert await websocket.receive() in {"first", b"first"}
+            await websocket.close(1000, "done")
+    assert closed == [Close(1000, "done")]

@@ -47,6 +47,7 @@ from topone_proto.testing.strategies import (
     updates,
     wire_fields,
 )
+from topone_proto.wire._members import Wrong, read_with
 from topone_proto.wire.balance import BALANCE, Balance, BalanceUpdate
 from topone_proto.wire.codec import carried, decode, encode
 from topone_proto.wire.messages import Malformed, Message, Ping, Request, Response, Unrecognised
@@ -1076,3 +1077,29 @@ def test_decode_is_silent_when_python_warns_of_comparing_bytes_with_text() -> No
         "    decode(text), decode(text.encode())\n"
     )
     subprocess.run([sys.executable, "-bb", "-c", code], check=True)
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (ValueError("too many digits"), "too many digits"),
+        (RecursionError(), "nested too deeply"),
+        (UnicodeDecodeError("utf-8", b"\xff", 0, 1, "no"), "not UTF-8"),
+    ],
+)
+def test_whatever_a_decoder_raises_of_data_is_a_defect_of_the_frame(
+    error: Exception, reason: str
+) -> None:
+    def fail(_: bytes) -> None:
+        raise error
+
+    with pytest.raises(Wrong) as caught:
+        read_with(fail, b"{}")
+    assert (caught.value.reason, caught.value.path) == (reason, "$")
+
+
+def test_a_response_whose_data_cannot_be_read_may_have_been_an_update() -> None:
+    data = '{"asset":"ETH","available":1e400,"freeze":"0"}'
+    decoded = decode('{"id":1,"method":"sub_balance","code":0,"ts":1,"data":' + data + "}")
+    assert isinstance(decoded, Malformed)
+    assert decoded.topics == (BALANCE,)

@@ -772,3 +772,15 @@ def test_a_compressed_update_is_an_update() -> None:
     connection = asked_for(ORDERS)
     packed = gzip.compress(order().encode())
     assert connection.message_received(packed, 0.0).events == (decode(order()),)
+
+
+def test_an_update_without_a_time_is_delivered_and_leaves_the_last_time() -> None:
+    connection = Connection()
+    [request] = requests(connection.subscribe(ORDERS, 0.0))
+    within = json.dumps(
+        {**json.loads(ack(request)), "data": json.loads(order())["data"], "ts": None}
+    )
+    for text in (within, order(), json.dumps({**json.loads(order()), "ts": None})):
+        *_, event = connection.message_received(text, 1.0).events
+        assert isinstance(event, OrderUpdate)
+        assert event.ts == (2000 if text == order() else None)

@@ -489,3 +489,9 @@ def test_an_answer_has_the_time_of_the_server(
     headers: tuple[tuple[str, str], ...], date: float | None
 ) -> None:
     assert HttpResponse(200, headers=headers).date == date
+
+
+@pytest.mark.parametrize("data", [{}, [], {"list": None}, "text"])
+def test_a_page_without_a_list_is_no_page(data: object) -> None:
+    with pytest.raises(ApiError, match="has no list"):
+        read_history(answer(data))

@@ -424,3 +424,25 @@ def test_a_value_is_read_to_its_last_digit(data: st.DataObject) -> None:
     family = update.topic.family
     assert family is not None
     assert data.draw(updates_of(family)).topic.family is family
+
+
+@pytest.mark.parametrize("row", [["1e1", "2"], ["1", "9" * 40]])
+def test_levels_that_the_typed_pass_leaves_to_the_other(row: list[str]) -> None:
+    asks = book([["5", "1"], row], []).asks
+    assert {level.price for level in asks} == {Decimal(5), Decimal(row[0])}
+
+
+def test_levels_that_are_known_stand_beside_new_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert book([["1", "2"]], []).asks == levels(("1", "2"))
+    rows = [("1", "2"), ("3", "4"), ("5", "6")]
+    monkeypatch.setattr(depth_module, "_MAX_KNOWN", 2)
+    depth_module.known_levels[rows[0]] = depth_module._new_level((Decimal(1), Decimal(2)))
+    assert depth_module._levels_of(rows[:2]) == [*levels(*rows[:2])]
+    assert depth_module._levels_of(rows) == [*levels(*rows)]
+    assert len(depth_module.known_levels) <= 2 + len(rows)
+
+
+def test_a_candle_that_the_typed_pass_leaves_to_the_other() -> None:
+    update = both(KLINE, {"list": [[*CANDLE[:5], "1e1", *CANDLE[6:]]]})
+    assert isinstance(update, KlineUpdate)
+    assert update.candles[0].amount == Decimal("1e1")

@@ -65,7 +65,7 @@ def test_the_examples_of_the_page_run(
         run = trio.run
 
         async def bounded(main: Any) -> None:
-            with trio.fail_after(20):
+            with trio.fail_after(60):
                 await main()
 
         monkeypatch.setattr(trio, "run", lambda main: run(bounded, main))

@@ -436,3 +436,9 @@ def test_a_stand_in_has_a_public_part_only_if_its_token_has(secret: str) -> None
         for text in (f" {secret[:length]} ", f" {secret[length:]} "):
             masked = masker.mask(text)
             assert Redactor(stand_in).redact(masked) == Redactor(Token(secret)).redact(text)
+
+
+def test_a_token_with_an_entity_of_html_in_it_is_found() -> None:
+    token = "topapi:a&b<c" + "d" * 20
+    redactor = Redactor(Token(token))
+    assert "dddd" not in redactor.redact(html.escape(token))

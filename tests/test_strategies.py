@@ -30,6 +30,7 @@ from topone_proto import (
     Ping,
     Request,
     Response,
+    SessionConfig,
     Subscribed,
     SubscriptionRejected,
     Topic,
@@ -43,6 +44,7 @@ from topone_proto.testing.strategies import (
     Conversation,
     Defect,
     Trouble,
+    _values,
     any_frames,
     conversations,
     decimal_spellings,
@@ -467,3 +469,21 @@ def test_a_conversation_is_shown_with_a_line_for_each_turn(conversation: Convers
     assert len(lines) == 1 + len(conversation.turns)
     assert max(map(len, lines)) <= 160
     assert len(conversation.turns) <= 14
+
+
+def test_settings_that_cannot_work_together_are_made_to() -> None:
+    silent: dict[str, Any] = {"ping_interval": None, "silence_timeout": None}
+    assert _values._workable(silent).silence_timeout == SessionConfig().silence_timeout
+
+
+def test_a_turn_is_shown_in_one_line() -> None:
+    class Printer:
+        shown = ""
+
+        def text(self, text: str) -> None:
+            self.shown += text
+
+    turn, printer = find(conversations(), lambda talk: bool(talk.received)).received[0], Printer()
+    turn._repr_pretty_(printer, cycle=False)
+    assert printer.shown == repr(turn)
+    assert "\n" not in printer.shown

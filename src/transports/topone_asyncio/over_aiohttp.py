@@ -184,8 +184,9 @@ class _AiohttpWebSocket:
     async def close(self, code: int, reason: str) -> None:
         # By hand: aiohttp's `close` does not wait for the peer once a `receive` was cancelled.
         await self._send(code.to_bytes(2, "big") + reason.encode(), WSMsgType.CLOSE)
-        while (await self._websocket.receive()).type not in _ENDS:
-            pass
+        message = await self._websocket.receive()
+        while message.type not in _ENDS:
+            message = await self._websocket.receive()
 
     async def _send(self, payload: bytes, kind: WSMsgType) -> None:
         try:

@@ -81,7 +81,7 @@ _MOMENTS: Final = {
     "a connection": _Moment('"kind":"connection_made"'),
     "a frame": _Moment('"kind":"message_received"'),
     "a failed dial": _Moment('"kind":"connection_failed"', RefuseHandshake(503)),
-    "a lost connection": _Moment('"kind":"connection_', script=_drop),
+    "a lost connection": _Moment('"kind":"connection_lost"', script=_drop),
     "a deadline of a dial": _Moment(
         '"kind":"deadline_reached"', IgnoreHandshake(None), SessionConfig(open_timeout=0.05)
     ),

@@ -211,8 +211,10 @@ async def test_closing_passes_over_what_nobody_has_received(open_websocket: Any)
         await connection.wait_closed()
         closed.append(connection.protocol.close_rcvd)
 
-    async with websocket_server(talk) as url:
-        async with open_websocket(connect_to(url), print) as websocket:
-            assert await websocket.receive() in {"first", b"first"}
-            await websocket.close(1000, "done")
+    async with (
+        websocket_server(talk) as url,
+        open_websocket(connect_to(url), print) as websocket,
+    ):
+        assert await websocket.receive() in {"first", b"first"}
+        await websocket.close(1000, "done")
     assert closed == [Close(1000, "done")]

@@ -20,9 +20,10 @@ LIVENESS: Final = Collection(Group.LIVENESS)
 """These scenarios."""
 
 _TEXT, _PING = 0x1, 0x9
-_PIECES: Final = 24
+_PIECES: Final = 40
 # A piece of a frame, or a ping of the peer, comes with every ping of the client: together they take
-# four times as long as each of these timeouts, which a slow machine keeps, too.
+# nearly seven times as long as each of these timeouts. On a slow machine a client that takes the
+# peer for dead may put that off once or twice, and the peer itself be late.
 _IMPATIENT: Final = SessionConfig(
     ping_interval=0.05, pong_timeout=0.3, silence_timeout=0.3, max_attempts=1, retry_first=1e-6
 )

@@ -88,7 +88,7 @@ class _Pull:
     """The beginning of the next piece, or of the one that is on the way."""
     next_at: int = 0
     """The beginning of the piece after it."""
-    found: dict[int, Any] = attrs.field(factory=dict)
+    found: dict[int, Any] = attrs.field(factory=dict[int, Any])
     """The values so far, by their time."""
     losses: int = 0
 

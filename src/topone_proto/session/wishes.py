@@ -6,7 +6,7 @@ room for more. So there is no list of requests to keep: the difference is found 
 """
 
 from collections.abc import Iterable
-from typing import Final
+from typing import Any, Final
 
 from topone_proto.errors import ConfigurationError
 from topone_proto.session.actions import Action
@@ -64,7 +64,8 @@ class Wishes:
                 problem=f"{topic!r:.80} is no topic",
                 remedy='use one such as topone_proto.ORDERS or kline("BTC/USDT", "1m")',
             )
-        known: Topic = topic
+        # A caller without a type checker may pass anything, so its parameter is not known.
+        known: Topic[Any] = topic  # pyright: ignore[reportUnknownVariableType]
         family = known.family
         if family is not None and family.socket != self._socket:
             opener = "open_market_feed" if family.socket == "public" else "open_feed"

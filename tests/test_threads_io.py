@@ -1,5 +1,6 @@
 """The one thread that serves all feeds: whom it serves, and what may happen to it."""
 
+import asyncio
 import os
 import queue
 import socket
@@ -10,7 +11,7 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -656,3 +657,47 @@ def test_an_answer_comes_too_late_for_a_feed_that_is_closed(simulator: Simulator
     for call in (feed.subscribe, feed.unsubscribe):
         with pytest.raises(FeedClosed):
             call(ORDERS)
+
+
+def test_a_call_that_comes_at_the_very_end_is_answered() -> None:
+    # Made in the I/O thread.
+    leaving: list[asyncio.Event] = []
+    is_called: list[asyncio.Event] = []
+    may_call = threading.Event()
+    answers: list[str] = []
+
+    async def live() -> None:
+        leaving.append(asyncio.Event())
+        is_called.append(asyncio.Event())
+        await leaving[0].wait()
+
+    async def first() -> str:
+        leaving[0].set()
+        for _ in range(10):
+            await asyncio.sleep(0)
+        # From here on the portal waits for this call alone.
+        may_call.set()
+        await is_called[0].wait()
+        return "first"
+
+    async def late() -> str:
+        is_called[0].set()
+        for _ in range(10):
+            await asyncio.sleep(0)
+        return "late"
+
+    def call_late() -> None:
+        may_call.wait()
+        answers.append(portal.call(late))
+
+    def too_late() -> NoReturn:
+        raise AssertionError("the call was not answered")
+
+    portal = _io.Portal(live, lambda _: None, too_late, is_alone=True)
+    portal.start()
+    caller = threading.Thread(target=call_late)
+    caller.start()
+    assert portal.call(first) == "first"
+    caller.join()
+    portal.stop(lambda: None, PATIENCE)
+    assert answers == ["late"]

@@ -265,7 +265,11 @@ class Portal:
                 results.append(lambda: result)
             self.ring()
 
-        self.post(lambda: tasks.append(self._spawn(answer())))
+        def begin() -> None:
+            if not self.is_over:
+                tasks.append(self._spawn(answer()))
+
+        self.post(begin)
         try:
             self.wait(lambda: results or self.is_over, timeout)
         except BaseException:
@@ -296,9 +300,9 @@ class Portal:
             await self._live()
         except (Exception, asyncio.CancelledError) as fault:  # noqa: BLE001 - it ends nobody else
             self.fail(fault)
-        # Those that wait for this one are to have their answers first.
-        others = self._tasks - {asyncio.current_task()}
-        await asyncio.gather(*others, return_exceptions=True)
+        # Those that wait for this one are to have their answers first, latecomers included.
+        while others := self._tasks - {asyncio.current_task()}:
+            await asyncio.gather(*others, return_exceptions=True)
         self.end()
 
     def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":

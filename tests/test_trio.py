@@ -22,6 +22,7 @@ from topone_proto import (
     SessionConfig,
     Subscribed,
 )
+from topone_trio._dial import open_tcp
 
 URL = "wss://exchange.example/"
 
@@ -231,3 +232,25 @@ def test_a_closed_feed_can_be_drained() -> None:
         assert kinds == [Connected, Subscribed, Closed]
 
     trio.run(main)
+
+
+@pytest.mark.trio
+async def test_a_dial_that_is_cancelled_as_an_address_answers_leaves_no_socket(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    opened: list[trio.SocketStream] = []
+    dial = trio.open_tcp_stream
+
+    async def open_and_cancel(host: str, port: int) -> trio.SocketStream:
+        stream = await dial(host, port)
+        opened.append(stream)
+        scope.cancel()
+        return stream
+
+    monkeypatch.setattr(trio, "open_tcp_stream", open_and_cancel)
+    [listener] = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    async with listener:
+        with trio.CancelScope() as scope:
+            await open_tcp("127.0.0.1", listener.socket.getsockname()[1])
+    assert scope.cancelled_caught
+    assert [stream.socket.fileno() for stream in opened] == [-1]

@@ -94,7 +94,7 @@ class Machine:
         wall: Callable[[], float],
         make_session: Callable[..., Session],
     ) -> None:
-        self.account = Account(max_closed=max_closed, config=settings)
+        self.account: Account = Account(max_closed=max_closed, config=settings)
         """The account, to read. Nothing is to be applied to it."""
         self._settings = settings
         self._time_of_day = wall

@@ -27,18 +27,21 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from functools import partial
 from inspect import isawaitable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from topone_proto.errors import ConnectionEnded, ConnectionFailed
 from topone_proto.events import Event
 from topone_proto.feed.core import FeedCore
 from topone_proto.feed.receiver import Receiver
-from topone_proto.feed.runtime import Runtime, Task
+from topone_proto.feed.runtime import Condition, Runtime, Task
 from topone_proto.feed.websocket import AsyncWebSocket, OpenAsyncWebSocket, PushingWebSocket
 from topone_proto.secrets.token import AsyncTokenSource, wrapped
 from topone_proto.session.actions import Action, Close, Connect, FetchToken, SendPing, SendText
 from topone_proto.session.failures import failure_from_exception
 from topone_proto.session.step import Step
+
+if TYPE_CHECKING:
+    from topone_proto.session.session import Session
 
 __all__ = ["Driver"]
 
@@ -59,17 +62,17 @@ class Driver:
         runtime: Runtime,
     ) -> None:
         self.core = core
-        self.session = core.session
+        self.session: Session = core.session
         self.runtime = runtime
-        self.now = runtime.clock
+        self.now: Callable[[], float] = runtime.clock
         self.next: Callable[[], Event | None] = core.get
         """The next event for the application; None if there is none now."""
-        self.callers = 0
+        self.callers: int = 0
         """The number of the application's tasks that wait in a call."""
-        self.tasks = 0
+        self.tasks: int = 0
         """The number of the feed's tasks that run."""
-        self.events_came = runtime.condition()
-        self.task_ended = runtime.condition()
+        self.events_came: Condition = runtime.condition()
+        self.task_ended: Condition = runtime.condition()
         self._open_websocket = open_websocket
         self._has_failed = False
         # When the task `feed` looks at the deadline again.

@@ -73,7 +73,7 @@ class PullWaiter(Waiter):
 
     def __init__(self, topic: Topic, number: int) -> None:
         super().__init__(topic, wanted=True)
-        self.method = f"req_{topic.name}"
+        self.method: str = f"req_{topic.name}"
         self.number: int = number
         """The pull's number."""
         self.values: tuple[Any, ...] = ()

@@ -37,24 +37,24 @@ class Needle:
     __slots__ = ("grams", "head", "public", "quoted", "run", "size", "tail", "whole")
 
     def __init__(self, secret: str) -> None:
-        self.whole = secret
+        self.whole: str = secret
         # As dials and other programs write it into a URL.
-        self.quoted = {quote(secret, safe=safe) for safe in (":", "", "/")} - {secret}
-        self.public = public_part(secret)
+        self.quoted: set[str] = {quote(secret, safe=safe) for safe in (":", "", "/")} - {secret}
+        self.public: int = public_part(secret)
         length = len(secret) - self.public
         # 0: none.
-        self.run = min(_RUN, length // 2) if length >= 12 else 0
+        self.run: int = min(_RUN, length // 2) if length >= 12 else 0
         # A text that is looked at in steps of this many characters has one whole step in each run.
-        self.size = (self.run + 1) // 2
+        self.size: int = (self.run + 1) // 2
         self.grams: dict[str, list[int]] = {}
         if self.run:
             for place in range(self.public, len(secret) - self.size + 1):
                 self.grams.setdefault(secret[place : place + self.size], []).append(place)
         is_long = length >= 2 * _SHORTEST_END
-        self.head = ""
+        self.head: str = ""
         if self.public or is_long:
             self.head = secret[: self.public + 1 if self.public else _SHORTEST_END]
-        self.tail = secret[-_SHORTEST_END:] if is_long else ""
+        self.tail: str = secret[-_SHORTEST_END:] if is_long else ""
 
     def __repr__(self) -> str:
         return f"Needle({HIDDEN})"

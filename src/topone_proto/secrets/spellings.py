@@ -59,9 +59,9 @@ class Layer:
         escapes: list[tuple[int, int, int]] = [],  # noqa: B006 - as above
         shift: int = 0,
     ) -> None:
-        self.text = text
+        self.text: str = text
         # Where a part of the text as it came begins there.
-        self.shift = shift
+        self.shift: int = shift
         self._below = below
         # For every escape: where its character is here, where it was, and which group it was.
         self._places = places

@@ -41,7 +41,7 @@ class Backoff:
     def __init__(self, config: SessionConfig, jitter: Callable[[], float]) -> None:
         self._config = config
         self._jitter = jitter
-        self.retries = 0
+        self.retries: int = 0
         """The number of retries since the latest stable connection."""
         self._settled_at: float | None = None
 

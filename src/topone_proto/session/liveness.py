@@ -41,13 +41,13 @@ class Liveness:
         self._lateness = Lateness(shortest)
         # Nothing runs out before.
         self._excused_until = 0.0
-        self.last_received = 0.0
+        self.last_received: float = 0.0
         """The time at which anything was received last; the beginning if nothing was."""
         self.paused_at: float | None = None
         """The time at which reading stopped; None while the caller reads."""
         self.last_answer: str | None = None
         """The latest answer to an application ping of the server."""
-        self.part_at = -math.inf
+        self.part_at: float = -math.inf
         """The time at which bytes came last that were no whole frame by then."""
         self._ping_at: float | None = None
         self._ping_sent_at: float | None = None

@@ -358,8 +358,8 @@ _feeds: FeedOpener[Callable[[], str | Token], OpenWebSocket, AbstractContextMana
     FeedOpener(Feed, jitter=random.random, wall=time.time, core=_Core)
 )
 
-open_feed = _feeds.open_feed
+open_feed: Final = _feeds.open_feed
 """Open a feed of an account's updates; see ``FeedOpener.open_feed``."""
 
-open_market_feed = _feeds.open_market_feed
+open_market_feed: Final = _feeds.open_market_feed
 """Open a feed of market data; see ``FeedOpener.open_market_feed``."""

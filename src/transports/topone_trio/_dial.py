@@ -91,33 +91,38 @@ async def open_tcp(host: str, port: int) -> trio.SocketStream:
         OSError: the name cannot be resolved.
         ExceptionGroup: no address could be reached.
     """
-    winner: trio.SocketStream | None = None
+    winners: list[trio.SocketStream] = []
     errors: list[Exception] = []
 
     async def attempt(address: str, is_over: trio.Event) -> None:
-        nonlocal winner
         try:
             stream = await trio.open_tcp_stream(address, port)
         except OSError as error:
             errors.append(error)
             is_over.set()
             return
-        if winner is None:
-            winner = stream
+        if not winners:
+            winners.append(stream)
             nursery.cancel_scope.cancel()
         else:  # pragma: no cover - two at the same moment
             await trio.aclose_forcefully(stream)
 
     addresses = await _look_up(host, port)
-    async with trio.open_nursery() as nursery:
-        for address in addresses:
-            is_over = trio.Event()
-            nursery.start_soon(attempt, address, is_over)
-            with trio.move_on_after(_HEAD_START):
-                await is_over.wait()
-    if winner is None:
+    try:
+        async with trio.open_nursery() as nursery:
+            for address in addresses:
+                is_over = trio.Event()
+                nursery.start_soon(attempt, address, is_over)
+                with trio.move_on_after(_HEAD_START):
+                    await is_over.wait()
+    except BaseException:
+        # From outside, when an address had just answered.
+        for stream in winners:
+            stream.socket.close()
+        raise
+    if not winners:
         raise ExceptionGroup("no address could be reached", errors)
-    return winner
+    return winners[0]
 
 
 async def _look_up(host: str, port: int) -> Sequence[str]:

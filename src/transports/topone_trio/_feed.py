@@ -10,7 +10,7 @@ import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import trio
 
@@ -129,8 +129,8 @@ def _open_with(ssl_context: ssl.SSLContext | None) -> OpenAsyncWebSocket:
 
 _feeds = FeedFactory(_open_runtime, _open_with, jitter=random.random, wall=time.time)
 
-open_feed = _feeds.open_feed
+open_feed: Final = _feeds.open_feed
 """Open a feed of an account's updates; see ``FeedFactory.open_feed``."""
 
-open_market_feed = _feeds.open_market_feed
+open_market_feed: Final = _feeds.open_market_feed
 """Open a feed of market data; see ``FeedFactory.open_market_feed``."""

@@ -720,7 +720,17 @@ BROKEN = {
 }
 
 
-@pytest.mark.parametrize(("adapter", "name", "problem"), BROKEN.values(), ids=BROKEN)
+# A machine that is slow enough makes every deadline late, and then these two are not found out.
+SLOW = {"does not say when bytes came", "takes a peer that pings for dead"}
+
+
+@pytest.mark.parametrize(
+    ("adapter", "name", "problem"),
+    [
+        pytest.param(*case, id=name, marks=[pytest.mark.thorough] if name in SLOW else [])
+        for name, case in BROKEN.items()
+    ],
+)
 def test_a_broken_adapter_fails(adapter: Adapter, name: str, problem: str) -> None:
     patience = IMPATIENT if "hangs" in problem or "did not come" in problem else PATIENCE
     if "reads on" in problem:

@@ -27,6 +27,7 @@ import pytest
 import trio
 import trustme
 
+import topone_accounts
 import topone_asyncio
 import topone_proto
 import topone_simulator
@@ -531,7 +532,14 @@ def test_the_pages_with_tests_of_their_own_are_run_there() -> None:
 
 # --- The names
 
-PACKAGES = (topone_proto, topone_trio, topone_asyncio, topone_threads, topone_simulator)
+PACKAGES = (
+    topone_proto,
+    topone_trio,
+    topone_asyncio,
+    topone_threads,
+    topone_accounts,
+    topone_simulator,
+)
 
 
 def sources() -> Iterator[tuple[str, ast.Module]]:

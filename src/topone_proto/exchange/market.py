@@ -15,11 +15,13 @@ A deal of others takes from the best price on its side, and never passes an orde
 which only the account's own events fill.
 """
 
+import heapq
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from decimal import Context, Decimal, Inexact, InvalidOperation, localcontext
 from enum import StrEnum
 from math import isfinite
+from operator import itemgetter
 from random import Random
 from typing import Final
 
@@ -194,25 +196,13 @@ class LivingMarket:
             levels: how many levels there are on each side at most.
             rounding: how prices are rounded to the merged step.
         """
-        tick, lot = self.settings.tick, self.settings.lot
-        step = tick * MERGES[merge]
-        asks, bids = (
-            {tick * price: lot * lots for price, lots in ladder.levels.items()}
-            for ladder in (self._asks, self._bids)
-        )
-        for order in self._shown():
-            side = bids if order.is_buy else asks
-            assert order.price is not None
-            assert order.left is not None
-            side[order.price] = side.get(order.price, _ZERO) + order.left
+        step = self.settings.tick * MERGES[merge]
+        shown = tuple(self._shown())
         with localcontext(_EXACT):
-            asks = _merged(asks, step, up=rounding is Rounding.OUTWARD)
-            bids = _merged(bids, step, up=False)
-        return Depth(
-            self._latest,
-            tuple(sorted(asks.items())[:levels]),
-            tuple(sorted(bids.items(), reverse=True)[:levels]),
-        )
+            up = rounding is Rounding.OUTWARD
+            asks = self._side(self._asks, [o for o in shown if not o.is_buy], step, levels, up=up)
+            bids = self._side(self._bids, [o for o in shown if o.is_buy], step, levels)
+        return Depth(self._latest, asks, bids)
 
     def candles(
         self,
@@ -326,6 +316,25 @@ class LivingMarket:
                 lowest_ask = price if lowest_ask is None else min(price, lowest_ask)
             yield order
 
+    def _side(
+        self, ladder: Ladder, own: Iterable[Order], step: Decimal, levels: int, *, up: bool = False
+    ) -> tuple[tuple[Decimal, Decimal], ...]:
+        """Return the best levels of one side, merged: so many and no further, since a book has far
+        more than is shown."""
+        tick, lot, is_bids = self.settings.tick, self.settings.lot, ladder is self._bids
+        others = (
+            (tick * price, lot * ladder.levels[price])
+            for price in sorted(ladder.levels, reverse=is_bids)
+        )
+        ours = sorted(((o.price or _ZERO, o.left or _ZERO) for o in own), reverse=is_bids)
+        merged: dict[Decimal, Decimal] = {}
+        for price, amount in heapq.merge(others, ours, key=itemgetter(0), reverse=is_bids):
+            rounded = _on_grid(price, step, up=up)
+            if len(merged) == levels and rounded not in merged:
+                break
+            merged[rounded] = merged.get(rounded, _ZERO) + amount
+        return tuple(merged.items())
+
     def _tidy(self) -> None:
         """Take the others' orders away that would cross the book, and fill it up again."""
         tick = self.settings.tick
@@ -366,16 +375,6 @@ class LivingMarket:
             amount = settings.lot * chance.randint(1, MOST_LOTS // 10)
             self._record(Trade(moment, price, amount, chance.choice((Side.SELL, Side.BUY))))
         self._latest = self._start_time
-
-
-def _merged(
-    levels: Mapping[Decimal, Decimal], step: Decimal, *, up: bool
-) -> dict[Decimal, Decimal]:
-    merged: dict[Decimal, Decimal] = {}
-    for price, amount in levels.items():
-        rounded = _on_grid(price, step, up=up)
-        merged[rounded] = merged.get(rounded, _ZERO) + amount
-    return merged
 
 
 def _on_grid(price: Decimal, step: Decimal, *, up: bool) -> Decimal:

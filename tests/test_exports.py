@@ -27,8 +27,9 @@ FOR_APPLICATIONS = """
 FOR_ADAPTERS = """
     WRONG_ACCEPT
     Answer AsyncFeed AsyncWebSocket Condition DeliveryBuffer FeedCore FeedFactory FeedOpener
-    FrameReceiver Head HeadReader OpenAsyncWebSocket Proxy PullWaiter PushingWebSocket Runtime Task
-    Tunnel Waiter conceal failure_from_exception failure_from_response proxy_from run_feed wrapped
+    FrameReceiver Head HeadReader Http MemoryStore OpenAsyncWebSocket Proxy PullWaiter
+    PushingWebSocket Runtime StateStore Task Tunnel Waiter conceal failure_from_exception
+    failure_from_response proxy_from run_feed wrapped
 """
 
 

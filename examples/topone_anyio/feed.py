@@ -6,14 +6,17 @@ import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import anyio
 import anyio.lowlevel
+import anyio.to_thread
 from anyio.abc import TaskGroup
 
 from topone_anyio.websocket import open_websocket
 from topone_proto.adapters import FeedFactory, OpenAsyncWebSocket, Runtime
+
+T = TypeVar("T")
 
 
 class Condition:
@@ -59,6 +62,9 @@ class AnyioRuntime:
         with anyio.CancelScope(deadline=deadline) as scope:
             await awaitable
         return scope.cancelled_caught
+
+    async def in_thread(self, function: Callable[[], T]) -> T:
+        return await anyio.to_thread.run_sync(function, abandon_on_cancel=True)
 
     def is_stray_cancellation(self, error: BaseException) -> bool:  # noqa: ARG002 - see the Runtime
         return False

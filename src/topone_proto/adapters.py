@@ -9,6 +9,7 @@ from topone_proto.failures import failure_from_response
 from topone_proto.feed.async_feed import AsyncFeed
 from topone_proto.feed.buffer import DeliveryBuffer
 from topone_proto.feed.core import FeedCore
+from topone_proto.feed.http import Http, MemoryStore, StateStore
 from topone_proto.feed.opening import FeedFactory, FeedOpener, run_feed
 from topone_proto.feed.runtime import Condition, Runtime, Task
 from topone_proto.feed.waiters import PullWaiter, Waiter
@@ -36,11 +37,14 @@ __all__ = [
     "FrameReceiver",
     "Head",
     "HeadReader",
+    "Http",
+    "MemoryStore",
     "OpenAsyncWebSocket",
     "Proxy",
     "PullWaiter",
     "PushingWebSocket",
     "Runtime",
+    "StateStore",
     "Task",
     "Tunnel",
     "Waiter",

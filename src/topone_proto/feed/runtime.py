@@ -7,9 +7,11 @@ the same driver runs under any event loop.
 
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AbstractContextManager
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 __all__ = ["Condition", "Runtime", "Task"]
+
+_T = TypeVar("_T")
 
 
 class Condition(Protocol):
@@ -75,6 +77,16 @@ class Runtime(Protocol):
     async def timeout(self, deadline: float, awaitable: Awaitable[None]) -> bool:
         """Await something until the clock says ``deadline``, infinity for never. Returns True if it
         was cancelled for that."""
+        ...
+
+    async def in_thread(self, function: Callable[[], _T]) -> _T:
+        """Call a function that may block in a thread, and return its result or raise its exception.
+        If it is cancelled meanwhile the function goes on, and nobody waits for it: not the feed,
+        not the program's own threads, nor the end of Python.
+
+        Raises:
+            OSError: there is no thread.
+        """
         ...
 
     def is_stray_cancellation(self, error: BaseException) -> bool:

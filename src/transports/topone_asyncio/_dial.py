@@ -10,16 +10,22 @@ import os
 import socket
 import ssl
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from typing import Final, TypeVar
 
 from topone_proto import Endpoint
 from topone_proto.adapters import Proxy
-from topone_websockets import AddressInfo, look_up, look_up_context, look_up_proxy
+from topone_websockets import (
+    AddressInfo,
+    call_in_thread,
+    look_up,
+    look_up_context,
+    look_up_proxy,
+)
 
-__all__ = ["abort", "dial_tcp", "find_context", "find_proxy", "resolve"]
+__all__ = ["abort", "dial_tcp", "find_context", "find_proxy", "in_thread", "resolve"]
 
 _T = TypeVar("_T")
 
@@ -89,6 +95,11 @@ async def find_context(endpoint: Endpoint) -> ssl.SSLContext | None:
         return None
     context: ssl.SSLContext = await _result_of(look_up_context())
     return context
+
+
+async def in_thread(function: Callable[[], _T]) -> _T:
+    """Call a function that may block in a thread of this library; see ``Runtime.in_thread``."""
+    return await _result_of(call_in_thread(function))
 
 
 async def _result_of(lookup: Future[_T]) -> _T:

@@ -14,6 +14,7 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Final, Self
 
+from topone_asyncio._dial import in_thread
 from topone_asyncio._websocket import open_websocket
 from topone_proto import FeedCancelled
 from topone_proto.adapters import AsyncFeed, FeedFactory, OpenAsyncWebSocket, Runtime
@@ -103,6 +104,7 @@ class AsyncioRuntime:
     """The event loop that runs now, as one feed uses it; see ``Runtime``."""
 
     check_cancelled = None
+    in_thread = staticmethod(in_thread)
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()

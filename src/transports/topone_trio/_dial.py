@@ -3,11 +3,11 @@
 import socket
 import ssl
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from itertools import chain, zip_longest
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 from urllib.request import getproxies, proxy_bypass
 
 import trio
@@ -15,7 +15,9 @@ import trio
 from topone_proto import Endpoint
 from topone_proto.adapters import Proxy, proxy_from
 
-__all__ = ["context_for", "open_tcp", "proxy_for"]
+__all__ = ["context_for", "in_thread", "open_tcp", "proxy_for"]
+
+_T = TypeVar("_T")
 
 # RFC 8305 section 5, "Connection Attempt Delay": seconds until the next address is tried as well.
 _HEAD_START: Final = 0.25
@@ -33,6 +35,11 @@ def _threads() -> trio.CapacityLimiter:
         limiter = trio.CapacityLimiter(_LOOKUPS)
         _limiter.set(limiter)
         return limiter
+
+
+async def in_thread(function: Callable[[], _T]) -> _T:
+    """Call a function that may block in a thread of this library; see ``Runtime.in_thread``."""
+    return await trio.to_thread.run_sync(function, abandon_on_cancel=True, limiter=_threads())
 
 
 async def proxy_for(endpoint: Endpoint) -> Proxy | None:

@@ -15,6 +15,7 @@ from typing import Any, Final, cast
 import trio
 
 from topone_proto.adapters import AsyncFeed, FeedFactory, OpenAsyncWebSocket, Runtime
+from topone_trio._dial import in_thread
 from topone_trio._websocket import open_websocket
 
 __all__ = ["Feed", "open_feed", "open_market_feed"]
@@ -51,6 +52,7 @@ class _Runtime:
     clock = staticmethod(trio.current_time)
     condition = _Condition
     checkpoint = staticmethod(trio.lowlevel.checkpoint)
+    in_thread = staticmethod(in_thread)
 
     def __init__(self, nursery: trio.Nursery) -> None:
         self._nursery = nursery

@@ -17,11 +17,18 @@ except ModuleNotFoundError as _error:
     ) from None
 
 from topone_websockets._certificates import default_context
-from topone_websockets._lookup import AddressInfo, look_up, look_up_context, look_up_proxy
+from topone_websockets._lookup import (
+    AddressInfo,
+    call_in_thread,
+    look_up,
+    look_up_context,
+    look_up_proxy,
+)
 
 __all__ = [
     "AddressInfo",
     "WebSocketClient",
+    "call_in_thread",
     "default_context",
     "look_up",
     "look_up_context",

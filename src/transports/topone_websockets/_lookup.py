@@ -27,7 +27,7 @@ from topone_proto import ConnectionFailed, Endpoint
 from topone_websockets._certificates import default_context
 from topone_websockets._proxy import Proxy, proxy_for
 
-__all__ = ["AddressInfo", "look_up", "look_up_context", "look_up_proxy"]
+__all__ = ["AddressInfo", "call_in_thread", "look_up", "look_up_context", "look_up_proxy"]
 
 _T = TypeVar("_T")
 
@@ -143,6 +143,15 @@ def look_up_context() -> Future[ssl.SSLContext]:
     A thread sees to it, since that reads files: see ``look_up``.
     """
     return _lookups.add(default_context, default_context)
+
+
+def call_in_thread(function: Callable[[], _T]) -> Future[_T]:
+    """Call a function that may block, in a thread of its own that no exit waits for.
+
+    The thread runs the future's callbacks. Cancel the future to wait no longer: the function goes
+    on. An ``OSError`` of the future may say that there is no thread.
+    """
+    return _lookups.add(object(), function)
 
 
 def _addresses(host: str, port: int, flags: int = 0) -> Sequence[AddressInfo]:

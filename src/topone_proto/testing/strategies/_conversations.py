@@ -22,7 +22,10 @@ from topone_proto.models import Side
 from topone_proto.session.connection import Connection
 from topone_proto.testing.strategies._defects import Defect, near_misses
 from topone_proto.testing.strategies._frames import frames, wire_fields
-from topone_proto.testing.strategies._values import pings, updates_of
+from topone_proto.testing.strategies._values import updates_of
+from topone_proto.testing.strategies._wire import (
+    pings,
+)
 from topone_proto.wire.balance import BALANCE, Balance, BalanceUpdate
 from topone_proto.wire.codec import decode
 from topone_proto.wire.families import lone_topics

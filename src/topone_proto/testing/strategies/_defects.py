@@ -21,13 +21,13 @@ from topone_proto.testing.strategies._frames import (
     wire_fields,
 )
 from topone_proto.testing.strategies._json import Verbatim, json_texts, json_values, spellings
-from topone_proto.testing.strategies._values import (
+from topone_proto.testing.strategies._values import updates
+from topone_proto.testing.strategies._wire import (
     balance_updates,
     methods,
     order_updates,
     pings,
     responses,
-    updates,
 )
 from topone_proto.wire.orders import OrderType
 

@@ -7,7 +7,9 @@ from hypothesis import strategies as st
 
 from topone_proto._values import value
 from topone_proto.testing.strategies._json import Verbatim, json_values, spellings
-from topone_proto.testing.strategies._values import decimals
+from topone_proto.testing.strategies._wire import (
+    decimals,
+)
 from topone_proto.wire.messages import Ping, Request, Response
 from topone_proto.wire.orders import ORDERS
 from topone_proto.wire.topic import Family, Update, families

@@ -1,4 +1,4 @@
-"""Values: all that the codec, the core and the account can produce, and their settings."""
+"""Values of what an application and an adapter see, and of every class: ``values``."""
 
 from collections.abc import Callable
 from decimal import Decimal
@@ -44,204 +44,57 @@ from topone_proto.session.config import DeliveryPolicy, SessionConfig
 from topone_proto.session.endpoint import DEFAULT_URL, Endpoint
 from topone_proto.session.step import Step
 from topone_proto.session.subscriptions import SubscriptionState
-from topone_proto.testing.strategies._json import INT64, json_values, spellings
+from topone_proto.testing.strategies._json import INT64
+from topone_proto.testing.strategies._wire import (
+    LAST_TIME,
+    TOPICS,
+    balance_updates,
+    balances,
+    books,
+    candles,
+    deals_updates,
+    decimals,
+    depth_updates,
+    kline_updates,
+    methods,
+    order_updates,
+    orders,
+    pings,
+    requests,
+    responses,
+    server_times,
+    timestamps,
+    topics,
+    trades,
+    wire_enums,
+)
 from topone_proto.wire.balance import Balance, BalanceUpdate
 from topone_proto.wire.codec import encode
-from topone_proto.wire.deals import Deal, DealsUpdate, deals
-from topone_proto.wire.depth import MERGES, Book, DepthUpdate, Level, depth
-from topone_proto.wire.kline import PERIODS, Candle, KlineUpdate, kline
+from topone_proto.wire.deals import Deal, DealsUpdate
+from topone_proto.wire.depth import Book, DepthUpdate, Level
+from topone_proto.wire.kline import Candle, KlineUpdate
 from topone_proto.wire.messages import Malformed, Message, Ping, Request, Response, Unrecognised
 from topone_proto.wire.orders import Order, OrderStatus, OrderType, OrderUpdate
 from topone_proto.wire.topic import Family, Topic, Update, families
 
 __all__ = [
     "actions",
-    "balance_updates",
-    "balances",
-    "books",
-    "candles",
-    "deals_updates",
-    "decimals",
-    "depth_updates",
     "endpoints",
     "events",
     "failures",
-    "kline_updates",
     "messages",
-    "methods",
-    "order_updates",
-    "orders",
-    "pings",
-    "requests",
-    "responses",
     "session_configs",
     "steps",
-    "timestamps",
     "tokens",
-    "topics",
-    "topics_of",
-    "trades",
-    "unknown_members",
     "updates",
     "updates_of",
     "values",
-    "wire_enums",
 ]
 
 _T = TypeVar("_T")
 
-_LAST_TIME: Final = 253402300799.0  # the last second of the year 9999
-
 
 # Strategies without arguments are made once: making one costs more than drawing from it.
-
-
-# --- values: numbers, models, topics -------------------------------------------------------------
-
-
-@cache
-def decimals() -> st.SearchStrategy[Decimal]:
-    """Finite decimals of up to 40 digits, with their exponent: ``0E-16`` is not ``0``."""
-    texts = st.builds("{}E{}".format, st.integers(-(10**20), 10**40 - 1), st.integers(-30, 30))
-    return texts.map(Decimal)
-
-
-def timestamps() -> st.SearchStrategy[int]:
-    """Server times in milliseconds: those of today, and small ones such as tests like to use.
-
-    None between the two: the codec takes numbers of that size for seconds.
-    """
-    return st.integers(10**11, 10**14 - 1) | st.integers(0, 10**8 - 1)
-
-
-def topics() -> st.SearchStrategy[Topic]:
-    """The topics of both WebSockets, and unknown topics."""
-    names = st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E), min_size=1)
-    return st.one_of(*map(topics_of, families()), names.map(Topic))
-
-
-def topics_of(family: Family[Any]) -> st.SearchStrategy[Topic]:
-    """The topics of one family. Of one that this package has no strategy for: its example's."""
-    make = _TOPICS.get(family.name)
-    return st.just(family.example.topic) if make is None else make()
-
-
-def _markets() -> st.SearchStrategy[str]:
-    return st.sampled_from(["BTC/USDT", "ETH/BTC", "TOP/ETH", "A_1/B_2"])
-
-
-_TOPICS: Final[dict[str, Callable[[], st.SearchStrategy[Topic]]]] = {
-    "kline": lambda: st.builds(kline, _markets(), st.sampled_from(list(PERIODS))),
-    "depth": lambda: st.builds(depth, _markets(), st.sampled_from(MERGES)),
-    "deals": lambda: st.builds(deals, _markets()),
-}
-
-
-def unknown_members(enum: type[Side | OrderType | OrderStatus]) -> st.SearchStrategy[Any]:
-    """Members of ``enum`` that the exchange's page does not list."""
-    numbers = st.integers(-INT64, INT64 - 1)
-    return numbers.filter(lambda number: number not in list(enum)).map(enum)
-
-
-def wire_enums(enum: type[Side | OrderType | OrderStatus]) -> st.SearchStrategy[Any]:
-    """Members of ``enum``, listed by the exchange's page or not."""
-    return st.sampled_from(enum) | unknown_members(enum)
-
-
-def balances() -> st.SearchStrategy[Balance]:
-    """Balances of one asset."""
-    assets = st.sampled_from(["ETH", "BTC", "USDT"]) | st.text()
-    return st.builds(Balance, asset=assets, available=decimals(), freeze=decimals())
-
-
-@st.composite
-def orders(draw: st.DrawFn) -> Order:
-    """Orders in any state. Only a limit order is sure to have a price and a remainder."""
-    kind = draw(st.just(OrderType.LIMIT) | wire_enums(OrderType))
-    rest = decimals() if kind is OrderType.LIMIT else st.none() | decimals()
-    times = st.floats(0, _LAST_TIME) | st.none()
-    return Order(
-        id=draw(st.integers(-INT64, INT64 - 1)),
-        market=draw(st.sampled_from(["ETH/BTC", "BTC/USDT"]) | st.text()),
-        type=kind,
-        side=draw(wire_enums(Side)),
-        status=draw(wire_enums(OrderStatus)),
-        price=draw(rest),
-        amount=draw(decimals()),
-        left=draw(rest),
-        deal_stock=draw(decimals()),
-        deal_money=draw(decimals()),
-        create_time=draw(times),
-        update_time=draw(times),
-    )
-
-
-@cache
-def candles() -> st.SearchStrategy[Candle]:
-    """Candles of any period, one number independent of the other."""
-    return st.builds(Candle, st.integers(0, int(_LAST_TIME)), *[decimals()] * 6)
-
-
-@cache
-def books() -> st.SearchStrategy[Book]:
-    """Order books: sorted, without levels of nothing, often crossed or empty."""
-    levels = st.builds(Level, decimals(), decimals().filter(bool))
-    sides = st.lists(levels, max_size=4).map(lambda side: sorted(side, key=lambda each: each.price))
-    # Of equal prices the order of arrival stays.
-    falling = st.lists(levels, max_size=4).map(
-        lambda side: sorted(side, key=lambda each: each.price, reverse=True)
-    )
-    times = st.floats(0, _LAST_TIME) | st.none()
-    return st.builds(Book, times, sides.map(tuple), falling.map(tuple))
-
-
-@cache
-def trades() -> st.SearchStrategy[Deal]:
-    """Trades of a market."""
-    times = st.floats(0, _LAST_TIME) | st.none()
-    return st.builds(Deal, times, decimals(), decimals(), wire_enums(Side))
-
-
-# --- values: messages ----------------------------------------------------------------------------
-
-
-@cache
-def balance_updates() -> st.SearchStrategy[BalanceUpdate]:
-    """Updates of the topic ``balance``."""
-    return st.builds(BalanceUpdate, balances(), _times())
-
-
-@cache
-def order_updates() -> st.SearchStrategy[OrderUpdate]:
-    """Updates of the topic ``orders``."""
-    return st.builds(OrderUpdate, orders(), _times())
-
-
-@cache
-def kline_updates() -> st.SearchStrategy[KlineUpdate]:
-    """Updates of a market's candles."""
-    rows = st.lists(candles(), max_size=2).map(lambda row: sorted(row, key=lambda each: each.time))
-    return st.builds(KlineUpdate, _TOPICS["kline"](), rows.map(tuple), _times())
-
-
-@cache
-def depth_updates() -> st.SearchStrategy[DepthUpdate]:
-    """Updates of a market's order book."""
-    return st.builds(DepthUpdate, _TOPICS["depth"](), books(), _times())
-
-
-@cache
-def deals_updates() -> st.SearchStrategy[DealsUpdate]:
-    """Updates of a market's trades."""
-    return st.builds(
-        DealsUpdate, _TOPICS["deals"](), st.lists(trades(), max_size=3).map(_newest_first), _times()
-    )
-
-
-def _newest_first(found: list[Deal]) -> tuple[Deal, ...]:
-    if any(deal.time is None for deal in found):
-        return tuple(found)
-    return tuple(sorted(found, key=lambda deal: deal.time or 0.0, reverse=True))
 
 
 def updates_of(family: Family[Any]) -> st.SearchStrategy[Update]:
@@ -250,7 +103,7 @@ def updates_of(family: Family[Any]) -> st.SearchStrategy[Update]:
     if family.update in _STRATEGIES:
         return values(family.update)
     example: Any = family.example
-    return _times().map(lambda ts: cast("Update", evolve(example, ts=ts)))
+    return server_times().map(lambda ts: cast("Update", evolve(example, ts=ts)))
 
 
 def updates() -> st.SearchStrategy[Update]:
@@ -258,62 +111,9 @@ def updates() -> st.SearchStrategy[Update]:
     return st.one_of([updates_of(family) for family in families()])
 
 
-@cache
-def requests() -> st.SearchStrategy[Request]:
-    """Requests of a client: those of the exchange's page, and any others."""
-    return st.builds(
-        Request,
-        id=st.integers(1, 10**6).map(str) | st.text(),
-        method=methods() | st.text(),
-        params=st.dictionaries(st.text(), json_values(), max_size=3),
-        lang=st.just("zh-CN") | st.text(),
-    )
-
-
-@cache
-def responses() -> st.SearchStrategy[Response]:
-    """Answers of the server, of success and of failure.
-
-    Without an id there are no data: what has data and answers nothing is an update.
-    """
-    return _responses(st.integers(1, 10**6).map(str) | st.text(min_size=1), json_values()) | (
-        _responses(st.none(), st.none())
-    )
-
-
-def _responses(
-    ids: st.SearchStrategy[str | None], data: st.SearchStrategy[Any]
-) -> st.SearchStrategy[Response]:
-    return st.builds(
-        Response,
-        id=ids,
-        method=st.none() | methods() | st.text().filter(lambda text: "ping" not in text),
-        code=st.just(0) | st.integers(-INT64, INT64 - 1),
-        msg=st.sampled_from(["", "OK"]) | st.text(),
-        ts=_times(),
-        data=st.none() | data,
-    )
-
-
-@cache
-def pings() -> st.SearchStrategy[Ping]:
-    """Pings in every form that is known, by the answer that each wants."""
-    # What is asked back may be a number or a short text, and is repeated as it was written.
-    plain = st.integers(-INT64, INT64 - 1) | st.text(max_size=10) | st.floats(0, _LAST_TIME)
-    echoes = plain.flatmap(spellings).map(str.strip).filter(lambda text: len(text) <= 128)
-    return st.one_of(
-        st.sampled_from([Ping("pong"), Ping('{"method":"pong"}')]),
-        echoes.map(lambda text: Ping(f'{{"pong":{text}}}')),
-        echoes.map(lambda text: Ping(f'{{"id":{text},"method":"pong"}}')),
-    )
-
-
 def messages() -> st.SearchStrategy[Message]:
     """Any message that a frame decodes to."""
     return st.one_of([values(cls) for cls in get_args(Message)])
-
-
-# --- values: what an application and an adapter see ----------------------------------------------
 
 
 @cache
@@ -426,7 +226,7 @@ def feed_metrics() -> st.SearchStrategy[FeedMetrics]:
 def aggregated_fills() -> st.SearchStrategy[AggregatedFill]:
     """Draw amounts that an account says were filled between two states of an order."""
     more = st.integers(1, 10**40).map(lambda digits: Decimal(digits).scaleb(-20))
-    since = st.none() | st.floats(0, _LAST_TIME)
+    since = st.none() | st.floats(0, LAST_TIME)
     return st.builds(AggregatedFill, orders(), since, more, more | st.just(Decimal(0)))
 
 
@@ -473,10 +273,10 @@ def gateway_configs() -> st.SearchStrategy[GatewayConfig]:
 
 def pull_ends() -> st.SearchStrategy[PullEnd]:
     """The ends of pulls: candles, or why there are none."""
-    made = st.builds(PullEnd, _counts(), _TOPICS["kline"](), st.lists(candles()).map(tuple))
+    made = st.builds(PullEnd, _counts(), TOPICS["kline"](), st.lists(candles()).map(tuple))
     kinds: list[type[Any]] = [PullRefused, PullTimedOut, PullUnreadable, PullLost]
     errors = st.one_of([values(cls) for cls in kinds])
-    return made | st.builds(PullEnd, _counts(), _TOPICS["kline"](), st.just(()), errors)
+    return made | st.builds(PullEnd, _counts(), TOPICS["kline"](), st.just(()), errors)
 
 
 def _pairs() -> st.SearchStrategy[tuple[tuple[Decimal, Decimal], ...]]:
@@ -492,24 +292,12 @@ def values(cls: type[_T]) -> st.SearchStrategy[_T]:
     return cast("st.SearchStrategy[_T]", _STRATEGIES[cls]())
 
 
-@cache
-def methods() -> st.SearchStrategy[str]:
-    """Methods of requests: to subscribe to a topic, and to unsubscribe."""
-    return topics().flatmap(
-        lambda topic: st.sampled_from([topic.subscribe_method, topic.unsubscribe_method])
-    )
-
-
 def _counts() -> st.SearchStrategy[int]:
     return st.integers(0, 2**31)
 
 
 def _suspects() -> st.SearchStrategy[tuple[Topic, ...]]:
     return st.lists(topics(), max_size=2, unique=True).map(tuple)
-
-
-def _times() -> st.SearchStrategy[int | None]:
-    return st.none() | timestamps()
 
 
 _STRATEGIES: Final[dict[type[Any], Callable[[], st.SearchStrategy[Any]]]] = {
@@ -542,15 +330,15 @@ _STRATEGIES: Final[dict[type[Any], Callable[[], st.SearchStrategy[Any]]]] = {
     Failure: failures,
     FeedMetrics: feed_metrics,
     Connected: lambda: st.builds(Connected, _counts()),
-    Subscribed: lambda: st.builds(Subscribed, topics(), _times(), _counts()),
-    Unsubscribed: lambda: st.builds(Unsubscribed, topics(), _times(), _counts()),
+    Subscribed: lambda: st.builds(Subscribed, topics(), server_times(), _counts()),
+    Unsubscribed: lambda: st.builds(Unsubscribed, topics(), server_times(), _counts()),
     SubscriptionRejected: lambda: st.builds(
         SubscriptionRejected,
         topic=topics(),
         method=methods(),
         code=st.integers(-INT64, INT64 - 1).filter(bool),
         msg=st.text(),
-        ts=_times(),
+        ts=server_times(),
         epoch=_counts(),
         retry_in=st.none() | st.floats(0, 3600),
     ),
@@ -564,7 +352,7 @@ _STRATEGIES: Final[dict[type[Any], Callable[[], st.SearchStrategy[Any]]]] = {
     Disconnected: lambda: st.builds(
         Disconnected, failures(), st.none() | st.floats(0, 3600), _counts(), _counts()
     ),
-    Gap: lambda: st.builds(Gap, topics(), _times(), _times(), _counts()),
+    Gap: lambda: st.builds(Gap, topics(), server_times(), server_times(), _counts()),
     Closed: lambda: st.builds(Closed, st.none() | failures()),
     Conflated: lambda: st.builds(Conflated, _counts()),
     UnexpectedResponse: lambda: st.builds(UnexpectedResponse, responses(), st.text()),
@@ -586,22 +374,22 @@ _STRATEGIES: Final[dict[type[Any], Callable[[], st.SearchStrategy[Any]]]] = {
     AggregatedFill: aggregated_fills,
     FillCorrected: fill_corrections,
     GatewayConfig: gateway_configs,
-    Bar: lambda: st.builds(Bar, st.integers(0, int(_LAST_TIME)), *[decimals()] * 6),
-    Depth: lambda: st.builds(Depth, st.floats(0, _LAST_TIME), _pairs(), _pairs()),
+    Bar: lambda: st.builds(Bar, st.integers(0, int(LAST_TIME)), *[decimals()] * 6),
+    Depth: lambda: st.builds(Depth, st.floats(0, LAST_TIME), _pairs(), _pairs()),
     Trade: lambda: st.builds(
         Trade,
-        st.floats(0, _LAST_TIME),
+        st.floats(0, LAST_TIME),
         decimals(),
         decimals(),
         wire_enums(Side),
         st.none() | _counts(),
     ),
     PullRefused: lambda: st.builds(
-        PullRefused, _TOPICS["kline"](), st.integers(1, 2**31), st.text()
+        PullRefused, TOPICS["kline"](), st.integers(1, 2**31), st.text()
     ),
-    PullTimedOut: lambda: st.builds(PullTimedOut, _TOPICS["kline"](), st.floats(0.001, 3600)),
-    PullUnreadable: lambda: st.builds(PullUnreadable, _TOPICS["kline"](), st.text()),
-    PullLost: lambda: st.builds(PullLost, _TOPICS["kline"](), failures()),
+    PullTimedOut: lambda: st.builds(PullTimedOut, TOPICS["kline"](), st.floats(0.001, 3600)),
+    PullUnreadable: lambda: st.builds(PullUnreadable, TOPICS["kline"](), st.text()),
+    PullLost: lambda: st.builds(PullLost, TOPICS["kline"](), failures()),
     PullEnd: pull_ends,
     Market: markets,
 }

@@ -42,6 +42,7 @@ from topone_proto.feed.metrics import FeedMetrics
 from topone_proto.models import Side
 from topone_proto.secrets.token import AsyncTokenSource, Token
 from topone_proto.session.actions import Action, Close, Connect, FetchToken, SendPing, SendText
+from topone_proto.session.address import Headers
 from topone_proto.session.answers import (
     PullEnd,
     PullError,
@@ -52,7 +53,7 @@ from topone_proto.session.answers import (
 )
 from topone_proto.session.config import DeliveryPolicy, SessionConfig
 from topone_proto.session.connection import Connection
-from topone_proto.session.endpoint import DEFAULT_URL, PUBLIC_URL, Endpoint, Headers
+from topone_proto.session.endpoint import DEFAULT_URL, PUBLIC_URL, Endpoint
 from topone_proto.session.session import Session
 from topone_proto.session.states import SessionState
 from topone_proto.session.step import Step

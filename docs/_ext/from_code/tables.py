@@ -48,6 +48,7 @@ from topone_proto.feed import core as feed
 from topone_proto.secrets import token
 from topone_proto.session import (
     actions,
+    address,
     answers,
     config,
     connection,
@@ -206,7 +207,7 @@ _HOMES: Final = {
         models,
     ),
     "Events": (events, messages, plain),
-    "Settings": (config, endpoint, token),
+    "Settings": (config, endpoint, address, token),
     "When something goes wrong": (errors, failures, answers, session_failures),
     "Accounts, recordings, metrics": (account, http, capture, metrics),
     "Machines": (session, connection, states, subscriptions, step, actions, codec),

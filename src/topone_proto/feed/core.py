@@ -22,8 +22,9 @@ from topone_proto.feed.metrics import FeedMetrics
 from topone_proto.feed.waiters import PullWaiter, Waiter, Waiters
 from topone_proto.secrets.token import Token, wrapped
 from topone_proto.session.actions import Action
+from topone_proto.session.address import Headers
 from topone_proto.session.config import SessionConfig
-from topone_proto.session.endpoint import Endpoint, Headers
+from topone_proto.session.endpoint import Endpoint
 from topone_proto.session.pulls import Moment
 from topone_proto.session.session import Session
 from topone_proto.session.states import SessionState

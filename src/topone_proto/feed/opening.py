@@ -9,8 +9,9 @@ from topone_proto.feed.core import FeedCore
 from topone_proto.feed.runtime import Runtime
 from topone_proto.feed.websocket import OpenAsyncWebSocket
 from topone_proto.secrets.token import AsyncTokenSource, Token, conceal
+from topone_proto.session.address import Headers
 from topone_proto.session.config import SessionConfig
-from topone_proto.session.endpoint import DEFAULT_URL, PUBLIC_URL, Headers
+from topone_proto.session.endpoint import DEFAULT_URL, PUBLIC_URL
 from topone_proto.wire.balance import BALANCE
 from topone_proto.wire.orders import ORDERS
 from topone_proto.wire.topic import Topic

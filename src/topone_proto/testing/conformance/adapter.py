@@ -23,8 +23,8 @@ from attrs import frozen
 from topone_proto.events import Event
 from topone_proto.exchange import Fault, GatewayConfig, LivingMarket
 from topone_proto.secrets.token import Token
+from topone_proto.session.address import Headers
 from topone_proto.session.config import SessionConfig
-from topone_proto.session.endpoint import Headers
 from topone_proto.wire.balance import Balance
 from topone_proto.wire.orders import Order
 from topone_proto.wire.topic import Topic

@@ -16,7 +16,7 @@ from attrs import frozen
 from topone_proto._version import __version__
 from topone_proto.events import Connected, Disconnected
 from topone_proto.failures import FailureKind
-from topone_proto.session.endpoint import Headers
+from topone_proto.session.address import Headers
 from topone_proto.testing.conformance.certificates import client_context, server_context
 from topone_proto.testing.conformance.kit import QUICK, Kit
 from topone_proto.testing.conformance.raw import Peer, RawServer, accept_key, raw_server

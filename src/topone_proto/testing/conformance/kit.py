@@ -30,8 +30,8 @@ from topone_proto.exchange import GatewayConfig, SendRaw
 from topone_proto.failures import Failure
 from topone_proto.models import Side
 from topone_proto.secrets.token import Token
+from topone_proto.session.address import Headers
 from topone_proto.session.config import SessionConfig
-from topone_proto.session.endpoint import Headers
 from topone_proto.testing.conformance.adapter import (
     Adapter,
     Feed,

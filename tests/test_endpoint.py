@@ -21,7 +21,9 @@ import topone_proto
 from topone_proto.errors import ConfigurationError
 from topone_proto.secrets.token import Token, conceal
 from topone_proto.session.actions import Connect
-from topone_proto.session.endpoint import DEFAULT_URL, Endpoint
+from topone_proto.session.endpoint import DEFAULT_URL, Endpoint, HttpEndpoint
+from topone_proto.wire.http import Credentials, HttpRequest
+from topone_proto.wire.requests import DEFAULT_HTTP_URL, balances_request, token_request
 
 SECRET = "topapi:0123456789/abc+def=="
 TOKEN = Token(SECRET)
@@ -451,3 +453,95 @@ def test_a_name_without_dots_stays_as_it_is() -> None:
     assert Endpoint("ws://localhost./").host == "localhost."
     assert Endpoint("wss://[::1]:1/").server_name == "::1"
     assert Endpoint("wss://10.0.0.1/").authority == "10.0.0.1"
+
+
+# --- The HTTP API
+
+
+def http_refusal(**settings: Any) -> ConfigurationError:
+    with pytest.raises(ConfigurationError) as caught:
+        HttpEndpoint(**settings)
+    assert caught.value.__cause__ is None
+    assert caught.value.__context__ is None
+    return caught.value
+
+
+def test_the_http_api_is_that_of_the_exchange() -> None:
+    endpoint = HttpEndpoint()
+    assert endpoint.url == DEFAULT_HTTP_URL == "https://gateway.topone.run"
+    assert endpoint.is_tls
+    assert (endpoint.host, endpoint.port) == ("gateway.topone.run", 443)
+    assert endpoint.headers == (AGENT,)
+
+
+@pytest.mark.parametrize(
+    ("url", "problem"),
+    [
+        ("wss://gateway.topone.run", "no http:// or https://"),
+        ("gateway.topone.run", "no http:// or https://"),
+        ("https://", "with a host"),
+        ("https://a..b", "name"),
+        ("https://h:0", "cannot be read"),
+        ("https://h/\n", "cannot be read"),
+        ("https://\u00fc.example", "ASCII"),
+        ("https://user:pass@h", "user name"),
+        ("https://h/#here", "fragment"),
+        ("https://h/?a=1", "query"),
+        ("https://h/?", "query"),
+        (f"https://h/?token={SECRET}", "token"),
+        ("http://h.example", "in clear"),
+        ("http://10.0.0.1:8080", "in clear"),
+        (7, "cannot be read"),
+    ],
+)
+def test_a_url_that_cannot_be_asked_is_refused(url: Any, problem: str) -> None:
+    error = http_refusal(url=url)
+    assert error.setting == "http_url"
+    assert problem in error.problem
+    assert hides_the_secret(str(error))
+    assert "wss://" not in error.remedy
+
+
+@pytest.mark.parametrize(
+    "url", ["http://127.0.0.1:8080", "http://[::1]:8080", "http://localhost", "http://a.localhost."]
+)
+def test_plain_http_is_for_this_machine(url: str) -> None:
+    assert not HttpEndpoint(url).is_tls
+    assert HttpEndpoint("http://h.example", insecure=True).port == 80
+
+
+@pytest.mark.parametrize(
+    ("url", "target"),
+    [
+        ("https://h", "/t/v1/balance/query?assets=BTC%2CETH"),
+        ("https://h/", "/t/v1/balance/query?assets=BTC%2CETH"),
+        ("https://h/api/", "/api/t/v1/balance/query?assets=BTC%2CETH"),
+    ],
+)
+def test_a_base_url_may_have_a_path(url: str, target: str) -> None:
+    assert HttpEndpoint(url).target(balances_request(TOKEN, ["BTC", "ETH"])) == target
+
+
+def test_headers_of_the_socket_are_those_of_http() -> None:
+    given = {"X-Desk": "seven", "User-Agent": "mine"}
+    assert HttpEndpoint(extra_headers=given).headers == Endpoint(extra_headers=given).headers
+    assert HttpEndpoint(extra_headers={"User-Agent": None}).headers == ()
+
+
+@pytest.mark.parametrize("name", ["Authorization", "accept", "Accept-Encoding", "Host", "Origin"])
+def test_headers_that_a_request_has_itself_are_refused(name: str) -> None:
+    error = http_refusal(extra_headers={name: SECRET})
+    assert error.setting == "headers"
+    assert name in error.problem
+    assert hides_the_secret(str(error))
+
+
+def test_no_text_of_an_http_endpoint_shows_a_header() -> None:
+    assert hides_the_secret(repr(HttpEndpoint(extra_headers={"X-Key": SECRET})))
+
+
+def test_the_signature_is_in_the_target_only() -> None:
+    request = token_request(Credentials("app", "key"), random=123456, time=1570499640)
+    [signature] = [text for name, text in request.query if name == "sig"]
+    assert signature in HttpEndpoint().target(request)
+    assert signature not in repr(HttpRequest("/x", request.query))

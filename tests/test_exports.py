@@ -26,10 +26,10 @@ FOR_APPLICATIONS = """
 
 FOR_ADAPTERS = """
     WRONG_ACCEPT
-    Answer AsyncFeed AsyncWebSocket Condition DeliveryBuffer FeedCore FeedFactory FeedOpener
-    FrameReceiver Head HeadReader Http MemoryStore OpenAsyncWebSocket Proxy PullWaiter
-    PushingWebSocket Runtime StateStore Task Tunnel Waiter conceal failure_from_exception
-    failure_from_response proxy_from run_feed wrapped
+    Address Answer AsyncFeed AsyncWebSocket Condition DeliveryBuffer FeedCore FeedFactory
+    FeedOpener FrameReceiver Head HeadReader Http HttpEndpoint MemoryStore OpenAsyncWebSocket
+    Proxy PullWaiter PushingWebSocket Runtime StateStore Task Tunnel Waiter conceal
+    failure_from_exception failure_from_response proxy_from run_feed wrapped
 """
 
 

@@ -20,12 +20,15 @@ from topone_proto.feed.websocket import (
     PushingWebSocket,
 )
 from topone_proto.secrets.token import conceal, wrapped
+from topone_proto.session.address import Address
+from topone_proto.session.endpoint import HttpEndpoint
 from topone_proto.session.failures import failure_from_exception
 from topone_proto.session.handshake import WRONG_ACCEPT, Answer, Head, HeadReader
 from topone_proto.session.proxies import Proxy, Tunnel, proxy_from
 
 __all__ = [
     "WRONG_ACCEPT",
+    "Address",
     "Answer",
     "AsyncFeed",
     "AsyncWebSocket",
@@ -38,6 +41,7 @@ __all__ = [
     "Head",
     "HeadReader",
     "Http",
+    "HttpEndpoint",
     "MemoryStore",
     "OpenAsyncWebSocket",
     "Proxy",

@@ -17,9 +17,11 @@ from topone_proto.session.address import (
     pairs_of,
     sent,
 )
+from topone_proto.wire.http import HttpRequest
+from topone_proto.wire.requests import DEFAULT_HTTP_URL
 from topone_proto.wire.topic import Socket
 
-__all__ = ["DEFAULT_URL", "PUBLIC_URL", "Endpoint"]
+__all__ = ["DEFAULT_URL", "PUBLIC_URL", "Endpoint", "HttpEndpoint"]
 
 DEFAULT_URL: Final = "wss://gateway.topone.run/ws/user/"
 """The exchange's private WebSocket, without the token (private-websocket, "Private Websocket
@@ -100,3 +102,61 @@ class Endpoint(Address):
         it, keep it, or let it into an exception."""
         parts = urlsplit(self.url)
         return f"{parts.scheme}://{parts.netloc}{self.dial_target(token)}"
+
+
+@value
+class HttpEndpoint(Address):
+    """The base URL of the exchange's HTTP API, and the headers of every request.
+
+    Raises:
+        ConfigurationError: the URL is no HTTP URL, or is plain ``http://`` to another machine; or a
+            header cannot be sent.
+    """
+
+    url: str = DEFAULT_HTTP_URL
+    """``https://host[:port][/path]``, without a query."""
+    insecure: bool = False
+    """True allows plain ``http://`` to other machines than this one: tokens then cross the network
+    in clear."""
+    extra_headers: tuple[tuple[str, str | None], ...] = attrs.field(
+        default=(), converter=pairs_of, repr=names_only
+    )
+    """Headers for every request, as those of an ``Endpoint``."""
+
+    def __attrs_post_init__(self) -> None:
+        check_url(
+            self.url,
+            setting="http_url",
+            plain="http",
+            secure="https",
+            example=DEFAULT_HTTP_URL,
+            insecure=self.insecure,
+        )
+        if "?" in self.url:
+            raise ConfigurationError(
+                setting="http_url",
+                problem="it has a query",
+                remedy=f"use one without it, such as {DEFAULT_HTTP_URL}",
+            )
+        for name, _ in self.extra_headers:
+            if name.lower() in _OF_REQUESTS:
+                raise ConfigurationError(
+                    setting="headers",
+                    problem=f"{name} is not to be set here",
+                    remedy="requests over HTTP have their own",
+                )
+
+    @property
+    def headers(self) -> tuple[tuple[str, str], ...]:
+        """The headers that every request has besides its own: ``User-Agent`` and
+        ``extra_headers``."""
+        return sent(self.extra_headers)
+
+    def target(self, request: HttpRequest) -> str:
+        """Return the path and the query that the request line asks for. As secret as the
+        request."""
+        return f"{urlsplit(self.url).path.rstrip('/')}{request.target}"
+
+
+# Authorization has the token.
+_OF_REQUESTS: Final = {"accept", "accept-encoding", "authorization"}

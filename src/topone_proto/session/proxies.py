@@ -1,7 +1,7 @@
 """HTTP proxies: which one is to be used, and how to get through it. Pure.
 
-A WebSocket over TLS goes through a proxy as a tunnel (CONNECT, RFC 9110 section 9.3.6): the proxy
-learns the host's name and sees no token. Plain ``ws://`` goes through none: it would show the proxy
+TLS goes through a proxy as a tunnel (CONNECT, RFC 9110 section 9.3.6): the proxy learns the host's
+name and sees no token. Plain ``ws://`` and ``http://`` go through none: they would show the proxy
 the token.
 """
 
@@ -17,7 +17,7 @@ import attrs
 from topone_proto._values import value
 from topone_proto.errors import ConnectionFailed
 from topone_proto.failures import Failure, FailureKind
-from topone_proto.session.endpoint import Endpoint
+from topone_proto.session.address import Address
 from topone_proto.session.handshake import HeadReader
 
 __all__ = ["Proxy", "Tunnel", "proxy_from"]
@@ -54,7 +54,7 @@ class Tunnel:
         endpoint: where the tunnel is to lead.
     """
 
-    def __init__(self, proxy: Proxy, endpoint: Endpoint) -> None:
+    def __init__(self, proxy: Proxy, endpoint: Address) -> None:
         self._proxy = proxy
         self._target = f"{_bracketed(endpoint.host)}:{endpoint.port}"
         self._reader = HeadReader("the proxy", FailureKind.NETWORK)
@@ -97,7 +97,7 @@ class Tunnel:
 
 
 def proxy_from(
-    endpoint: Endpoint,
+    endpoint: Address,
     settings: Mapping[str, str],
     is_excepted: Callable[[str], object] | None = None,
 ) -> Proxy | None:
@@ -160,7 +160,7 @@ def _basic(user: str) -> str:
     return b64encode(f"{unquote(name)}:{unquote(password)}".encode()).decode("ascii")
 
 
-def _excepts(entry: str, endpoint: Endpoint) -> bool:
+def _excepts(entry: str, endpoint: Address) -> bool:
     """True if this entry of ``NO_PROXY`` is about the endpoint: ``*``, a name (and all below it),
     an address or a network, each but ``*`` with a port or without."""
     if entry == "*":

@@ -15,8 +15,7 @@ from concurrent.futures import Future
 from contextlib import suppress
 from typing import Final, TypeVar
 
-from topone_proto import Endpoint
-from topone_proto.adapters import Proxy
+from topone_proto.adapters import Address, Proxy
 from topone_websockets import (
     AddressInfo,
     call_in_thread,
@@ -80,7 +79,7 @@ async def resolve(host: str, port: int) -> Sequence[AddressInfo]:
     return await _result_of(look_up(host, port))
 
 
-async def find_proxy(endpoint: Endpoint) -> Proxy | None:
+async def find_proxy(endpoint: Address) -> Proxy | None:
     """Return the proxy that this machine's settings name for an endpoint; None to dial directly.
 
     Raises:
@@ -89,7 +88,7 @@ async def find_proxy(endpoint: Endpoint) -> Proxy | None:
     return await _result_of(look_up_proxy(endpoint))
 
 
-async def find_context(endpoint: Endpoint) -> ssl.SSLContext | None:
+async def find_context(endpoint: Address) -> ssl.SSLContext | None:
     """Return the TLS settings for an endpoint, those of the system; None for plain TCP."""
     if not endpoint.is_tls:
         return None

@@ -12,8 +12,7 @@ from urllib.request import getproxies, proxy_bypass
 
 import trio
 
-from topone_proto import Endpoint
-from topone_proto.adapters import Proxy, proxy_from
+from topone_proto.adapters import Address, Proxy, proxy_from
 
 __all__ = ["context_for", "in_thread", "open_tcp", "proxy_for"]
 
@@ -42,7 +41,7 @@ async def in_thread(function: Callable[[], _T]) -> _T:
     return await trio.to_thread.run_sync(function, abandon_on_cancel=True, limiter=_threads())
 
 
-async def proxy_for(endpoint: Endpoint) -> Proxy | None:
+async def proxy_for(endpoint: Address) -> Proxy | None:
     """Return the proxy that this machine's settings name for an endpoint; None to dial directly.
 
     Raises:
@@ -54,11 +53,11 @@ async def proxy_for(endpoint: Endpoint) -> Proxy | None:
     return await trio.to_thread.run_sync(_proxy_for, endpoint, limiter=_threads())
 
 
-def _proxy_for(endpoint: Endpoint) -> Proxy | None:
+def _proxy_for(endpoint: Address) -> Proxy | None:
     return proxy_from(endpoint, getproxies(), proxy_bypass)
 
 
-async def context_for(endpoint: Endpoint) -> ssl.SSLContext | None:
+async def context_for(endpoint: Address) -> ssl.SSLContext | None:
     """Return a context that checks certificates against the system's authorities, as they are set
     now (``SSL_CERT_FILE``, ``SSL_CERT_DIR``); None for an endpoint without TLS. It is shared."""
     if not endpoint.is_tls:

@@ -23,7 +23,8 @@ from functools import partial
 from itertools import chain, zip_longest
 from typing import Any, Final, TypeAlias, TypeVar
 
-from topone_proto import ConnectionFailed, Endpoint
+from topone_proto import ConnectionFailed
+from topone_proto.adapters import Address
 from topone_websockets._certificates import default_context
 from topone_websockets._proxy import Proxy, proxy_for
 
@@ -121,7 +122,7 @@ def look_up(host: str, port: int) -> Future[Sequence[AddressInfo]]:
     return result
 
 
-def look_up_proxy(endpoint: Endpoint) -> Future[Proxy | None]:
+def look_up_proxy(endpoint: Address) -> Future[Proxy | None]:
     """Find out which proxy to dial for an endpoint, as ``proxy_for`` says.
 
     The future is done at once where only the environment counts. Windows and macOS are asked for

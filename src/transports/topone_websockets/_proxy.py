@@ -2,13 +2,12 @@
 
 from urllib.request import getproxies, proxy_bypass
 
-from topone_proto import Endpoint
-from topone_proto.adapters import Proxy, proxy_from
+from topone_proto.adapters import Address, Proxy, proxy_from
 
 __all__ = ["Proxy", "proxy_for"]
 
 
-def proxy_for(endpoint: Endpoint) -> Proxy | None:
+def proxy_for(endpoint: Address) -> Proxy | None:
     """Return the proxy to dial for an endpoint; None to dial directly.
 
     Reads the environment now, ``HTTPS_PROXY`` and ``NO_PROXY`` in capital letters or small ones.

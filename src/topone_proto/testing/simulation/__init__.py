@@ -81,25 +81,21 @@ ping
     the WebSocket library, when that reads it.
 """
 
+from topone_proto.testing.simulation.client_plan import AccountPlan, Call, ClientPlan, Pull, Supply
 from topone_proto.testing.simulation.drawing import draw
 from topone_proto.testing.simulation.runs import Report, recovery_bound, run
 from topone_proto.testing.simulation.scenario import (
     DEALS,
     MARKET_TOPICS,
     SECRET,
-    AccountPlan,
     BlackHole,
     BlockLoop,
-    Call,
-    ClientPlan,
     ExpireToken,
     IgnorePings,
     Outage,
     Publish,
-    Pull,
     Scenario,
     SlowFrame,
-    Supply,
     Trouble,
     Unreachable,
 )

@@ -23,7 +23,7 @@ from topone_proto.account import (
     Resynced,
 )
 from topone_proto.events import Event
-from topone_proto.testing.simulation.scenario import AccountPlan
+from topone_proto.testing.simulation.client_plan import AccountPlan
 from topone_proto.testing.simulation.server import Server
 from topone_proto.testing.simulation.world import World
 from topone_proto.wire.balance import BALANCE, Balance

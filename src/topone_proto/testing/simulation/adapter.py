@@ -13,8 +13,8 @@ from topone_proto.session.actions import Action, Close, Connect, FetchToken, Sen
 from topone_proto.session.states import SessionState
 from topone_proto.session.step import Step
 from topone_proto.testing.simulation.auditor import Auditor
+from topone_proto.testing.simulation.client_plan import ClientPlan, Supply
 from topone_proto.testing.simulation.link import Frame, Link
-from topone_proto.testing.simulation.scenario import ClientPlan, Supply
 from topone_proto.testing.simulation.server import Server
 from topone_proto.testing.simulation.turns import Turns
 from topone_proto.testing.simulation.world import World

@@ -11,7 +11,8 @@ from topone_proto.secrets.token import Token
 from topone_proto.testing.simulation.accountant import Accountant
 from topone_proto.testing.simulation.adapter import Adapter
 from topone_proto.testing.simulation.auditor import Auditor
-from topone_proto.testing.simulation.scenario import MARKET_TOPICS, Call, ClientPlan, Pull
+from topone_proto.testing.simulation.client_plan import Call, ClientPlan, Pull
+from topone_proto.testing.simulation.scenario import MARKET_TOPICS
 from topone_proto.testing.simulation.server import Server
 from topone_proto.testing.simulation.watcher import Watcher
 from topone_proto.testing.simulation.world import World

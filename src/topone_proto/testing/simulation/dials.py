@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Never
 
 from topone_proto.events import Disconnected
-from topone_proto.testing.simulation.scenario import ClientPlan
+from topone_proto.testing.simulation.client_plan import ClientPlan
 from topone_proto.testing.simulation.world import World
 
 __all__ = ["HAIR", "Dials"]

@@ -19,12 +19,7 @@ from topone_proto.testing.simulation.parts import (
     draw_traffic,
     draw_trouble,
 )
-from topone_proto.testing.simulation.scenario import (
-    Publish,
-    Scenario,
-    Trouble,
-    Unreachable,
-)
+from topone_proto.testing.simulation.scenario import Publish, Scenario, Trouble, Unreachable
 from topone_proto.testing.simulation.variations import (
     for_each_client,
     with_hold_ups,

@@ -16,12 +16,13 @@ from topone_proto.events import (
     Unsubscribed,
 )
 from topone_proto.failures import FailureKind
+from topone_proto.testing.simulation.client_plan import ClientPlan
 from topone_proto.testing.simulation.deliveries import Deliveries
 from topone_proto.testing.simulation.dials import HAIR, Dials
 from topone_proto.testing.simulation.frames import Frames
 from topone_proto.testing.simulation.link import Frame, Link
 from topone_proto.testing.simulation.requests import Requests
-from topone_proto.testing.simulation.scenario import SECRET, ClientPlan
+from topone_proto.testing.simulation.scenario import SECRET
 from topone_proto.testing.simulation.streams import Streams
 from topone_proto.testing.simulation.world import Violation, World
 from topone_proto.wire.topic import Topic, Update

@@ -8,8 +8,8 @@ from topone_proto.events import Event, Malformed, UnexpectedResponse, Unrecognis
 from topone_proto.exchange import Publication
 from topone_proto.session.actions import SendText
 from topone_proto.session.step import Step
+from topone_proto.testing.simulation.client_plan import ClientPlan
 from topone_proto.testing.simulation.link import Frame
-from topone_proto.testing.simulation.scenario import ClientPlan
 from topone_proto.testing.simulation.watcher import content_of, published_content
 from topone_proto.wire.balance import Balance, BalanceUpdate
 from topone_proto.wire.orders import Order, OrderUpdate

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from random import Random
 from typing import Any, NamedTuple
 
-from topone_proto.testing.simulation.scenario import ClientPlan
+from topone_proto.testing.simulation.client_plan import ClientPlan
 from topone_proto.testing.simulation.world import World
 
 __all__ = ["Frame", "Link"]

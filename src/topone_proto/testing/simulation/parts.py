@@ -22,17 +22,14 @@ from topone_proto.exchange import (
 )
 from topone_proto.failures import FailureKind
 from topone_proto.session.config import DeliveryPolicy, SessionConfig
+from topone_proto.testing.simulation.client_plan import AccountPlan, Call, ClientPlan, Supply
 from topone_proto.testing.simulation.scenario import (
-    AccountPlan,
     BlackHole,
-    Call,
-    ClientPlan,
     ExpireToken,
     GatewayFault,
     Network,
     Outage,
     Publish,
-    Supply,
     Trouble,
     Unreachable,
 )

@@ -6,14 +6,9 @@ from typing import Final, TypeVar
 from attrs import evolve
 
 from topone_proto.session.config import SessionConfig
+from topone_proto.testing.simulation.client_plan import ClientPlan
 from topone_proto.testing.simulation.runs import run
-from topone_proto.testing.simulation.scenario import (
-    BlockLoop,
-    ClientPlan,
-    Scenario,
-    SlowFrame,
-    Trouble,
-)
+from topone_proto.testing.simulation.scenario import BlockLoop, Scenario, SlowFrame, Trouble
 from topone_proto.testing.simulation.world import Violation
 
 __all__ = ["shrink"]

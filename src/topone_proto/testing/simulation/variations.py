@@ -17,6 +17,7 @@ from topone_proto.exchange import (
     WriteTimes,
 )
 from topone_proto.session.config import DeliveryPolicy
+from topone_proto.testing.simulation.client_plan import Pull
 from topone_proto.testing.simulation.parts import LONG_FRAME, draw_client, draw_trouble
 from topone_proto.testing.simulation.scenario import (
     DEALS,
@@ -25,7 +26,6 @@ from topone_proto.testing.simulation.scenario import (
     GatewayFault,
     IgnorePings,
     Publish,
-    Pull,
     Scenario,
     SlowFrame,
     Trouble,

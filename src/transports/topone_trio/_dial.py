@@ -4,6 +4,7 @@ import socket
 import ssl
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from itertools import chain, zip_longest
 from pathlib import Path
@@ -12,14 +13,18 @@ from urllib.request import getproxies, proxy_bypass
 
 import trio
 
-from topone_proto.adapters import Address, Proxy, proxy_from
+from topone_proto import ConnectionFailed, Failure
+from topone_proto.adapters import Address, Proxy, Tunnel, failure_from_exception, proxy_from
 
-__all__ = ["context_for", "in_thread", "open_tcp", "proxy_for"]
+__all__ = ["context_for", "dial", "in_thread", "open_tcp", "proxy_for"]
 
 _T = TypeVar("_T")
 
 # RFC 8305 section 5, "Connection Attempt Delay": seconds until the next address is tried as well.
 _HEAD_START: Final = 0.25
+
+# A tunnel is asked for in one read, mostly.
+_RECEIVE_BYTES: Final = 65536
 
 # Lookups at a time. One that hangs cannot be cancelled, only abandoned; the limit keeps it from
 # taking threads that the program itself may use.
@@ -146,3 +151,70 @@ async def _look_up(host: str, port: int) -> Sequence[str]:
         families.setdefault(family, []).append(str(address[0]))
     in_turn = chain.from_iterable(zip_longest(*families.values()))
     return [address for address in in_turn if address is not None]
+
+
+async def dial(endpoint: Address, ssl_context: ssl.SSLContext | None) -> trio.abc.Stream | Failure:
+    """Connect to an endpoint: through the proxy that is set for it, and with TLS if it has that.
+
+    Args:
+        endpoint: where to.
+        ssl_context: for a private CA; the default checks certificates against the system's.
+
+    Returns:
+        the stream, or the reason for which there is none.
+    """
+    proxy: Proxy | None = None
+    try:
+        context = ssl_context or await context_for(endpoint)
+        proxy = await proxy_for(endpoint)
+        stream: trio.abc.Stream
+        if proxy is None:
+            stream = await open_tcp(endpoint.host, endpoint.port)
+        else:
+            stream = await _open_tunnel(proxy, endpoint, context)
+            proxy = None
+        if endpoint.is_tls:
+            stream = await _shake_hands(stream, endpoint.server_name, context)
+    except Exception as error:  # noqa: BLE001 - whatever it is, no dial came about
+        failure = failure_from_exception(error)
+        is_said = isinstance(error, ConnectionFailed)
+    else:
+        return stream
+    return failure if proxy is None or is_said else proxy.blamed(failure)
+
+
+async def _open_tunnel(
+    proxy: Proxy, endpoint: Address, context: ssl.SSLContext | None
+) -> trio.abc.Stream:
+    stream: trio.abc.Stream = await open_tcp(proxy.host, proxy.port)
+    if proxy.is_tls:
+        stream = await _shake_hands(stream, proxy.server_name, context)
+    tunnel = Tunnel(proxy, endpoint)
+    try:
+        # A proxy that refuses may have answered already, and hung up.
+        with suppress(trio.BrokenResourceError):
+            await stream.send_all(tunnel.request())
+        is_there = False
+        while not is_there:
+            data: bytes | bytearray = b""
+            with suppress(trio.BrokenResourceError):
+                data = await stream.receive_some(_RECEIVE_BYTES)
+            is_there = tunnel.receive(data)
+    except BaseException:
+        await trio.aclose_forcefully(stream)
+        raise
+    return stream
+
+
+async def _shake_hands(
+    stream: trio.abc.Stream, name: str, context: ssl.SSLContext | None
+) -> trio.abc.Stream:
+    """Begin TLS before anything is sent, so that its failures can be told from others."""
+    assert context is not None  # as for every endpoint with TLS
+    try:
+        secure = trio.SSLStream(stream, context, server_hostname=name, https_compatible=True)
+        await secure.do_handshake()
+    except BaseException:
+        await trio.aclose_forcefully(stream)
+        raise
+    return secure

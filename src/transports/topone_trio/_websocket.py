@@ -16,16 +16,14 @@ import trio
 from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_client_stream
 from wsproto.frame_protocol import FrameProtocol
 
-from topone_proto import Connect, ConnectionEnded, ConnectionFailed, Endpoint, Failure
+from topone_proto import Connect, ConnectionEnded, ConnectionFailed, Failure
 from topone_proto.adapters import (
     WRONG_ACCEPT,
     Answer,
     AsyncWebSocket,
-    Proxy,
-    Tunnel,
     failure_from_exception,
 )
-from topone_trio._dial import context_for, open_tcp, proxy_for
+from topone_trio._dial import dial
 
 __all__ = ["open_websocket"]
 
@@ -211,67 +209,6 @@ def _close_frame(code: int, reason: str) -> bytes:
     return bytes([0x88, len(payload) & 0xFF]) + payload
 
 
-async def _dial_stream(
-    connect: Connect, ssl_context: ssl.SSLContext | None
-) -> trio.abc.Stream | Failure:
-    endpoint = connect.endpoint
-    proxy: Proxy | None = None
-    try:
-        context = ssl_context or await context_for(endpoint)
-        proxy = await proxy_for(endpoint)
-        stream: trio.abc.Stream
-        if proxy is None:
-            stream = await open_tcp(endpoint.host, endpoint.port)
-        else:
-            stream = await _open_tunnel(proxy, endpoint, context)
-            proxy = None
-        if endpoint.is_tls:
-            stream = await _shake_hands(stream, endpoint.server_name, context)
-    except Exception as error:  # noqa: BLE001 - whatever it is, no dial came about
-        failure = failure_from_exception(error)
-        is_said = isinstance(error, ConnectionFailed)
-    else:
-        return stream
-    return failure if proxy is None or is_said else proxy.blamed(failure)
-
-
-async def _open_tunnel(
-    proxy: Proxy, endpoint: Endpoint, context: ssl.SSLContext | None
-) -> trio.abc.Stream:
-    stream: trio.abc.Stream = await open_tcp(proxy.host, proxy.port)
-    if proxy.is_tls:
-        stream = await _shake_hands(stream, proxy.server_name, context)
-    tunnel = Tunnel(proxy, endpoint)
-    try:
-        # A proxy that refuses may have answered already, and hung up.
-        with suppress(trio.BrokenResourceError):
-            await stream.send_all(tunnel.request())
-        is_there = False
-        while not is_there:
-            data: bytes | bytearray = b""
-            with suppress(trio.BrokenResourceError):
-                data = await stream.receive_some(_RECEIVE_BYTES)
-            is_there = tunnel.receive(data)
-    except BaseException:
-        await trio.aclose_forcefully(stream)
-        raise
-    return stream
-
-
-async def _shake_hands(
-    stream: trio.abc.Stream, name: str, context: ssl.SSLContext | None
-) -> trio.abc.Stream:
-    """Begin TLS before the WebSocket handshake, so that their failures can be told apart."""
-    assert context is not None  # as for every endpoint with TLS
-    try:
-        secure = trio.SSLStream(stream, context, server_hostname=name, https_compatible=True)
-        await secure.do_handshake()
-    except BaseException:
-        await trio.aclose_forcefully(stream)
-        raise
-    return secure
-
-
 class _Background:
     """The nursery that trio-websocket gets for its reader task.
 
@@ -320,7 +257,7 @@ async def open_websocket(
     Raises:
         ConnectionFailed: there is no connection; its ``failure`` says why.
     """
-    stream = await _dial_stream(connect, ssl_context)
+    stream = await dial(connect.endpoint, ssl_context)
     if isinstance(stream, Failure):
         raise ConnectionFailed(stream)
     line = _Line(stream)

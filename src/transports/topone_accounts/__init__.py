@@ -1,3 +1,13 @@
 """The I/O of an account beside its WebSocket: HTTP, and the file that its processes share."""
 
-__all__: list[str] = []
+try:
+    from topone_accounts._client import HttpClient, HttpStream
+except ModuleNotFoundError as _error:
+    if _error.name not in {"filelock", "httpcore", "platformdirs"}:
+        raise
+    raise ImportError(
+        f'topone_accounts needs {_error.name}: pip install "topone-proto[accounts]"',
+        name=_error.name,
+    ) from None
+
+__all__ = ["HttpClient", "HttpStream"]

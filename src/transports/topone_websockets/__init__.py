@@ -24,9 +24,11 @@ from topone_websockets._lookup import (
     look_up_context,
     look_up_proxy,
 )
+from topone_websockets._tls import Tls
 
 __all__ = [
     "AddressInfo",
+    "Tls",
     "WebSocketClient",
     "call_in_thread",
     "default_context",

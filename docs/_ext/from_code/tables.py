@@ -13,6 +13,7 @@ from docutils import nodes
 from sphinx.pycode import ModuleAnalyzer
 from sphinx.util.docutils import SphinxDirective
 
+import topone_accounts
 import topone_asyncio
 import topone_proto
 import topone_simulator
@@ -199,7 +200,13 @@ class Failures(TableDirective):
 
 
 _HOMES: Final = {
-    "Adapters": (topone_trio, topone_asyncio, topone_threads, topone_websockets),
+    "Adapters": (
+        topone_trio,
+        topone_asyncio,
+        topone_threads,
+        topone_accounts,
+        topone_websockets,
+    ),
     "Topics and what they bring": (
         *(sys.modules[family.update.__module__] for family in FAMILIES),
         families,

@@ -5,6 +5,7 @@ import copy
 import json
 import logging
 import pickle
+import re
 import traceback
 from collections.abc import Callable
 from typing import Any
@@ -21,7 +22,7 @@ import topone_proto
 from topone_proto.errors import ConfigurationError
 from topone_proto.secrets.token import Token, conceal
 from topone_proto.session.actions import Connect
-from topone_proto.session.endpoint import DEFAULT_URL, Endpoint, HttpEndpoint
+from topone_proto.session.endpoint import DEFAULT_URL, PUBLIC_URL, Endpoint, HttpEndpoint
 from topone_proto.wire.http import Credentials, HttpRequest
 from topone_proto.wire.requests import DEFAULT_HTTP_URL, balances_request, token_request
 
@@ -545,3 +546,11 @@ def test_the_signature_is_in_the_target_only() -> None:
     [signature] = [text for name, text in request.query if name == "sig"]
     assert signature in HttpEndpoint().target(request)
     assert signature not in repr(HttpRequest("/x", request.query))
+
+
+@pytest.mark.parametrize("url", ["gateway.topone.run", "https://gateway.topone.run/ws/"])
+def test_the_url_that_is_named_as_an_example_is_of_the_same_socket(url: str) -> None:
+    with pytest.raises(ConfigurationError, match=re.escape(PUBLIC_URL) + "$"):
+        Endpoint(url, socket="public")
+    with pytest.raises(ConfigurationError, match=re.escape(DEFAULT_URL) + "$"):
+        Endpoint(url)

@@ -71,7 +71,7 @@ class Endpoint(Address):
             setting="url",
             plain="ws",
             secure="wss",
-            example=DEFAULT_URL,
+            example=PUBLIC_URL if self.socket == "public" else DEFAULT_URL,
             insecure=self.insecure,
         )
         if self.origin is not None and not is_header_value(self.origin):

@@ -302,7 +302,8 @@ class Portal:
             self.fail(fault)
         # Those that wait for this one are to have their answers first, latecomers included.
         while others := self._tasks - {asyncio.current_task()}:
-            await asyncio.gather(*others, return_exceptions=True)
+            # `gather` would return at once if all are done, from 3.12 on, and they stay in the set.
+            await asyncio.wait(others)
         self.end()
 
     def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":

@@ -1,13 +1,12 @@
 """The feed that an application iterates over, under any event loop."""
 
-from typing import Self, TypeVar
+from typing import TypeVar
 
 from topone_proto.events import Event
 from topone_proto.feed.core import FeedCore
 from topone_proto.feed.driver import Driver
-from topone_proto.feed.metrics import FeedMetrics
+from topone_proto.feed.handle import AsyncHandle
 from topone_proto.feed.runtime import Runtime
-from topone_proto.feed.waiters import Waiter
 from topone_proto.feed.websocket import OpenAsyncWebSocket
 from topone_proto.secrets.token import AsyncTokenSource
 from topone_proto.session.pulls import Moment
@@ -19,7 +18,7 @@ __all__ = ["AsyncFeed"]
 _T = TypeVar("_T")
 
 
-class AsyncFeed:
+class AsyncFeed(AsyncHandle[Step, Event]):
     """An open feed: iterate over it for events. Made by an adapter's ``open_feed``.
 
     Every event is given once, in order. Iterating ends after ``Closed``, which ``close`` or leaving
@@ -37,27 +36,8 @@ class AsyncFeed:
         open_websocket: OpenAsyncWebSocket,
         runtime: Runtime,
     ) -> None:
-        self._core = core
-        self._check_cancelled = runtime.check_cancelled
-        self._driver = Driver(core, open_websocket, runtime)
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> Event:
-        if self._check_cancelled is not None:
-            await self._check_cancelled()
-        # Other tasks get their turn when no event waits.
-        while (event := self._driver.next()) is None:
-            if self._core.is_over:
-                self._core.raise_failure()
-                raise StopAsyncIteration
-            self._driver.callers += 1
-            try:
-                await self._driver.events_came.wait()
-            finally:
-                self._driver.callers -= 1
-        return event
+        super().__init__(core, Driver(core, open_websocket, runtime), runtime)
+        self._core: FeedCore[AsyncTokenSource] = core
 
     async def subscribe(self, topic: Topic) -> None:
         """Subscribe to a topic, now and after every reconnect. Returns after the acknowledgement.
@@ -114,42 +94,3 @@ class AsyncFeed:
         waiter, step = self._core.pull(topic, start, end, self._driver.now())
         await self._settled(waiter, step)
         return waiter.values
-
-    async def close(self) -> None:
-        """End the feed. Idempotent, possible at any time.
-
-        Returns within ``SessionConfig.close_timeout``. Events that wait can still be taken;
-        ``Closed`` is the last of them.
-
-        Raises a fault of the program that ended the feed, if nobody was given it before.
-        """
-        self._driver.callers += 1
-        try:
-            self._driver.take(self._driver.session.close(self._driver.now()))
-            while self._driver.tasks:
-                await self._driver.task_ended.wait()
-        finally:
-            self._driver.callers -= 1
-        self._core.raise_unseen_fault()
-
-    def metrics(self) -> FeedMetrics:
-        """Return the feed's counters and gauges at this moment. Cheap, and possible at any time."""
-        return self._core.metrics(self._driver.now())
-
-    async def _settled(self, waiter: Waiter, step: Step) -> None:
-        self._driver.callers += 1
-        try:
-            self._driver.take(step)
-            if waiter.is_settled:
-                await self._driver.runtime.checkpoint()
-            while not waiter.is_settled:
-                await self._driver.events_came.wait()
-        finally:
-            self._driver.callers -= 1
-            # Reading goes on only for waiters whose callers still wait.
-            left = self._core.leave(waiter, self._driver.now())
-            if left is None:
-                self._driver.pause_or_resume()
-            else:
-                self._driver.take(left)
-        waiter.result()

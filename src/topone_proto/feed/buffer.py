@@ -21,15 +21,16 @@ was ``full``, or made it so; events keep their order; an update is either delive
 
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable
+from typing import Any
 
-from topone_proto.events import Conflated, Event
+from topone_proto.events import Conflated
 from topone_proto.session.config import DeliveryPolicy
 from topone_proto.wire.topic import Update
 
 __all__ = ["DeliveryBuffer"]
 
 
-def _key(event: Event) -> tuple[object, ...] | None:
+def _key(event: object) -> tuple[object, ...] | None:
     """Return what a newer update supersedes an older one by; None for an event that is always
     needed."""
     return event.key if isinstance(event, Update) else None
@@ -50,7 +51,7 @@ class DeliveryBuffer:
     def __init__(self, capacity: int, policy: DeliveryPolicy = DeliveryPolicy.BLOCK) -> None:
         self._capacity = capacity
         conflates = policy is DeliveryPolicy.CONFLATE
-        self._waiting: deque[Event] | _Conflating = _Conflating(capacity) if conflates else deque()
+        self._waiting: deque[Any] | _Conflating = _Conflating(capacity) if conflates else deque()
         self.put_update: Callable[[Update], object] = self._waiting.append
         """Take one update in: what ``put`` does, in less time."""
 
@@ -74,11 +75,11 @@ class DeliveryBuffer:
         """True if nothing more should be read for now."""
         return not self.room
 
-    def put(self, events: Iterable[Event]) -> None:
+    def put(self, events: Iterable[object]) -> None:
         """Take events in, in order."""
         self._waiting.extend(events)
 
-    def get(self) -> Event | None:
+    def get(self) -> Any:
         """Return the next event, oldest first; None if there is none."""
         waiting = self._waiting
         if isinstance(waiting, _Conflating):
@@ -98,7 +99,7 @@ class _Conflating:
         self._capacity = capacity
         # The waiting events by number, the number of the newest update of each key, and the numbers
         # of those that are superseded.
-        self._events: OrderedDict[int, Event] = OrderedDict()
+        self._events: OrderedDict[int, Any] = OrderedDict()
         self._newest: dict[tuple[object, ...], int] = {}
         self._superseded: set[int] = set()
         self._number = 0
@@ -115,14 +116,14 @@ class _Conflating:
         """The number of waiting events that must not be left out."""
         return len(self._events) - len(self._superseded)
 
-    def extend(self, events: Iterable[Event]) -> None:
+    def extend(self, events: Iterable[object]) -> None:
         for event in events:
             self.append(event)
 
-    def popleft(self) -> Event:
+    def popleft(self) -> Any:
         # A Ctrl-C may come behind each call: what is returned leaves the queue behind the last one.
         if self._left_out:
-            event: Event = Conflated(self._left_out)
+            event: Any = Conflated(self._left_out)
             self._left_out = 0
             return event
         number, event = next(iter(self._events.items()))
@@ -133,7 +134,7 @@ class _Conflating:
         del self._events[number]
         return event
 
-    def append(self, event: Event) -> None:
+    def append(self, event: object) -> None:
         is_late = len(self) >= self._capacity
         key = _key(event)
         if key is not None:

@@ -1,63 +1,55 @@
-"""The part of a feed that all adapters share: a session, the buffer for its events, and the callers
-that wait for an answer.
+"""The core of a feed: a session, the buffer for its events, and the callers that wait."""
 
-Pure. An adapter adds a socket, a clock and a way to sleep.
-"""
-
-from collections import Counter
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import TYPE_CHECKING, Final, Generic, TypeVar
+from typing import TypeVar
 
-from topone_proto.errors import (
-    ConfigurationError,
-    ConnectionEnded,
-    FeedClosed,
-    FeedFailed,
-    TooManyEvents,
-)
-from topone_proto.events import ANOMALIES, Closed, Disconnected, Event, Gap
+from topone_proto.events import Event
+from topone_proto.feed.base import BaseCore
 from topone_proto.feed.buffer import DeliveryBuffer
-from topone_proto.feed.metrics import FeedMetrics
-from topone_proto.feed.waiters import PullWaiter, Waiter, Waiters
-from topone_proto.secrets.token import Token, wrapped
-from topone_proto.session.actions import Action
+from topone_proto.feed.waiters import PullWaiter, Waiter
+from topone_proto.secrets.token import Token
 from topone_proto.session.address import Headers
 from topone_proto.session.config import SessionConfig
 from topone_proto.session.endpoint import Endpoint
 from topone_proto.session.pulls import Moment
 from topone_proto.session.session import Session
-from topone_proto.session.states import SessionState
 from topone_proto.session.step import Step
 from topone_proto.wire.topic import Topic, Update
 
-if TYPE_CHECKING:
-    from topone_proto.failures import FailureKind
-
-__all__ = ["FeedCore"]
+__all__ = ["FeedCore", "session_maker", "split_token"]
 
 _Source = TypeVar("_Source", bound=Callable[[], object])
 
-# Nearly all events are of these classes: the hot path asks for them.
 
-# How many frames are read in one go while the application and the deadline wait for their turn.
-_FRAMES_PER_TURN: Final = 64
+def split_token(token: Token | _Source | None) -> tuple[Token | None, _Source | None]:
+    """Return the token that is always the same, and the callable that supplies them: one is None.
+
+    Raises:
+        ConfigurationError: it can be no token.
+    """
+    if token is None:
+        return None, None
+    if isinstance(token, Token):
+        token.require_usable()
+        return token, None
+    return None, token
 
 
-class FeedCore(Generic[_Source]):
-    """One feed without its I/O. ``session`` is driven by the adapter; every step it returns goes
-    through ``take``.
+def session_maker(
+    record: Callable[[str], object] | None, wall: Callable[[], float] | None
+) -> Callable[..., Session]:
+    """Return what makes a session, recorded if there is somebody to take the lines."""
+    if record is None:
+        return Session
+    # Most feeds are not recorded, and this takes longer to import than all the rest.
+    from topone_proto.capture import RecordedSession  # noqa: PLC0415 - as said
 
-    Bounded: at most ``capacity`` events wait for the application, and those of the step that filled
-    the buffer and of the one that ends the connection. Twice ``capacity`` while a call of
-    ``subscribe`` or ``unsubscribe`` waits for its answer. For this an adapter calls
-    ``pause_or_resume`` after each ``take``, and after each ``get`` while ``is_paused``; then it
-    reads only while not ``is_paused``, at most ``room`` frames before it looks again. The session
-    dials no more while it is paused.
+    return partial(RecordedSession, write=record, wall=wall or float)
 
-    A fault of the program (``record=`` raises, a plug-in has a bug) ends a feed through ``fail``.
-    ``take`` finds a fault of the recorder. The adapter then closes the session, once ``fault`` is
-    set, and whoever iterates or calls gets the fault, by ``raise_failure``.
+
+class FeedCore(BaseCore[_Source, Step, Event]):
+    """One feed without its I/O; see ``BaseCore``. Its machine is the session.
 
     Args:
         token: the token, or a callable that supplies one and is asked before every dial;
@@ -90,23 +82,9 @@ class FeedCore(Generic[_Source]):
         record: Callable[[str], object] | None = None,
         wall: Callable[[], float] | None = None,
     ) -> None:
-        self.token_source: _Source | None
-        fixed: Token | None
-        if token is None:
-            fixed = self.token_source = None
-        elif isinstance(token, Token):
-            token.require_usable()
-            fixed, self.token_source = token, None
-        else:
-            fixed, self.token_source = None, token
+        fixed, source = split_token(token)
         config = config if config is not None else SessionConfig()
-        make_session: Callable[..., Session] = Session
-        if record is not None:
-            # Most feeds are not recorded, and this takes longer to import than all the rest.
-            from topone_proto.capture import RecordedSession  # noqa: PLC0415 - as said
-
-            make_session = partial(RecordedSession, write=record, wall=wall or float)
-        self.session: Session = make_session(
+        session = session_maker(record, wall)(
             topics,
             endpoint=Endpoint(
                 url, origin, insecure, headers, "public" if token is None else "private"
@@ -115,124 +93,21 @@ class FeedCore(Generic[_Source]):
             config=config,
             jitter=jitter,
         )
-        self.config: SessionConfig = config
-        """Timeouts, limits, back-off and delivery."""
-        self.deadline: float | None = None
-        """The time at which ``session.deadline_reached`` is due."""
-        self._capacity = config.capacity
-        self._max_unsent = config.max_unsent
-        self._buffer = DeliveryBuffer(config.capacity, config.delivery)
-        self._put_update = self._buffer.put_update
-        self.get: Callable[[], Event | None] = self._buffer.get
-        """The next event for the application; None if there is none now."""
-        self._waiters = Waiters(self.session)
-        self._waiting = self._waiters.waiting
-        self.is_paused: bool = False
-        """True while the application is behind: nothing is to be read, and the session knows."""
-        self.is_closed: bool = False
-        """True once the session has ended. Events may still wait to be taken by ``get``."""
-        self.fault: BaseException | None = None
-        """The fault of the program that ended the feed, or is about to; None without one."""
-        # True once somebody was given the fault.
-        self._is_fault_raised = False
-        # A recorder may fail at any input, so that each step is checked.
-        self.is_recorded: bool = record is not None
-        """True if the session is recorded."""
-        self._wall = wall
-        # For the metrics.
-        self._updates = 0
-        self._gaps = 0
-        self._failures: Counter[FailureKind] = Counter()
-        self._anomalies: Counter[str] = Counter()
-
-    @property
-    def must_pause(self) -> bool:
-        """True if the transport should stop reading: the application is behind.
-
-        Not while a waiter waits, since the answer is among what is not read yet, and the caller of
-        ``subscribe`` may be the very task that takes the events.
-        """
-        return self._buffer.full and not self._waiters.are_left
-
-    @property
-    def may_resume(self) -> bool:
-        """True if a transport that has paused should read again. Half of the buffer has to be free,
-        so that it does not pause and resume with every event."""
-        needed = self._capacity - self._buffer.room
-        return needed <= self._capacity // 2 or self._waiters.are_left
-
-    def pause_or_resume(self, now: float) -> Step | None:
-        """Tell the session that reading pauses or goes on, if that has changed. The step goes
-        through ``take``; None if nothing has changed, or the session has ended."""
-        if self.is_closed:
-            return None
-        if self.is_paused:
-            if not self.may_resume:
-                return None
-            self.is_paused = False
-            return self.session.reading_resumed(now)
-        if not self.must_pause:
-            return None
-        self.is_paused = True
-        return self.session.reading_paused(now)
-
-    def room(self, unsent: int) -> int:
-        """Return the number of frames that a transport may read before it asks again, after other
-        tasks have had their turn. 0 while it ``must_pause``.
-
-        After a frame whose step went through ``take``, look at ``is_paused`` before the next: a
-        step may have several events.
-
-        Args:
-            unsent: how many frames wait to be sent.
-
-        Raises:
-            ConnectionEnded: so many that the connection is of no use; the peer does not read.
-        """
-        if unsent > self._max_unsent:
-            raise ConnectionEnded(None, "the peer does not read")
-        if self._waiting and self._waiters.are_left:
-            # The next frame may be the answer, and then the buffer may be too full for another.
-            return 1
-        return min(self._buffer.room, self._max_unsent + 1 - unsent, _FRAMES_PER_TURN)
-
-    @property
-    def waiting(self) -> int:
-        """The number of events that wait to be taken by ``get``."""
-        return len(self._buffer)
-
-    @property
-    def has_events(self) -> bool:
-        """True if ``get`` will return something."""
-        return len(self._buffer) > 0
-
-    @property
-    def is_over(self) -> bool:
-        """True if no event will come any more: the last one, ``Closed``, was taken by ``get``."""
-        return self.is_closed and not self.has_events
-
-    def take(self, step: Step) -> tuple[Action, ...]:
-        """Take a step of the session in. Returns its actions, which the adapter carries out in
-        order."""
-        self.deadline = step.deadline
-        events = step.events
-        if self.is_recorded:
-            self._find_fault()
-        if events:
-            self._buffer.put(events)
-            self._note(events)
-        if self._waiting:
-            if step.answers:
-                self._waiters.settle_by_answers(step.answers)
-            self._waiters.settle_by_events(events)
-            if self._is_overfull:
-                self._waiters.settle_all(lambda method: TooManyEvents(method, len(self._buffer)))
-            self._waiters.settle_by_state()
-        return step.actions
+        buffer = DeliveryBuffer(config.capacity, config.delivery)
+        self._put_update = buffer.put_update
+        super().__init__(
+            session,
+            session,
+            source=source,
+            config=config,
+            buffer=buffer,
+            wall=wall,
+            is_recorded=record is not None,
+        )
 
     def take_update(self, step: Step) -> bool:
-        """Take a step in, and return True, if it has one update and nothing else, as for nearly all
-        frames: the hot path. False: nothing was done, and it has to go through ``take``."""
+        """Take a step in, and return True, if it has one update and nothing else; see
+        ``BaseCore``."""
         events = step.events
         if (
             len(events) != 1
@@ -247,85 +122,6 @@ class FeedCore(Generic[_Source]):
         self._put_update(events[0])
         self._updates += 1
         return True
-
-    def token_obtained(self, supplied: object, now: float) -> Step:
-        """Tell the session of the token callable's result, be it a token or not. The step goes
-        through ``take``."""
-        supplied = wrapped(supplied)
-        try:
-            if not isinstance(supplied, Token):
-                return self.session.token_failed(type(supplied).__name__, now)
-            supplied.require_usable()
-        except ConfigurationError:
-            return self.session.token_failed("the callable supplied no usable token", now)
-        return self.session.token_obtained(supplied, now)
-
-    def metrics(self, now: float) -> FeedMetrics:
-        """Return the feed's counters and gauges at the time ``now``."""
-        connection = self.session.connection
-        opened = last_received = ack_latency = None
-        lag: dict[Topic, float] = {}
-        if connection is not None:
-            opened, last_received = connection.opened, connection.last_received
-            ack_latency = connection.ack_latency
-            if self._wall is not None:
-                # The time of day when a frame was received, by what it is now.
-                zero = self._wall() - now
-                lag = {topic: zero + at - ts / 1000 for topic, (ts, at) in connection.lags.items()}
-        return FeedMetrics(
-            epoch=self.session.epoch,
-            failures=dict(self._failures),
-            updates=self._updates,
-            gaps=self._gaps,
-            anomalies=dict(self._anomalies),
-            conflated=self._buffer.conflated,
-            waiting=len(self._buffer),
-            capacity=self._capacity,
-            is_paused=self.is_paused,
-            is_connected=connection is not None,
-            epoch_age=None if opened is None else now - opened,
-            last_received_age=None if last_received is None else now - last_received,
-            ack_latency=ack_latency,
-            lag=lag,
-            subscriptions=self.session.subscriptions,
-        )
-
-    def fail(self, fault: BaseException) -> None:
-        """Note a fault of the program; the first one counts. Every waiter is settled with it.
-        The adapter closes the session next."""
-        if self.fault is None:
-            self.fault = fault
-        for waiter in self._waiting:
-            waiter.settle(self.fault)
-
-    @property
-    def has_unseen_fault(self) -> bool:
-        """True if the feed has a fault that nobody was given yet."""
-        return self.fault is not None and not self._is_fault_raised
-
-    def raise_unseen_fault(self) -> None:
-        """Return if the feed has no fault, or somebody was given it already: for ``close`` and the
-        end of the feed's block.
-
-        Raises:
-            BaseException: the fault, as it is.
-        """
-        if self.has_unseen_fault:
-            self.raise_failure()
-
-    def raise_failure(self) -> None:
-        """Return if the feed was closed.
-
-        Raises:
-            FeedFailed: it ended by itself.
-            BaseException: it ended by a fault of the program, which is raised as it is.
-        """
-        if self.fault is not None:
-            self._is_fault_raised = True
-            raise self.fault
-        failure = self.session.failure
-        if failure is not None:
-            raise FeedFailed(failure)
 
     def subscribe(self, topic: Topic, now: float) -> tuple[Waiter, Step]:
         """Desire a topic. The step goes through ``take``; the waiter is settled when it is
@@ -346,21 +142,11 @@ class FeedCore(Generic[_Source]):
         return self._waiters.add_pull(topic, self.session.pulls_made), step
 
     def leave(self, waiter: Waiter, now: float) -> Step | None:
-        """Let go of a waiter whose caller stops to wait. A step goes through ``take``; None if
-        there is nothing to do."""
-        waiter.settle()
+        """Let go of a waiter whose caller stops to wait; see ``BaseCore``. Gives its pull up."""
+        super().leave(waiter, now)
         if not isinstance(waiter, PullWaiter) or waiter.number not in self.session.pulls:
             return None
         return self.session.cancel_pull(waiter.number, now)
-
-    def _require_open(self, method: str) -> None:
-        """Return if a call may go on to wait."""
-        if self.session.state is SessionState.CLOSED:
-            self.raise_failure()
-            raise FeedClosed
-        if self._is_overfull:
-            # Every call may cause events, and nobody takes any.
-            raise TooManyEvents(method, len(self._buffer), stands=False)
 
     def _want(
         self, topic: Topic, ask: Callable[[Topic, float], Step], now: float, *, wanted: bool
@@ -368,30 +154,3 @@ class FeedCore(Generic[_Source]):
         self._require_open(topic.subscribe_method if wanted else topic.unsubscribe_method)
         waiter = self._waiters.add(topic, wanted=wanted)
         return waiter, ask(topic, now)
-
-    @property
-    def _is_overfull(self) -> bool:
-        """True if so many events wait that no call may go on to wait."""
-        return len(self._buffer) >= 2 * self._capacity
-
-    def _note(self, events: tuple[Event, ...]) -> None:
-        """Count a step's events for the metrics, and notice the end."""
-        for event in events:
-            match event:
-                case Closed():
-                    self.is_closed, self.is_paused = True, False
-                case Update():
-                    self._updates += 1
-                case Disconnected(reason=reason):
-                    self._failures[reason.kind] += 1
-                case Gap():
-                    self._gaps += 1
-                case _ if isinstance(event, ANOMALIES):
-                    self._anomalies[type(event).__name__] += 1
-                case _:
-                    pass
-
-    def _find_fault(self) -> None:
-        fault = getattr(self.session, "recording_error", None)
-        if fault is not None and self.fault is None:
-            self.fail(fault)

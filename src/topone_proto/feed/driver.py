@@ -3,13 +3,13 @@
 Theory. The driver waits only through its ``Runtime`` and talks to a WebSocket only as an
 ``AsyncWebSocket`` or a ``PushingWebSocket``. A feed has up to four tasks:
 
-- ``feed`` lives as long as the feed. It calls the session at its deadline, and starts the jobs that
-  the session decides on: a token call, or a connection from its dial to its end.
+- ``feed`` lives as long as the feed. It calls the machine at its deadline, and starts the jobs that
+  it decides on: a token call, or a connection from its dial to its end.
 - ``FetchToken`` or ``Connect`` does one job. There is never more than one.
 - ``reader`` and ``writer`` live while a WebSocket is open. If the WebSocket pushes its frames, they
   are taken in the call that pushes them, and the reader has only what there was no room for.
 
-Everything that happens is an input of the session, and its step goes through ``take``, which never
+Everything that happens is an input of the machine, and its step goes through ``take``, which never
 waits: events into the buffer, requests into the outbox, a job to the task ``feed``. Whoever waits
 is woken by a condition and looks again.
 
@@ -23,24 +23,25 @@ is interrupted, for no event would ever come again.
 
 import math
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from contextlib import suppress
 from functools import partial
 from inspect import isawaitable
 from typing import TYPE_CHECKING, Any
 
+from topone_proto.account import AccountStep
 from topone_proto.errors import ConnectionEnded, ConnectionFailed
-from topone_proto.events import Event
-from topone_proto.feed.core import FeedCore
+from topone_proto.feed.base import BaseCore
 from topone_proto.feed.receiver import Receiver
 from topone_proto.feed.runtime import Condition, Runtime, Task
 from topone_proto.feed.websocket import AsyncWebSocket, OpenAsyncWebSocket, PushingWebSocket
 from topone_proto.secrets.token import AsyncTokenSource, wrapped
-from topone_proto.session.actions import Action, Close, Connect, FetchToken, SendPing, SendText
+from topone_proto.session.actions import Close, Connect, FetchToken, SendPing, SendText
 from topone_proto.session.failures import failure_from_exception
 from topone_proto.session.step import Step
 
 if TYPE_CHECKING:
+    from topone_proto.feed.machine import Machine
     from topone_proto.session.session import Session
 
 __all__ = ["Driver"]
@@ -57,15 +58,16 @@ class Driver:
 
     def __init__(
         self,
-        core: FeedCore[AsyncTokenSource],
+        core: BaseCore[AsyncTokenSource, Any, Any],
         open_websocket: OpenAsyncWebSocket,
         runtime: Runtime,
     ) -> None:
         self.core = core
+        self.machine: Machine[Any] = core.machine
         self.session: Session = core.session
         self.runtime = runtime
         self.now: Callable[[], float] = runtime.clock
-        self.next: Callable[[], Event | None] = core.get
+        self.next: Callable[[], Any] = core.get
         """The next event for the application; None if there is none now."""
         self.callers: int = 0
         """The number of the application's tasks that wait in a call."""
@@ -92,12 +94,12 @@ class Driver:
         self._closing: Close | None = None
         self._end: ConnectionEnded | None = None
         self._room_came = runtime.condition()
-        self.take(self.session.start(self.now()))
+        self.take(self.machine.start(self.now()))
         self._spawn(self._run, "feed", self._run_ended)
 
-    # Steps of the session.
+    # Steps of the machine.
 
-    def take(self, step: Step) -> None:
+    def take(self, step: Step | AccountStep) -> None:
         """Pass on a step's events, and see to its actions and its deadline. Never waits."""
         core = self.core
         self._carry_out(core.take(step), step.deadline)
@@ -109,7 +111,7 @@ class Driver:
             self.fail(core.fault)
         self.events_came.notify_all()
 
-    def _carry_out(self, actions: tuple[Action, ...], deadline: float | None) -> None:
+    def _carry_out(self, actions: Iterable[Any], deadline: float | None) -> None:
         for action in actions:
             match action:
                 case FetchToken() | Connect():
@@ -118,13 +120,19 @@ class Driver:
                 case SendText() | SendPing():
                     self._outbox.append(action)
                     self._mail_came.notify_all()
-                case Close():  # pragma: no branch - there is no other
+                case Close():
                     self._closing = action
                     self._job = None
                     self._drop()
+                case _:
+                    self._begin(action)
         if deadline is not None and deadline < self._armed:
             self._armed = deadline
             self._work_came.notify_all()
+
+    def _begin(self, action: object) -> None:
+        """Carry out an action that a session alone has not."""
+        raise AssertionError(action)
 
     def _drop(self) -> None:
         """End the present job: a connection with a closing handshake, anything else at once."""
@@ -145,7 +153,7 @@ class Driver:
             return
         self._has_failed = True
         if not core.is_closed:
-            self.take(self.session.close(self.now()))
+            self.take(self.machine.close(self.now()))
         self.events_came.notify_all()
         if not self.callers:
             self.runtime.interrupt()
@@ -184,7 +192,7 @@ class Driver:
     def _run_ended(self) -> None:
         if not self.core.is_closed:
             # The task was cancelled, and no more events would come for those that wait.
-            self.take(self.session.close(self.now()))
+            self.take(self.machine.close(self.now()))
 
     def _start_job(self, job: FetchToken | Connect) -> None:
         self._job = self._job_task = None
@@ -206,7 +214,7 @@ class Driver:
         self._armed = math.inf
         now = self.now()
         self._report_bytes(now)
-        self.take(self.session.deadline_reached(now))
+        self.take(self.machine.deadline_reached(now))
 
     def _report_bytes(self, now: float) -> None:
         """Tell the session of bytes that came and are no whole frame yet, before it judges the
@@ -216,7 +224,7 @@ class Driver:
         if heard_at is None or connection is None or connection.last_received is None:
             return
         if heard_at > connection.last_received:
-            self.take(self.session.bytes_received(heard_at, now))
+            self.take(self.machine.bytes_received(heard_at, now))
 
     async def _do(self, job: FetchToken | Connect) -> None:
         if isinstance(job, FetchToken):
@@ -232,7 +240,7 @@ class Driver:
             is_stray = self.runtime.is_stray_cancellation(error)
             if not (isinstance(error, Exception) or is_stray):
                 raise
-            step = self.session.token_failed(type(error).__name__, self.now())
+            step = self.machine.token_failed(type(error).__name__, self.now())
         else:
             step = self.core.token_obtained(supplied, self.now())
         self.take(step)
@@ -255,13 +263,13 @@ class Driver:
             if self._websocket is not None:
                 raise
             failure = failure_from_exception(error)
-            self.take(self.session.connection_failed(failure, self.now()))
+            self.take(self.machine.connection_failed(failure, self.now()))
         finally:
             self._websocket = None
 
     async def _run_connection(self, websocket: AsyncWebSocket | PushingWebSocket) -> None:
         """Read and write until the connection has ended, or is given up."""
-        self.take(self.session.connection_made(self.now()))
+        self.take(self.machine.connection_made(self.now()))
         self._users = 2
         tasks = [
             self._spawn(partial(self._read, websocket), "reader", self._user_ended),
@@ -288,7 +296,7 @@ class Driver:
     def _on_pong(self, payload: bytes) -> None:
         # The WebSocket library is not to see what a recorder raises.
         try:
-            self.take(self.session.pong_received(payload, self.now()))
+            self.take(self.machine.pong_received(payload, self.now()))
         except BaseException as fault:
             self.fail(fault)
             if not isinstance(fault, Exception):
@@ -302,11 +310,11 @@ class Driver:
                 await self._read_awaited(websocket)
         except ConnectionEnded as end:
             self._is_over = True
-            self.take(self.session.connection_lost(end.code, end.reason, self.now()))
+            self.take(self.machine.connection_lost(end.code, end.reason, self.now()))
 
     async def _read_awaited(self, websocket: AsyncWebSocket) -> None:
         core, now, receive = self.core, self.now, websocket.receive
-        message_received, take_update = self.session.message_received, core.take_update
+        message_received, take_update = self.machine.message_received, core.take_update
         notify_all = self.events_came.notify_all
         while True:
             while core.is_paused:
@@ -346,7 +354,7 @@ class Driver:
             ConnectionEnded: the peer does not read.
         """
         core, now = self.core, self.now()
-        message_received, take_update = self.session.message_received, core.take_update
+        message_received, take_update = self.machine.message_received, core.take_update
         for _ in range(min(core.room(len(self._outbox)), len(backlog))):
             step = message_received(backlog.popleft(), now)
             if not take_update(step):
@@ -380,7 +388,7 @@ class Driver:
             self._room_came.notify_all()
             self.take(step)
 
-    def _next_making_room(self) -> Event | None:
+    def _next_making_room(self) -> Any:
         event = self.core.get()
         self.callers += 1
         try:

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from topone_proto.feed.async_feed import AsyncFeed
 from topone_proto.feed.core import FeedCore
@@ -91,19 +91,8 @@ class FeedOpener(Generic[_Source, _Open, _Block]):
             ConfigurationError: the token, the URL, the origin or a header cannot be used.
         """
         token, url = conceal(token, url)
-        core = self._core(
-            token=token,
-            url=url,
-            topics=topics,
-            config=config,
-            origin=origin,
-            insecure=insecure,
-            headers=headers,
-            jitter=self._jitter,
-            record=record,
-            wall=self._wall,
-        )
-        return self._run(core, open_websocket, ssl_context)
+        common = self._common(url, topics, config, origin, insecure, headers, record)
+        return self._run(self._core(token=token, **common), open_websocket, ssl_context)
 
     def open_market_feed(
         self,
@@ -138,19 +127,31 @@ class FeedOpener(Generic[_Source, _Open, _Block]):
                 cannot be used.
         """
         _, url = conceal("", url)
-        core = self._core(
-            token=None,
-            url=url,
-            topics=topics,
-            config=config,
-            origin=origin,
-            insecure=insecure,
-            headers=headers,
-            jitter=self._jitter,
-            record=record,
-            wall=self._wall,
-        )
-        return self._run(core, open_websocket, ssl_context)
+        common = self._common(url, topics, config, origin, insecure, headers, record)
+        return self._run(self._core(token=None, **common), open_websocket, ssl_context)
+
+    def _common(
+        self,
+        url: str,
+        topics: Iterable[Topic],
+        config: SessionConfig | None,
+        origin: str | None,
+        insecure: bool,  # noqa: FBT001 - in the order of the functions above
+        headers: Headers,
+        record: Callable[[str], object] | None,
+    ) -> dict[str, Any]:
+        """Return the arguments that every core takes."""
+        return {
+            "url": url,
+            "topics": topics,
+            "config": config,
+            "origin": origin,
+            "insecure": insecure,
+            "headers": headers,
+            "jitter": self._jitter,
+            "record": record,
+            "wall": self._wall,
+        }
 
 
 class FeedFactory(

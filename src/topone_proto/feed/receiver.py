@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from topone_proto.errors import ConnectionEnded
-from topone_proto.feed.core import FeedCore
+from topone_proto.feed.base import BaseCore
 from topone_proto.feed.runtime import Condition
 from topone_proto.feed.websocket import PushingWebSocket
 
@@ -33,7 +33,7 @@ class Receiver:
     def __init__(
         self,
         websocket: PushingWebSocket,
-        core: FeedCore[Any],
+        core: BaseCore[Any, Any, Any],
         changed: Condition,
         *,
         read: Callable[[deque[str | bytes]], object],

@@ -21,7 +21,7 @@ from typing import Any
 import attrs
 
 from topone_proto.errors import FeedClosed, FeedFailed, LocalProtocolError
-from topone_proto.events import Closed, Event, RequestTimedOut, SubscriptionRejected
+from topone_proto.events import Closed, RequestTimedOut, SubscriptionRejected
 from topone_proto.session.answers import PullEnd
 from topone_proto.session.session import Session
 from topone_proto.session.subscriptions import SubscriptionState
@@ -118,7 +118,7 @@ class Waiters:
         for waiter in self.waiting:
             waiter.settle(make_error(waiter.method))
 
-    def settle_by_events(self, events: Iterable[Event]) -> None:
+    def settle_by_events(self, events: Iterable[object]) -> None:
         """Settle the waiters that a step's events answer."""
         for event in events:
             match event:

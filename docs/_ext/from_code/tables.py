@@ -46,6 +46,7 @@ from topone_proto.events import event_classes
 from topone_proto.feed import async_feed, metrics, opening, runtime, waiters, websocket
 from topone_proto.feed import buffer as delivery
 from topone_proto.feed import core as feed
+from topone_proto.feed import http as account_io
 from topone_proto.secrets import token
 from topone_proto.session import (
     actions,
@@ -225,6 +226,7 @@ _HOMES: Final = {
         async_feed,
         runtime,
         websocket,
+        account_io,
         opening,
         handshake,
         proxies,

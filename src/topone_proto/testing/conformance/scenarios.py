@@ -8,6 +8,7 @@ from topone_proto.testing.conformance.cancellation import CANCELLATION
 from topone_proto.testing.conformance.closing import CLOSING
 from topone_proto.testing.conformance.failures import FAILURES
 from topone_proto.testing.conformance.faults import FAULTS
+from topone_proto.testing.conformance.frames import FRAMES
 from topone_proto.testing.conformance.life import LIFE
 from topone_proto.testing.conformance.liveness import LIVENESS
 from topone_proto.testing.conformance.market import MARKET
@@ -22,6 +23,7 @@ SCENARIOS: Final[tuple[Scenario, ...]] = tuple(
         LIFE,
         FAILURES,
         ANSWERS,
+        FRAMES,
         LIVENESS,
         BACK_PRESSURE,
         FAULTS,

@@ -43,7 +43,8 @@ __all__ = [
     "wire_enums",
 ]
 
-LAST_TIME: Final = 253402300799.0  # the last second of the year 9999
+LAST_TIME: Final = 253402300799.0
+"""The last second of the year 9999, in seconds since 1970 UTC."""
 
 
 # Strategies without arguments are made once: making one costs more than drawing from it.
@@ -85,6 +86,7 @@ TOPICS: Final[dict[str, Callable[[], st.SearchStrategy[Topic]]]] = {
     "depth": lambda: st.builds(depth, _markets(), st.sampled_from(MERGES)),
     "deals": lambda: st.builds(deals, _markets()),
 }
+"""The topics of each family that has more than one, by the name of the family."""
 
 
 def unknown_members(enum: type[Side | OrderType | OrderStatus]) -> st.SearchStrategy[Any]:

@@ -17,7 +17,7 @@ _SHARE: Final = 20.0
 
 
 class Exporter:
-    """What the account tells is handed over at once, and written by a thread. To be closed.
+    """Changes that are handed over at once and written by a thread. To be closed.
 
     A failure never reaches the account: its follower looks at ``is_broken``, and ends.
 

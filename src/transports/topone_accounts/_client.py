@@ -12,7 +12,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
-from typing import Final, Protocol
+from typing import Final, Protocol, Self
 
 import httpcore
 
@@ -223,12 +223,24 @@ class HttpClient:
             "GET",
             httpcore.URL(scheme=scheme, host=host, port=port, target=target),
             headers=[(_ascii(name), _ascii(text)) for name, text in headers],
+            content=_Nothing(),
         )
 
     async def _drop(self, connection: _Connection) -> None:
         self._open.discard(connection)
         connection.stream.abort()
         await connection.stream.aclose()
+
+
+class _Nothing:
+    """The body of a GET request. httpcore's own is a generator, which an error in sending would
+    leave behind."""
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        raise StopAsyncIteration
 
 
 def _ascii(text: str) -> bytes:

@@ -16,6 +16,14 @@ from attrs import define, evolve
 
 from topone_proto._values import value
 from topone_proto.errors import ConfigurationError, LocalProtocolError
+from topone_proto.exchange._chance import (
+    Cancelling,
+    Chance,
+    Filling,
+    Placing,
+    left_of,
+    spends_money,
+)
 from topone_proto.exchange.market import DEFAULT_MARKETS, LivingMarket, Market
 from topone_proto.models import Side
 from topone_proto.wire.balance import Balance
@@ -27,7 +35,6 @@ __all__ = ["DEFAULT_BALANCES", "ExchangeStep", "LivingAccount"]
 # raises.
 _EXACT: Final = Context(prec=100, traps=[Inexact, InvalidOperation])
 _ZERO: Final = Decimal(0)
-_MAX_OPEN: Final = 12
 _MAX_CLOSED: Final = 1000
 # The id of the first order: the one of the exchange's own example, and ten more for every second
 # since 2025.
@@ -109,8 +116,6 @@ class LivingAccount:
             raise ConfigurationError(
                 setting="rate", problem=f"{rate!r} is no rate", remedy="use 0 or more per second"
             )
-        self._random = seed if isinstance(seed, Random) else Random(seed)
-        self._rate = rate
         self._start = now
         self._start_time = start_time
         self._latest_time = start_time
@@ -120,7 +125,8 @@ class LivingAccount:
             name: market.settings if isinstance(market, LivingMarket) else market
             for name, market in given.items()
         }
-        self._own_prices = {name: market.price for name, market in self._markets.items()}
+        random = seed if isinstance(seed, Random) else Random(seed)
+        self._chance = Chance(random, rate, given)
         self._funds = {
             asset: _Funds(amount)
             for asset, amount in (DEFAULT_BALANCES if balances is None else balances).items()
@@ -134,7 +140,7 @@ class LivingAccount:
         """The amount that each open order holds per unit of ``left``."""
         since = max(0.0, start_time - _IDS_SINCE)
         self._last_id = _FIRST_ID - 1 + int(since * _IDS_PER_SECOND)
-        self._next_event = self._after(now)
+        self._next_event = self._chance.after(now)
 
     # The truth.
 
@@ -168,7 +174,7 @@ class LivingAccount:
         if order is None:
             return _ZERO
         with localcontext(_EXACT):
-            return self._left(order) * self._unit_hold[order_id]
+            return left_of(order) * self._unit_hold[order_id]
 
     # What happens.
 
@@ -178,7 +184,7 @@ class LivingAccount:
         with localcontext(_EXACT):
             while self._next_event is not None and self._next_event <= now:
                 moment = self._next_event
-                self._next_event = self._after(moment)
+                self._next_event = self._chance.after(moment)
                 changes += self._live(moment)
         return ExchangeStep(tuple(changes), self._next_event)
 
@@ -244,24 +250,24 @@ class LivingAccount:
         order = self._opened(order_id)
         with localcontext(_EXACT):
             if price is None:
-                price = order.price or self._price(order.market)
+                price = order.price or self._chance.price(order.market)
             is_limit = order.type is OrderType.LIMIT
             limit = order.price or _ZERO
             worse = is_limit and (price > limit if order.is_buy else price < limit)
             # In what ``left`` is in.
-            used = amount * price if _spends_money(order) else amount
-            if not (amount > 0 and used <= self._left(order)) or price <= 0 or worse:
+            used = amount * price if spends_money(order) else amount
+            if not (amount > 0 and used <= left_of(order)) or price <= 0 or worse:
                 raise LocalProtocolError(
                     state=f"{order.left} of the order is left at {order.price}",
                     input=f"a fill of {amount} at {price}",
                     remedy="fill no more than is left, at a price that the order accepts",
                 )
             stock, money = self._funds[order.stock], self._funds[order.money]
-            left = self._left(order) - used
+            left = left_of(order) - used
             is_complete = not left
             if order.is_buy:
                 hold = used * self._unit_hold[order_id]
-                if _spends_money(order) and left < self._markets[order.market].lot * price:
+                if spends_money(order) and left < self._markets[order.market].lot * price:
                     is_complete, hold = True, hold + left
                 money.freeze -= hold
                 money.available += hold - amount * price
@@ -308,76 +314,16 @@ class LivingAccount:
 
     def _live(self, now: float) -> tuple[Order | Balance, ...]:
         """One event: something is placed, filled or cancelled."""
-        self._move_prices()
-        chance = self._random.random()
-        if len(self._open) < _MAX_OPEN and (not self._open or chance < 0.35):
-            placed = self._place_something(now)
-            if placed is not None:
-                return placed.changes
-        if not self._open:
-            return ()
-        order = self._random.choice(list(self._open.values()))
-        if chance > 0.85 and order.type is OrderType.LIMIT:
-            return self.cancel(order.id, now).changes
-        return self._fill_something(order, now).changes
-
-    def _place_something(self, now: float) -> ExchangeStep | None:
-        name = self._random.choice(list(self._markets))
-        market = self._markets[name]
-        stock, _, money = name.partition("/")
-        side = self._random.choice((Side.SELL, Side.BUY))
-        if self._random.random() < 0.2:
-            price, buy_hold = None, self._price(name)
-        else:
-            steps = self._random.randint(0, 20) * (1 if side is Side.SELL else -1)
-            price = buy_hold = max(market.tick, self._price(name) + market.tick * steps)
-        asset, unit_hold = (stock, Decimal(1)) if side is Side.SELL else (money, buy_hold)
-        # At most a tenth of what is there.
-        lots = int(self._funds[asset].available // (market.lot * unit_hold * 10))
-        if lots < 1:
-            return None
-        amount = market.lot * self._random.randint(1, lots)
-        if price is None and side is Side.BUY:
-            amount *= buy_hold
-        return self.place(name, side, amount, now, price=price)
-
-    def _fill_something(self, order: Order, now: float) -> ExchangeStep:
-        market = self._markets[order.market]
-        price = self._price(order.market)
-        if order.type is OrderType.LIMIT:
-            limit = order.price or _ZERO
-            price = min(price, limit) if order.is_buy else max(price, limit)
-        left = self._left(order)
-        if _spends_money(order):
-            left = left // (market.lot * price) * market.lot
-            if not left:
-                # The price has risen meanwhile.
-                return self.cancel(order.id, now)
-        lots = int(left // market.lot)
-        # Half of the fills complete the order.
-        amount = (
-            left
-            if lots < 2 or self._random.random() < 0.5
-            else market.lot * self._random.randint(1, lots - 1)
-        )
-        return self.fill(order.id, amount, now, price=price)
-
-    def _move_prices(self) -> None:
-        for name, market in self._markets.items():
-            steps = self._random.randint(-5, 5)
-            if name in self._living:
-                self._living[name].move(steps)
-            else:
-                self._own_prices[name] = max(
-                    market.tick, self._own_prices[name] + market.tick * steps
-                )
-
-    def _price(self, market: str) -> Decimal:
-        living = self._living.get(market)
-        return self._own_prices[market] if living is None else living.price
-
-    def _after(self, moment: float) -> float | None:
-        return moment + self._random.expovariate(self._rate) if self._rate else None
+        orders = tuple(self._open.values())
+        match self._chance.decide(orders, lambda asset: self._funds[asset].available):
+            case Placing(market=market, side=side, amount=amount, price=price):
+                return self.place(market, side, amount, now, price=price).changes
+            case Filling(order_id=order_id, amount=amount, price=price):
+                return self.fill(order_id, amount, now, price=price).changes
+            case Cancelling(order_id=order_id):
+                return self.cancel(order_id, now).changes
+            case None:
+                return ()
 
     def _time(self, now: float) -> float:
         # What was due happens when it is called for: an order placed by hand may have come first.
@@ -394,11 +340,6 @@ class LivingAccount:
             )
         return order
 
-    @staticmethod
-    def _left(order: Order) -> Decimal:
-        assert order.left is not None  # every order of this module has it
-        return order.left
-
     def _put(self, order: Order) -> Order:
         if order.is_open:
             self._open[order.id] = order
@@ -414,8 +355,3 @@ class LivingAccount:
             self._living[order.market].order_changed(order)
         balances = self.balances
         return ExchangeStep((order, *(balances[asset] for asset in assets)), self._next_event)
-
-
-def _spends_money(order: Order) -> bool:
-    """True if ``amount`` and ``left`` are in money: of a market order to buy."""
-    return order.type is OrderType.MARKET and order.is_buy

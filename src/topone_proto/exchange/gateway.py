@@ -48,27 +48,21 @@ from topone_proto.exchange.config import GatewayConfig
 from topone_proto.exchange.faults import (
     AcceptThenClose,
     AddCode,
-    AnswerGarbage,
     Burst,
     CloseConnections,
-    DelayAck,
+    DialFault,
     DropConnections,
-    DuplicateAck,
     ExpireToken,
     Fault,
     GoSilent,
-    IgnoreHandshake,
     InstantFault,
-    LoseAck,
     NodeClock,
-    RefuseHandshake,
-    RejectRequest,
+    RequestFault,
     SendOddBook,
     SendRaw,
     SendStrangeUpdate,
     StepClock,
     WriteTimes,
-    WrongId,
 )
 from topone_proto.exchange.market import LivingMarket
 from topone_proto.wire.balance import BALANCE, Balance
@@ -251,19 +245,15 @@ class Gateway:
 
     def inject(self, fault: Fault, now: float) -> GatewayStep:
         """Make something go wrong, now or when its occasion comes."""
+        if isinstance(fault, DialFault):
+            self._door.faults.add(fault)
+            return self._step()
+        if isinstance(fault, RequestFault):
+            self._desk.faults.add(fault)
+            return self._step()
         match fault:
-            case (
-                RefuseHandshake()
-                | AnswerGarbage()
-                | IgnoreHandshake()
-                | AcceptThenClose()
-                | NodeClock()
-            ):
-                self._door.faults.add(fault)
             case StepClock(milliseconds=milliseconds):
                 self._stepped += milliseconds
-            case DelayAck() | LoseAck() | DuplicateAck() | RejectRequest() | WrongId():
-                self._desk.faults.add(fault)
             case ExpireToken(token=token, code=code, reason=reason):
                 self._door.tokens.pop(token, None)
                 for client in self._clients():

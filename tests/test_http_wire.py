@@ -239,6 +239,12 @@ def test_a_market_order_may_have_no_price() -> None:
     assert not order.status.is_known
 
 
+def test_a_market_order_s_price_of_zero_is_one_whatever_its_json_type() -> None:
+    for price in ("0", 0):
+        (order,) = read_open_orders(rows({**ORDER, "type": 2, "price": price})).rows
+        assert order.price == Decimal(0)
+
+
 def test_a_deal_is_read_with_the_types_of_the_table_and_with_those_of_the_example() -> None:
     row = {
         "createTime": 1526205633.5,
@@ -296,6 +302,9 @@ def test_a_market_is_read() -> None:
         ({"dealStock": "NaN"}, "dealStock is no decimal number"),
         ({"dealStock": True}, "dealStock is no decimal number"),
         ({"dealStock": "9" * 200}, "dealStock is no decimal number"),
+        ({"left": []}, "left is no decimal number"),
+        ({"left": {}, "type": 2}, "left is no decimal number"),
+        ({"price": [], "type": 2}, "price is no decimal number"),
         ({"createTime": -1}, "createTime is no time in seconds"),
         ({"createTime": 10**12}, "createTime is no time in seconds"),
     ],
@@ -422,6 +431,8 @@ _row = st.dictionaries(
     st.sampled_from([*ORDER, "status", "finishTime", "dealId", "asset", "available", "freeze"]),
     _json,
 )
+# Most of it right, or no reader gets further than the first field.
+_near_row = _row.map(lambda changes: {**ORDER, **changes})
 _body = st.one_of(
     st.binary(),
     _json.map(lambda plain: json.dumps(plain).encode()),
@@ -430,7 +441,7 @@ _body = st.one_of(
             {"code": code, "data": {"list": found, "pageMark": mark, "total": mark}}
         ).encode(),
         st.just(0) | _json,
-        st.lists(_row | _json),
+        st.lists(_near_row | _row | _json),
         _json,
     ),
 )

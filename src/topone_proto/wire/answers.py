@@ -256,7 +256,7 @@ def _order(row: dict[str, Any], default_status: OrderStatus | None = OrderStatus
         type=kind,
         side=Side(_integer(row, "side")),
         status=status,
-        price=_decimal(row, "price") if needed or row.get("price") else None,
+        price=_decimal(row, "price") if needed or row.get("price") not in (None, "") else None,
         amount=_decimal(row, "amount"),
         left=_left(row),
         deal_stock=_decimal(row, "dealStock"),
@@ -272,7 +272,7 @@ def _finished_order(row: dict[str, Any]) -> Order:
 
 def _left(row: dict[str, Any]) -> Decimal | None:
     # The history's rows have none.
-    return _decimal(row, "left") if row.get("left") not in {None, ""} else None
+    return _decimal(row, "left") if row.get("left") not in (None, "") else None
 
 
 def _updated(row: dict[str, Any], created: float) -> float:

@@ -1,6 +1,6 @@
 """The judge of handshakes, with the faults that strike at dials."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from urllib.parse import parse_qsl
 
 from topone_proto._values import value
@@ -15,6 +15,7 @@ from topone_proto.exchange.faults import (
     NodeClock,
     RefuseHandshake,
 )
+from topone_proto.exchange.tokens import Tokens
 
 __all__ = ["Door", "Entry"]
 
@@ -32,17 +33,15 @@ class Entry:
 class Door:
     """Says who is let in."""
 
-    def __init__(
-        self, tokens: Mapping[str, str], config: GatewayConfig, *, is_public: bool
-    ) -> None:
+    def __init__(self, tokens: Tokens, config: GatewayConfig, *, is_public: bool) -> None:
         """Have no faults.
 
         Args:
-            tokens: which token opens which account.
+            tokens: who may open which account.
             config: what kind of server it is.
             is_public: True if there is a public socket.
         """
-        self.tokens: dict[str, str] = dict(tokens)
+        self.tokens = tokens
         """The accounts, by the tokens that open them."""
         self.faults: Armed[DialFault] = Armed()
         """The faults of the next dials."""
@@ -50,7 +49,7 @@ class Door:
         self._is_public = is_public
 
     def answer(
-        self, target: str, headers: Iterable[tuple[str, str]]
+        self, target: str, headers: Iterable[tuple[str, str]], now: float
     ) -> Entry | Reject | SendGarbage | Stall:
         """Return the answer to a handshake, or the entry that it is."""
         fault = self.faults.strike(lambda fault: not isinstance(fault, AcceptThenClose | NodeClock))
@@ -63,17 +62,17 @@ class Door:
             case IgnoreHandshake():
                 return Stall()
             case _:
-                return self._judge(target, headers)
+                return self._judge(target, headers, now)
 
     def strike(self, kind: type[DialFault]) -> DialFault | None:
         """Return the next fault of a kind that is due for a dial that is let in."""
         return self.faults.strike(lambda fault: isinstance(fault, kind))
 
-    def _judge(self, target: str, headers: Iterable[tuple[str, str]]) -> Entry | Reject:
+    def _judge(self, target: str, headers: Iterable[tuple[str, str]], now: float) -> Entry | Reject:
         path, _, query = target.partition("?")
         origins = [text.strip() for name, text in headers if name.lower() == "origin"]
         tokens = [text for name, text in parse_qsl(query) if name == "token"]
-        account = self.tokens.get(tokens[0]) if len(tokens) == 1 else None
+        account = self.tokens.account(tokens[0], now) if len(tokens) == 1 else None
         is_public = self._is_public and path == self._config.market_path
         if not is_public and self._config.path not in {None, path}:
             return Reject(404, "no such path")

@@ -65,6 +65,7 @@ from topone_proto.exchange.faults import (
     WriteTimes,
 )
 from topone_proto.exchange.market import LivingMarket
+from topone_proto.exchange.tokens import Tokens
 from topone_proto.wire.balance import BALANCE, Balance
 from topone_proto.wire.orders import ORDERS, Order
 from topone_proto.wire.topic import Topic
@@ -94,7 +95,7 @@ class Gateway:
 
     def __init__(
         self,
-        tokens: Mapping[str, str] | None = None,
+        tokens: Mapping[str, str] | Tokens | None = None,
         *,
         config: GatewayConfig | None = None,
         markets: Mapping[str, LivingMarket] | None = None,
@@ -104,7 +105,7 @@ class Gateway:
 
         Args:
             tokens: which token opens which account; None for the one token ``demo`` of the account
-                ``demo``.
+                ``demo``. Share ``Tokens`` with an ``HttpDesk`` that issues more.
             config: what kind of server it is.
             markets: what the public socket serves, by name; None for no public socket. They live
                 without the gateway: call ``market_changed`` when one has.
@@ -117,6 +118,7 @@ class Gateway:
         self._last_update: dict[tuple[str | None, Topic], Balance | Order] = {}
         self._markets = MarketDesk(markets or {}, self._config)
         known = {"demo": "demo"} if tokens is None else tokens
+        known = known if isinstance(known, Tokens) else Tokens(known)
         self._door = Door(known, self._config, is_public=self._markets.is_open)
         self._desk = Desk(self._config, self._markets)
         self._stepped = 0
@@ -140,7 +142,7 @@ class Gateway:
 
     def allow(self, token: str, account: str) -> None:
         """Let ``token`` open ``account`` from now on."""
-        self._door.tokens[token] = account
+        self._door.tokens.allow(token, account)
 
     # What comes in from the network.
 
@@ -152,7 +154,7 @@ class Gateway:
             headers: the request's headers, names in any case.
             now: the time.
         """
-        answer = self._door.answer(target, headers)
+        answer = self._door.answer(target, headers, now)
         if isinstance(answer, Entry):
             self._accept(answer, now)
         else:
@@ -255,7 +257,7 @@ class Gateway:
             case StepClock(milliseconds=milliseconds):
                 self._stepped += milliseconds
             case ExpireToken(token=token, code=code, reason=reason):
-                self._door.tokens.pop(token, None)
+                self._door.tokens.revoke(token)
                 for client in self._clients():
                     if client.token == token:
                         self._close(client, code, reason)

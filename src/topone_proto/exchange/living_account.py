@@ -24,6 +24,7 @@ from topone_proto.exchange._chance import (
     left_of,
     spends_money,
 )
+from topone_proto.exchange.books import Journal, Snapshot
 from topone_proto.exchange.market import DEFAULT_MARKETS, LivingMarket, Market
 from topone_proto.models import Side
 from topone_proto.wire.balance import Balance
@@ -138,6 +139,7 @@ class LivingAccount:
         self._closed: dict[int, Order] = {}
         self._unit_hold: dict[int, Decimal] = {}
         """The amount that each open order holds per unit of ``left``."""
+        self._journal = Journal(self.balances.values())
         since = max(0.0, start_time - _IDS_SINCE)
         self._last_id = _FIRST_ID - 1 + int(since * _IDS_PER_SECOND)
         self._next_event = self._chance.after(now)
@@ -166,6 +168,11 @@ class LivingAccount:
     def deadline(self) -> float | None:
         """The time at which the next event is due; None for never."""
         return self._next_event
+
+    def at(self, moment: float) -> Snapshot:
+        """Return the books as they were at a moment, on the clock of ``now``: ``HttpDesk`` answers
+        from them."""
+        return self._journal.at(moment)
 
     def held(self, order_id: int) -> Decimal:
         """Return the amount that an order holds: money if it buys, stock if it sells; 0 if it is
@@ -235,7 +242,7 @@ class LivingAccount:
             )
             self._open[order.id] = order
             self._unit_hold[order.id] = unit_hold
-            return self._changed(order, stock if side is Side.SELL else money)
+            return self._changed(now, order, stock if side is Side.SELL else money)
 
     def fill(
         self, order_id: int, amount: Decimal, now: float, *, price: Decimal | None = None
@@ -285,7 +292,7 @@ class LivingAccount:
                     status=OrderStatus.COMPLETED if is_complete else OrderStatus.PENDING,
                 )
             )
-            return self._changed(order, order.stock, order.money)
+            return self._changed(now, order, order.stock, order.money)
 
     def cancel(self, order_id: int, now: float) -> ExchangeStep:
         """Cancel what is left of an open order.
@@ -308,7 +315,7 @@ class LivingAccount:
                     else OrderStatus.CANCELED,
                 )
             )
-            return self._changed(order, asset)
+            return self._changed(now, order, asset)
 
     # How it is done.
 
@@ -350,8 +357,10 @@ class LivingAccount:
                 del self._closed[next(iter(self._closed))]
         return order
 
-    def _changed(self, order: Order, *assets: str) -> ExchangeStep:
+    def _changed(self, now: float, order: Order, *assets: str) -> ExchangeStep:
         if order.market in self._living:
             self._living[order.market].order_changed(order)
         balances = self.balances
-        return ExchangeStep((order, *(balances[asset] for asset in assets)), self._next_event)
+        changes: tuple[Order | Balance, ...] = (order, *(balances[asset] for asset in assets))
+        self._journal.changed(changes, now)
+        return ExchangeStep(changes, self._next_event)

@@ -10,7 +10,7 @@ from typing import Any, Final, get_args
 
 from topone_proto.account import AccountConfig, AggregatedFill, FillCorrected
 from topone_proto.events import event_classes
-from topone_proto.exchange import GatewayConfig, Market
+from topone_proto.exchange import Fill, GatewayConfig, HttpConfig, Market
 from topone_proto.exchange.candles import Bar
 from topone_proto.exchange.market import Depth, Trade
 from topone_proto.failures import Failure
@@ -45,6 +45,7 @@ TYPES: Final[frozenset[type[Any]]] = frozenset(
         *(Topic, Family, Side, OrderType, OrderStatus, Balance, Order, Failure, Request),
         *(Token, Endpoint, SessionConfig, Step, FeedMetrics),
         *(AccountConfig, AggregatedFill, FillCorrected, GatewayConfig, Market),
+        *(Fill, HttpConfig),
         *get_args(Message),
         *event_classes(),
         *get_args(Action),

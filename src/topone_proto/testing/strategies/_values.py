@@ -25,7 +25,7 @@ from topone_proto.events import (
     Unsubscribed,
     event_classes,
 )
-from topone_proto.exchange import GatewayConfig, Market, OriginRule, PingForm
+from topone_proto.exchange import Fill, GatewayConfig, HttpConfig, Market, OriginRule, PingForm
 from topone_proto.exchange.candles import Bar
 from topone_proto.exchange.market import Depth, Trade
 from topone_proto.failures import Failure, FailureKind
@@ -271,6 +271,18 @@ def gateway_configs() -> st.SearchStrategy[GatewayConfig]:
     return st.fixed_dictionaries({}, optional=given).map(lambda chosen: GatewayConfig(**chosen))
 
 
+def http_configs() -> st.SearchStrategy[HttpConfig]:
+    """Settings that ``HttpConfig`` accepts, all defaults among them."""
+    given: dict[str, st.SearchStrategy[Any]] = {
+        "token_interval": st.floats(0.001, 3600),
+        "token_block": st.floats(0.001, 3600),
+        "kills_old_tokens": st.booleans(),
+        "page_cap": st.integers(1, 500),
+        "lag": st.floats(0, 60),
+    }
+    return st.fixed_dictionaries({}, optional=given).map(lambda chosen: HttpConfig(**chosen))
+
+
 def pull_ends() -> st.SearchStrategy[PullEnd]:
     """The ends of pulls: candles, or why there are none."""
     made = st.builds(PullEnd, _counts(), TOPICS["kline"](), st.lists(candles()).map(tuple))
@@ -384,6 +396,8 @@ _STRATEGIES: Final[dict[type[Any], Callable[[], st.SearchStrategy[Any]]]] = {
         wire_enums(Side),
         st.none() | _counts(),
     ),
+    Fill: lambda: st.builds(Fill, _counts(), st.floats(0, LAST_TIME), orders(), *[decimals()] * 3),
+    HttpConfig: http_configs,
     PullRefused: lambda: st.builds(
         PullRefused, TOPICS["kline"](), st.integers(1, 2**31), st.text()
     ),

@@ -32,6 +32,7 @@ from topone_proto.account import (
     FetchFailed,
     FetchKind,
     Knowledge,
+    LoadState,
     OutcomeUnknown,
     Resynced,
     StateNotStored,
@@ -39,6 +40,7 @@ from topone_proto.account import (
     read_state,
     write_state,
 )
+from topone_proto.account._stored import Store
 from topone_proto.account.token_service import TokenState
 from topone_proto.wire.http import HttpResponse
 
@@ -621,6 +623,29 @@ def test_a_question_that_is_stale_once_its_budget_is_stored_is_not_asked() -> No
     assert len(world.exchange.order_calls) == 1
     world.run(60.0, lambda: client.is_whole)
     assert client.is_whole
+
+
+def test_nothing_is_due_to_be_stored_while_what_is_stored_is_read() -> None:
+    store = Store(StoredState())
+    assert store.save(StoredState(order_calls=(1.0,)), 0.0) is not None
+    assert store.failed(30.0)
+    assert store.deadline == 30.0
+    # Reading may take long, since the file may be locked: a deadline in the past turns in circles.
+    assert store.load() == LoadState()
+    assert store.deadline is None
+
+
+def test_tokens_of_the_application_leave_the_stored_token_alone() -> None:
+    world, client = whole()
+    stored = world.place.state.token
+    world.exchange.tokens["topapi:one"] = 10**6
+    other = world.client(source=None, supplies=(ONE, ONE))
+    world.run(100.0, lambda: other.is_whole)
+    assert other.is_whole
+    assert world.place.state.token == stored
+    client.drop()
+    world.run(10.0, lambda: client.is_whole)
+    assert world.exchange.token_requests == world.exchange.token_requests[:1]
 
 
 def test_a_block_that_another_process_has_met_is_obeyed() -> None:

@@ -278,6 +278,21 @@ def test_what_another_process_stored_is_used_but_not_what_was_refused_here() -> 
     assert tokens.loaded(stored, START + 101).token is None
 
 
+@pytest.mark.parametrize("seconds", [0, -500])
+def test_a_block_that_another_process_does_not_know_of_is_not_forgotten(seconds: float) -> None:
+    tokens = with_token()
+    tokens.refused(ONE, START + 100)
+    assert FetchNewToken() in tokens.stored(START + 101).actions
+    other = tokens.state
+    tokens.failed(error(ApiErrorMeaning.RATE_LIMIT), START + 102)
+    # The clock may be set meanwhile.
+    tokens.set_back(-seconds)
+    # The other one has stored an order call, say, before it could know.
+    step = tokens.loaded(other, START + 103 + seconds)
+    assert step.deadline == START + 102 + 3600 + seconds
+    assert tokens.state.not_before == step.deadline
+
+
 def test_a_clock_that_was_set_back_costs_one_interval() -> None:
     tokens = service(TokenState(asked_at=START, not_before=START + 65))
     assert tokens.wanted(START - 10_000).deadline == START - 10_000 + 65

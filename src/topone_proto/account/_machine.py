@@ -102,7 +102,7 @@ class Machine:
         if isinstance(source, Credentials):
             self._tokens = OwnTokens(source, settings, state.token, jitter)
         else:
-            self._tokens = SuppliedTokens(source, settings, jitter)
+            self._tokens = SuppliedTokens(source, settings, state.token, jitter)
         self._session = make_session(
             topics,
             endpoint=endpoint,
@@ -391,7 +391,7 @@ class Machine:
         return min((at for at in times if at is not None), default=None)
 
     def _find_deadline(self, now: float, wall: float) -> float | None:
-        times = [self._tokens.deadline, self._store.not_before, self._look_at]
+        times = [self._tokens.deadline, self._store.deadline, self._look_at]
         times += [request.expires_at for request in self._under_way]
         is_busy = any(request.waiting is not None for request in self._under_way)
         if not is_busy and self._reserved is None and self._tokens.token is not None:

@@ -124,10 +124,15 @@ class Store:
     def __init__(self, state: StoredState) -> None:
         self.known = state
         """The state that is stored."""
-        self.not_before: float | None = None
-        """The time before which nothing is written, after a write has failed."""
+        self._not_before: float | None = None
         self._writing: StoredState | None = None
         self._is_loading = False
+
+    @property
+    def deadline(self) -> float | None:
+        """The time at which to ``save`` again, after a write has failed; None while there is
+        nothing to write, or the end of a write or of reading is awaited."""
+        return None if self._writing is not None or self._is_loading else self._not_before
 
     def load(self) -> LoadState | None:
         """Return the action that reads what is stored; None if a write will tell anyhow."""
@@ -139,12 +144,12 @@ class Store:
     def save(self, state: StoredState, now: float) -> StoreState | None:
         """Return the action that stores this state; None if it is stored, or has to wait."""
         if state == self.known:
-            self.not_before = None
+            self._not_before = None
             return None
-        is_waiting = self.not_before is not None and now < self.not_before
+        is_waiting = self._not_before is not None and now < self._not_before
         if self._writing is not None or self._is_loading or is_waiting:
             return None
-        self.not_before, self._writing = None, state
+        self._not_before, self._writing = None, state
         return StoreState(state, self.known)
 
     def stored(self) -> bool:
@@ -164,5 +169,5 @@ class Store:
         """Note that the write, or the reading, has failed. Return False if there is none."""
         if self._writing is None and not self._is_loading:
             return False
-        self._writing, self._is_loading, self.not_before = None, False, not_before
+        self._writing, self._is_loading, self._not_before = None, False, not_before
         return True

@@ -112,13 +112,28 @@ class SuppliedTokens(Tokens):
     """One token that is always the same, or those of the application's callable."""
 
     def __init__(
-        self, token: Token | None, config: AccountConfig, jitter: Callable[[], float]
+        self,
+        token: Token | None,
+        config: AccountConfig,
+        state: TokenState,
+        jitter: Callable[[], float],
     ) -> None:
         super().__init__(config, jitter)
         self.token = token
+        # That of other processes, which make tokens of the key pair: not for this one to change.
+        self._state = state
         self._is_fixed = token is not None
         self._refused: Token | None = None
         self._due_at: float | None = None
+
+    @property
+    def state(self) -> TokenState:
+        """The state to be stored."""
+        return self._state
+
+    def loaded(self, state: TokenState, now: float, wall: float) -> None:  # noqa: ARG002 - as in every source
+        """Another process has stored this state."""
+        self._state = state
 
     def supply(self, token: Token) -> None:
         """The application has supplied this token."""

@@ -15,7 +15,8 @@ Theory. There is a token or there is none, and beside that a request is under wa
   (``SaveTokenState``), and asks for the request once it is told that this is ``stored``. A process
   that is killed in between has spent its budget.
 - Processes share what is stored. One that finds another state there than the one that it knows
-  withdraws its reservation, and goes on from what it found (``loaded``).
+  withdraws its reservation, and goes on from what it found (``loaded``). A wait that an answer to
+  this process began stays: the other one may have stored its state before.
 - ``refused`` takes back exactly the token that was refused. A refusal of an older one changes
   nothing. If a token is refused that was obtained after such a refusal, and none was accepted in
   between, asking again cannot help: the service has failed. One that another process had obtained
@@ -150,6 +151,9 @@ class TokenService:
         self._state = or_default(state, TokenState, "state")
         self._is_reserving = False
         self._sent_at: float | None = None
+        # The time before which none may be sent, by what came of the latest one of this process. No
+        # other process can lift that, which may have stored its state without knowing it.
+        self._held_until: float | None = None
         # The tokens that were taken back since one was last accepted, and the time of the first
         # refusal among them.
         self._taken_back: set[Token] = set()
@@ -243,6 +247,9 @@ class TokenService:
             state = evolve(state, token=None, obtained_at=None)
         if (own.obtained_at or 0.0) > (state.obtained_at or 0.0):
             state = evolve(state, token=own.token, obtained_at=own.obtained_at)
+        state, held_until = _corrected(state, wall), self._held_until
+        if held_until is not None and (state.not_before is None or state.not_before < held_until):
+            state = evolve(state, not_before=held_until)
         self._state = state
         return self.wanted(wall)
 
@@ -253,6 +260,7 @@ class TokenService:
             return None if at is None else at - seconds
 
         self._sent_at, self._refused_at = earlier(self._sent_at), earlier(self._refused_at)
+        self._held_until = earlier(self._held_until)
         state = self._state
         self._state = evolve(
             state,
@@ -298,6 +306,7 @@ class TokenService:
         Raises:
             TokenUnobtainable: asking again cannot help.
         """
+        was_sent = self.is_fetching
         self._sent_at, self._is_reserving = None, False
         state, config = _corrected(self._state, wall), self._config
         interval, block = config.token_interval, config.token_block
@@ -314,6 +323,8 @@ class TokenService:
                 problem = f"the token service answered with {what} ({error.msg})"
                 self._failure = (problem, remedy)
         self._state = evolve(state, failures=state.failures + 1, not_before=wall + wait)
+        if was_sent:
+            self._held_until = wall + wait
         return self._saved(self.wanted(wall))
 
     def refused(self, token: Token, wall: float) -> TokenStep:

@@ -82,9 +82,14 @@ def of_topic(name: str) -> Callable[[str], bool]:
     return lambda line: '"Subscribed"' in line and f'"{name}"' in line
 
 
-def invoke(*arguments: str, env: dict[str, str | None] | None = None) -> tuple[int, str, str]:
+def invoke(
+    *arguments: str, env: dict[str, str | None] | None = None, typed: str | None = None
+) -> tuple[int, str, str]:
     result = CliRunner().invoke(
-        app, arguments, env={"COLUMNS": "80", "NO_COLOR": "1", "TOPONE_TOKEN": None, **(env or {})}
+        app,
+        arguments,
+        input=typed,
+        env={"COLUMNS": "80", "NO_COLOR": "1", "TOPONE_TOKEN": None, **(env or {})},
     )
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception

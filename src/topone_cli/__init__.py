@@ -29,7 +29,7 @@ def _run() -> int:
         from topone_cli._app import app
     except ImportError as error:
         package = (error.name or "").partition(".")[0]
-        if package not in {"rich", "typer", "websockets"}:
+        if package not in {"filelock", "httpcore", "platformdirs", "rich", "typer", "websockets"}:
             raise
         sys.stderr.write(f'topone needs {package}: pip install "topone-proto[cli]"\n')
         return _USAGE

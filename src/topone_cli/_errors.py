@@ -16,7 +16,7 @@ _NAMES: Final = {
     "token=...": f"{VARIABLE}, --token-file or --keyring",
     'pass origin=""': 'use --origin ""',
 }
-_OPTIONS: Final = ("insecure", "market_rate", "origin", "rate", "seed", "url")
+_OPTIONS: Final = ("http_url", "insecure", "market_rate", "origin", "rate", "seed", "url")
 _ADVICE: Final = {
     FailureKind.TLS: "check the clock and the certificate; for a private CA name its file in "
     "the environment variable SSL_CERT_FILE",

@@ -18,6 +18,7 @@ from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any, Final
 
+from topone_cli._durable import replace_durably, sync_directory
 from topone_cli._errors import CommandFailed
 from topone_cli._fills import COLUMNS, Exported, Row, Seen
 from topone_cli._masks import hide_tokens
@@ -29,9 +30,7 @@ __all__ = [
     "SqliteFile",
     "open_fill_file",
     "read_amounts",
-    "replace_durably",
     "require_fill_file",
-    "sync_directory",
 ]
 
 _SUFFIXES: Final = (".csv", ".sqlite", ".parquet")
@@ -151,28 +150,6 @@ def _locked(path: Path) -> Any:
     except OSError as error:
         raise CommandFailed(f"cannot write to {path}: {error.strerror}") from None
     return lock
-
-
-def replace_durably(path: Path, data: bytes) -> None:
-    """Write a file anew, atomically."""
-    beside = path.with_name(f".{path.name}.new")
-    with beside.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)
-    sync_directory(path.parent)
-
-
-def sync_directory(directory: Path) -> None:
-    """Have the names in a directory survive a loss of power, where the system can do that."""
-    if os.name != "posix":
-        return
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def read_amounts(

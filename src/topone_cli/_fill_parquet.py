@@ -11,7 +11,8 @@ from collections.abc import Iterable, Sequence
 from importlib import import_module
 from typing import Any, Final
 
-from topone_cli._fill_files import FillFile, read_amounts, sync_directory
+from topone_cli._durable import sync_directory
+from topone_cli._fill_files import FillFile, read_amounts
 from topone_cli._fills import COLUMNS, Row, Seen
 
 __all__ = ["ParquetFile", "require_pyarrow"]

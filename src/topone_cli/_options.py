@@ -22,12 +22,14 @@ from topone_proto import (
     Endpoint,
     Topic,
 )
+from topone_proto.adapters import HttpEndpoint
 from topone_proto.wire.topic import Socket
 
 __all__ = [
     "AccountOptions",
     "AdapterOption",
     "FeedOptions",
+    "HttpUrlOption",
     "InsecureOption",
     "JsonOption",
     "KeyringOption",
@@ -37,12 +39,15 @@ __all__ = [
     "RateOption",
     "RecordOption",
     "RecordingArgument",
+    "RefusedAppId",
+    "RefusedAppKey",
     "RefusedToken",
     "SecondsOption",
     "SeedOption",
     "TokenFileOption",
     "UrlOption",
     "check_positive",
+    "parse_http_url",
     "require_one_style",
     "require_tokenless",
     "spread",
@@ -65,6 +70,15 @@ def _refuse_token(value: str | None) -> None:
             "a token is never taken from the command line, where the shell's history and every "
             f"user of this machine can read it: set {VARIABLE}, use --token-file FILE, or type it "
             "at the prompt. If this one was real, revoke it."
+        )
+
+
+def _refuse_key(value: str | None) -> None:
+    if value is not None:
+        raise Misuse(
+            "a key is never taken from the command line, where the shell's history and every user "
+            "of this machine can read it: 'topone login' asks for it. If this one was real, delete "
+            "it at the exchange."
         )
 
 
@@ -119,6 +133,15 @@ InsecureOption = Annotated[
 ]
 RefusedToken = Annotated[
     str | None, typer.Option("--token", hidden=True, is_eager=True, callback=_refuse_token)
+]
+RefusedAppId = Annotated[
+    str | None, typer.Option("--app-id", hidden=True, is_eager=True, callback=_refuse_key)
+]
+RefusedAppKey = Annotated[
+    str | None, typer.Option("--app-key", hidden=True, is_eager=True, callback=_refuse_key)
+]
+HttpUrlOption = Annotated[
+    str, typer.Option(metavar="URL", help="Where the exchange's HTTP API is, without its paths.")
 ]
 RecordOption = Annotated[
     Path | None,
@@ -226,12 +249,21 @@ def _in_order(cls: type[Any]) -> dict[str, None]:
     return dict.fromkeys(names)
 
 
-def require_tokenless(url: str) -> None:
+def parse_http_url(url: str, *, insecure: bool) -> HttpEndpoint:
+    """Return the base of the exchange's HTTP API. Raises Misuse."""
+    require_tokenless(url, "--http-url")
+    try:
+        return HttpEndpoint(url, insecure)
+    except ConfigurationError as error:
+        raise Misuse(explain(error)) from None
+
+
+def require_tokenless(url: str, option: str = "--url") -> None:
     """Raise Misuse if ``url`` has something in it that could be a token."""
     if hide_tokens(url) != url:
         raise Misuse(
-            "--url: it has something in it that could be a token: leave that out, and revoke it if "
-            "it is one"
+            f"{option}: it has something in it that could be a token: leave that out, and revoke "
+            "it if it is one"
         )
 
 

@@ -12,12 +12,19 @@ from functools import partial
 from getpass import getpass
 from importlib import import_module
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from topone_cli._errors import VARIABLE
 from topone_proto import ConfigurationError, Token
 
-__all__ = ["KEYRING_ENTRY", "RereadToken", "find_token", "require_token_source"]
+__all__ = [
+    "KEYRING_ENTRY",
+    "RereadToken",
+    "find_token",
+    "has_terminal",
+    "import_keyring",
+    "require_token_source",
+]
 
 KEYRING_ENTRY: Final = ("topone", "token")
 """Service and user name of the token in the system's keyring."""
@@ -61,8 +68,8 @@ def require_token_source(file: Path | None, *, keyring: bool = False) -> None:
             remedy="use --token-file FILE or --keyring",
         )
     if keyring:
-        _import_keyring()
-    if file is None and not keyring and not os.environ.get(VARIABLE) and not _has_terminal():
+        import_keyring()
+    if file is None and not keyring and not os.environ.get(VARIABLE) and not has_terminal():
         raise ConfigurationError(
             setting="token",
             problem="there is none, and no terminal to ask for one",
@@ -97,7 +104,8 @@ def find_token(
     return _usable(_ask(), "token", "what was typed", f"type it {_AS_GIVEN}")
 
 
-def _has_terminal() -> bool:
+def has_terminal() -> bool:
+    """Return True if there is somebody to ask."""
     # It is None if the caller closed it.
     stdin = sys.stdin
     return stdin is not None and stdin.isatty()  # pyright: ignore[reportUnnecessaryComparison]  # as said
@@ -141,19 +149,18 @@ def _read_file(file: Path) -> Token:
         ) from None
 
 
-def _import_keyring() -> None:
+def import_keyring(what: str = "--keyring") -> Any:
+    """Return the library. Raises ImportError if it is not installed, with what to do."""
     try:
-        import_module("keyring")
+        return import_module("keyring")
     except ModuleNotFoundError as error:
         raise ImportError(
-            '--keyring needs keyring: pip install "topone-proto[keyring]"', name="keyring"
+            f'{what} needs keyring: pip install "topone-proto[keyring]"', name="keyring"
         ) from error
 
 
 def _read_keyring() -> Token:
-    _import_keyring()
-    import keyring
-
+    keyring = import_keyring()
     setting = "--keyring"
     service, user = KEYRING_ENTRY
     store = f"store it with 'keyring set {service} {user}'"

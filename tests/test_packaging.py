@@ -178,6 +178,7 @@ __import__(sys.argv[1])
         ("topone_threads", "websockets", "threads"),
         ("topone_websockets", "websockets", "websockets"),
         ("topone_simulator", "websockets", "simulator"),
+        ("topone_simulator", "aiohttp", "simulator"),
         ("topone_proto.testing.conformance", "trustme", "testing"),
         ("topone_trio.over_websockets", "websockets", "trio-websockets"),
     ],

@@ -1,5 +1,5 @@
-"""The exchange's server on this machine: the gateway core of ``topone_proto`` behind a real
-WebSocket server.
+"""The exchange's server on this machine: the gateway and the HTTP desk of ``topone_proto.exchange``
+behind real servers.
 
 ``serve`` runs it in the asyncio program that asks for it, ``run_in_thread`` beside any other.
 """
@@ -7,12 +7,14 @@ WebSocket server.
 try:
     from topone_simulator._core import Handshake
     from topone_simulator._server import run_in_thread, serve
-    from topone_simulator._simulator import Simulator
+    from topone_simulator._simulator import Simulator, Truth
 except ModuleNotFoundError as _error:
-    if (_error.name or "").partition(".")[0] != "websockets":
+    _library = (_error.name or "").partition(".")[0]
+    if _library not in {"aiohttp", "websockets"}:
         raise
     raise ImportError(
-        'topone_simulator needs websockets: pip install "topone-proto[simulator]"', name=_error.name
+        f'topone_simulator needs {_library}: pip install "topone-proto[simulator]"',
+        name=_error.name,
     ) from None
 
-__all__ = ["Handshake", "Simulator", "run_in_thread", "serve"]
+__all__ = ["Handshake", "Simulator", "Truth", "run_in_thread", "serve"]

@@ -19,10 +19,13 @@ from topone_proto._values import value
 from topone_proto.exchange import (
     Accept,
     ClosePeer,
+    Fault,
     Gateway,
     GatewayAction,
     GatewayStep,
     Happening,
+    HttpDesk,
+    HttpFault,
     LivingExchange,
     LivingMarket,
     MutePeer,
@@ -71,8 +74,11 @@ class Core:
     """The core behind a ``Simulator``. Everything but ``call`` runs in the event loop's own
     thread."""
 
-    def __init__(self, gateway: Gateway, living: LivingExchange, account_name: str) -> None:
+    def __init__(
+        self, gateway: Gateway, desk: HttpDesk, living: LivingExchange, account_name: str
+    ) -> None:
         self.gateway = gateway
+        self.desk = desk
         self.living = living
         self.account_name = account_name
         self.loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()
@@ -110,6 +116,18 @@ class Core:
         self.publish(happening.changes, self.account_name)
         for name in happening.markets:
             self.carry_out(self.gateway.market_changed(name, self.loop.time()))
+
+    def inject(self, fault: Fault | HttpFault) -> None:
+        """Make something go wrong, on the WebSocket or over HTTP."""
+        if isinstance(fault, HttpFault):
+            self.desk.inject(fault, self.loop.time())
+        else:
+            self.carry_out(self.gateway.inject(fault, self.loop.time()))
+
+    def clear_faults(self) -> None:
+        """Forget the faults that wait for their occasion."""
+        self.gateway.clear_faults()
+        self.desk.clear_faults()
 
     def change_market(self, name: str, event: Callable[[LivingMarket, float], _T]) -> _T:
         """Call a function with a market and its time, and publish what it changed."""

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import secrets
 import ssl
 import threading
 import time
@@ -12,9 +13,19 @@ from typing import Final
 
 from websockets.asyncio.server import serve as serve_websockets
 
-from topone_proto.exchange import Gateway, GatewayConfig, LivingExchange
+from topone_proto.exchange import (
+    App,
+    Gateway,
+    GatewayConfig,
+    HttpConfig,
+    HttpDesk,
+    LivingExchange,
+    Tokens,
+)
+from topone_proto.wire.http import Credentials
 from topone_simulator._connection import Connection
 from topone_simulator._core import Core
+from topone_simulator._http import HttpServer
 from topone_simulator._simulator import Simulator
 
 __all__ = ["run_in_thread", "serve"]
@@ -35,7 +46,7 @@ _logger.parent = logging.getLogger("topone_simulator")
 
 
 @contextlib.asynccontextmanager
-async def serve(
+async def serve(  # noqa: PLR0913 - each by its name
     host: str = "127.0.0.1",
     port: int = 0,
     *,
@@ -46,6 +57,9 @@ async def serve(
     history: float = 0.0,
     seed: int = 0,
     ssl_context: ssl.SSLContext | None = None,
+    http_port: int = 0,
+    http_config: HttpConfig | None = None,
+    credentials: Credentials | None = None,
 ) -> AsyncGenerator[Simulator, None]:
     """Serve while the ``async with`` block runs; at its end every connection is closed.
 
@@ -60,10 +74,13 @@ async def serve(
         history: for how many seconds others have traded before, for candles to pull: 21600 is six
             hours.
         seed: the source of all chance in the account's life and in the markets'.
-        ssl_context: serves ``wss://`` instead of ``ws://``.
+        ssl_context: serves ``wss://`` and ``https://`` instead of ``ws://`` and ``http://``.
+        http_port: the TCP port of the HTTP API; 0 for any that is free.
+        http_config: what kind of HTTP API it is; None for the defaults.
+        credentials: the key pair of the living account; None for a new one.
 
     Raises:
-        OSError: the port cannot be listened on.
+        OSError: a port cannot be listened on.
         ConfigurationError: a rate or the history is negative or not finite.
     """
     now = asyncio.get_running_loop().time()
@@ -77,8 +94,22 @@ async def serve(
         now=now,
         start_time=config.start_ts / 1000,
     )
-    gateway = Gateway(tokens, config=config, markets=living.markets, now=now)
-    core = Core(gateway, living, next(iter(tokens.values()), "demo"))
+    known, account_name = Tokens(tokens), next(iter(tokens.values()), "demo")
+    gateway = Gateway(known, config=config, markets=living.markets, now=now)
+    # A key pair of its own, since clients keep what they know of one in a file.
+    credentials = credentials or Credentials(secrets.token_hex(16), secrets.token_hex(16))
+    http_config = http_config or HttpConfig()
+    desk = HttpDesk(
+        {account_name: living.account},
+        [App(credentials.app_id, credentials.reveal(), account_name)],
+        tokens=known,
+        config=http_config,
+        markets=living.markets,
+        clock=lambda now: gateway.server_ts(now) / 1000,
+        seed=seed,
+    )
+    core = Core(gateway, desk, living, account_name)
+    http = HttpServer(desk, core.loop.time, _logger, has_date=http_config.has_date)
 
     class Own(Connection):
         """Of this simulator."""
@@ -101,19 +132,27 @@ async def serve(
         ssl=ssl_context,
     )
     try:
-        core.start()
         port = next(iter(server.sockets)).getsockname()[1]
-        scheme = "ws" if ssl_context is None else "wss"
-        address = f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
-        yield Simulator(core, address, port, config)
+        http_port = await http.start(host, http_port, ssl_context)
+        core.start()
+        secure = "" if ssl_context is None else "s"
+        named = f"[{host}]" if ":" in host else host
+        yield Simulator(
+            core,
+            address=f"ws{secure}://{named}:{port}",
+            http_address=f"http{secure}://{named}:{http_port}",
+            config=config,
+            credentials=credentials,
+        )
     finally:
         core.closing()
+        await http.close()
         server.close()
         await server.wait_closed()
 
 
 @contextlib.contextmanager
-def run_in_thread(
+def run_in_thread(  # noqa: PLR0913 - those of serve
     host: str = "127.0.0.1",
     port: int = 0,
     *,
@@ -124,6 +163,9 @@ def run_in_thread(
     history: float = 0.0,
     seed: int = 0,
     ssl_context: ssl.SSLContext | None = None,
+    http_port: int = 0,
+    http_config: HttpConfig | None = None,
+    credentials: Credentials | None = None,
 ) -> Generator[Simulator, None, None]:
     """``serve`` in an event loop and a thread of its own while the ``with`` block runs, for any
     other program.
@@ -146,6 +188,9 @@ def run_in_thread(
             history=history,
             seed=seed,
             ssl_context=ssl_context,
+            http_port=http_port,
+            http_config=http_config,
+            credentials=credentials,
         ) as simulator:
             started.set_result((simulator, lambda: loop.call_soon_threadsafe(stop.set)))
             await stop.wait()

@@ -3,34 +3,59 @@
 from collections.abc import Callable
 from typing import TypeVar
 
+from topone_proto._values import value
 from topone_proto.exchange import (
     ExchangeStep,
     Fault,
     GatewayConfig,
+    HttpCall,
+    HttpFault,
     LivingAccount,
     LivingMarket,
     MarketData,
     Publication,
 )
 from topone_proto.wire.balance import Balance
+from topone_proto.wire.http import Credentials
 from topone_proto.wire.orders import Order
 from topone_proto.wire.topic import Topic
 from topone_simulator._core import Core, Handshake
 
-__all__ = ["Simulator"]
+__all__ = ["Simulator", "Truth"]
 
 _T = TypeVar("_T")
+
+
+@value
+class Truth:
+    """The living account at one moment. These are copies, which do not live on."""
+
+    balances: dict[str, Balance]
+    """Every balance, by asset."""
+    open_orders: dict[int, Order]
+    """Every open order, by id."""
+    closed_orders: dict[int, Order]
+    """The last thousand finished orders, by id."""
 
 
 class Simulator:
     """A running server. Get one from ``serve`` or ``run_in_thread``; every method may be called
     from any thread."""
 
-    def __init__(self, core: Core, address: str, port: int, config: GatewayConfig) -> None:
+    def __init__(
+        self,
+        core: Core,
+        *,
+        address: str,
+        http_address: str,
+        config: GatewayConfig,
+        credentials: Credentials,
+    ) -> None:
         self._core = core
         self._address = address
-        self._port = port
+        self._http_address = http_address
         self._config = config
+        self._credentials = credentials
 
     # What can be asked.
 
@@ -45,9 +70,19 @@ class Simulator:
         return self._address + self._config.market_path
 
     @property
+    def http_url(self) -> str:
+        """The base of the URLs of the HTTP API: ``http://127.0.0.1:<port>``."""
+        return self._http_address
+
+    @property
+    def credentials(self) -> Credentials:
+        """The key pair of the living account. Its tokens open the private WebSocket, too."""
+        return self._credentials
+
+    @property
     def port(self) -> int:
         """The TCP port that it listens on."""
-        return self._port
+        return int(self._address.rpartition(":")[2])
 
     @property
     def handshakes(self) -> tuple[Handshake, ...]:
@@ -58,6 +93,17 @@ class Simulator:
     def requests(self) -> tuple[str | bytes, ...]:
         """The frames that clients sent, the oldest first: the last thousand of them."""
         return self._core.call(lambda: tuple(self._core.requests))
+
+    @property
+    def http_calls(self) -> tuple[HttpCall, ...]:
+        """The requests over HTTP, the oldest first: the last thousand of them."""
+        return self._core.call(lambda: tuple(self._core.desk.calls))
+
+    @property
+    def overruns(self) -> int:
+        """The number of requests over HTTP that exceeded a budget: for tokens, and of order
+        calls."""
+        return self._core.call(lambda: self._core.desk.overruns)
 
     @property
     def publications(self) -> tuple[Publication, ...]:
@@ -102,22 +148,34 @@ class Simulator:
         on."""
         return self._core.call(lambda: self._core.living.account.balances)
 
+    def truth(self) -> Truth:
+        """Return the living account as it is now, all of it at one moment."""
+
+        def look() -> Truth:
+            account = self._core.living.account
+            orders = account.orders.values()
+            return Truth(
+                account.balances,
+                account.open_orders,
+                {order.id: order for order in orders if not order.is_open},
+            )
+
+        return self._core.call(look)
+
     # What can be done.
 
-    def inject(self, fault: Fault) -> None:
+    def inject(self, fault: Fault | HttpFault) -> None:
         """Make something go wrong, now or at its next occasion; see the faults of
         ``topone_proto.exchange``.
 
         Clients that it disconnects are told of nothing that happens from then on, however late they
         notice.
         """
-        self._core.call(
-            lambda: self._core.carry_out(self._core.gateway.inject(fault, self._core.loop.time()))
-        )
+        self._core.call(self._core.inject, fault)
 
     def clear_faults(self) -> None:
         """Forget the faults that wait for their occasion."""
-        self._core.call(self._core.gateway.clear_faults)
+        self._core.call(self._core.clear_faults)
 
     def publish(self, *updates: Balance | Order, account: str | None = None) -> None:
         """Publish made-up updates, in order, to an account's clients; by default to the living

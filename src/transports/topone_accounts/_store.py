@@ -23,7 +23,7 @@ from filelock import FileLock, Timeout
 from platformdirs import user_cache_path
 
 from topone_proto import ConfigurationError, TopOneError
-from topone_proto.account import StoredState, read_state, write_state
+from topone_proto.account import AccountConfig, StoredState, read_state, write_state
 from topone_proto.account.token_service import TokenState
 from topone_proto.adapters import HttpEndpoint
 
@@ -37,6 +37,8 @@ _LARGEST: Final = 2**16
 
 _ORDER_CALLS: Final = 10
 """The requests about orders that the exchange allows in a minute."""
+
+_TOKEN_INTERVAL: Final = AccountConfig().token_interval
 
 _IS_WINDOWS: Final = os.name == "nt"
 _OWNER_ONLY: Final = 0o600
@@ -79,11 +81,16 @@ class FileStore:
         path: the file. Its directory is made if it is missing. Beside it there is a lock, of the
             same name with ``.lock``.
 
+        token_interval: that of the account's ``AccountConfig``: a file that says nothing counts as
+            a request for a token, made when it was last modified.
+
     Raises:
         ConfigurationError: no file can have this name.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(
+        self, path: str | os.PathLike[str], *, token_interval: float = _TOKEN_INTERVAL
+    ) -> None:
         text: Any = os.fspath(path)
         if not isinstance(text, str) or not text or "\0" in text:
             raise ConfigurationError(
@@ -93,6 +100,7 @@ class FileStore:
             )
         self.path: Path = Path(os.path.abspath(text))  # noqa: PTH100 - resolve() would follow links
         """The file, as an absolute path."""
+        self._token_interval = token_interval
 
     def load(self) -> StoredState:
         """Return what is stored; an empty state if there is no file.
@@ -156,14 +164,20 @@ class FileStore:
             number = os.open(self.path, flags)
         except FileNotFoundError:
             return StoredState()
-        with open(number, "rb") as file:  # noqa: PTH123 - a descriptor has no path
+        try:
             about = os.fstat(number)
             self._check(about)
-            text = file.read(_LARGEST + 1)
+            with open(number, "rb", closefd=False) as file:
+                text = file.read(_LARGEST + 1)
+        finally:
+            os.close(number)
         state = read_state(text) if len(text) <= _LARGEST else StoredState()
         if state != StoredState() or text == _EMPTY:
             return state
-        return _suspicious(about.st_mtime)
+        # Not a state: see the module.
+        at = max(0.0, about.st_mtime)
+        token = TokenState(asked_at=at, not_before=at + self._token_interval)
+        return StoredState(token, order_calls=(at,) * _ORDER_CALLS)
 
     def _check(self, about: os.stat_result) -> None:
         if not stat.S_ISREG(about.st_mode):
@@ -220,19 +234,14 @@ class FileStore:
             )
         else:
             return
-        raise error
+        # Its cause is in its words. A timeout of a lock is none of the network.
+        raise error from None
 
     def _error(self, problem: str, remedy: str) -> StoreError:
         return StoreError(self.path, problem=problem, remedy=remedy)
 
 
 _EMPTY: Final = write_state(StoredState()).encode()
-
-
-def _suspicious(modified_at: float) -> StoredState:
-    """The state that a file stands for which is none; see the module."""
-    at = max(0.0, modified_at)
-    return StoredState(TokenState(asked_at=at), order_calls=(at,) * _ORDER_CALLS)
 
 
 def _sync(directory: Path) -> None:

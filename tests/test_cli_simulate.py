@@ -1,11 +1,13 @@
 """Faults by name, scripts of them, and ``topone simulate`` that plays them."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import get_args
 
@@ -19,23 +21,39 @@ from topone_proto.exchange import (
     AcceptThenClose,
     AddCode,
     AnswerGarbage,
+    BlockOrders,
+    BlockTokens,
     BookForm,
     Burst,
     CloseConnections,
+    CutHttp,
     DelayAck,
+    DelayHistory,
+    DelayHttp,
     DropConnections,
     DuplicateAck,
     ExpireToken,
+    ExpireTokens,
     Fault,
+    GarbleHttp,
     GoSilent,
+    HangHttp,
+    HttpFault,
     IgnoreHandshake,
+    KillOldTokens,
+    LagHttp,
     LoseAck,
+    LoseRow,
     NodeClock,
     RefuseHandshake,
+    RefuseHttp,
+    RejectHttp,
     RejectRequest,
+    ResetHttp,
     SendOddBook,
     SendRaw,
     SendStrangeUpdate,
+    ShiftPages,
     StepClock,
     TimeForm,
     WriteTimes,
@@ -44,7 +62,7 @@ from topone_proto.exchange import (
 
 pytestmark = pytest.mark.thorough
 
-SPELLED: dict[str, Fault] = {
+SPELLED: dict[str, Fault | HttpFault] = {
     "refuse-handshake status=503 retry-after=7 times=3": RefuseHandshake(503, 7, 3),
     "refuse-handshake status=503 retry-after='Wed, 21 Oct'": RefuseHandshake(503, "Wed, 21 Oct"),
     "refuse-handshake status=503 times=none": RefuseHandshake(503, times=None),
@@ -68,6 +86,21 @@ SPELLED: dict[str, Fault] = {
     "write-times form=seconds": WriteTimes(TimeForm.SECONDS),
     "add-code code=0": AddCode(0),
     "expire-token token=demo": ExpireToken("demo"),
+    "refuse-http status=429 retry-after=20 path=order": RefuseHttp(429, 20, path="order"),
+    "reject-http code=10027 times=none lasting=30": RejectHttp(10027, times=None, lasting=30.0),
+    "garble-http body=hm status=502": GarbleHttp("hm", 502),
+    "hang-http path=balance": HangHttp(path="balance"),
+    "reset-http times=3": ResetHttp(3),
+    "cut-http": CutHttp(),
+    "delay-http seconds=2.5": DelayHttp(2.5),
+    "lag-http seconds=5 lasting=60": LagHttp(5.0, lasting=60.0),
+    "shift-pages rows=-2": ShiftPages(-2),
+    "delay-history seconds=40 times=none": DelayHistory(40.0, None),
+    "lose-row order-id=133000": LoseRow(133000),
+    "expire-tokens": ExpireTokens(),
+    "kill-old-tokens times=none": KillOldTokens(None),
+    "block-tokens seconds=60": BlockTokens(60.0),
+    "block-orders": BlockOrders(),
 }
 
 
@@ -76,9 +109,14 @@ def test_a_fault_is_what_its_text_says(text: str) -> None:
     assert parse_fault(text) == SPELLED[text]
 
 
+def test_a_code_may_be_a_text() -> None:
+    assert parse_fault("reject-http code=T0005") == RejectHttp("T0005")
+
+
 def test_every_fault_has_a_name_and_a_description() -> None:
-    assert {type(fault) for fault in SPELLED.values()} == set(get_args(Fault))
-    assert set(FAULTS.values()) == set(get_args(Fault))
+    faults = {*get_args(Fault), *get_args(HttpFault)}
+    assert {type(fault) for fault in SPELLED.values()} == faults
+    assert set(FAULTS.values()) == faults
     assert describe_fault("delay-ack") == "delay-ack seconds=SECONDS [times=N] [method=TEXT]"
     for name in FAULTS:
         assert describe_fault(name).startswith(name)
@@ -170,11 +208,24 @@ def found(url: str) -> Check:
 
 
 def test_a_fault_is_there_from_the_start() -> None:
-    with simulate("--fault", "refuse-handshake status=429 times=none") as (url, process):
+    dial, http = "refuse-handshake status=429 times=none", "refuse-http status=503"
+    with simulate("--fault", dial, "--fault", http) as (url, process):
         assert process.stdout is not None
-        while "fault: RefuseHandshake" not in process.stdout.readline():
-            pass
+        said = ""
+        while "fault: RefuseHttp" not in said:
+            said += process.stdout.readline()
         assert "HTTP 429" in found(url).text
+        # It says where HTTP is, for which keys, and what was asked.
+        http_url = said.partition("HTTP on ")[2].partition(",")[0]
+        assert re.search(r"export TOPONE_APP_ID=[0-9a-f]{32} TOPONE_APP_KEY=[0-9a-f]{32}\n", said)
+        for status in (503, 200):
+            connection = HTTPConnection(http_url.removeprefix("http://"))
+            connection.request("GET", "/t/v1/market/list")
+            assert connection.getresponse().status == status
+            connection.close()
+        while "GET /t/v1/market/list: HTTP 200" not in said:
+            said += process.stdout.readline()
+        assert "GET /t/v1/market/list: HTTP 503, struck by RefuseHttp" in said
 
 
 def test_a_script_strikes(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Faults of the simulated exchange by name, as they are written on a command line and in a script.
 
-``refuse-handshake status=503 times=3`` is the gateway's ``RefuseHandshake(503, times=3)``.
+``refuse-handshake status=503 times=3`` is the gateway's ``RefuseHandshake(503, times=3)``, and
+``refuse-http status=503`` the HTTP desk's ``RefuseHttp(503)``.
 
 No error repeats what was written: the file may be one of a token.
 """
@@ -15,7 +16,7 @@ from typing import Any, Final, get_args
 
 import attrs
 
-from topone_proto.exchange import Fault
+from topone_proto.exchange import Fault, HttpFault
 
 __all__ = ["FAULTS", "FaultError", "describe_fault", "parse_fault", "read_script"]
 
@@ -24,7 +25,9 @@ def _name_of(cls: type[Any]) -> str:
     return re.sub(r"(?<!^)(?=[A-Z])", "-", cls.__name__).lower()
 
 
-FAULTS: Final[dict[str, type[Any]]] = {_name_of(cls): cls for cls in get_args(Fault)}
+FAULTS: Final[dict[str, type[Any]]] = {
+    _name_of(cls): cls for cls in (*get_args(Fault), *get_args(HttpFault))
+}
 """Every fault by its name."""
 
 
@@ -47,7 +50,7 @@ def describe_fault(name: str) -> str:
     return " ".join(parts)
 
 
-def parse_fault(text: str) -> Fault:
+def parse_fault(text: str) -> Fault | HttpFault:
     """Return the fault that a text names. Words are split and quoted as in a shell.
 
     Raises:
@@ -74,13 +77,13 @@ def parse_fault(text: str) -> Fault:
         if key == "status" and not 200 <= arguments[key] <= 599:
             raise FaultError(f"{key}: an HTTP status of a refusal is from 200 to 599")
     try:
-        fault: Fault = cls(**arguments)
+        fault: Fault | HttpFault = cls(**arguments)
     except TypeError:
         raise FaultError(f"something is missing: it is {describe_fault(name)}") from None
     return fault
 
 
-def read_script(path: Path) -> list[tuple[float, Fault]]:
+def read_script(path: Path) -> list[tuple[float, Fault | HttpFault]]:
     """Return the faults of a script, each with its seconds from the start, the earliest first.
 
     Every line is a number of seconds and a fault; what follows a ``#`` is a remark.
@@ -93,7 +96,7 @@ def read_script(path: Path) -> list[tuple[float, Fault]]:
         lines = path.read_text(encoding="utf-8").splitlines()
     except UnicodeDecodeError:
         raise FaultError(f"{path}: it is no text in UTF-8") from None
-    script: list[tuple[float, Fault]] = []
+    script: list[tuple[float, Fault | HttpFault]] = []
     for number, line in enumerate(lines, 1):
         if not line.strip() or line.lstrip().startswith("#"):
             continue
@@ -128,8 +131,8 @@ def _value(key: str, text: str, kinds: tuple[type[Any], ...]) -> Any:
                 number = kind(text)
             except ValueError:
                 continue
-            # Written so that NaN is refused, too. Only a clock can be behind.
-            least = float("-inf") if key == "milliseconds" else 0
+            # Written so that NaN is refused, too. Only a clock can be behind, and a page move back.
+            least = float("-inf") if key in {"milliseconds", "rows"} else 0
             if not least <= number < float("inf"):
                 raise FaultError(f"{key}: a number of 0 or more is wanted")
             return number

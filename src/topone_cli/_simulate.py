@@ -4,15 +4,16 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Iterable, Sequence
-from typing import Final
+from typing import Final, TypeVar
 
 import typer
 
 from topone_cli._errors import VARIABLE
 from topone_cli._format import clock, printable
+from topone_cli._keys import APP_ID_VARIABLE, APP_KEY_VARIABLE
 from topone_cli._masks import hide_tokens
 from topone_cli._streams import output_failure
-from topone_proto.exchange import Accept, Fault, Reject
+from topone_proto.exchange import Accept, Fault, HttpCall, HttpFault, Reject
 from topone_simulator import Handshake, Simulator, serve
 
 __all__ = ["simulate_exchange"]
@@ -20,6 +21,8 @@ __all__ = ["simulate_exchange"]
 _LOOK_EVERY: Final = 0.2
 # Seconds of candles from before, so that a chart is not empty.
 _HISTORY: Final = 3600.0 * 3
+
+_T = TypeVar("_T")
 
 
 async def simulate_exchange(
@@ -30,7 +33,8 @@ async def simulate_exchange(
     rate: float,
     market_rate: float,
     seed: int,
-    script: Sequence[tuple[float, Fault]] = (),
+    script: Sequence[tuple[float, Fault | HttpFault]] = (),
+    http_port: int = 0,
 ) -> None:
     """Serve until cancelled, or until nothing can be said any more. All tokens open the same
     account. ``script`` says what goes wrong, and after how many seconds.
@@ -48,6 +52,7 @@ async def simulate_exchange(
         market_rate=market_rate,
         history=_HISTORY if market_rate > 0 else 0.0,
         seed=seed,
+        http_port=http_port,
     ) as simulator:
         typer.echo(f"Serving on {simulator.url} until Ctrl-C.")
         typer.echo("Connect from another terminal with")
@@ -55,13 +60,17 @@ async def simulate_exchange(
         shown = tokens[0] if hide_tokens(tokens[0]) == tokens[0] else "..."
         typer.echo(f"  {VARIABLE}={shown} topone watch --url {simulator.url}")
         typer.echo(f"  topone market BTC/USDT --url {simulator.market_url}")
+        keys = simulator.credentials
+        typer.echo(f"HTTP on {simulator.http_url}, with keys that are made up, for this run alone:")
+        typer.echo(f"  export {APP_ID_VARIABLE}={keys.app_id} {APP_KEY_VARIABLE}={keys.reveal()}")
         await _report(simulator, deque(script))
 
 
-async def _report(simulator: Simulator, script: deque[tuple[float, Fault]]) -> None:
+async def _report(simulator: Simulator, script: deque[tuple[float, Fault | HttpFault]]) -> None:
     """Report what happens, and play the script."""
     started = time.monotonic()
     latest: Handshake | None = None
+    latest_call: HttpCall | None = None
     connected: set[int] = set()
     while output_failure() is None:
         while script and script[0][0] <= time.monotonic() - started:
@@ -75,17 +84,20 @@ async def _report(simulator: Simulator, script: deque[tuple[float, Fault]]) -> N
             if isinstance(handshake.answer, Accept):
                 connected.add(handshake.answer.peer)
             _say(_outcome(handshake))
+        for call in _after(latest_call, simulator.http_calls):
+            latest_call = call
+            _say(_http_outcome(call))
         for peer in sorted(connected.difference(simulator.peers)):
             connected.remove(peer)
             _say(f"client {peer} disconnected, {len(connected)} still connected")
 
 
-def _after(latest: Handshake | None, handshakes: Sequence[Handshake]) -> Iterable[Handshake]:
+def _after(latest: _T | None, seen: Sequence[_T]) -> Iterable[_T]:
     """Return those after ``latest``, by identity: clients of a kind come in the same way."""
-    for n in reversed(range(len(handshakes))):
-        if handshakes[n] is latest:
-            return handshakes[n + 1 :]
-    return handshakes
+    for n in reversed(range(len(seen))):
+        if seen[n] is latest:
+            return seen[n + 1 :]
+    return seen
 
 
 def _outcome(handshake: Handshake) -> str:
@@ -96,6 +108,12 @@ def _outcome(handshake: Handshake) -> str:
             return f"a client was refused with HTTP {status}: {reason}"
         case _:
             return "a client was left without an answer"
+
+
+def _http_outcome(call: HttpCall) -> str:
+    answer = f"HTTP {call.status}" if call.code in {None, 0} else f"code {call.code}"
+    fault = "" if call.fault is None else f", struck by {type(call.fault).__name__}"
+    return f"{call.method} {call.path}: {answer}{fault}"
 
 
 def _say(text: str) -> None:

@@ -50,6 +50,7 @@ A script has a fault in every line, behind the seconds after which it strikes:
 \b
 topone simulate --port 8765
 topone simulate --port 8765 --fault "refuse-handshake status=503 times=3"
+topone simulate --port 8765 --fault "refuse-http status=429 retry-after=20 path=order"
 topone simulate --port 8765 --script weather.txt
 {VARIABLE}=demo topone watch --url ws://127.0.0.1:8765/ws/user/""",
 )
@@ -59,6 +60,12 @@ def simulate(
         int,
         typer.Option(min=0, max=65535, metavar="N", help="The TCP port; 0 for any that is free."),
     ],
+    http_port: Annotated[
+        int,
+        typer.Option(
+            min=0, max=65535, metavar="N", help="The TCP port of HTTP; 0 for any that is free."
+        ),
+    ] = 0,
     host: Annotated[
         str, typer.Option(metavar="HOST", help="The address to listen on.")
     ] = "127.0.0.1",
@@ -107,6 +114,7 @@ def simulate(
             market_rate=market_rate,
             seed=seed,
             script=faults,
+            http_port=http_port,
         )
         try:
             asyncio.run(serving)

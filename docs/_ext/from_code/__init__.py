@@ -7,11 +7,11 @@ One directive for each; what they draw or tabulate is in the modules beside this
 from sphinx.application import Sphinx
 from sphinx.util.typing import ExtensionMetadata
 
-from from_code import command, docstrings, examples, house, lives, states, tables
+from from_code import command, docstrings, examples, faults, house, lives, states, tables
 
 
 def setup(app: Sphinx) -> ExtensionMetadata:
-    for module in (command, examples, house, lives, states, tables):
+    for module in (command, examples, faults, house, lives, states, tables):
         for name, directive in module.DIRECTIVES.items():
             app.add_directive(name, directive)
     app.setup_extension("sphinx.ext.autodoc")

@@ -1,16 +1,27 @@
 """The names that only the author of an adapter needs.
 
-An adapter is a transport with an ``open_feed`` of its own. It is built from a ``FeedCore``, which
-decides everything, and a driver for its kind of framework. The names that an application uses, or
-whoever embeds a ``Session``, are in ``topone_proto``.
+An adapter is a transport with an ``open_feed`` of its own, and an ``open_account``. It is built
+from a ``FeedCore`` and an ``AccountCore``, which decide everything, and a driver for its kind of
+framework. The names that an application uses, or whoever embeds a ``Session``, are in
+``topone_proto``.
 """
 
 from topone_proto.failures import failure_from_response
+from topone_proto.feed.account_core import AccountCore
+from topone_proto.feed.account_metrics import AccountMetrics
+from topone_proto.feed.account_view import AccountView
+from topone_proto.feed.async_account import AsyncAccount
 from topone_proto.feed.async_feed import AsyncFeed
 from topone_proto.feed.buffer import DeliveryBuffer
 from topone_proto.feed.core import FeedCore
 from topone_proto.feed.http import Http, MemoryStore, StateStore
 from topone_proto.feed.opening import FeedFactory, FeedOpener, run_feed
+from topone_proto.feed.opening_accounts import (
+    AccountFactory,
+    AccountOpener,
+    Cache,
+    run_account,
+)
 from topone_proto.feed.runtime import Condition, Runtime, Task
 from topone_proto.feed.waiters import PullWaiter, Waiter
 from topone_proto.feed.websocket import (
@@ -19,7 +30,7 @@ from topone_proto.feed.websocket import (
     OpenAsyncWebSocket,
     PushingWebSocket,
 )
-from topone_proto.secrets.token import conceal, wrapped
+from topone_proto.secrets.token import call_source, conceal, wrapped
 from topone_proto.session.address import Address
 from topone_proto.session.endpoint import HttpEndpoint
 from topone_proto.session.failures import failure_from_exception
@@ -28,10 +39,17 @@ from topone_proto.session.proxies import Proxy, Tunnel, proxy_from
 
 __all__ = [
     "WRONG_ACCEPT",
+    "AccountCore",
+    "AccountFactory",
+    "AccountMetrics",
+    "AccountOpener",
+    "AccountView",
     "Address",
     "Answer",
+    "AsyncAccount",
     "AsyncFeed",
     "AsyncWebSocket",
+    "Cache",
     "Condition",
     "DeliveryBuffer",
     "FeedCore",
@@ -52,10 +70,12 @@ __all__ = [
     "Task",
     "Tunnel",
     "Waiter",
+    "call_source",
     "conceal",
     "failure_from_exception",
     "failure_from_response",
     "proxy_from",
+    "run_account",
     "run_feed",
     "wrapped",
 ]

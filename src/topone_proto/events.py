@@ -188,10 +188,11 @@ class Closed:
 @value
 class Conflated:
     """The application was slow: ``count`` updates were replaced by newer ones of the same order or
-    asset."""
+    asset. Or it has begun to iterate over an account late: the oldest events were left out, of any
+    kind."""
 
     count: int
-    """The number of updates that were left out since the last event of this kind."""
+    """The number of events that were left out since the last event of this kind."""
 
 
 @value

@@ -43,7 +43,19 @@ from topone_proto import (
 )
 from topone_proto.capture import CaptureError
 from topone_proto.events import event_classes
-from topone_proto.feed import async_feed, metrics, opening, runtime, waiters, websocket
+from topone_proto.feed import (
+    account_core,
+    account_metrics,
+    account_view,
+    async_account,
+    async_feed,
+    metrics,
+    opening,
+    opening_accounts,
+    runtime,
+    waiters,
+    websocket,
+)
 from topone_proto.feed import buffer as delivery
 from topone_proto.feed import core as feed
 from topone_proto.feed import http as account_io
@@ -228,6 +240,11 @@ _HOMES: Final = {
         websocket,
         account_io,
         opening,
+        account_core,
+        account_view,
+        async_account,
+        account_metrics,
+        opening_accounts,
         handshake,
         proxies,
     ),

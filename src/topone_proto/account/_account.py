@@ -221,6 +221,12 @@ class Account:
             ledger.audit()
 
     @property
+    def is_auditing(self) -> bool:
+        """True from ``audit`` on until every list is compared. Afterwards the account may have to
+        ask by name for what differs: until it ``is_settled``."""
+        return any(ledger.is_auditing for ledger in self._ledgers)
+
+    @property
     def audits(self) -> int:
         """The number of lists that audits have compared."""
         return sum(ledger.audits for ledger in self._ledgers)

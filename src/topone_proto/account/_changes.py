@@ -68,6 +68,11 @@ class BalanceChanged:
     healed: bool = False
     """True if an answer over HTTP told it, and not the stream."""
 
+    @property
+    def key(self) -> tuple[object, ...]:
+        """The asset: where changes are conflated, a newer one of the same supersedes this one."""
+        return ("balance", self.after.asset)
+
 
 @value
 class OrderChanged:
@@ -81,6 +86,17 @@ class OrderChanged:
     """Server time of the update in milliseconds; None if an answer over HTTP told of it."""
     healed: bool = False
     """True if an answer over HTTP told it, and not the stream."""
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """The order's number: where changes are conflated, a newer one of the same supersedes this
+        one, unless it ``is_final``."""
+        return ("orders", self.after.id)
+
+    @property
+    def is_final(self) -> bool:
+        """True for the last state of an order."""
+        return self.after.is_closed
 
 
 @value

@@ -122,6 +122,11 @@ class Ledger(ABC, Generic[_K]):
         is_whole = self.knowledge is Knowledge.WHOLE and not self.doubts
         return is_whole or self.followed_since is None
 
+    @property
+    def is_auditing(self) -> bool:
+        """True if a list to compare with is to be asked for, or not answered yet."""
+        return self._is_audit_wanted or self._is_audit_asked
+
     # The connection.
 
     def follow(self, position: int) -> tuple[Change, ...]:

@@ -107,6 +107,11 @@ class AccountSession(Machine):
         return self._session
 
     @property
+    def refused_token(self) -> Token | None:
+        """The token of the application that the exchange refuses; None if it does not."""
+        return self._session.refused_token or self._tokens.refused_token
+
+    @property
     def state(self) -> SessionState:
         """The state of the feed."""
         return self._session.state
@@ -225,12 +230,12 @@ class AccountSession(Machine):
         return self._of(self._session.bytes_received(at, now), now)
 
     def reading_paused(self, now: float) -> AccountStep:
-        """The application is slow; see ``Session.reading_paused``."""
-        return self._of(self._session.reading_paused(now), now)
+        """The application is slow; see ``Session.reading_paused``. Nothing is asked meanwhile."""
+        return self._pause(self._session.reading_paused(now), now, is_paused=True)
 
     def reading_resumed(self, now: float) -> AccountStep:
-        """Reading goes on; see ``Session.reading_resumed``."""
-        return self._of(self._session.reading_resumed(now), now)
+        """Reading goes on, and so do the questions; see ``Session.reading_resumed``."""
+        return self._pause(self._session.reading_resumed(now), now, is_paused=False)
 
     def deadline_reached(self, now: float) -> AccountStep:
         """Do what is due. Harmless when called early."""

@@ -21,6 +21,8 @@ Invariants:
 - At most one request for a token and one question are under way.
 - Nothing is dialled without a token, however long the budget takes to allow one: the session's own
   timeout of a token does not run then. Dialling again never causes a request for a token.
+- While the application is behind (``reading_paused``) nothing new is asked, since every answer and
+  every failure would bring it more events than it has room for.
 - After ``Closed`` there is no action and no deadline, and whatever still comes is ignored.
 """
 
@@ -134,6 +136,8 @@ class Machine:
         self._ahead: float | None = None
         # True if the account has nothing to ask.
         self._is_settled = False
+        # True while the application is behind.
+        self._is_paused = False
 
     @property
     def _is_running(self) -> bool:
@@ -168,6 +172,13 @@ class Machine:
                 case _:
                     pass
             caused.actions.append(action)
+
+    def _pause(self, step: Step, now: float, *, is_paused: bool) -> AccountStep:
+        """A step of the session that says whether the application is behind."""
+        self._is_paused = is_paused
+        caused = Caused()
+        self._take(step, caused, now)
+        return self._settle(caused, now)
 
     def _hear(self, event: Event) -> Event:
         """Take what an event of the session says of a token; return the event with all of its
@@ -212,13 +223,17 @@ class Machine:
         """Do everything that is due by now."""
         wall = self._look_at_clock(now)
         if self._is_running:
-            self._tokens.update(now, wall)
+            if not self._is_paused:
+                self._tokens.update(now, wall)
             self._dial(caused, now)
         # Not if there is no token to dial with: that was the end.
         if self._is_running:
+            # Its budget is stored already.
             self._renew(caused, now, wall)
-            self._heal(caused, now, wall)
-            self._save(caused, now)
+            if not self._is_paused:
+                self._heal(caused, now, wall)
+            if not self._is_paused or self._store.deadline is None:
+                self._save(caused, now)
             self._own_deadline = self._find_deadline(now, wall)
         if self._session.state is SessionState.CLOSED:
             self._under_way.clear()
@@ -391,8 +406,10 @@ class Machine:
         return min((at for at in times if at is not None), default=None)
 
     def _find_deadline(self, now: float, wall: float) -> float | None:
-        times = [self._tokens.deadline, self._store.deadline, self._look_at]
-        times += [request.expires_at for request in self._under_way]
+        times: list[float | None] = [request.expires_at for request in self._under_way]
+        if self._is_paused:
+            return min((at for at in times if at is not None), default=None)
+        times += [self._tokens.deadline, self._store.deadline, self._look_at]
         is_busy = any(request.waiting is not None for request in self._under_way)
         if not is_busy and self._reserved is None and self._tokens.token is not None:
             times.append(self._healer.deadline(now, self._budget.free_at(now, wall)))

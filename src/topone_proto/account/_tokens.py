@@ -61,6 +61,11 @@ class Tokens:
         self._pauses = 0
 
     @property
+    def refused_token(self) -> Token | None:
+        """The token of the application that HTTP refuses; None if it does not."""
+        return None
+
+    @property
     def state(self) -> TokenState:
         """The state to be stored."""
         return TokenState()
@@ -134,6 +139,11 @@ class SuppliedTokens(Tokens):
     def loaded(self, state: TokenState, now: float, wall: float) -> None:  # noqa: ARG002 - as in every source
         """Another process has stored this state."""
         self._state = state
+
+    @property
+    def refused_token(self) -> Token | None:
+        """The token of the application that HTTP refuses; None if it does not."""
+        return self._refused
 
     def supply(self, token: Token) -> None:
         """The application has supplied this token."""

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from topone_proto.account import AccountStep
 from topone_proto.errors import (
-    ConfigurationError,
     ConnectionEnded,
     FeedClosed,
     FeedFailed,
@@ -21,7 +20,7 @@ from topone_proto.feed.buffer import DeliveryBuffer
 from topone_proto.feed.machine import Machine
 from topone_proto.feed.metrics import FeedMetrics
 from topone_proto.feed.waiters import Waiter, Waiters
-from topone_proto.secrets.token import Token, wrapped
+from topone_proto.secrets.token import Token, usable
 from topone_proto.session.config import SessionConfig
 from topone_proto.session.session import Session
 from topone_proto.session.states import SessionState
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["BaseCore"]
 
-_Source = TypeVar("_Source", bound=Callable[[], object])
+_Source = TypeVar("_Source", bound=Callable[..., object])
 _Step = TypeVar("_Step", bound=Step | AccountStep)
 _Event = TypeVar("_Event")
 
@@ -203,17 +202,18 @@ class BaseCore(Generic[_Source, _Step, _Event]):
         ``take``."""
         return False
 
+    @property
+    def refused_token(self) -> Token | None:
+        """The token that was refused, for whoever supplies another; None for another reason."""
+        return self.machine.refused_token
+
     def token_obtained(self, supplied: object, now: float) -> _Step:
         """Tell the machine of the token callable's result, be it a token or not. The step goes
         through ``take``."""
-        supplied = wrapped(supplied)
-        try:
-            if not isinstance(supplied, Token):
-                return self.machine.token_failed(type(supplied).__name__, now)
-            supplied.require_usable()
-        except ConfigurationError:
-            return self.machine.token_failed("the callable supplied no usable token", now)
-        return self.machine.token_obtained(supplied, now)
+        token = usable(supplied)
+        if isinstance(token, Token):
+            return self.machine.token_obtained(token, now)
+        return self.machine.token_failed(token, now)
 
     def metrics(self, now: float) -> FeedMetrics:
         """Return the feed's counters and gauges at the time ``now``."""

@@ -12,6 +12,10 @@ events, and are ``full`` when these alone are ``capacity``. They differ in what 
   ``Conflated`` event before all others counts them. So below ``capacity`` nothing is left out, and
   what the application takes next is older than the newest by no more than one buffer.
 
+A buffer that nobody takes events from yet (``is_read=False``) holds nothing up: of the events that
+are more than ``capacity`` the oldest are left out, of any kind, and counted by the ``Conflated``
+that comes first once it is read.
+
 Leaving updates out only makes room if it happens before reading stops. That is why ``full`` does
 not count what may be left out: a reader that asks ``room`` goes on as long as there is any.
 
@@ -25,15 +29,14 @@ from typing import Any
 
 from topone_proto.events import Conflated
 from topone_proto.session.config import DeliveryPolicy
-from topone_proto.wire.topic import Update
 
 __all__ = ["DeliveryBuffer"]
 
 
 def _key(event: object) -> tuple[object, ...] | None:
-    """Return what a newer update supersedes an older one by; None for an event that is always
-    needed."""
-    return event.key if isinstance(event, Update) else None
+    """Return what a newer update, or change of an account, supersedes an older one by; None for an
+    event that is always needed."""
+    return getattr(event, "key", None)
 
 
 class DeliveryBuffer:
@@ -46,13 +49,28 @@ class DeliveryBuffer:
 
     The events of one step are taken whole, so that ``len`` can exceed ``capacity`` by one step's
     events.
+
+    Args:
+        capacity: how many events may wait.
+        policy: what is done with those that are superseded.
+        is_read: False if the application may never take one: nothing is held up until
+            ``begin_reading``.
     """
 
-    def __init__(self, capacity: int, policy: DeliveryPolicy = DeliveryPolicy.BLOCK) -> None:
+    def __init__(
+        self,
+        capacity: int,
+        policy: DeliveryPolicy = DeliveryPolicy.BLOCK,
+        *,
+        is_read: bool = True,
+    ) -> None:
         self._capacity = capacity
+        self._is_read = is_read
+        # How many were left out because nobody takes any.
+        self._unread = 0
         conflates = policy is DeliveryPolicy.CONFLATE
         self._waiting: deque[Any] | _Conflating = _Conflating(capacity) if conflates else deque()
-        self.put_update: Callable[[Update], object] = self._waiting.append
+        self.put_update: Callable[[object], object] = self._waiting.append
         """Take one update in: what ``put`` does, in less time."""
 
     def __len__(self) -> int:
@@ -60,13 +78,15 @@ class DeliveryBuffer:
 
     @property
     def conflated(self) -> int:
-        """The number of updates that were left out for newer ones so far."""
-        return self._waiting.total if isinstance(self._waiting, _Conflating) else 0
+        """The number of events that were left out so far."""
+        return self._unread + (self._waiting.total if isinstance(self._waiting, _Conflating) else 0)
 
     @property
     def room(self) -> int:
         """The number of events that may still be put before the buffer is full; not below 0."""
         waiting = self._waiting
+        if not self._is_read:
+            return self._capacity
         needed = waiting.needed if isinstance(waiting, _Conflating) else len(waiting)
         return max(0, self._capacity - needed)
 
@@ -78,6 +98,27 @@ class DeliveryBuffer:
     def put(self, events: Iterable[object]) -> None:
         """Take events in, in order."""
         self._waiting.extend(events)
+        if not self._is_read:
+            self._shed()
+
+    def begin_reading(self) -> None:
+        """The application takes events from now on: nothing is left out any more but by the
+        policy."""
+        if self._is_read:
+            return
+        self._is_read = True
+        if self._unread and not isinstance(self._waiting, _Conflating):
+            self._waiting.appendleft(Conflated(self._unread))
+
+    def _shed(self) -> None:
+        """Leave the oldest events out, since nobody takes any."""
+        waiting = self._waiting
+        if isinstance(waiting, _Conflating):
+            waiting.shed()
+            return
+        while len(waiting) > self._capacity:
+            waiting.popleft()
+            self._unread += 1
 
     def get(self) -> Any:
         """Return the next event, oldest first; None if there is none."""
@@ -127,12 +168,23 @@ class _Conflating:
             self._left_out = 0
             return event
         number, event = next(iter(self._events.items()))
+        self._forget(number, event)
+        del self._events[number]
+        return event
+
+    def shed(self) -> None:
+        while len(self._events) > self._capacity:
+            number, event = next(iter(self._events.items()))
+            self._forget(number, event)
+            del self._events[number]
+            self._left_out += 1
+            self.total += 1
+
+    def _forget(self, number: int, event: object) -> None:
         self._superseded.discard(number)
         key = _key(event)
         if key is not None and self._newest.get(key) == number:
             del self._newest[key]
-        del self._events[number]
-        return event
 
     def append(self, event: object) -> None:
         is_late = len(self) >= self._capacity
@@ -148,9 +200,8 @@ class _Conflating:
     def _supersede(self, number: int | None) -> None:
         if number is None:
             return
-        event = self._events[number]
         # The last state of an order is news that nothing later repeats.
-        if not (isinstance(event, Update) and event.is_final):
+        if not getattr(self._events[number], "is_final", False):
             self._superseded.add(number)
 
     def _make_room(self) -> None:

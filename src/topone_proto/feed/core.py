@@ -19,7 +19,7 @@ from topone_proto.wire.topic import Topic, Update
 
 __all__ = ["FeedCore", "session_maker", "split_token"]
 
-_Source = TypeVar("_Source", bound=Callable[[], object])
+_Source = TypeVar("_Source", bound=Callable[..., object])
 
 
 def split_token(token: Token | _Source | None) -> tuple[Token | None, _Source | None]:

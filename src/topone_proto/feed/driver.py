@@ -35,7 +35,7 @@ from topone_proto.feed.base import BaseCore
 from topone_proto.feed.receiver import Receiver
 from topone_proto.feed.runtime import Condition, Runtime, Task
 from topone_proto.feed.websocket import AsyncWebSocket, OpenAsyncWebSocket, PushingWebSocket
-from topone_proto.secrets.token import AsyncTokenSource, wrapped
+from topone_proto.secrets.token import AsyncTokenSource, Token, call_source, wrapped
 from topone_proto.session.actions import Close, Connect, FetchToken, SendPing, SendText
 from topone_proto.session.failures import failure_from_exception
 from topone_proto.session.step import Step
@@ -234,7 +234,7 @@ class Driver:
 
     async def _fetch_token(self) -> None:
         try:
-            supplied = await self._ask_for_token()
+            supplied = await self._ask_for_token(self.core.refused_token)
         except BaseException as error:
             # Whatever the application's callable raises.
             is_stray = self.runtime.is_stray_cancellation(error)
@@ -245,10 +245,10 @@ class Driver:
             step = self.core.token_obtained(supplied, self.now())
         self.take(step)
 
-    async def _ask_for_token(self) -> object:
+    async def _ask_for_token(self, refused: Token | None) -> object:
         """Return what the application's callable supplies."""
         assert self.core.token_source is not None
-        supplied = wrapped(self.core.token_source())
+        supplied = wrapped(call_source(self.core.token_source, refused))
         return wrapped(await supplied) if isawaitable(supplied) else supplied
 
     async def _connect(self, connect: Connect) -> None:

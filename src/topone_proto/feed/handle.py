@@ -47,12 +47,12 @@ class AsyncHandle(Generic[_Step, _Event]):
         return taken
 
     async def close(self) -> None:
-        """End the feed. Idempotent, possible at any time.
+        """End it. Idempotent, possible at any time.
 
         Returns within ``SessionConfig.close_timeout``. Events that wait can still be taken;
         ``Closed`` is the last of them.
 
-        Raises a fault of the program that ended the feed, if nobody was given it before.
+        Raises a fault of the program that ended it, if nobody was given it before.
         """
         self._driver.callers += 1
         try:
@@ -64,13 +64,17 @@ class AsyncHandle(Generic[_Step, _Event]):
         self._core.raise_unseen_fault()
 
     def metrics(self) -> FeedMetrics:
-        """Return the feed's counters and gauges at this moment. Cheap, and possible at any time."""
+        """Return its counters and gauges at this moment. Cheap, and possible at any time."""
         return self._core.metrics(self._driver.now())
 
-    async def _settled(self, waiter: Waiter, step: _Step) -> None:
+    async def _settled(self, waiter: Waiter, step: _Step | None) -> None:
         self._driver.callers += 1
         try:
-            self._driver.take(step)
+            if step is not None:
+                self._driver.take(step)
+            else:
+                # Reading goes on for the waiter.
+                self._driver.pause_or_resume()
             if waiter.is_settled:
                 await self._driver.runtime.checkpoint()
             while not waiter.is_settled:

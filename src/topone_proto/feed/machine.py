@@ -19,6 +19,11 @@ class Machine(Protocol[_Step_co]):
         """The reason why it has ended by itself; None if it has not."""
         ...
 
+    @property
+    def refused_token(self) -> Token | None:
+        """The token that the exchange refuses; None if it does not."""
+        ...
+
     def start(self, now: float) -> _Step_co:
         """Begin."""
         ...

@@ -5,7 +5,9 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from topone_proto.feed.async_feed import AsyncFeed
+from topone_proto.feed.base import BaseCore
 from topone_proto.feed.core import FeedCore
+from topone_proto.feed.handle import AsyncHandle
 from topone_proto.feed.runtime import Runtime
 from topone_proto.feed.websocket import OpenAsyncWebSocket
 from topone_proto.secrets.token import AsyncTokenSource, Token, conceal
@@ -19,11 +21,12 @@ from topone_proto.wire.topic import Topic
 if TYPE_CHECKING:
     import ssl
 
-__all__ = ["FeedFactory", "FeedOpener", "run_feed"]
+__all__ = ["FeedFactory", "FeedOpener", "run_feed", "run_handle"]
 
-_Source = TypeVar("_Source", bound=Callable[[], object])
+_Source = TypeVar("_Source", bound=Callable[..., object])
 _Open = TypeVar("_Open")
 _Block = TypeVar("_Block")
+_Handle = TypeVar("_Handle", bound=AsyncHandle[Any, Any])
 
 
 class FeedOpener(Generic[_Source, _Open, _Block]):
@@ -184,32 +187,47 @@ class FeedFactory(
         super().__init__(run, jitter=jitter, wall=wall)
 
 
-@asynccontextmanager
-async def run_feed(
+def run_feed(
     open_runtime: Callable[[], AbstractAsyncContextManager[Runtime]],
     core: FeedCore[AsyncTokenSource],
     open_websocket: OpenAsyncWebSocket,
-) -> AsyncGenerator[AsyncFeed, None]:
+) -> AbstractAsyncContextManager[AsyncFeed]:
     """Run a feed for the length of an ``async with`` block.
 
     What the block raises comes out as it is, in no ``ExceptionGroup``, and goes before a fault of
     the feed. A fault that nobody was given is raised by the end of the block.
+    """
+    return run_handle(open_runtime, core, lambda runtime: AsyncFeed(core, open_websocket, runtime))
+
+
+@asynccontextmanager
+async def run_handle(
+    open_runtime: Callable[[], AbstractAsyncContextManager[Runtime]],
+    core: BaseCore[AsyncTokenSource, Any, Any],
+    make: Callable[[Runtime], _Handle],
+) -> AsyncGenerator[_Handle, None]:
+    """Run a feed or an account for the length of an ``async with`` block; see ``run_feed``.
+
+    Args:
+        open_runtime: makes an async context manager around its tasks.
+        core: its core.
+        make: makes the handle that the application has.
     """
     error: BaseException | None = None
     fault: BaseException | None = None
     is_finished = False
     try:
         async with open_runtime() as runtime:
-            feed = AsyncFeed(core, open_websocket, runtime)
+            handle = make(runtime)
             try:
                 with runtime.block():
-                    yield feed
+                    yield handle
             except BaseException as raised:  # noqa: BLE001 - raised below, in no ExceptionGroup
                 error = raised
                 # Here, so that a cancellation meanwhile has the error as its context.
-                fault = await _finished(feed, core, runtime)
+                fault = await _finished(handle, core, runtime)
             else:
-                fault = await _finished(feed, core, runtime)
+                fault = await _finished(handle, core, runtime)
             is_finished = True
     except BaseException:
         # The tasks were cancelled from outside. An error of the application goes before that.
@@ -225,11 +243,11 @@ async def run_feed(
 
 
 async def _finished(
-    feed: AsyncFeed, core: FeedCore[AsyncTokenSource], runtime: Runtime
+    handle: AsyncHandle[Any, Any], core: BaseCore[AsyncTokenSource, Any, Any], runtime: Runtime
 ) -> BaseException | None:
-    """Close a feed. Returns a fault of it that nobody was given yet."""
+    """Close a feed or an account. Returns a fault of it that nobody was given yet."""
     try:
-        await runtime.finish(feed.close())
+        await runtime.finish(handle.close())
     except BaseException as fault:
         if fault is not core.fault:
             raise

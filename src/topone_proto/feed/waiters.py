@@ -1,4 +1,4 @@
-"""The callers of ``subscribe`` and ``unsubscribe`` that wait for an answer. Pure.
+"""The callers of ``subscribe``, ``pull`` and the like that wait for an answer. Pure.
 
 Theory. A waiter wants a topic to be subscribed to, or not to be. It is settled once, and never
 again, by the first of these:
@@ -10,13 +10,14 @@ again, by the first of these:
 - twice the buffer's capacity waits in front of the answer: ``TooManyEvents``;
 - the adapter settles it, because its caller waits no longer.
 
-A waiter of a pull is settled by the pull's end, or by one of the last three.
+A waiter of a pull is settled by the pull's end, or by one of the last three. One of an account is
+settled once what it waits for is so, or by one of the last three, too.
 
 A lost connection settles none: the topic stays desired, and the next connection asks again.
 """
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, TypeVar
 
 import attrs
 
@@ -27,19 +28,20 @@ from topone_proto.session.session import Session
 from topone_proto.session.subscriptions import SubscriptionState
 from topone_proto.wire.topic import Topic
 
-__all__ = ["PullWaiter", "Waiter", "Waiters"]
+__all__ = ["ConditionWaiter", "PullWaiter", "Waiter", "Waiters", "WishWaiter"]
+
+
+_W = TypeVar("_W", bound="Waiter")
 
 
 class Waiter:
-    """One call of a feed's ``subscribe`` or ``unsubscribe``, until its answer is known."""
+    """One call of the application, until its answer is known."""
 
-    __slots__ = ("_error", "is_settled", "method", "topic", "wanted")
+    __slots__ = ("_error", "is_settled", "method")
 
-    def __init__(self, topic: Topic, *, wanted: bool) -> None:
-        self.topic: Topic = topic
-        self.wanted: bool = wanted
-        """True for subscribe, False for unsubscribe."""
-        self.method: str = topic.subscribe_method if wanted else topic.unsubscribe_method
+    def __init__(self, method: str) -> None:
+        self.method: str = method
+        """The name of what was asked, for errors."""
         self.is_settled: bool = False
         """True once ``result`` may be called."""
         self._error: BaseException | None = None
@@ -49,6 +51,9 @@ class Waiter:
         if not self.is_settled:
             self.is_settled = True
             self._error = error
+
+    def look(self, session: Session) -> None:
+        """Settle it if the present state answers it."""
 
     def result(self) -> None:
         """Return if it is done.
@@ -66,18 +71,65 @@ class Waiter:
             raise self._error
 
 
-class PullWaiter(Waiter):
-    """One call of a feed's ``pull``, until its answer is known."""
+class WishWaiter(Waiter):
+    """One call of a feed's ``subscribe`` or ``unsubscribe``."""
 
-    __slots__ = ("number", "values")
+    __slots__ = ("topic", "wanted")
+
+    def __init__(self, topic: Topic, *, wanted: bool) -> None:
+        super().__init__(topic.subscribe_method if wanted else topic.unsubscribe_method)
+        self.topic: Topic = topic
+        self.wanted: bool = wanted
+        """True for subscribe, False for unsubscribe."""
+
+    def look(self, session: Session) -> None:
+        """Settle it if the present state answers it."""
+        state = session.subscriptions.get(self.topic, SubscriptionState.IDLE)
+        is_desired = self.topic in session.desired
+        if self.wanted is not is_desired:
+            wish = "subscribed to" if is_desired else "unsubscribed from"
+            self.settle(
+                LocalProtocolError(
+                    state=f"another call wants {self.topic} to be {wish}",
+                    input=self.method,
+                    remedy="let one place in the program decide",
+                )
+            )
+        elif self.wanted:
+            if state is SubscriptionState.ACTIVE:
+                self.settle()
+        elif state in {SubscriptionState.IDLE, SubscriptionState.REJECTED}:
+            self.settle()
+
+
+class PullWaiter(Waiter):
+    """One call of a feed's ``pull``."""
+
+    __slots__ = ("number", "topic", "values")
 
     def __init__(self, topic: Topic, number: int) -> None:
-        super().__init__(topic, wanted=True)
-        self.method: str = f"req_{topic.name}"
+        super().__init__(f"req_{topic.name}")
+        self.topic: Topic = topic
         self.number: int = number
         """The pull's number."""
         self.values: tuple[Any, ...] = ()
         """The result of the pull, once it is settled without an error."""
+
+
+class ConditionWaiter(Waiter):
+    """One call of an account's ``wait_until_whole`` or ``refresh``."""
+
+    __slots__ = ("is_so",)
+
+    def __init__(self, method: str, is_so: Callable[[], bool]) -> None:
+        super().__init__(method)
+        self.is_so: Callable[[], bool] = is_so
+        """Returns True once what it waits for is so."""
+
+    def look(self, session: Session) -> None:  # noqa: ARG002 - it knows where to look
+        """Settle it if the present state answers it."""
+        if self.is_so():
+            self.settle()
 
 
 class Waiters:
@@ -95,13 +147,17 @@ class Waiters:
 
     def add(self, topic: Topic, *, wanted: bool) -> Waiter:
         """Return a new waiter."""
-        waiter = Waiter(topic, wanted=wanted)
-        self.waiting.append(waiter)
-        return waiter
+        return self._add(WishWaiter(topic, wanted=wanted))
 
     def add_pull(self, topic: Topic, number: int) -> PullWaiter:
         """Return a new waiter for a pull."""
-        waiter = PullWaiter(topic, number)
+        return self._add(PullWaiter(topic, number))
+
+    def add_condition(self, method: str, is_so: Callable[[], bool]) -> Waiter:
+        """Return a new waiter for something that will be so."""
+        return self._add(ConditionWaiter(method, is_so))
+
+    def _add(self, waiter: _W) -> _W:
         self.waiting.append(waiter)
         return waiter
 
@@ -134,31 +190,12 @@ class Waiters:
         """Settle the waiters that the session's present state answers, and forget all that are
         settled."""
         for waiter in self.waiting:
-            self._settle_by_state(waiter)
+            waiter.look(self._session)
         self.waiting[:] = [waiter for waiter in self.waiting if not waiter.is_settled]
 
     def _settle_refused(self, event: SubscriptionRejected | RequestTimedOut) -> None:
         for waiter in self.waiting:
-            if (waiter.topic, waiter.method) == (event.topic, event.method):
+            # The method of a request says its topic as well.
+            if waiter.method == event.method:
                 # A copy: raising writes a traceback into it, and the event is the application's.
                 waiter.settle(attrs.evolve(event))
-
-    def _settle_by_state(self, waiter: Waiter) -> None:
-        if isinstance(waiter, PullWaiter):
-            return
-        state = self._session.subscriptions.get(waiter.topic, SubscriptionState.IDLE)
-        is_desired = waiter.topic in self._session.desired
-        if waiter.wanted is not is_desired:
-            wish = "subscribed to" if is_desired else "unsubscribed from"
-            waiter.settle(
-                LocalProtocolError(
-                    state=f"another call wants {waiter.topic} to be {wish}",
-                    input=waiter.method,
-                    remedy="let one place in the program decide",
-                )
-            )
-        elif waiter.wanted:
-            if state is SubscriptionState.ACTIVE:
-                waiter.settle()
-        elif state in {SubscriptionState.IDLE, SubscriptionState.REJECTED}:
-            waiter.settle()

@@ -2,14 +2,24 @@
 
 import re
 from collections.abc import Awaitable, Callable
+from inspect import Parameter, signature
 from typing import Final, Never, TypeVar
 from urllib.parse import quote
 
 from topone_proto.errors import ConfigurationError
 
-__all__ = ["HIDDEN", "AsyncTokenSource", "Token", "conceal", "quoted", "wrapped"]
+__all__ = [
+    "HIDDEN",
+    "AsyncTokenSource",
+    "Token",
+    "call_source",
+    "conceal",
+    "quoted",
+    "usable",
+    "wrapped",
+]
 
-_Source = TypeVar("_Source", bound=Callable[[], object])
+_Source = TypeVar("_Source", bound=Callable[..., object])
 _T = TypeVar("_T")
 
 HIDDEN: Final = "***"
@@ -68,8 +78,33 @@ class Token:
         raise TypeError("a Token is not pickled: it would be written down in clear")
 
 
-AsyncTokenSource = Callable[[], str | Token | Awaitable[str | Token]]
-"""A callable, async or not, that supplies a token: for ``token=`` of an async ``open_feed``."""
+AsyncTokenSource = (
+    Callable[[], str | Token | Awaitable[str | Token]]
+    | Callable[[Token | None], str | Token | Awaitable[str | Token]]
+)
+"""A callable, async or not, that supplies a token: for ``token=`` of an async ``open_feed`` or
+``open_account``. It may take one argument: the token that was refused, or None."""
+
+
+def call_source(source: Callable[..., _T], refused: Token | None) -> _T:
+    """Call an application's token callable, with the token that was refused if it takes that.
+
+    It does if it has one positional parameter that must be given, or one called ``refused``.
+    """
+    return source(refused) if _takes_refused(source) else source()
+
+
+def _takes_refused(source: Callable[..., object]) -> bool:
+    try:
+        parameters = signature(source).parameters.values()
+    except (TypeError, ValueError):
+        # Some of those that are written in C do not say.
+        return False
+    kinds = {Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD}
+    first = next(iter(parameters), None)
+    if first is None or first.kind not in kinds:
+        return False
+    return first.default is Parameter.empty or first.name == "refused"
 
 
 def _is_token(secret: object) -> bool:
@@ -102,6 +137,18 @@ def wrapped(supplied: "_T | str") -> "_T | Token":
     the text.
     """
     return Token(supplied) if isinstance(supplied, str) else supplied
+
+
+def usable(supplied: object) -> Token | str:
+    """Return what a token callable supplied as a token, or why it is none, in a few words."""
+    supplied = wrapped(supplied)
+    if not isinstance(supplied, Token):
+        return type(supplied).__name__
+    try:
+        supplied.require_usable()
+    except ConfigurationError:
+        return "the callable supplied no usable token"
+    return supplied
 
 
 _TOKEN_IN_URL: Final = re.compile(r"([?&]token=)[^&#]*", re.IGNORECASE)

@@ -96,6 +96,12 @@ class Session(Life):
         return self._states()
 
     @property
+    def refused_token(self) -> Token | None:
+        """The token that the exchange has refused in the latest handshake; None if it has not, or
+        has accepted another one since."""
+        return None if self._refusal is None else self._refusal[1]
+
+    @property
     def pulls(self) -> tuple[int, ...]:
         """The numbers of the pulls that have not ended, in the order of their turns."""
         return tuple(self._pulling)

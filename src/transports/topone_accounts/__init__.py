@@ -2,7 +2,7 @@
 
 try:
     from topone_accounts._client import HttpClient, HttpStream
-    from topone_accounts._store import FileStore, StoreError, default_path
+    from topone_accounts._store import FileStore, StoreError, default_path, open_store
 except ModuleNotFoundError as _error:
     if _error.name not in {"filelock", "httpcore", "platformdirs"}:
         raise
@@ -11,4 +11,4 @@ except ModuleNotFoundError as _error:
         name=_error.name,
     ) from None
 
-__all__ = ["FileStore", "HttpClient", "HttpStream", "StoreError", "default_path"]
+__all__ = ["FileStore", "HttpClient", "HttpStream", "StoreError", "default_path", "open_store"]

@@ -22,12 +22,12 @@ from typing import Any, Final
 from filelock import FileLock, Timeout
 from platformdirs import user_cache_path
 
-from topone_proto import ConfigurationError, TopOneError
+from topone_proto import ConfigurationError, Credentials, TopOneError
 from topone_proto.account import AccountConfig, StoredState, read_state, write_state
 from topone_proto.account.token_service import TokenState
 from topone_proto.adapters import HttpEndpoint
 
-__all__ = ["FileStore", "StoreError", "default_path"]
+__all__ = ["FileStore", "StoreError", "default_path", "open_store"]
 
 _WAIT: Final = 5.0
 """Seconds to wait for another process. Each has the lock for some milliseconds."""
@@ -51,6 +51,22 @@ def default_path(app_id: str, endpoint: HttpEndpoint) -> Path:
     place = f"{endpoint.server_name.lower()}:{endpoint.port}"
     name = sha256(f"{app_id}\n{place}".encode("utf-8", "surrogatepass")).hexdigest()
     return user_cache_path("topone-proto", appauthor=False) / f"account-{name[:32]}.json"
+
+
+def open_store(
+    path: str | os.PathLike[str] | None, credentials: Credentials | None, endpoint: HttpEndpoint
+) -> "FileStore":
+    """Return the store in a file, for ``open_account(cache=...)``.
+
+    Args:
+        path: the file; None for the default one of the key pair.
+        credentials: the key pair; None only with a path.
+        endpoint: where its questions go.
+    """
+    if path is None:
+        assert credentials is not None  # otherwise there is no default
+        path = default_path(credentials.app_id, endpoint)
+    return FileStore(path)
 
 
 class StoreError(TopOneError, OSError):

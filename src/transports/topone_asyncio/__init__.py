@@ -1,7 +1,7 @@
 """The feed for asyncio: ``open_feed`` over websockets, or over what ``open_websocket=`` opens."""
 
 try:
-    from topone_asyncio._feed import Feed, open_feed, open_market_feed
+    from topone_asyncio._feed import Account, Feed, open_account, open_feed, open_market_feed
     from topone_asyncio._websocket import open_websocket
 except ImportError as _error:
     if _error.name is None or _error.name.partition(".")[0] != "websockets":
@@ -10,4 +10,11 @@ except ImportError as _error:
         'topone_asyncio needs websockets: pip install "topone-proto[asyncio]"', name="websockets"
     ) from None
 
-__all__ = ["Feed", "open_feed", "open_market_feed", "open_websocket"]
+__all__ = [
+    "Account",
+    "Feed",
+    "open_account",
+    "open_feed",
+    "open_market_feed",
+    "open_websocket",
+]

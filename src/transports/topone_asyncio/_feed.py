@@ -5,6 +5,7 @@ tasks is raised as it is to whoever waits, and the task that opened the feed may
 """
 
 import asyncio
+import os
 import random
 import ssl
 import time
@@ -16,10 +17,23 @@ from typing import Any, Final, Self
 
 from topone_asyncio._dial import in_thread
 from topone_asyncio._websocket import open_websocket
-from topone_proto import FeedCancelled
-from topone_proto.adapters import AsyncFeed, FeedFactory, OpenAsyncWebSocket, Runtime
+from topone_proto import Credentials, FeedCancelled
+from topone_proto.adapters import (
+    AccountFactory,
+    AsyncAccount,
+    AsyncFeed,
+    FeedFactory,
+    Http,
+    HttpEndpoint,
+    OpenAsyncWebSocket,
+    Runtime,
+    StateStore,
+)
 
-__all__ = ["Feed", "open_feed", "open_market_feed"]
+__all__ = ["Account", "Feed", "open_account", "open_feed", "open_market_feed"]
+
+Account = AsyncAccount
+"""The account that ``open_account`` opens."""
 
 Feed = AsyncFeed
 """The feed that ``open_feed`` opens."""
@@ -176,6 +190,23 @@ def _open_with(ssl_context: ssl.SSLContext | None) -> OpenAsyncWebSocket:
     return partial(open_websocket, ssl_context=ssl_context)
 
 
+# Most feeds have no account, and this needs more libraries.
+
+
+def _open_http(endpoint: HttpEndpoint, ssl_context: ssl.SSLContext | None) -> Http:
+    from topone_asyncio._http import open_http  # noqa: PLC0415 - as said
+
+    return open_http(endpoint, ssl_context)
+
+
+def _open_store(
+    path: str | os.PathLike[str] | None, credentials: Credentials | None, endpoint: HttpEndpoint
+) -> StateStore:
+    from topone_accounts import open_store  # noqa: PLC0415 - as above
+
+    return open_store(path, credentials, endpoint)
+
+
 _feeds = FeedFactory(_open_runtime, _open_with, jitter=random.random, wall=time.time)
 
 open_feed: Final = _feeds.open_feed
@@ -183,3 +214,8 @@ open_feed: Final = _feeds.open_feed
 
 open_market_feed: Final = _feeds.open_market_feed
 """Open a feed of market data; see ``FeedFactory.open_market_feed``."""
+
+open_account: Final = AccountFactory(
+    _open_runtime, _open_with, _open_http, _open_store, jitter=random.random, wall=time.time
+).open_account
+"""Open an account; see ``AccountOpener.open_account``."""

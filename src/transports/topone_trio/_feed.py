@@ -4,6 +4,7 @@ Nothing about the protocol is decided here. The tasks of a feed run in one nurse
 long as the application's block.
 """
 
+import os
 import random
 import ssl
 import time
@@ -14,11 +15,25 @@ from typing import Any, Final, cast
 
 import trio
 
-from topone_proto.adapters import AsyncFeed, FeedFactory, OpenAsyncWebSocket, Runtime
+from topone_proto import Credentials
+from topone_proto.adapters import (
+    AccountFactory,
+    AsyncAccount,
+    AsyncFeed,
+    FeedFactory,
+    Http,
+    HttpEndpoint,
+    OpenAsyncWebSocket,
+    Runtime,
+    StateStore,
+)
 from topone_trio._dial import in_thread
 from topone_trio._websocket import open_websocket
 
-__all__ = ["Feed", "open_feed", "open_market_feed"]
+__all__ = ["Account", "Feed", "open_account", "open_feed", "open_market_feed"]
+
+Account = AsyncAccount
+"""The account that ``open_account`` opens."""
 
 Feed = AsyncFeed
 """The feed that ``open_feed`` opens."""
@@ -129,6 +144,23 @@ def _open_with(ssl_context: ssl.SSLContext | None) -> OpenAsyncWebSocket:
     return partial(open_websocket, ssl_context=ssl_context)
 
 
+# Most feeds have no account, and this needs more libraries.
+
+
+def _open_http(endpoint: HttpEndpoint, ssl_context: ssl.SSLContext | None) -> Http:
+    from topone_trio._http import open_http  # noqa: PLC0415 - as said
+
+    return open_http(endpoint, ssl_context)
+
+
+def _open_store(
+    path: str | os.PathLike[str] | None, credentials: Credentials | None, endpoint: HttpEndpoint
+) -> StateStore:
+    from topone_accounts import open_store  # noqa: PLC0415 - as above
+
+    return open_store(path, credentials, endpoint)
+
+
 _feeds = FeedFactory(_open_runtime, _open_with, jitter=random.random, wall=time.time)
 
 open_feed: Final = _feeds.open_feed
@@ -136,3 +168,8 @@ open_feed: Final = _feeds.open_feed
 
 open_market_feed: Final = _feeds.open_market_feed
 """Open a feed of market data; see ``FeedFactory.open_market_feed``."""
+
+open_account: Final = AccountFactory(
+    _open_runtime, _open_with, _open_http, _open_store, jitter=random.random, wall=time.time
+).open_account
+"""Open an account; see ``AccountOpener.open_account``."""

@@ -1,17 +1,20 @@
 """Obstacles between this machine and a feed, looked for step by step. No output here: the results
 come out one check after the other."""
 
+import asyncio
 import errno
 import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator
-from contextlib import closing, contextmanager, suppress
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator
+from contextlib import AbstractAsyncContextManager, closing, suppress
+from functools import partial
 from typing import Any, Final
 
 from attrs import define
 
+from topone_asyncio import open_websocket
 from topone_cli._checks import ODDITIES, Check
 from topone_cli._describe import describe
 from topone_cli._errors import explain_failure, explain_problem
@@ -35,10 +38,9 @@ from topone_proto import (
     Token,
     Topic,
 )
-from topone_proto.adapters import failure_from_exception
+from topone_proto.adapters import AsyncWebSocket, failure_from_exception
 from topone_proto.events import ANOMALIES
 from topone_proto.secrets.redaction import Redactor
-from topone_threads import WebSocket, open_websocket
 from topone_websockets import proxy_for
 
 __all__ = ["check_url", "examine"]
@@ -86,7 +88,16 @@ def examine(
     dials = _Dials(token, timeout, ssl_context)
     yield from dials.handshakes(endpoint, Endpoint(url, "", insecure))
     if dials.good is not None:
-        yield from _Talk(dials, dials.good).checks(ping_wait)
+        yield from _each(_Talk(dials, dials.good).checks(ping_wait))
+
+
+def _each(checks: AsyncGenerator[Check, None]) -> Iterator[Check]:
+    async def next_check() -> Check | None:
+        return await anext(checks, None)
+
+    with asyncio.Runner() as runner:
+        while (check := runner.run(next_check())) is not None:
+            yield check
 
 
 def _transport(
@@ -176,7 +187,7 @@ class _Dials:
     pongs: int = 0
     on_control_ping: Callable[[], object] = bool
 
-    def open(self, endpoint: Endpoint) -> WebSocket:
+    def open(self, endpoint: Endpoint) -> AbstractAsyncContextManager[AsyncWebSocket]:
         config = SessionConfig()
         return open_websocket(
             Connect(endpoint, self.token, self.timeout, config.max_frame_size),
@@ -190,7 +201,8 @@ class _Dials:
 
     def _ping_came(self, _: bytes) -> None:
         self.control_pings += 1
-        self.on_control_ping()
+        if self.control_pings == 1:
+            self.on_control_ping()
 
     def handshakes(self, absent: Endpoint, empty: Endpoint) -> Iterator[Check]:
         without = self._try(absent)
@@ -229,8 +241,11 @@ class _Dials:
             self.good = empty
 
     def _try(self, endpoint: Endpoint) -> Failure | None:
+        return asyncio.run(self._dial(endpoint))
+
+    async def _dial(self, endpoint: Endpoint) -> Failure | None:
         try:
-            with self.open(endpoint):
+            async with self.open(endpoint):
                 return None
         except ConnectionFailed as error:
             return error.failure
@@ -270,34 +285,33 @@ class _Talk:
         self._refused: str | None = None
         self._ping: str | None = None
         self._oddities: list[str] = []
-        self._is_late = False
 
-    def checks(self, ping_wait: float) -> Iterator[Check]:
+    async def checks(self, ping_wait: float) -> AsyncGenerator[Check, None]:
         """Check the acknowledgements, the form of the ping, and what was odd."""
         self._dials.control_pings = 0
         try:
-            with self._dials.open(self._endpoint) as websocket:
-                acks = self._ask(websocket)
+            async with self._dials.open(self._endpoint) as websocket:
+                acks = await self._ask(websocket)
                 yield acks
                 if acks.ok:
-                    yield self._await_ping(websocket, ping_wait)
+                    yield await self._await_ping(websocket, ping_wait)
         except ConnectionFailed as error:
             yield _failed(_ACKS, error.failure)
         if self._oddities:
             yield Check(ODDITIES, ok=None, text="; ".join(dict.fromkeys(self._oddities)))
 
-    def _ask(self, websocket: WebSocket) -> Check:
+    async def _ask(self, websocket: AsyncWebSocket) -> Check:
         started = time.monotonic()
         try:
-            with self._for_at_most(self._dials.timeout, websocket):
+            async with asyncio.timeout(self._dials.timeout):
                 for topic in ACCOUNT_TOPICS:
-                    self._obey(websocket, self._connection.subscribe(topic, started))
+                    await self._obey(websocket, self._connection.subscribe(topic, started))
                 while len(self._acknowledged) < len(ACCOUNT_TOPICS) and self._refused is None:
-                    step = self._hear(websocket)
+                    step = await self._hear(websocket)
                     for event in step.events:
                         if isinstance(event, Subscribed):
                             self._acknowledged[event.topic] = _since(started)
-        except ConnectionEnded as end:
+        except (ConnectionEnded, TimeoutError) as end:
             missing = " and ".join(
                 topic.subscribe_method
                 for topic in ACCOUNT_TOPICS
@@ -309,32 +323,33 @@ class _Talk:
         times = ", ".join(f"{topic} in {took}" for topic, took in self._acknowledged.items())
         return Check(_ACKS, ok=True, text=times)
 
-    def _await_ping(self, websocket: WebSocket, seconds: float) -> Check:
-        # A ping frame is answered where nobody sees it, and does not end a receive.
-        self._dials.on_control_ping = websocket.abort
+    async def _await_ping(self, websocket: AsyncWebSocket, seconds: float) -> Check:
         try:
-            with self._for_at_most(seconds, websocket):
-                websocket.send_ping(b"doctor")
+            async with asyncio.timeout(seconds) as patience:
+                # A ping frame is answered where nobody sees it, and does not end a receive.
+                self._dials.on_control_ping = partial(patience.reschedule, 0)
+                await websocket.send_ping(b"doctor")
                 while self._ping is None and not self._dials.control_pings:
-                    self._hear(websocket)
-        except ConnectionEnded as end:
+                    await self._hear(websocket)
+        except (ConnectionEnded, TimeoutError) as end:
             if not self._dials.control_pings:
-                if not self._is_late:
-                    return Check(_PING, ok=False, text=self._end(end, "it was waited for a ping"))
-                if not self._dials.pongs:
-                    return Check(
-                        _PING, ok=False, text="ours was not answered: the connection is half-open"
-                    )
-                return Check(
-                    _PING,
-                    ok=None,
-                    text=f"none in {seconds:g} s, which may be too short: the exchange speaks of "
-                    "three minutes (--ping-wait 200 waits for longer)",
-                )
+                return self._no_ping(end, seconds)
         return Check(_PING, ok=True, text=self._ping or "a WebSocket ping frame")
 
-    def _end(self, end: ConnectionEnded, what: str) -> str:
-        if self._is_late:
+    def _no_ping(self, end: ConnectionEnded | TimeoutError, seconds: float) -> Check:
+        if isinstance(end, ConnectionEnded):
+            return Check(_PING, ok=False, text=self._end(end, "it was waited for a ping"))
+        if not self._dials.pongs:
+            return Check(_PING, ok=False, text="ours was not answered: the connection is half-open")
+        return Check(
+            _PING,
+            ok=None,
+            text=f"none in {seconds:g} s, which may be too short: the exchange speaks of "
+            "three minutes (--ping-wait 200 waits for longer)",
+        )
+
+    def _end(self, end: ConnectionEnded | TimeoutError, what: str) -> str:
+        if isinstance(end, TimeoutError):
             return f"{what} within {self._dials.timeout:g} s: the server does not answer"
         kind = FailureKind.LOST if end.code is None else FailureKind.CLOSED
         reason = Redactor(self._dials.token).redact(end.reason)
@@ -342,25 +357,8 @@ class _Talk:
             f"{what}, because: {explain_failure(Failure(kind, reason, code=end.code))}"
         )
 
-    @contextmanager
-    def _for_at_most(self, seconds: float, websocket: WebSocket) -> Generator[None, None, None]:
-        """Drop the connection after so many seconds: nothing else ends a receive."""
-        self._is_late = False
-
-        def drop() -> None:
-            self._is_late = True
-            websocket.abort()
-
-        timer = threading.Timer(seconds, drop)
-        timer.start()
-        try:
-            yield
-        finally:
-            timer.cancel()
-            timer.join()
-
-    def _hear(self, websocket: WebSocket) -> Step:
-        frame = websocket.receive()
+    async def _hear(self, websocket: AsyncWebSocket) -> Step:
+        frame = await websocket.receive()
         step = self._connection.message_received(frame, time.monotonic())
         for event in step.events:
             if isinstance(event, SubscriptionRejected):
@@ -371,7 +369,7 @@ class _Talk:
         if step.actions:
             text = frame if isinstance(frame, str) else frame.decode()
             self._ping = f"a text frame: {self._shown(text)}"
-        self._obey(websocket, step)
+        await self._obey(websocket, step)
         return step
 
     def _shown(self, text: str) -> str:
@@ -379,12 +377,12 @@ class _Talk:
         return clean if len(clean) <= _SHOWN else f"{clean[:_SHOWN]}..."
 
     @staticmethod
-    def _obey(websocket: WebSocket, step: Step) -> None:
+    async def _obey(websocket: AsyncWebSocket, step: Step) -> None:
         for action in step.actions:
             # A peer that is gone is found out by the next receive.
             with suppress(ConnectionEnded):
                 if isinstance(action, SendText):
-                    websocket.send_text(action.text)
+                    await websocket.send_text(action.text)
 
 
 _ABSENT: Final = "handshake without Origin"

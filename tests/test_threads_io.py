@@ -11,7 +11,7 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from itertools import count
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import pytest
 
@@ -29,7 +29,9 @@ from topone_proto import (
     LocalProtocolError,
     SessionConfig,
     Subscribed,
+    Topic,
 )
+from topone_proto.adapters import AsyncFeed
 from topone_proto.exchange import Burst, LoseAck
 from topone_simulator import Simulator, run_in_thread
 from topone_threads import Feed, _io, open_feed
@@ -58,7 +60,7 @@ def in_turn(feed: Feed, function: Callable[[], object]) -> None:
         function()
         is_done.set()
 
-    feed._portal.post(call)
+    feed._post(call)
     assert is_done.wait(PATIENCE)
 
 
@@ -105,7 +107,7 @@ def test_what_fails_for_one_feed_ends_no_other(simulator: Simulator) -> None:
         until(other, Subscribed)
         with pytest.raises(ZeroDivisionError), open_feed(token=TOKEN, url=simulator.url) as feed:
             until(feed, Subscribed)
-            feed._portal.post(fail)
+            feed._post(fail)
             list(feed)
         # Whoever was told leaves the block; every later call is told the same.
         with pytest.raises(ZeroDivisionError):
@@ -127,9 +129,10 @@ def test_a_fault_of_the_thread_itself_ends_every_feed(
         for feed in feeds:
             until(feed, Subscribed)
         [thread] = io_threads()
-        assert isinstance(thread, _io._IoThread)
-        monkeypatch.setattr(thread._selector, "select", fail_once)
-        feeds[0]._portal.post(bool)
+        assert isinstance(thread, _io.IoThread)
+        loop: Any = thread._loop
+        monkeypatch.setattr(loop._selector, "select", fail_once)
+        feeds[0]._post(bool)
         for feed in feeds:
             until(feed, Closed)
             with pytest.raises(ZeroDivisionError):
@@ -140,10 +143,10 @@ def test_a_fault_of_the_thread_itself_ends_every_feed(
 
 
 def test_a_fault_before_the_feed_has_begun_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail() -> None:
+    def fail(*_: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("topone_threads._feed._Runtime", fail)
+    monkeypatch.setattr("topone_threads._feed.AsyncFeed", fail)
     with pytest.raises(ZeroDivisionError), open_feed(token=TOKEN) as feed:
         list(feed)
 
@@ -415,7 +418,7 @@ def test_a_part_of_a_frame_is_a_sign_of_life() -> None:
 
     with serving(serve) as url, open_feed(token=TOKEN, url=url, topics=[]) as feed:
         until(feed, Connected)
-        driver: Any = feed._feed.driver  # type: ignore[union-attr]  # it is open
+        driver: Any = feed._async.driver  # type: ignore[union-attr]  # it is open
         websocket = driver._websocket
         opened = websocket.heard_at
         is_open.set()
@@ -512,7 +515,7 @@ with open_feed(token=TOKEN, url=url) as feed:
         with _io.lock:
             is_held.set()
             release.wait()
-    feed._portal.post(hold)
+    feed._post(hold)
     is_held.wait()
     pid = os.fork()
     if pid == 0:
@@ -526,7 +529,7 @@ with open_feed(token=TOKEN, url=url) as feed:
 
 
 def test_a_thread_that_has_not_begun_leaves_a_forked_child_nothing_to_close() -> None:
-    thread = _io._IoThread()
+    thread = _io.IoThread(threading.RLock())
     thread.abandon()
     assert thread._loop is None
 
@@ -633,7 +636,7 @@ config = SessionConfig(ack_timeout=1000, ping_interval=None)
 with open_feed(token=TOKEN, url=url, topics=[], config=config) as feed:
     until(feed, Connected)
     def interrupt():
-        while not feed._portal._waiting:
+        while not feed._news._waiters:
             pass
         os.kill(os.getpid(), signal.SIGINT)
     threading.Thread(target=interrupt).start()
@@ -659,45 +662,38 @@ def test_an_answer_comes_too_late_for_a_feed_that_is_closed(simulator: Simulator
             call(ORDERS)
 
 
-def test_a_call_that_comes_at_the_very_end_is_answered() -> None:
+def test_a_call_that_comes_at_the_very_end_is_answered(
+    simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
     # Made in the I/O thread.
-    leaving: list[asyncio.Event] = []
     is_called: list[asyncio.Event] = []
     may_call = threading.Event()
     answers: list[str] = []
 
-    async def live() -> None:
-        leaving.append(asyncio.Event())
-        is_called.append(asyncio.Event())
-        await leaving[0].wait()
-
-    async def first() -> str:
-        leaving[0].set()
-        for _ in range(10):
-            await asyncio.sleep(0)
-        # From here on the portal waits for this call alone.
-        may_call.set()
-        await is_called[0].wait()
-        return "first"
-
-    async def late() -> str:
-        is_called[0].set()
-        for _ in range(10):
-            await asyncio.sleep(0)
-        return "late"
+    class Ending(AsyncFeed):
+        async def subscribe(self, topic: Topic) -> Any:
+            if topic == BALANCE:
+                is_called.append(asyncio.Event())
+                self.driver.take(self.driver.session.close(self.driver.now()))
+                while self.driver.tasks:
+                    await self.driver.task_ended.wait()
+                # From here on the feed waits for this call alone.
+                may_call.set()
+                await is_called[0].wait()
+                return "first"
+            is_called[0].set()
+            for _ in range(10):
+                await asyncio.sleep(0)
+            return "late"
 
     def call_late() -> None:
         may_call.wait()
-        answers.append(portal.call(late))
+        answers.append(feed._call("subscribe", ORDERS, timeout=None))
 
-    def too_late() -> NoReturn:
-        raise AssertionError("the call was not answered")
-
-    portal = _io.Portal(live, lambda _: None, too_late, is_alone=True)
-    portal.start()
-    caller = threading.Thread(target=call_late)
-    caller.start()
-    assert portal.call(first) == "first"
-    caller.join()
-    portal.stop(lambda: None, PATIENCE)
+    monkeypatch.setattr("topone_threads._feed.AsyncFeed", Ending)
+    with open_feed(token=TOKEN, url=simulator.url) as feed:
+        caller = threading.Thread(target=call_late)
+        caller.start()
+        assert feed._call("subscribe", BALANCE, timeout=None) == "first"
+        caller.join()
     assert answers == ["late"]

@@ -2,11 +2,8 @@
 in."""
 
 import asyncio
-import queue
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from functools import partial
-from typing import Self
 
 import pytest
 import trio
@@ -30,7 +27,7 @@ from topone_proto import (
     SessionConfig,
     Subscribed,
 )
-from topone_proto.adapters import failure_from_response
+from topone_proto.adapters import OpenAsyncWebSocket, failure_from_response
 from topone_proto.exchange import (
     Accept,
     ClosePeer,
@@ -96,7 +93,7 @@ class Exchange:
 
 
 class Peer:
-    """The base of the three kinds of in-memory WebSocket."""
+    """The base of both kinds of in-memory WebSocket."""
 
     def __init__(self, exchange: Exchange, number: int, on_pong: Callable[[bytes], object]) -> None:
         self.exchange = exchange
@@ -234,9 +231,7 @@ def test_a_plug_in_that_fails_behind_a_connection_is_a_fault_of_the_program() ->
         trio.run(main)
 
 
-def test_asyncio() -> None:
-    exchange = Exchange()
-
+def asyncio_websockets(exchange: Exchange) -> OpenAsyncWebSocket:
     @asynccontextmanager
     async def open_websocket(
         connect: Connect, on_pong: Callable[[bytes], object]
@@ -246,6 +241,13 @@ def test_asyncio() -> None:
         peer.frames = frames
         yield peer
         exchange.leave(peer.number)
+
+    return open_websocket
+
+
+def test_asyncio() -> None:
+    exchange = Exchange()
+    open_websocket = asyncio_websockets(exchange)
 
     async def main() -> None:
         log: list[object] = []
@@ -274,45 +276,9 @@ def test_asyncio() -> None:
     assert not exchange.puts
 
 
-class ThreadsPeer:
-    """Not dialled before it is entered, so that a dial could be aborted."""
-
-    def __init__(
-        self, exchange: Exchange, connect: Connect, on_pong: Callable[[bytes], object]
-    ) -> None:
-        self.exchange = exchange
-        self.connect = connect
-        self.on_pong = on_pong
-        self.frames: queue.SimpleQueue[str | None] = queue.SimpleQueue()
-
-    def __enter__(self) -> Self:
-        self.peer = Peer(
-            self.exchange, self.exchange.dial(self.connect, self.frames.put), self.on_pong
-        )
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.exchange.leave(self.peer.number)
-
-    def receive(self) -> str:
-        return Peer.checked(self.frames.get())
-
-    def send_text(self, text: str) -> None:
-        self.exchange.send(self.peer.number, text)
-
-    def send_ping(self, payload: bytes) -> None:
-        self.peer.ping(payload)
-
-    def close(self, code: int, reason: str) -> None:
-        self.abort()
-
-    def abort(self) -> None:
-        self.frames.put(END)
-
-
 def test_threads() -> None:
     exchange = Exchange()
-    open_websocket = partial(ThreadsPeer, exchange)
+    open_websocket = asyncio_websockets(exchange)
     log: list[object] = []
     with topone_threads.open_feed(
         token=TOKEN, url=URL, config=CONFIG, open_websocket=open_websocket
@@ -320,7 +286,7 @@ def test_threads() -> None:
         for event in feed:
             log.append(noted(event))
             if len(log) == 3:
-                exchange.drop()
+                feed._post(exchange.drop)
             if len(log) == len(WHOLE_WAY):
                 break
     assert log == WHOLE_WAY

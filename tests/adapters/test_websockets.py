@@ -11,7 +11,6 @@ import trio
 from websockets.utils import accept_key
 
 import topone_asyncio
-import topone_threads
 import topone_trio
 from portals import PATIENCE
 from topone_proto import Connect, ConnectionEnded, Endpoint, Token
@@ -116,13 +115,15 @@ def test_trio_over_websockets_answers_what_came_with_the_handshake() -> None:
     assert b"".join(heard).startswith(PONG)
 
 
-def test_threads_answers_what_came_with_the_handshake() -> None:
+def test_asyncio_answers_what_came_with_the_handshake() -> None:
     heard: list[bytes] = []
-    with (
-        saying(PING, heard.append) as connect,
-        topone_threads.open_websocket(connect, lambda _: None),
-    ):
-        pass
+
+    async def main(connect: Connect) -> None:
+        async with topone_asyncio.open_websocket(connect, lambda _: None):
+            pass
+
+    with saying(PING, heard.append) as connect:
+        asyncio.run(main(connect))
     assert b"".join(heard).startswith(PONG)
 
 

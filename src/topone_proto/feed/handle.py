@@ -27,6 +27,11 @@ class AsyncHandle(Generic[_Step, _Event]):
         self._check_cancelled = runtime.check_cancelled
         self._driver = driver
 
+    @property
+    def driver(self) -> Driver:
+        """The coroutines that carry out what the core decides, for the author of an adapter."""
+        return self._driver
+
     def __aiter__(self) -> Self:
         return self
 

@@ -41,7 +41,6 @@ class FeedOpener(Generic[_Source, _Open, _Block]):
             ``ssl_context=``.
         jitter: uniform random numbers in [0, 1), such as ``random.random``.
         wall: the time of day in seconds since 1970 UTC, such as ``time.time``.
-        core: makes the core.
     """
 
     def __init__(
@@ -50,12 +49,10 @@ class FeedOpener(Generic[_Source, _Open, _Block]):
         *,
         jitter: Callable[[], float],
         wall: Callable[[], float],
-        core: Callable[..., FeedCore[_Source]] = FeedCore,
     ) -> None:
         self._run = run
         self._jitter = jitter
         self._wall = wall
-        self._core = core
 
     def open_feed(
         self,
@@ -85,8 +82,8 @@ class FeedOpener(Generic[_Source, _Open, _Block]):
             headers: more headers for the handshake, by name; a ``User-Agent`` replaces
                 ``topone-proto/<version>``, and None there leaves it out.
             ssl_context: for a private CA; the default checks certificates against the system's.
-            open_websocket: another WebSocket library, or none at all; see ``OpenAsyncWebSocket``,
-                and ``topone_threads.OpenWebSocket``.
+            open_websocket: another WebSocket library, or none at all; see ``OpenAsyncWebSocket``.
+                That of ``topone_threads`` runs in the I/O thread, as under asyncio.
             record: takes each line of a recording (``topone_proto.capture``), such as a file's
                 ``write``; None records nothing.
 
@@ -95,7 +92,7 @@ class FeedOpener(Generic[_Source, _Open, _Block]):
         """
         token, url = conceal(token, url)
         common = self._common(url, topics, config, origin, insecure, headers, record)
-        return self._run(self._core(token=token, **common), open_websocket, ssl_context)
+        return self._run(FeedCore(token=token, **common), open_websocket, ssl_context)
 
     def open_market_feed(
         self,
@@ -131,7 +128,7 @@ class FeedOpener(Generic[_Source, _Open, _Block]):
         """
         _, url = conceal("", url)
         common = self._common(url, topics, config, origin, insecure, headers, record)
-        return self._run(self._core(token=None, **common), open_websocket, ssl_context)
+        return self._run(FeedCore(token=None, **common), open_websocket, ssl_context)
 
     def _common(
         self,

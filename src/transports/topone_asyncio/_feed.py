@@ -39,7 +39,9 @@ Feed = AsyncFeed
 """The feed that ``open_feed`` opens."""
 
 
-class _Condition:
+class Condition:
+    """The tasks that wait for a change of one kind."""
+
     def __init__(self) -> None:
         self._waiting: set[asyncio.Future[None]] = set()
 
@@ -125,7 +127,7 @@ class AsyncioRuntime:
         self._block = _Block()
         self._tasks: dict[asyncio.Task[None], _Task] = {}
         self.clock = self._loop.time
-        self.condition = _Condition
+        self.condition: Callable[[], Condition] = Condition
         self.interrupt = self._block.interrupt
 
     def spawn(

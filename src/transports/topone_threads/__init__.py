@@ -2,7 +2,6 @@
 
 try:
     from topone_threads._feed import Feed, open_feed, open_market_feed
-    from topone_threads._websocket import OpenWebSocket, WebSocket, open_websocket
 except ImportError as _error:
     if _error.name is None or _error.name.partition(".")[0] != "websockets":
         raise
@@ -10,11 +9,4 @@ except ImportError as _error:
         'topone_threads needs websockets: pip install "topone-proto[threads]"', name="websockets"
     ) from None
 
-__all__ = [
-    "Feed",
-    "OpenWebSocket",
-    "WebSocket",
-    "open_feed",
-    "open_market_feed",
-    "open_websocket",
-]
+__all__ = ["Feed", "open_feed", "open_market_feed"]

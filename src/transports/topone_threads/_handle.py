@@ -1,0 +1,365 @@
+"""The common part of all that threads of an application hold, and asyncio's event loop runs.
+
+Theory. The coroutines run in the I/O thread and put events into the core's buffer. Threads of the
+application take them out while they hold the I/O thread's lock, and wait for news at a condition of
+that lock. One that Ctrl-C interrupts hands the event back that it has taken.
+"""
+
+import asyncio
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from typing import Any, Final, NoReturn, Self
+
+import attrs
+
+from topone_asyncio._feed import AsyncioRuntime, Condition
+from topone_proto import (
+    Event,
+    Failure,
+    FailureKind,
+    FeedClosed,
+    FeedFailed,
+    FeedMetrics,
+    LocalProtocolError,
+    TopOneError,
+)
+from topone_proto.adapters import AsyncFeed, FeedCore, Runtime, wrapped
+from topone_threads import _io
+
+__all__ = ["Handle"]
+
+# Token calls that have not returned: with so many, there is no further one.
+_MOST_CALLS: Final = 4
+
+# Beyond ``SessionConfig.close_timeout``: seconds for the I/O thread to get round to it.
+_GRACE: Final = 0.5
+
+
+class Handle(_io.Tenant):
+    """Something open, as threads use it.
+
+    Args:
+        core: the part without I/O.
+        open_async: opens it in the event loop of the I/O thread.
+    """
+
+    def __init__(self, core: FeedCore[Any], open_async: Callable[[Runtime], AsyncFeed]) -> None:
+        self._core = core
+        self._open_async = open_async
+        self._async: AsyncFeed | None = None
+        self._runtime: AsyncioRuntime
+        self._main: asyncio.Task[None] | None = None
+        self._io: _io.IoThread | None = None
+        # Until it has an I/O thread.
+        self._lock = threading.RLock()
+        self._news = threading.Condition(self._lock)
+        self._is_over = self._is_forked = False
+        self._handed_back: list[Event] = []
+        # The token call that is waited for, and the threads of all that have not returned.
+        self._awaited_call: object = None
+        self._calls: dict[object, threading.Thread | None] = {}
+        if core.token_source is not None:
+            core.token_source = partial(self._call_token, core.token_source)
+
+    def __enter__(self) -> Self:
+        try:
+            if self._io is None and not self._core.is_closed:
+                self._start()
+        except BaseException:
+            self._stop()
+            raise
+        return self
+
+    def __exit__(self, exc_type: type[BaseException] | None, *_: object) -> None:
+        self._stop()
+        if exc_type is None:
+            self._core.raise_unseen_fault()
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Event:
+        try:
+            return self.get()
+        except FeedClosed:
+            pass
+        raise StopIteration
+
+    def get(self, timeout: float | None = None) -> Event:
+        """Return the next event, as iterating gives it.
+
+        Raises:
+            TimeoutError: there was none for ``timeout`` seconds.
+            FeedClosed: the feed is closed, and all its events were taken.
+            FeedFailed: the feed ended by itself, and all its events were taken; or this process was
+                forked after it was opened.
+            LocalProtocolError: the ``with`` block of the feed was not entered.
+        """
+        taken: list[Event] = []
+        try:
+            with self._lock:
+                if not self._take_into(taken):
+                    self._refuse("get")
+                    self._wait(lambda: self._take_into(taken) or self._core.is_over, timeout)
+            if self._core.is_paused and self._core.may_resume and self._async is not None:
+                self._post(self._async.driver.pause_or_resume)
+            return taken[0] if taken else self._raise_end()
+        except BaseException:
+            # Most often a Ctrl-C; nobody was given this event.
+            with self._lock:
+                self._handed_back += taken
+                self._news.notify_all()
+            raise
+
+    def close(self) -> None:
+        """End the feed. Idempotent, possible at any time and from any thread.
+
+        Done within ``SessionConfig.close_timeout``, and a moment. Events that wait can still be
+        taken; ``Closed`` is the last of them. Raises a fault of the program that ended the feed, if
+        nobody was given it before.
+
+        Of all methods only this one may be called in a signal handler. If the handler interrupted a
+        method of a feed, the feed may end only after the handler has returned; nothing waits for
+        that here.
+        """
+        if self._stop():
+            self._core.raise_unseen_fault()
+
+    def metrics(self) -> FeedMetrics:
+        """Return the counters and gauges of the feed at this moment. Possible at any time but in a
+        signal handler."""
+        with self._lock:
+            metrics = self._core.metrics(time.monotonic())
+        if not self._is_forked:
+            return metrics
+        return attrs.evolve(
+            metrics,
+            is_connected=False,
+            epoch_age=None,
+            last_received_age=None,
+            ack_latency=None,
+            lag={},
+        )
+
+    # In any thread.
+
+    def _start(self) -> None:
+        with _io.lock:
+            self._io = io = _io.thread_for(is_alone=self._core.is_recorded)
+            self._lock, self._news = io.lock, threading.Condition(io.lock)
+            io.tenants.add(self)
+            self._post(self._begin)
+            if not io.is_alive():
+                io.start()
+
+    def _stop(self) -> bool:
+        """Close it, and wait until nothing of it is left in the I/O thread. Returns False if that
+        cannot be waited for."""
+        io = self._io
+        if self._is_forked:
+            return False
+        if io is None or not io.is_alive():
+            with self._lock:
+                self._close()
+            self._is_over = True
+            return True
+        # A Ctrl-C may have prevented it so far.
+        self._post(self._begin)
+        self._post(self._close)
+        if sys.is_finalizing() or io.is_locked_here:
+            return False
+        patience = self._core.config.close_timeout + _GRACE
+        with suppress(TimeoutError), self._lock:
+            self._wait(lambda: self._is_over, patience)
+        if io.is_over:
+            io.join(patience)
+        return True
+
+    def _post(self, function: Callable[[], object]) -> None:
+        """Have something called in the I/O thread, if there is one."""
+        if self._io is not None:
+            self._io.post(self, function)
+
+    def _wait(self, is_there: Callable[[], object], timeout: float | None) -> None:
+        """Wait until something is true, for a caller that holds the lock.
+
+        Raises:
+            TimeoutError: it is not true after so many seconds.
+        """
+        patience = None if timeout is None else min(timeout, threading.TIMEOUT_MAX)
+        if not self._news.wait_for(is_there, patience):
+            raise TimeoutError
+
+    def _take_into(self, taken: list[Event]) -> bool:
+        event: Event | None
+        if self._is_forked:
+            return False
+        if self._handed_back:
+            event = self._handed_back[-1]
+            del self._handed_back[-1]
+        elif (event := self._core.get()) is None:
+            return False
+        # A Ctrl-C comes after a call, so that no event is on neither list then.
+        taken.append(event)
+        return True
+
+    def _refuse(self, method: str) -> None:
+        """Raise if nothing can come of a call that waits."""
+        if self._is_forked:
+            raise FeedFailed(Failure(FailureKind.FORKED))
+        if self._io is threading.current_thread():
+            raise LocalProtocolError(
+                state="the feed's own thread waits for it",
+                input=method,
+                remedy="call it in another thread than that of record=",
+            )
+        if self._io is None and not self._core.is_closed:
+            raise LocalProtocolError(
+                state="the feed is not open", input=method, remedy="use it in a with block"
+            )
+
+    def _raise_end(self) -> NoReturn:
+        self._core.raise_failure()
+        raise FeedClosed
+
+    def _call(self, method: str, *arguments: object, timeout: float | None) -> Any:
+        """Await a method in the I/O thread, and return its result.
+
+        Raises:
+            TimeoutError: it took longer than so many seconds. It is cancelled.
+            BaseException: what it raised, or what ``_raise_end`` does.
+        """
+        self._refuse(method)
+        caller = threading.current_thread()
+        results: list[Callable[[], Any]] = []
+        tasks: list[Any] = []
+
+        async def answer() -> None:
+            try:
+                self._refuse_token_call(caller, method)
+                result = await getattr(self._async, method)(*arguments)
+            except BaseException as error:  # noqa: BLE001 - for the thread that waits
+                results.append(partial(_raise, [error]))
+            else:
+                results.append(lambda: result)
+
+        def begin() -> None:
+            if self._async is not None and not self._is_over:
+                tasks.append(self._runtime.spawn(answer, method, lambda _: self._news.notify_all()))
+
+        def give_up() -> None:
+            # After its first step, which has taken effect even if nobody waits.
+            for task in tasks:
+                asyncio.get_running_loop().call_soon(task.cancel)
+
+        self._post(begin)
+        try:
+            with self._lock:
+                self._wait(lambda: results or self._is_over, timeout)
+        except BaseException:
+            self._post(give_up)
+            raise
+        return results.pop()() if results else self._raise_end()
+
+    # In the I/O thread, or where there is none.
+
+    def fail(self, fault: BaseException) -> None:
+        """End with a fault of the program."""
+        if self._async is None:
+            self._core.fail(fault)
+            self._close()
+        else:
+            self._async.driver.fail(fault)
+
+    def abandon(self) -> None:
+        """Become useless, in a forked child."""
+        self._is_forked = self._is_over = True
+        # Nobody is left to release the other one.
+        self._lock = threading.RLock()
+        self._news = threading.Condition(self._lock)
+
+    def _begin(self) -> None:
+        if self._main is not None:
+            return
+        # In no task, so that none is to be interrupted.
+        self._runtime = AsyncioRuntime()
+        self._runtime.condition = partial(_Condition, self._news.notify_all)
+        self._main = asyncio.create_task(self._leave_at_the_end())
+        # A signal handler may have closed it by now.
+        if not self._core.is_closed:
+            self._async = self._open_async(self._runtime)
+
+    async def _leave_at_the_end(self) -> None:
+        assert self._io is not None
+        await self._runtime.ended()
+        self._io.leave(self)
+        self._is_over = True
+        self._news.notify_all()
+
+    def _close(self) -> None:
+        if not self._core.is_closed:
+            take = self._core.take if self._async is None else self._async.driver.take
+            take(self._core.machine.close(time.monotonic()))
+
+    async def _call_token(self, source: Callable[..., object], *refused: object) -> object:
+        """Call the token callable in a thread of its own."""
+        if len(self._calls) >= _MOST_CALLS:
+            raise TooManyTokenCallsError
+        self._awaited_call = this = object()
+        self._calls[this] = None
+
+        def call() -> object:
+            self._calls[this] = thread = threading.current_thread()
+            thread.name = "topone-feed-token"
+            try:
+                return wrapped(source(*refused))
+            except (SystemExit, KeyboardInterrupt) as fault:
+                # A coroutine that raised it would end the event loop.
+                self._post(partial(_raise, [fault]))
+                raise FeedClosed from None
+            finally:
+                self._calls.pop(this, None)
+
+        try:
+            return await self._runtime.in_thread(call)
+        except Exception:
+            # There may have been no thread.
+            self._calls.pop(this, None)
+            raise
+        finally:
+            self._awaited_call = None
+
+    def _refuse_token_call(self, caller: threading.Thread, method: str) -> None:
+        """Raise if the caller is a token callable that the feed waits for."""
+        if self._calls.get(self._awaited_call) is caller:
+            raise LocalProtocolError(
+                state="the feed waits for its token callable, which asks for it",
+                input=method,
+                remedy="call it after the token callable has returned; get(timeout=...), close() "
+                "and metrics() are possible there",
+            )
+
+
+class TooManyTokenCallsError(TopOneError):
+    """The token callables called before have not returned."""
+
+
+class _Condition(Condition):
+    """A condition at which threads wait, too."""
+
+    def __init__(self, notify_threads: Callable[[], object]) -> None:
+        super().__init__()
+        self._notify_threads = notify_threads
+
+    def notify_all(self) -> None:
+        super().notify_all()
+        self._notify_threads()
+
+
+def _raise(error: list[BaseException]) -> NoReturn:
+    # No variable has it, so there is no cycle with this frame.
+    raise error.pop()

@@ -59,7 +59,12 @@ from topone_proto import (
     Token,
     Topic,
 )
-from topone_proto.adapters import AsyncWebSocket, failure_from_exception, failure_from_response
+from topone_proto.adapters import (
+    AsyncWebSocket,
+    PushingWebSocket,
+    failure_from_exception,
+    failure_from_response,
+)
 from topone_proto.exchange import (
     Accept,
     AcceptThenClose,
@@ -81,6 +86,7 @@ from topone_proto.exchange import (
 )
 from topone_simulator import Simulator, serve
 from topone_websockets import WebSocketClient
+from waits import accept_websocket
 
 TOKENS = {TOKEN: "demo"}
 URL = "wss://exchange.example/ws/user/"
@@ -1089,6 +1095,36 @@ async def test_whoever_sends_is_told_that_the_connection_was_lost() -> None:
         with pytest.raises(ConnectionEnded) as ended:
             await flooding
         assert ended.value.code is None
+
+
+@clean()
+async def test_what_came_before_sending_failed_is_received() -> None:
+    def serve() -> None:
+        peer, _ = server.accept()
+        accept_websocket(peer)
+        assert may_send.wait(10)
+        peer.sendall(b"\x81\x04last")
+        # Closing resets the connection.
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        peer.close()
+
+    may_send = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(10)
+        serving = asyncio.create_task(asyncio.to_thread(serve))
+        url = f"ws://127.0.0.1:{server.getsockname()[1]}/"
+        async with topone_asyncio.open_websocket(connect_to(url), print) as websocket:
+            assert isinstance(websocket, PushingWebSocket)
+            websocket.pause_reading()
+            may_send.set()
+            await serving
+            with pytest.raises(ConnectionEnded):
+                while True:
+                    await websocket.send_text("nobody hears it")
+                    await turns()
+            assert await websocket.receive() == b"last"
+            with pytest.raises(ConnectionEnded):
+                await websocket.receive()
 
 
 @clean()

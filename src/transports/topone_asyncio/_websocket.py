@@ -43,6 +43,7 @@ class _WebSocket(asyncio.Protocol):
         self._now = loop.time
         self._create_future = loop.create_future
         self._transport: asyncio.Transport | None = None
+        self._sock: socket.socket | None = None
         self._waiting: set[asyncio.Future[None]] = set()
         # An error of the peer, the transport or a callback, for whoever waits.
         self._fault: Exception | None = None
@@ -77,6 +78,11 @@ class _WebSocket(asyncio.Protocol):
         self._take_in(b"")
 
     def connection_lost(self, exc: Exception | None) -> None:
+        if exc is not None and self._sock is not None:
+            # Sending may have failed. asyncio reads no more then, whatever came before.
+            with suppress(OSError):
+                while data := self._sock.recv(_PILE):
+                    self._take_in(data)
         if exc is not None and not self._client.is_connected and self._fault is None:
             # It says more about a failed dial than the end of the bytes does.
             self._fault = exc
@@ -96,6 +102,7 @@ class _WebSocket(asyncio.Protocol):
 
     async def use(self, sock: socket.socket) -> None:
         """Become the protocol of a socket that is connected. It is closed with the transport."""
+        self._sock = sock
         try:
             await asyncio.get_running_loop().create_connection(lambda: self, sock=sock)
             self._is_used = True

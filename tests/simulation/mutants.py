@@ -452,13 +452,13 @@ def a_dial_that_was_held_back_is_never_made() -> AbstractContextManager[Any]:
     return _around(Session, "reading_resumed", resumed)
 
 
-@mutant("I9", seeds=500)
+@mutant("freshness", seeds=500)
 def conflation_comes_too_late() -> AbstractContextManager[Any]:
     # The reader stops first: what may be left out counts as well.
     return patch.object(_Conflating, "needed", property(len))
 
 
-@mutant("I9", "I4", seeds=500)
+@mutant("freshness", "I4", seeds=500)
 def conflation_leaves_nothing_out() -> AbstractContextManager[Any]:
     return patch.object(_Conflating, "_make_room", lambda _: None)
 
@@ -771,12 +771,12 @@ def compressed_frames_are_not_unpacked() -> AbstractContextManager[Any]:
 # --- market data ---------------------------------------------------------------------------------
 
 
-@mutant("I1", "I10")
+@mutant("I1", "market")
 def deals_are_conflated() -> AbstractContextManager[Any]:
     return patch.object(DealsUpdate, "key", property(lambda self: ("deals", self.topic.name)))
 
 
-@mutant("I1", "I10")
+@mutant("I1", "market")
 def newest_candle_is_an_older_one() -> AbstractContextManager[Any]:
     # As if a candle that comes again were none that is new.
     def received(original: Any, self: Connection, frame: Any, now: float) -> Any:
@@ -791,7 +791,7 @@ def newest_candle_is_an_older_one() -> AbstractContextManager[Any]:
     return _around(Connection, "message_received", received)
 
 
-@mutant("I1", "I10")
+@mutant("I1", "market")
 def sides_of_a_book_are_swapped() -> AbstractContextManager[Any]:
     def received(original: Any, self: Connection, frame: Any, now: float) -> Any:
         text = frame if isinstance(frame, str) else ""
@@ -802,7 +802,7 @@ def sides_of_a_book_are_swapped() -> AbstractContextManager[Any]:
     return _around(Connection, "message_received", received)
 
 
-@mutant("I10", seeds=400)
+@mutant("market", seeds=400)
 def a_pull_loses_its_first_piece() -> AbstractContextManager[Any]:
     def settle(original: Any, self: Waiters, answers: Any) -> Any:
         cut = [attrs.evolve(end, values=end.values[len(end.values) // 2 :]) for end in answers]

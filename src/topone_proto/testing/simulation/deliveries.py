@@ -1,5 +1,5 @@
 """The work of a feed's buffer on the events that are put into it: the bookkeeping behind I1, I4 and
-I9."""
+freshness."""
 
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -73,7 +73,7 @@ class Deliveries:
             keys = [_key(event) for event in self._waiting]
             needed = len({*keys} - {None}) + keys.count(None) + sum(map(_is_end, self._waiting))
             if needed < self._config.capacity:
-                self._fail("I9", f"reading stops, and only {needed} events must be kept")
+                self._fail("freshness", f"reading stops, and only {needed} events must be kept")
 
     def taken(self, event: Event) -> None:
         """The application takes an event out of the feed."""
@@ -92,7 +92,7 @@ class Deliveries:
         if self._config.delivery is DeliveryPolicy.CONFLATE and _key(event) is not None:
             newer = sum(_key(later) == _key(event) for later in self._waiting)
             if newer > self._config.capacity and not _is_end(event):
-                self._fail("I9", f"{newer} newer ones have come when it takes {event}")
+                self._fail("freshness", f"{newer} newer ones have come when it takes {event}")
         if self._skipped > self._announced:
             self._fail("I1", f"the buffer has dropped {self._skipped - self._announced} in silence")
 

@@ -1,5 +1,5 @@
 """An application's view of a market, folded from its updates, and the exchange's: the bookkeeping
-behind I10."""
+behind market data."""
 
 from collections.abc import Callable, Iterable
 from typing import Any, Never
@@ -14,7 +14,7 @@ from topone_proto.wire.topic import Topic, Update
 
 __all__ = ["Watcher", "content_of", "is_market_data", "published_content"]
 
-_RULE = "I10"
+_RULE = "market"
 
 
 def is_market_data(update: object) -> bool:

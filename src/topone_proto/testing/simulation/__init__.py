@@ -36,7 +36,7 @@ I4: limits
     twice that while a call waits for its answer, and the events of two steps: the one that fills it
     and the one that ends the connection or the feed; besides the events of the application's own
     calls. There is no dial while the application is behind.
-I9: freshness
+freshness
     With the policy ``conflate`` reading goes on as long as something can be left out, and no update
     is delivered after more than ``capacity`` newer ones of the same order or asset have come.
 I5: order
@@ -47,13 +47,28 @@ I6: secrets
     The token is in no event, action, text frame or exception, though the server repeats it.
 I7: the end
     ``close`` ends within ``close_timeout``, whatever goes on, and leaves no connection behind.
-I8: the account
+I8: whole means right
     An ``Account`` that is told every event, and whose questions are answered out of the exchange's
     books some time later, as they were some time before, page by page with the newest first, or not
     at all, is right whenever it calls a topic whole and nothing is on its way to it. When nothing
     goes wrong any more, everything that is followed becomes whole. Fills add up, nothing seems to
     go back, nothing is given up, and no more closed orders are kept than allowed.
-I10: market data
+
+    So is an ``AccountSession``, in any of the processes that follow one account by themselves, over
+    an ``HttpDesk``. After updates that the stream left out without a sign, it is right once the
+    next audit has ended.
+I9: budgets
+    However many processes follow an account, are killed and start again, and share what they have
+    stored: the exchange sees one request for a token in ``token_interval``, and so many order calls
+    in ``order_period`` as it allows. Nobody asks during a block that he was told of, or that was
+    stored before his own latest write.
+I10: whole again
+    When nothing goes wrong any more, every account is whole within ``whole_bound``, and nothing has
+    ended but by a refusal of the key pair or of a fresh token.
+I11: nothing invented
+    Every order, fill and balance that is told was so at the exchange, and fills add up. An outcome
+    is unknown only of an order that has ended.
+market
     The newest book and the newest candle that an application has taken since the latest
     acknowledgement are the exchange's whenever nothing is on its way to it; deals are owed like any
     update (I1), each just as it was sent. A pull that ends well has every finished candle of its
@@ -81,6 +96,18 @@ ping
     the WebSocket library, when that reads it.
 """
 
+from topone_proto.testing.simulation.accounts.following import whole_bound
+from topone_proto.testing.simulation.accounts.plan import (
+    AccountCall,
+    AccountTrouble,
+    FullDisk,
+    LoseUpdates,
+    ProcessPlan,
+    SetClock,
+    SharedAccount,
+    Stop,
+    Trade,
+)
 from topone_proto.testing.simulation.client_plan import AccountPlan, Call, ClientPlan, Pull, Supply
 from topone_proto.testing.simulation.drawing import draw
 from topone_proto.testing.simulation.runs import Report, recovery_bound, run
@@ -106,21 +133,30 @@ __all__ = [
     "DEALS",
     "MARKET_TOPICS",
     "SECRET",
+    "AccountCall",
     "AccountPlan",
+    "AccountTrouble",
     "BlackHole",
     "BlockLoop",
     "Call",
     "ClientPlan",
     "Entry",
     "ExpireToken",
+    "FullDisk",
     "IgnorePings",
+    "LoseUpdates",
     "Outage",
+    "ProcessPlan",
     "Publish",
     "Pull",
     "Report",
     "Scenario",
+    "SetClock",
+    "SharedAccount",
     "SlowFrame",
+    "Stop",
     "Supply",
+    "Trade",
     "Trouble",
     "Unreachable",
     "Violation",
@@ -128,4 +164,5 @@ __all__ = [
     "recovery_bound",
     "run",
     "shrink",
+    "whole_bound",
 ]

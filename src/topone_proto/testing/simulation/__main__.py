@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final
 
-from attrs import asdict
+from attrs import asdict, evolve
 
-from topone_proto.testing.simulation.drawing import draw
+from topone_proto.testing.simulation.drawing import ACCOUNTS, draw
 from topone_proto.testing.simulation.ranges import Failed, run_range, sums_of
 from topone_proto.testing.simulation.runs import run
 from topone_proto.testing.simulation.scenario import Scenario
@@ -32,11 +32,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     what.add_argument("--seed", type=int, help="run one scenario and print its timeline")
     what.add_argument("--seeds", type=_range, metavar="A..B", help="run the scenarios from A to B")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes")
+    parser.add_argument(
+        "--accounts",
+        type=_share,
+        default=ACCOUNTS,
+        metavar="SHARE",
+        help="scenarios with an account that heals itself over HTTP, 0 to 1 (default: %(default)s)",
+    )
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
     chosen = parser.parse_args(arguments)
     if chosen.seed is not None:
-        return _one(chosen.seed, as_json=chosen.json)
-    return _many(chosen.seeds, chosen.jobs, as_json=chosen.json)
+        return _one(chosen.seed, chosen.accounts, as_json=chosen.json)
+    return _many(chosen.seeds, chosen.jobs, chosen.accounts, as_json=chosen.json)
 
 
 def _range(text: str) -> range:
@@ -47,11 +54,18 @@ def _range(text: str) -> range:
     return seeds
 
 
+def _share(text: str) -> float:
+    share = float(text)
+    if not 0 <= share <= 1:
+        raise argparse.ArgumentTypeError("a share is from 0 to 1")
+    return share
+
+
 # --- one ----------------------------------------------------------------------------------------
 
 
-def _one(seed: int, *, as_json: bool) -> int:
-    scenario = draw(seed)
+def _one(seed: int, accounts: float, *, as_json: bool) -> int:
+    scenario = draw(seed, accounts=accounts)
     timeline: list[Entry] = []
     try:
         report = run(scenario, timeline)
@@ -80,6 +94,10 @@ def _print(scenario: Scenario, timeline: list[Entry]) -> None:
     print(f"calm at {scenario.calm_at:.3f} s; {brief(scenario.gateway)}")
     for client in scenario.clients:
         print(brief(client))
+    if scenario.account is not None:
+        print(brief(evolve(scenario.account, processes=(), trades=(), troubles=())))
+        for process in scenario.account.processes:
+            print(brief(process))
     print()
     for entry in timeline:
         print(f"{entry.at:10.3f}  {entry.who:9} {entry.what}")
@@ -88,14 +106,14 @@ def _print(scenario: Scenario, timeline: list[Entry]) -> None:
 # --- many ---------------------------------------------------------------------------------------
 
 
-def _many(seeds: range, jobs: int, *, as_json: bool) -> int:
+def _many(seeds: range, jobs: int, accounts: float, *, as_json: bool) -> int:
     started = time.perf_counter()
     count = 0
     sums: Counter[str] = Counter()
     failures: list[Failed] = []
     # A Ctrl-C ends the search, and what was found so far is shown.
     with suppress(KeyboardInterrupt):
-        for result in run_range(seeds, jobs):
+        for result in run_range(seeds, jobs, accounts):
             count += result.seeds
             sums.update(result.sums)
             failures += result.failures
@@ -114,7 +132,8 @@ def _many(seeds: range, jobs: int, *, as_json: bool) -> int:
         print(json.dumps({"seeds": count, "took": round(took, 3), **sums, "failures": named}))
     else:
         for failed in failures:
-            print(f"{failed.what}\n    replay: {_COMMAND} --seed {failed.seed}")
+            share = "" if accounts == ACCOUNTS else f" --accounts {accounts:g}"
+            print(f"{failed.what}\n    replay: {_COMMAND} --seed {failed.seed}{share}")
         what = ", ".join(f"{name} {amount:.0f}" for name, amount in sums.items())
         print(f"{count} seeds in {took:.1f} s: {len(failures)} broken; {what}")
     if failures:

@@ -4,37 +4,28 @@ sockets."""
 import gzip
 from collections.abc import Callable
 from random import Random
-from typing import Any, Protocol
+from typing import Any
 
+from topone_proto.account import AccountAction
 from topone_proto.exchange import Accept, Reject
 from topone_proto.failures import Failure, FailureKind, failure_from_response
-from topone_proto.feed.core import FeedCore
-from topone_proto.session.actions import Action, Close, Connect, FetchToken, SendPing, SendText
+from topone_proto.feed.base import BaseCore
+from topone_proto.session.actions import Close, Connect, FetchToken, SendPing, SendText
 from topone_proto.session.states import SessionState
-from topone_proto.session.step import Step
+from topone_proto.testing.simulation.accounts.judge import AccountJudge
+from topone_proto.testing.simulation.application import Application
 from topone_proto.testing.simulation.auditor import Auditor
 from topone_proto.testing.simulation.client_plan import ClientPlan, Supply
 from topone_proto.testing.simulation.link import Frame, Link
 from topone_proto.testing.simulation.server import Server
+from topone_proto.testing.simulation.supplier import Supplier
 from topone_proto.testing.simulation.turns import Turns
 from topone_proto.testing.simulation.world import World
 
-__all__ = ["Adapter", "Application"]
+__all__ = ["Adapter"]
 
 _NEVER = float("inf")
 _HAIR = 1e-6
-
-
-class Application(Protocol):
-    """The application, which takes the events of a feed."""
-
-    @property
-    def is_waiting(self) -> bool:
-        """True if a call of ``subscribe`` or ``unsubscribe`` waits for its answer."""
-        ...
-
-    def wake(self) -> None:
-        """There are events to take."""
 
 
 class Adapter:
@@ -46,7 +37,7 @@ class Adapter:
         server: where it dials.
         rng: the source of its network's chance.
         core: the feed.
-        token: what it dials with at first.
+        supplier: the application's token callable.
         auditor: who sees everything that goes in and comes out.
         application: who takes the events.
         note: records a line.
@@ -59,9 +50,9 @@ class Adapter:
         server: Server,
         rng: Random,
         *,
-        core: FeedCore[Any],
-        token: str,
-        auditor: Auditor,
+        core: BaseCore[Any, Any, Any],
+        supplier: Supplier,
+        auditor: Auditor | AccountJudge,
         application: Application,
         note: Callable[..., None],
     ) -> None:
@@ -69,10 +60,12 @@ class Adapter:
         """The present dial or connection."""
         self.links: list[Link] = []
         """Every dial and connection so far."""
-        self.token: str = token
-        """The latest token."""
+        self.supplier: Supplier = supplier
+        """The application's token callable, which knows the latest token."""
         self.is_finished: bool = False
         """True once the feed has ended and the transport is gone."""
+        self.is_killed: bool = False
+        """True once the process was killed."""
         self.unreachable: tuple[float, FailureKind | None] = (0.0, None)
         """Until when dials fail, and how."""
         self.frozen_until: float = 0.0
@@ -84,13 +77,13 @@ class Adapter:
         self._server = server
         self._rng = rng
         self._core = core
+        self._machine = core.machine
         self._session = core.session
         self._auditor = auditor
         self._application = application
         self._note = note
         self._turns = self.turns
         self._job = 0
-        self._fetches = 0
         self._armed = _NEVER
         self._is_reading = False
         self._resumed_at = 0.0
@@ -101,6 +94,22 @@ class Adapter:
         """True once the feed has ended."""
         return self._session.state is SessionState.CLOSED
 
+    @property
+    def deadline(self) -> float | None:
+        """The time at which the feed has something to do by itself."""
+        return self._core.deadline
+
+    def kill(self) -> None:
+        """Kill the process: it gets no turn any more, and its system closes what is open."""
+        self.is_killed = True
+        self.turns.stop()
+        self._job += 1
+        self._armed = _NEVER
+        for link in (self.link, self._parting):
+            if link is not None:
+                link.leave()
+        self.link = self._parting = None
+
     def _goes_on(self, seconds: float) -> None:
         """The program was busy for so long. Deadlines come before what is unread, as a loop may
         have it."""
@@ -109,8 +118,8 @@ class Adapter:
         if self._armed <= self._world.now:
             self._ring(self._armed)
 
-    def take(self, step: Step, link: Link | None = None, frame: Frame | None = None) -> None:
-        """Carry a step of the session out; ``frame`` is what it answers, if it is one."""
+    def take(self, step: Any, link: Link | None = None, frame: Frame | None = None) -> None:
+        """Carry a step of the machine out; ``frame`` is what it answers, if it is one."""
         if self._world.timeline is not None:
             for thing in (*step.events, *step.actions):
                 self._note("->", thing)
@@ -126,12 +135,12 @@ class Adapter:
         if self._core.fault is not None and not self.is_closed:
             # A fault of the program ends the feed.
             self._auditor.close_called()
-            self.take(self._session.close(self._world.now))
+            self.take(self._machine.close(self._world.now))
         if self.is_closed and self._parting is None and not self.is_finished:
             self.is_finished = True
             self._auditor.finished()
 
-    def _carry_out(self, action: Action) -> None:
+    def _carry_out(self, action: AccountAction) -> None:
         match action:
             case SendText() | SendPing():
                 if self.link is None or not self.link.is_open:
@@ -145,10 +154,7 @@ class Adapter:
                 self._turns.soon(self._dial, self._job, action)
             case FetchToken():
                 self._job += 1
-                supplies = self._plan.supplies
-                assert supplies is not None
-                supply = supplies[min(self._fetches, len(supplies) - 1)]
-                self._fetches += 1
+                supply = self.supplier.called()
                 if supply.kind != "hang":
                     self._turns.at(
                         self._world.now + supply.seconds, self._supply, self._job, supply
@@ -156,6 +162,8 @@ class Adapter:
             case Close(timeout=timeout):
                 self._job += 1
                 self._leave(timeout)
+            case _:
+                self._application.carry_out(action)
 
     def _arm(self) -> None:
         deadline = self._core.deadline
@@ -170,7 +178,7 @@ class Adapter:
         if self._core.deadline is not None:
             self._report_bytes()
             # Perhaps too early, since deadlines move: that must be harmless.
-            self.take(self._session.deadline_reached(self._world.now))
+            self.take(self._machine.deadline_reached(self._world.now))
 
     def _report_bytes(self) -> None:
         """Report the bytes of a frame that is not whole, right before a silence is judged."""
@@ -178,7 +186,7 @@ class Adapter:
         if self.link is None or connection is None or connection.last_received is None:
             return
         if self.link.heard_at > connection.last_received:
-            self.take(self._session.bytes_received(self.link.heard_at, self._world.now))
+            self.take(self._machine.bytes_received(self.link.heard_at, self._world.now))
 
     def _dial(self, job: int, connect: Connect) -> None:
         if job != self._job:
@@ -198,6 +206,7 @@ class Adapter:
             part_to_client=lambda link: self._turns.in_turn(self._read, (link,)),
         )
         link.token = "" if connect.token is None else connect.token.reveal()
+        self.supplier.token = link.token or self.supplier.token
         self.link = link
         self.links.append(link)
         if self._world.now < self.frozen_until:
@@ -215,7 +224,7 @@ class Adapter:
     def _fail(self, job: int, failure: Failure) -> None:
         if job == self._job:
             self.link = None
-            self.take(self._session.connection_failed(failure, self._world.now))
+            self.take(self._machine.connection_failed(failure, self._world.now))
 
     def _received(self, link: Link) -> None:
         """Something has come into the socket."""
@@ -234,7 +243,7 @@ class Adapter:
         match frame.data:
             case Accept():
                 link.is_open = True
-                self.take(self._session.connection_made(self._world.now))
+                self.take(self._machine.connection_made(self._world.now))
                 self._turns.soon(self._read, link)
                 return
             case Reject(status=status, headers=headers):
@@ -271,7 +280,7 @@ class Adapter:
             case "ping":
                 link.send(Frame("pong", frame.data))
             case "pong":
-                self.take(self._session.pong_received(frame.data, self._world.now), link)
+                self.take(self._machine.pong_received(frame.data, self._world.now), link)
             case _:
                 link.inbox.append(frame)
 
@@ -286,13 +295,13 @@ class Adapter:
             data = frame.data
             if self._plan.is_compressed:
                 data = gzip.compress(data.encode(), mtime=0)
-            self.take(self._session.message_received(data, now), link, frame)
+            self.take(self._machine.message_received(data, now), link, frame)
             return
         code, reason = frame.data if frame.kind == "close" else (None, "simulated")
         self._note("finds the connection ended", code)
         self.link = None
         link.leave()
-        self.take(self._session.connection_lost(code, reason, now), link)
+        self.take(self._machine.connection_lost(code, reason, now), link)
 
     def pause_or_resume(self) -> None:
         """Pause or resume reading, as an adapter does after each step and after each event that is
@@ -319,17 +328,7 @@ class Adapter:
         """The token callable returns."""
         if job != self._job:
             return
-        now = self._world.now
-        match supply.kind:
-            case "raise":
-                step = self._session.token_failed("OSError", now)
-            case "junk":
-                step = self._core.token_obtained("", now)
-            case _:
-                if supply.kind == "fresh":
-                    self.token = self._server.issue(self._plan.name)
-                step = self._core.token_obtained(self.token, now)
-        self.take(step)
+        self.take(self.supplier.supply(supply, self._core, self._world.now))
 
     def _leave(self, timeout: float) -> None:
         """Give up whatever there is; an open connection with a closing handshake if there is time
@@ -363,9 +362,9 @@ class Adapter:
             if self._session.state in {SessionState.WAITING, SessionState.CLOSED}:
                 now = self._world.now
                 if frame.kind == "text":
-                    self.take(self._session.message_received(frame.data, now), link, frame)
+                    self.take(self._machine.message_received(frame.data, now), link, frame)
                 elif frame.kind == "pong":
-                    self.take(self._session.pong_received(frame.data, now), link)
+                    self.take(self._machine.pong_received(frame.data, now), link)
 
     # --- what the network does ------------------------------------------------------------------
 

@@ -3,7 +3,7 @@ says."""
 
 from errno import ENOSPC
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from topone_proto.errors import FeedClosed, FeedFailed, TooManyEvents, TopOneError
 from topone_proto.feed.core import FeedCore
@@ -13,7 +13,8 @@ from topone_proto.testing.simulation.adapter import Adapter
 from topone_proto.testing.simulation.auditor import Auditor
 from topone_proto.testing.simulation.client_plan import Call, ClientPlan, Pull
 from topone_proto.testing.simulation.scenario import MARKET_TOPICS
-from topone_proto.testing.simulation.server import Server
+from topone_proto.testing.simulation.server import ACCOUNT, Server
+from topone_proto.testing.simulation.supplier import Supplier
 from topone_proto.testing.simulation.watcher import Watcher
 from topone_proto.testing.simulation.world import World
 
@@ -76,7 +77,7 @@ class Client:
             server,
             rng,
             core=self._core,
-            token=token,
+            supplier=Supplier(plan, server, ACCOUNT, token),
             auditor=self.auditor,
             application=self,
             note=self._note,
@@ -105,12 +106,6 @@ class Client:
         for pull in self.plan.pulls:
             self.adapter.turns.at(pull.at, self._pull, pull)
         self.adapter.take(self._core.session.start(self._world.now))
-
-    def block(self, seconds: float) -> None:
-        """The program does something else for so long: neither its application nor its feed gets a
-        turn."""
-        self._note("does something else")
-        self.adapter.turns.block(seconds)
 
     def close(self) -> None:
         """Close the feed, twice: once more must be harmless."""
@@ -188,6 +183,10 @@ class Client:
         if not self._is_taking:
             self._is_taking = True
             self.adapter.turns.soon(self._consume)
+
+    def carry_out(self, action: Any) -> None:
+        """A session alone asks for nothing else."""
+        raise AssertionError(action)
 
     def _call(self, call: Call) -> None:
         if call.verb == "close":

@@ -1,6 +1,7 @@
 """Drawing a scenario from one integer."""
 
 from random import Random
+from typing import Final
 
 from attrs import evolve
 
@@ -13,6 +14,7 @@ from topone_proto.exchange import (
 )
 from topone_proto.failures import FailureKind
 from topone_proto.session.config import DeliveryPolicy, SessionConfig
+from topone_proto.testing.simulation.accounts.drawing import with_account
 from topone_proto.testing.simulation.parts import (
     draw_account,
     draw_client,
@@ -30,11 +32,20 @@ from topone_proto.testing.simulation.variations import (
 from topone_proto.wire.balance import BALANCE
 from topone_proto.wire.orders import ORDERS
 
-__all__ = ["draw"]
+__all__ = ["ACCOUNTS", "draw"]
+
+ACCOUNTS: Final = 0.15
+"""The share of scenarios with an account that processes follow by themselves."""
 
 
-def draw(seed: int) -> Scenario:
-    """The scenario of a seed."""
+def draw(seed: int, *, accounts: float = ACCOUNTS) -> Scenario:
+    """Return the scenario of a seed.
+
+    Args:
+        seed: the seed.
+        accounts: the share of scenarios with an account that processes follow by themselves, from 0
+            to 1. Those that have one with a smaller share have the same with a larger one.
+    """
     rng = Random(seed)
     scenario = _draw_stall(rng, seed) if rng.random() < 0.1 else _draw_storm(rng, seed)
     clients = tuple(evolve(client, account=draw_account(rng)) for client in scenario.clients)
@@ -44,7 +55,11 @@ def draw(seed: int) -> Scenario:
     if rng.random() < 0.4:
         scenario = with_hold_ups(rng, scenario)
     # Of their own, so that a new option changes nothing for the seeds without it.
-    market, options = (Random(f"{seed} {what}") for what in ("market", "options"))
+    market, options, account = (
+        Random(f"{seed} {what}") for what in ("market", "options", "account")
+    )
+    if account.random() < accounts:
+        return with_account(account, scenario)
     if market.random() < 0.2:
         scenario = with_market(market, scenario)
     match options.choices(("none", "compressed", "recorded", "slow"), (88, 5, 5, 2))[0]:

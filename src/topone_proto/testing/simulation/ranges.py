@@ -4,10 +4,11 @@ import multiprocessing
 import signal
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from typing import Final
 
 from topone_proto._values import value
-from topone_proto.testing.simulation.drawing import draw
+from topone_proto.testing.simulation.drawing import ACCOUNTS, draw
 from topone_proto.testing.simulation.runs import Report, run
 from topone_proto.testing.simulation.world import Violation
 
@@ -48,30 +49,38 @@ def sums_of(report: Report) -> dict[str, float]:
         "updates": report.updates,
         "resynced": report.resynced,
         "pulled": report.pulled,
+        "requests": report.requests,
+        "restarts": report.restarts,
         "closed": report.closed,
     }
 
 
-def run_range(seeds: range, jobs: int) -> Iterator[RangeResult]:
-    """Run all of them, a hundred at a time."""
+def run_range(seeds: range, jobs: int, accounts: float = ACCOUNTS) -> Iterator[RangeResult]:
+    """Run all of them, a hundred at a time.
+
+    Args:
+        seeds: the seeds.
+        jobs: the number of processes.
+        accounts: see ``draw``.
+    """
     chunks = [seeds[start : start + _CHUNK] for start in range(0, len(seeds), _CHUNK)]
     if jobs == 1:
-        yield from map(_run_chunk, chunks)
+        yield from map(partial(_run_chunk, accounts), chunks)
         return
     # Fresh interpreters: the same on every platform, and nothing of this process leaks in.
     # A Ctrl-C reaches every process of the terminal, and is this one's alone to act on.
     with multiprocessing.get_context("spawn").Pool(
         jobs, initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_IGN)
     ) as pool:
-        yield from pool.imap_unordered(_run_chunk, chunks)
+        yield from pool.imap_unordered(partial(_run_chunk, accounts), chunks)
 
 
-def _run_chunk(seeds: range) -> RangeResult:
+def _run_chunk(accounts: float, seeds: range) -> RangeResult:
     sums: Counter[str] = Counter()
     failures: list[Failed] = []
     for seed in seeds:
         try:
-            report = run(draw(seed))
+            report = run(draw(seed, accounts=accounts))
         except Violation as violation:
             failures.append(Failed(seed, violation.rule, str(violation)))
         else:

@@ -8,6 +8,7 @@ from attrs import evolve
 from topone_proto import exchange
 from topone_proto._values import value
 from topone_proto.exchange import (
+    App,
     CloseConnections,
     DropConnections,
     GoSilent,
@@ -15,6 +16,10 @@ from topone_proto.exchange import (
     RefuseHandshake,
     SendRaw,
 )
+from topone_proto.testing.simulation.accounts.following import Following
+from topone_proto.testing.simulation.accounts.judge import KEY
+from topone_proto.testing.simulation.accounts.process import APP_ID
+from topone_proto.testing.simulation.adapter import Adapter
 from topone_proto.testing.simulation.client import Client
 from topone_proto.testing.simulation.link import Link
 from topone_proto.testing.simulation.scenario import (
@@ -30,7 +35,7 @@ from topone_proto.testing.simulation.scenario import (
     Trouble,
     Unreachable,
 )
-from topone_proto.testing.simulation.server import Server
+from topone_proto.testing.simulation.server import SHARED, Server
 from topone_proto.testing.simulation.world import Entry, Violation, World
 from topone_proto.wire.balance import BALANCE
 from topone_proto.wire.orders import ORDERS
@@ -57,6 +62,10 @@ class Report:
     time."""
     pulled: int
     """Pulls of candles that ended well."""
+    requests: int
+    """HTTP requests of the processes that follow an account by themselves."""
+    restarts: int
+    """The number of times that such a process was killed and started again."""
     closed: int
     """Feeds that ended before the end."""
     seen: frozenset[str]
@@ -72,7 +81,8 @@ def recovery_bound(scenario: Scenario) -> float:
     and the longest wait twice more.
     """
     worst = 0.0
-    for plan in scenario.clients:
+    processes = () if scenario.account is None else scenario.account.processes
+    for plan in (*scenario.clients, *(process.client for process in processes)):
         config = plan.config
         noticed = config.silence_timeout or 0.0
         if config.ping_interval is not None:
@@ -108,18 +118,26 @@ class _Run:
             self.world,
             scenario.gateway,
             published=self._published,
-            unanswered=lambda link: self.clients[link.plan.name].adapter.unanswered(link),
+            unanswered=self._unanswered,
             has_market=any(plan.is_public for plan in scenario.clients),
+            http=None if scenario.account is None else scenario.account.http,
+            apps=(App(APP_ID, KEY, SHARED),),
+            seed=scenario.seed,
         )
         for plan in scenario.clients:
             # Of its own, so that leaving out another client changes nothing for this one.
             rng, http = (Random(f"{scenario.seed} {plan.name}{use}") for use in ("", " HTTP"))
             self.clients[plan.name] = Client(self.world, plan, self.server, rng, http)
+        self.following: Following | None = None
+        if scenario.account is not None:
+            self.following = Following(self.world, scenario, self.server)
 
     def __call__(self) -> Report:
         world, scenario = self.world, self.scenario
         for plan in scenario.clients:
             world.at(plan.starts, self.clients[plan.name].start)
+        if self.following is not None:
+            self.following.start()
         for publish in scenario.traffic:
             world.at(publish.at, self._publish, publish)
         for trouble in scenario.troubles:
@@ -129,14 +147,21 @@ class _Run:
         closed = sum(client.auditor.is_closed for client in self.clients.values())
         self._close_all()
         clients = self.clients.values()
+        lives = () if self.following is None else self.following.lives
+        adapters = [feed.adapter for feed in clients] + [life.adapter for life in lives]
         return Report(
             seconds=world.now,
-            dials=sum(len(client.adapter.links) for client in clients),
+            dials=sum(len(adapter.links) for adapter in adapters),
             updates=self.updates,
-            resynced=sum(client.accountant.resynced for client in clients),
+            resynced=sum(client.accountant.resynced for client in clients)
+            + sum(life.judge.resynced for life in lives),
             pulled=sum(client.pulled for client in clients),
+            requests=0 if self.following is None else self.following.budgets.requests,
+            restarts=0 if self.following is None else self.following.restarts,
             closed=closed,
-            seen=frozenset[str]().union(*(client.auditor.seen for client in clients)),
+            seen=frozenset[str]().union(
+                *(client.auditor.seen for client in clients), *(life.judge.seen for life in lives)
+            ),
         )
 
     def _calm_down(self) -> None:
@@ -162,15 +187,23 @@ class _Run:
             world.run(world.now + 1.0)
         for client in self.clients.values():
             client.check_calm()
+        if self.following is not None:
+            self.following.settle(recovery_bound(self.scenario))
 
     def _close_all(self) -> None:
         world = self.world
         for client in self.clients.values():
             if not client.auditor.is_closed:
                 client.close()
-        world.run(world.now + max(plan.config.close_timeout for plan in self.scenario.clients))
+        plans = [client.plan for client in self.clients.values()]
+        if self.following is not None:
+            self.following.close()
+            plans += [process.plan.client for process in self.following.processes.values()]
+        world.run(world.now + max(plan.config.close_timeout for plan in plans))
         for client in self.clients.values():
             client.check_closed()
+        if self.following is not None:
+            self.following.check_closed()
         # Whatever else comes of it now comes after Closed.
         world.run(world.now + 1.0)
 
@@ -181,57 +214,75 @@ class _Run:
 
     def _published(self, link: Link, publication: Publication, number: int) -> None:
         self.updates += 1
-        self.clients[link.plan.name].auditor.published(link, publication, number)
+        if link.plan.name in self.clients:
+            self.clients[link.plan.name].auditor.published(link, publication, number)
+
+    def _unanswered(self, link: Link) -> None:
+        adapter = self._adapter(link.plan.name)
+        if adapter is not None:
+            adapter.unanswered(link)
+
+    def _adapter(self, name: str) -> Adapter | None:
+        """Return the transport of a feed; None while its process is not running."""
+        if name in self.clients:
+            return self.clients[name].adapter
+        assert self.following is not None
+        return self.following.adapter(name)
 
     # --- troubles -------------------------------------------------------------------------------
 
     def _strike(self, trouble: Trouble) -> None:
-        client = self.clients[trouble.client]
-        link = client.adapter.link
         self.world.note("trouble", f"for {trouble.client}:", trouble.what)
+        adapter = self._adapter(trouble.client)
+        if adapter is not None:
+            self._strike_feed(adapter, trouble)
+
+    def _strike_feed(self, adapter: Adapter, trouble: Trouble) -> None:
+        link = adapter.link
         match trouble.what:
             case Outage(seconds=seconds):
-                client.adapter.frozen_until = max(
-                    client.adapter.frozen_until, self.world.now + seconds
-                )
+                adapter.frozen_until = max(adapter.frozen_until, self.world.now + seconds)
                 if link is not None:
                     link.freeze()
-                    client.adapter.watch(link)
-                self.world.at(client.adapter.frozen_until, self._thaw, client)
+                    adapter.watch(link)
+                self.world.at(adapter.frozen_until, self._thaw, trouble.client, adapter)
             case Unreachable(seconds=seconds, kind=kind):
-                client.adapter.unreachable = (self.world.now + seconds, kind)
+                adapter.unreachable = (self.world.now + seconds, kind)
             case BlackHole():
                 if link is not None:
                     link.black_hole()
-                    client.adapter.watch(link)
+                    adapter.watch(link)
             case BlockLoop() | IgnorePings() | SlowFrame() as hold_up:
-                self._hold_up(client, hold_up)
+                self._hold_up(trouble.client, adapter, hold_up)
             case ExpireToken():
-                self.server.inject(exchange.ExpireToken(client.adapter.token))
+                self.server.inject(exchange.ExpireToken(adapter.supplier.token))
             case DropConnections():
                 if link is not None and link.peer:
                     self.server.lose(link)
             case CloseConnections() | GoSilent() | SendRaw() as fault:
                 if link is not None and link.peer:
                     self.server.inject(evolve(fault, peer=link.peer))
-                    client.adapter.watch(link)
+                    adapter.watch(link)
             case fault:
                 self.server.inject(fault)
 
-    def _hold_up(self, client: Client, hold_up: BlockLoop | IgnorePings | SlowFrame) -> None:
+    def _hold_up(
+        self, name: str, adapter: Adapter, hold_up: BlockLoop | IgnorePings | SlowFrame
+    ) -> None:
         match hold_up:
             case BlockLoop(seconds=seconds):
-                client.block(seconds)
+                self.world.note(name, "does something else")
+                adapter.turns.block(seconds)
             case IgnorePings():
                 self.server.answers_pings = False
             case SlowFrame(seconds=seconds, every=every):
-                if client.adapter.link is not None:
-                    client.adapter.link.slow = (seconds, every)
+                if adapter.link is not None:
+                    adapter.link.slow = (seconds, every)
 
-    def _thaw(self, client: Client) -> None:
-        if self.world.now >= client.adapter.frozen_until:
-            self.world.note("trouble", f"over for {client.plan.name}")
-            for link in client.adapter.links:
+    def _thaw(self, name: str, adapter: Adapter) -> None:
+        if self.world.now >= adapter.frozen_until:
+            self.world.note("trouble", f"over for {name}")
+            for link in adapter.links:
                 link.thaw()
 
 

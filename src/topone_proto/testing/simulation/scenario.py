@@ -28,6 +28,7 @@ from topone_proto.exchange import (
     WrongId,
 )
 from topone_proto.failures import FailureKind
+from topone_proto.testing.simulation.accounts.plan import SharedAccount
 from topone_proto.testing.simulation.client_plan import ClientPlan
 from topone_proto.wire.deals import deals
 from topone_proto.wire.depth import depth
@@ -197,5 +198,7 @@ class Scenario:
     """The feeds."""
     traffic: tuple[Publish, ...] = ()
     """The updates that are published."""
+    account: SharedAccount | None = None
+    """The account that processes follow by themselves, if there is one."""
     troubles: tuple[Trouble, ...] = ()
     """The fault."""

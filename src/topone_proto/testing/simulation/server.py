@@ -9,6 +9,7 @@ from attrs import evolve
 
 from topone_proto.exchange import (
     Accept,
+    App,
     Bar,
     ClosePeer,
     Depth,
@@ -17,6 +18,9 @@ from topone_proto.exchange import (
     GatewayAction,
     GatewayConfig,
     GatewayStep,
+    HttpConfig,
+    HttpDesk,
+    LivingAccount,
     LivingMarket,
     MutePeer,
     Publication,
@@ -27,6 +31,7 @@ from topone_proto.exchange import (
     SendPing,
     SendPong,
     Stall,
+    Tokens,
 )
 from topone_proto.models import Side
 from topone_proto.testing.simulation.link import Frame, Link
@@ -36,10 +41,12 @@ from topone_proto.wire.balance import Balance
 from topone_proto.wire.orders import ORDERS, Order, OrderStatus, OrderType
 from topone_proto.wire.topic import Topic
 
-__all__ = ["ACCOUNT", "Server"]
+__all__ = ["ACCOUNT", "SHARED", "Server"]
 
 ACCOUNT = "account"
-"""The one account of a simulated exchange."""
+"""The account of the plain feeds of a simulated exchange."""
+SHARED = "shared"
+"""The account that processes follow by themselves."""
 _ZERO = Decimal(0)
 # Seconds. A coarse clock: several updates of an order have the same time.
 _TICK = 10.0
@@ -72,6 +79,9 @@ class Server:
             sends it.
         unanswered: told of every link that the gateway closes because its ping was not answered.
         has_market: True for an exchange with a public socket, and a market there.
+        http: the settings of its HTTP; None for an exchange without.
+        apps: the key pairs that it knows.
+        seed: the source of its HTTP's chance.
     """
 
     def __init__(
@@ -82,11 +92,21 @@ class Server:
         published: Callable[[Link, Publication, int], None],
         unanswered: Callable[[Link], None],
         has_market: bool = False,
+        http: HttpConfig | None = None,
+        apps: Iterable[App] = (),
+        seed: int = 0,
     ) -> None:
         self._world = world
         self._market = LivingMarket(MARKET, start_time=_OPENED) if has_market else None
         markets = {} if self._market is None else {MARKET: self._market}
-        self._gateway = Gateway({}, config=config, markets=markets)
+        tokens = Tokens()
+        self._gateway = Gateway(tokens, config=config, markets=markets)
+        self._living = None if http is None else LivingAccount(seed)
+        self._http = None
+        if self._living is not None:
+            self._http = HttpDesk(
+                {SHARED: self._living}, apps, tokens=tokens, config=http, seed=seed
+            )
         self._published = published
         self._unanswered = unanswered
         self._links: dict[int, Link] = {}
@@ -105,6 +125,18 @@ class Server:
         """The truth: every balance there is."""
         self._current: dict[int, Order] = {}
         self._ledger: list[tuple[float, Order | Balance]] = []
+
+    @property
+    def living(self) -> LivingAccount:
+        """The account that processes follow."""
+        assert self._living is not None
+        return self._living
+
+    @property
+    def desk(self) -> HttpDesk:
+        """The exchange's HTTP."""
+        assert self._http is not None
+        return self._http
 
     @property
     def open_orders(self) -> dict[int, Order]:
@@ -138,11 +170,11 @@ class Server:
         """True if both ends of the link take it for a good connection, and it is one."""
         return link.peer in self._links and link.dead_since is None
 
-    def issue(self, name: str) -> str:
+    def issue(self, name: str, account: str = ACCOUNT) -> str:
         """A new token."""
         self._tokens += 1
         token = f"{SECRET}-{name}-{self._tokens}"
-        self._gateway.allow(token, ACCOUNT)
+        self._gateway.allow(token, account)
         return token
 
     def dial(self, link: Link, target: str, headers: Iterable[tuple[str, str]]) -> None:
@@ -192,8 +224,14 @@ class Server:
         """Nothing goes wrong any more."""
         self._gateway.clear_faults()
         self.answers_pings = True
+        if self._http is not None:
+            self._http.clear_faults()
         for link in self._links.values():
             link.slow = None
+
+    def publish_shared(self, update: Order | Balance) -> None:
+        """Publish a change of the account that processes follow."""
+        self._take(self._gateway.publish(SHARED, update, self._world.now))
 
     def publish(self, plan: Publish) -> None:
         """Change the books and publish it: updates each with a number of its own that never comes

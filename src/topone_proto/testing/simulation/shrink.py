@@ -1,11 +1,12 @@
 """Making a scenario that breaks an invariant smaller, as long as it still breaks it."""
 
 from collections.abc import Iterator, Sequence
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from attrs import evolve
 
 from topone_proto.session.config import SessionConfig
+from topone_proto.testing.simulation.accounts.plan import ProcessPlan, SharedAccount
 from topone_proto.testing.simulation.client_plan import ClientPlan
 from topone_proto.testing.simulation.runs import run
 from topone_proto.testing.simulation.scenario import BlockLoop, Scenario, SlowFrame, Trouble
@@ -48,7 +49,7 @@ def _breaks(scenario: Scenario, rule: str) -> bool:
 def _smaller(scenario: Scenario) -> Iterator[Scenario]:
     """The same with one thing less, the largest things first."""
     clients = scenario.clients
-    for client in clients if len(clients) > 1 else ():
+    for client in clients if len(clients) > 1 or scenario.account is not None else ():
         yield evolve(
             scenario,
             clients=tuple(other for other in clients if other != client),
@@ -74,8 +75,43 @@ def _smaller(scenario: Scenario) -> Iterator[Scenario]:
                 scenario,
                 traffic=(*scenario.traffic[:place], fewer, *scenario.traffic[place + 1 :]),
             )
+    yield from _smaller_account(scenario)
     if scenario.gateway.ping_interval is not None:
         yield evolve(scenario, gateway=evolve(scenario.gateway, ping_interval=None))
+
+
+def _smaller_account(scenario: Scenario) -> Iterator[Scenario]:
+    """The same with less of the account that processes follow."""
+    shared = scenario.account
+    if shared is None:
+        return
+    processes = shared.processes
+    for process in processes if len(processes) > 1 else ():
+        yield evolve(
+            scenario,
+            account=evolve(shared, processes=tuple(p for p in processes if p != process)),
+            troubles=tuple(t for t in scenario.troubles if t.client != process.client.name),
+        )
+    for troubles in _fewer(shared.troubles):
+        yield evolve(scenario, account=evolve(shared, troubles=troubles))
+    for trades in _fewer(shared.trades):
+        yield evolve(scenario, account=evolve(shared, trades=trades))
+    simple = SharedAccount(processes)
+    for name in ("spread", "storing", "clock_lead", "latency"):
+        if getattr(shared, name) != getattr(simple, name):
+            yield evolve(scenario, account=evolve(shared, **{name: getattr(simple, name)}))
+    for place, process in enumerate(processes):
+        for changes in _fewer_moments(process):
+            simpler = evolve(process, **changes)
+            rest = (*processes[:place], simpler, *processes[place + 1 :])
+            yield evolve(scenario, account=evolve(shared, processes=rest))
+
+
+def _fewer_moments(process: ProcessPlan) -> Iterator[dict[str, Any]]:
+    for stops in _fewer(process.stops):
+        yield {"stops": stops}
+    for calls in _fewer(process.calls):
+        yield {"calls": calls}
 
 
 def _fewer(parts: Sequence[_T]) -> Iterator[tuple[_T, ...]]:

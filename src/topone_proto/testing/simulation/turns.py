@@ -27,6 +27,7 @@ class Turns:
         self._before = before
         self._after = after
         self._blocked_since: float | None = None
+        self._is_over = False
         # What would have been done meanwhile, in order.
         self._held: list[tuple[Callable[..., None], tuple[Any, ...]]] = []
 
@@ -45,10 +46,17 @@ class Turns:
 
     def in_turn(self, call: Callable[..., None], args: tuple[Any, ...]) -> None:
         """Call now, or as soon as the program has a turn for it."""
+        if self._is_over:
+            return
         if self.is_blocked:
             self._held.append((call, args))
         else:
             call(*args)
+
+    def stop(self) -> None:
+        """Have no turn any more."""
+        self._is_over = True
+        self._held.clear()
 
     def block(self, seconds: float) -> None:
         """Be busy for so long."""
@@ -59,7 +67,7 @@ class Turns:
 
     def _unblock(self) -> None:
         now = self._world.now
-        if self._blocked_since is None or now < self.blocked_until:
+        if self._is_over or self._blocked_since is None or now < self.blocked_until:
             return
         seconds, self._blocked_since = now - self._blocked_since, None
         self._before(seconds)

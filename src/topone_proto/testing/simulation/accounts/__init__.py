@@ -1,0 +1,1 @@
+"""Accounts that processes follow by themselves: sessions with a token service and HTTP."""

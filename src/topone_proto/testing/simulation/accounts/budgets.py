@@ -1,0 +1,118 @@
+"""The judge of budgets: what the exchange allows in which time, whoever asks (I9)."""
+
+from collections import deque
+from collections.abc import Callable
+from typing import Final, Never
+
+from attrs import define
+
+from topone_proto.account import AccountConfig
+from topone_proto.exchange import HttpConfig
+from topone_proto.testing.simulation.dials import HAIR
+from topone_proto.wire.http import HttpResponse
+
+__all__ = ["Asker", "Budgets"]
+
+_RULE: Final = "I9"
+_TOKEN: Final = "/u/v1/api/token"
+_ORDERS: Final = "/t/v1/order/"
+_NEVER: Final = float("-inf")
+
+
+@define(eq=False)
+class Asker:
+    """A life of a process, as far as it asks."""
+
+    name: str
+    """The process."""
+    saved_at: float = _NEVER
+    """The time of its latest write."""
+
+
+@define
+class _Block:
+    """A block, once somebody was told of it."""
+
+    until: float
+    told: Asker
+    # When it was stored, so that everybody knows; None until then.
+    stored_at: float | None = None
+
+
+class Budgets:
+    """Counts every request to one exchange.
+
+    Args:
+        http: the settings of the exchange.
+        config: those of whoever asks.
+        fail: raises a ``Violation`` of the rule that is its second argument.
+    """
+
+    def __init__(
+        self, http: HttpConfig, config: AccountConfig, fail: Callable[[str, str, str], Never]
+    ) -> None:
+        self._http = http
+        self._config = config
+        self._fail = fail
+        self._token_at = _NEVER
+        self._orders_at: deque[float] = deque(maxlen=http.order_calls)
+        self._blocks: dict[str, list[_Block]] = {_TOKEN: [], _ORDERS: []}
+        self.requests: int = 0
+        """The number of requests so far."""
+
+    def room(self, now: float) -> int:
+        """Return the number of order calls that the exchange allows now."""
+        recent = sum(now - at < self._http.order_period for at in self._orders_at)
+        return self._http.order_calls - recent
+
+    def left(self, asker: Asker, path: str, now: float) -> None:
+        """A request leaves a process, which may know of a block."""
+        self.requests += 1
+        for kind, blocks in self._blocks.items():
+            for block in blocks if path.startswith(kind) else ():
+                is_known = block.told is asker or (
+                    block.stored_at is not None and asker.saved_at >= block.stored_at
+                )
+                if is_known and now < block.until - HAIR:
+                    self._fail(
+                        asker.name,
+                        _RULE,
+                        f"{path} is asked though {block.told.name} was told of a block until "
+                        f"{block.until:.3f}",
+                    )
+
+    def came(self, asker: Asker, path: str, now: float) -> None:
+        """A request has come to the exchange, and counts there whatever comes of it."""
+        if path == _TOKEN:
+            if now - self._token_at < self._http.token_interval:
+                before = f"at {self._token_at:.3f} and now"
+                self._fail(asker.name, _RULE, f"a token is asked for {before}")
+            self._token_at = now
+        elif path.startswith(_ORDERS):
+            calls = self._orders_at
+            if self.room(now) < 1:
+                self._fail(asker.name, _RULE, f"{len(calls) + 1} order calls since {calls[0]:.3f}")
+            calls.append(now)
+
+    def used(self, count: int, now: float) -> None:
+        """The application has placed orders by itself."""
+        self._orders_at.extend([now] * count)
+
+    def told(self, asker: Asker, path: str, response: HttpResponse, now: float) -> None:
+        """An answer has reached a process."""
+        is_limit = b"10027" in response.body
+        if path == _TOKEN and (is_limit or response.status == 429):
+            kind = _TOKEN
+        elif is_limit and path.startswith(_ORDERS):
+            kind = _ORDERS
+        else:
+            return
+        self._blocks[kind].append(_Block(now + self._config.token_block, asker))
+
+    def saved(self, asker: Asker, now: float) -> None:
+        """A process has stored its state, with everything in it that it was told."""
+        asker.saved_at = now
+        for blocks in self._blocks.values():
+            for block in blocks:
+                if block.told is asker and block.stored_at is None:
+                    block.stored_at = now

@@ -1,0 +1,322 @@
+"""A process that follows an account: it runs, is killed, and starts again."""
+
+from random import Random
+from typing import Any, Final, Never
+
+from topone_proto.account import (
+    AccountAction,
+    AccountSession,
+    Fetch,
+    LoadState,
+    RenewToken,
+    StoredState,
+    StoreState,
+)
+from topone_proto.secrets.token import Token
+from topone_proto.session.endpoint import Endpoint
+from topone_proto.testing.simulation.accounts.budgets import Asker, Budgets
+from topone_proto.testing.simulation.accounts.core import AccountCore
+from topone_proto.testing.simulation.accounts.judge import KEY, AccountJudge
+from topone_proto.testing.simulation.accounts.line import Line
+from topone_proto.testing.simulation.accounts.place import Machine
+from topone_proto.testing.simulation.accounts.plan import (
+    AccountCall,
+    ProcessPlan,
+    SharedAccount,
+    Stop,
+)
+from topone_proto.testing.simulation.accounts.truth import Truth
+from topone_proto.testing.simulation.adapter import Adapter
+from topone_proto.testing.simulation.server import SHARED, Server
+from topone_proto.testing.simulation.supplier import Supplier
+from topone_proto.testing.simulation.world import Violation, World
+from topone_proto.wire.http import Credentials
+
+__all__ = ["APP_ID", "Life", "Process"]
+
+APP_ID: Final = "the-id-of-the-app"
+"""The application id of every key pair."""
+# Seconds that the application takes to supply another token.
+_RENEWING: Final = 0.1
+_URL: Final = "wss://simulation.invalid/ws/user/"
+
+
+class Life:
+    """A process from its start to its end."""
+
+    is_waiting = False
+    """False: no call waits."""
+
+    def __init__(self, process: "Process") -> None:
+        plan, world, shared = process.plan, process.world, process.shared
+        self._process = process
+        self._world = world
+        self._machine = process.machine
+        self._rng = process.rng
+        self._asker = Asker(plan.client.name)
+        self._moment: str | None = None
+        first = "" if plan.has_keys else process.server.issue(plan.client.name, SHARED)
+        source: Credentials | Token | None = None
+        if plan.has_keys:
+            source = Credentials(APP_ID, KEY)
+        elif plan.client.supplies is None:
+            source = Token(first)
+        is_cold = plan.is_cold or process.machine.is_full
+        self.session: AccountSession = AccountSession(
+            source,
+            plan.client.topics,
+            endpoint=Endpoint(_URL),
+            config=plan.client.config,
+            account_config=shared.config,
+            state=StoredState() if is_cold else process.machine.state,
+            jitter=self._rng.random,
+            wall=process.machine.time_of_day,
+        )
+        self.judge: AccountJudge = AccountJudge(
+            world, plan.client, self.session, process.truth, process.fail
+        )
+        self.adapter: Adapter = Adapter(
+            world,
+            plan.client,
+            process.server,
+            self._rng,
+            core=AccountCore(self.session, plan.client.config),
+            supplier=Supplier(plan.client, process.server, SHARED, first),
+            auditor=self.judge,
+            application=self,
+            note=process.note,
+        )
+        """The transport."""
+        self._line = Line(
+            world,
+            shared,
+            process.server.desk,
+            process.budgets,
+            self._asker,
+            self.adapter,
+            self.session,
+            self._rng,
+            process.note,
+        )
+        self._line.sent = lambda: self._reached("sent")
+
+    def start(self) -> None:
+        """Open the feed."""
+        self.adapter.take(self.session.start(self._world.now))
+
+    def wake(self) -> None:
+        """Events were told."""
+        self.check()
+
+    def check(self) -> None:
+        """Check what is said to be whole, if nothing is on its way to it."""
+        process, link = self._process, self.adapter.link
+        if link is None or not link.is_open or link.is_busy or process.is_stream_lossy:
+            return
+        if process.server.serves(link):
+            self.judge.check()
+
+    @property
+    def is_settled(self) -> bool:
+        """True if the account is whole on a good connection, or has ended."""
+        if self.judge.closed is not None:
+            return self.adapter.is_finished
+        if self.judge.hopeless is not None:
+            return True
+        link = self.adapter.link
+        return link is not None and self._process.server.serves(link) and self.judge.is_whole
+
+    def kill_at(self, moment: str) -> None:
+        """Kill the process in the next moment of a kind."""
+        self._moment = moment
+
+    def _reached(self, moment: str) -> None:
+        if moment == self._moment:
+            self._moment = None
+            self._world.soon(self._process.kill)
+
+    # --- what the session asks for --------------------------------------------------------------
+
+    def carry_out(self, action: AccountAction) -> None:
+        """Carry out what a session alone does not ask for."""
+        match action:
+            case Fetch():
+                self._line.fetch(action)
+            case StoreState() | LoadState():
+                takes = self._rng.random() * self._process.shared.storing
+                # In a thread: a loop that is busy holds nothing up but what is told of it.
+                self._world.at(self._world.now + takes, self._store, action)
+            case RenewToken():
+                self.adapter.turns.at(self._world.now + _RENEWING, self._renew)
+            case _:
+                raise AssertionError(action)
+
+    def _store(self, action: StoreState | LoadState) -> None:
+        if self.adapter.is_killed:
+            return
+        found: StoredState | None
+        try:
+            if isinstance(action, LoadState):
+                found = self._machine.load()
+            else:
+                found = self._machine.save(action.state, action.previous)
+        except OSError as error:
+            self.adapter.turns.soon(self._not_stored, str(error))
+            return
+        if found is None:
+            self._process.budgets.saved(self._asker, self._world.now)
+            self._reached("stored")
+        self.adapter.turns.soon(self._stored, found)
+
+    def _stored(self, found: StoredState | None) -> None:
+        now = self._world.now
+        if found is None:
+            self._take(self.session.state_stored(now))
+        else:
+            self._take(self.session.state_found(found, now))
+
+    def _not_stored(self, detail: str) -> None:
+        self._take(self.session.state_not_stored(detail, self._world.now))
+
+    def _renew(self) -> None:
+        token = Token(self.adapter.supplier.issue())
+        self._take(self.session.token_renewed(token, self._world.now))
+
+    def _take(self, step: Any) -> None:
+        self.adapter.take(step)
+
+    # --- what the application asks for ----------------------------------------------------------
+
+    def call(self, call: AccountCall) -> None:
+        """Call what the plan says."""
+        now, session = self._world.now, self.session
+        self._process.note("calls", call.verb)
+        match call.verb:
+            case "refresh":
+                self._take(session.refresh(now))
+            case "order_calls":
+                budgets = self._process.budgets
+                # It does not ask before, so it leaves room for what is under way.
+                if budgets.room(now) >= 4 + len(self._process.shared.processes):
+                    budgets.used(2, now)
+                    self._take(session.order_calls_made(2, now))
+            case "give_up":
+                for name in tuple(session.account.unresolved)[:1]:
+                    if isinstance(name, int):
+                        self._take(session.give_up(name, now))
+            case _:
+                self.close()
+
+    def close(self) -> None:
+        """Close it, twice: once more must be harmless."""
+        for _ in range(2):
+            self.judge.close_called()
+            self._take(self.session.close(self._world.now))
+
+
+class Process:
+    """One process, over all of its lives.
+
+    Args:
+        world: the time.
+        plan: everything that it does.
+        shared: its account.
+        server: the exchange.
+        machine: what it shares with other processes.
+        truth: what is true of its account.
+        budgets: who counts.
+        rng: the source of all of its chance.
+    """
+
+    def __init__(
+        self,
+        world: World,
+        plan: ProcessPlan,
+        shared: SharedAccount,
+        server: Server,
+        machine: Machine,
+        truth: Truth,
+        budgets: Budgets,
+        rng: Random,
+    ) -> None:
+        self.world = world
+        self.plan = plan
+        self.shared = shared
+        self.server = server
+        self.machine = machine
+        self.truth = truth
+        self.budgets = budgets
+        self.rng = rng
+        self.is_stream_lossy: bool = False
+        """True while the stream leaves something out without a sign, and until it is found."""
+        self.lives: list[Life] = []
+        """All of its lives so far, the last one first."""
+        self._away = 0.0
+        self._starts_at = plan.client.starts
+        self._is_calm = False
+
+    @property
+    def life(self) -> Life | None:
+        """The present life; None while it is not running."""
+        if not self.lives or self.lives[0].adapter.is_killed:
+            return None
+        return self.lives[0]
+
+    @property
+    def is_right(self) -> bool:
+        """True if it holds what is true, or has ended."""
+        life = self.life
+        if life is None:
+            return False
+        return bool(life.judge.closed or life.judge.hopeless) or life.judge.is_right
+
+    def plan_ahead(self) -> None:
+        """Start, and do everything that the plan says when it is time."""
+        self.world.at(self.plan.client.starts, self._start)
+        for stop in self.plan.stops:
+            self.world.at(stop.at, self._stop, stop)
+        for call in self.plan.calls:
+            self.world.at(call.at, self._call, call)
+
+    def calm_down(self) -> None:
+        """It is not killed any more."""
+        self._is_calm = True
+        if self.life is not None:
+            self.life.kill_at("")
+
+    def kill(self) -> None:
+        """Kill it, wherever it is."""
+        if self.life is not None and not self._is_calm:
+            self.note("is killed")
+            self.life.adapter.kill()
+            self.world.at(self.world.now + self._away, self._start)
+
+    def fail(self, rule: str, what: str) -> Never:
+        """An invariant is broken."""
+        raise Violation(rule, self.plan.client.name, what, self.world.now)
+
+    def note(self, what: str, *details: object) -> None:
+        """Record a line, if lines are recorded."""
+        if self.world.timeline is not None:
+            self.world.note(self.plan.client.name, what, *details)
+
+    def _start(self) -> None:
+        self.note("starts")
+        life = Life(self)
+        self.lives.insert(0, life)
+        life.start()
+
+    def _stop(self, stop: Stop) -> None:
+        life = self.life
+        if life is None or self._is_calm:
+            return
+        self._away = stop.away
+        if stop.when == "now":
+            self.kill()
+        else:
+            life.kill_at(stop.when)
+
+    def _call(self, call: AccountCall) -> None:
+        life = self.life
+        if life is not None and life.judge.closed is None:
+            life.adapter.turns.in_turn(life.call, (call,))

@@ -69,7 +69,7 @@ Script = Callable[[Caller], Awaitable[None]]
 
 
 class Server:
-    """What a server has heard."""
+    """A server, and the requests that it has heard."""
 
     def __init__(self) -> None:
         self.port = 0

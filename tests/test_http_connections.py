@@ -1,6 +1,8 @@
 """The connections of the HTTP client: names, TLS, proxies, and how long one lives."""
 
 import asyncio
+import http.client
+import re
 import socket
 import ssl
 from collections.abc import Awaitable, Callable
@@ -26,7 +28,8 @@ from http_servers import (
     wait_until,
 )
 from proxies import connect_proxy
-from topone_proto import ConnectionFailed, Failure, FailureKind
+from topone_proto import Connect, ConnectionFailed, Failure, FailureKind, Token
+from topone_proto.account import AccountSession, AccountStep, Fetch, LoadState, StoreState
 from topone_proto.adapters import HttpEndpoint
 from topone_proto.testing.conformance.certificates import (
     authority_pem,
@@ -241,7 +244,7 @@ def test_pages_come_over_one_connection(library: Library) -> None:
 
 @each_library
 def test_a_request_for_a_token_has_a_connection_of_its_own(library: Library) -> None:
-    with serving(saying(answer(b"1"), answer(b"2"))) as server:
+    with serving(saying(answer(), answer(), answer())) as server:
         asked(library, library.open(server.endpoint()), QUESTION, FOR_TOKEN, QUESTION)
     assert [number for number, _ in server.requests] == [1, 2, 2]
 
@@ -353,3 +356,39 @@ def test_closing_ends_what_is_under_way(library: Library) -> None:
         wait_until(lambda: server.open == 0)
     assert len(failures) == 1
     assert server.connections == 1
+
+
+# --- The page
+
+
+def test_the_page_shows_a_client_and_a_store_that_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The blocks of account-over-http.md, with plain HTTP on this machine and a fake clock."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    page = Path(__file__).parents[1].joinpath("docs", "account-over-http.md").read_text("utf-8")
+    shown: dict[str, Any] = {}
+    for block in re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL):
+        exec(block, shown)
+    now = 0.0
+
+    def clock() -> float:
+        return now
+
+    said = answer(b'{"code":0,"data":{"apiToken":"topapi:1"}}')
+    with serving(saying(said, answer(b"nonsense"), keeps_open=False)) as server:
+        shown["exchange"] = server.endpoint()
+        monkeypatch.setattr(http.client, "HTTPSConnection", http.client.HTTPConnection)
+        account = AccountSession(shown["credentials"], jitter=lambda: 0.5, wall=lambda: 5000.0)
+        step = account.start(now)
+        [store] = [each for each in step.actions if isinstance(each, StoreState)]
+        step = shown["keep"](account, store, clock)
+        [fetch] = [each for each in step.actions if isinstance(each, Fetch)]
+        step = shown["fetch"](account, fetch, clock)
+        assert any(isinstance(each, Connect) for each in step.actions)
+        assert shown["store"].load().token.token is None  # that is the next action
+        [store] = [each for each in step.actions if isinstance(each, StoreState)]
+        shown["keep"](account, store, clock)
+        assert shown["store"].load().token.token == Token("topapi:1")
+    assert isinstance(shown["keep"](account, LoadState(), clock), AccountStep)
+    assert [head.split(b"?")[0] for head in server.heads] == [b"GET /u/v1/api/token"]

@@ -16,8 +16,6 @@ from typing import IO, Final
 
 import pytest
 
-from features.table import FEATURES
-
 _LIMIT: Final = 300
 """Seconds after which a fork that hangs without its feature is killed."""
 _ROOT: Final = Path(__file__).parents[2]
@@ -67,7 +65,8 @@ def _run(feature: str, output: str, *arguments: str) -> int:
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         os.dup2(os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 1)
         os.dup2(1, 2)
-        with FEATURES[feature].remove():
+        features = importlib.import_module("features.table").FEATURES
+        with features[feature].remove():
             status = pytest.main([*_QUIET, *arguments])
     except BaseException:
         traceback.print_exc()
@@ -79,7 +78,8 @@ def _run(feature: str, output: str, *arguments: str) -> int:
 def _serve(requests: IO[str], answers: IO[str]) -> None:
     for name in _LIBRARIES:
         importlib.import_module(name)
-    # Imports pytest's plugins as pytest does, so that it can rewrite their asserts.
+    # Imports pytest's plugins as pytest does, so that it can rewrite their asserts. One is anyio's,
+    # which the table imports as well.
     pytest.main([*_QUIET, "--collect-only", "tests/test_features.py"])
     for line in requests:
         answers.write(f"{_run(*json.loads(line))}\n")

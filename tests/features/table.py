@@ -5,6 +5,8 @@ A test that passes with its feature removed proves nothing. Add a row for every 
 added to the docs: ``test_features`` walks through all of them.
 """
 
+import logging
+import os
 import re
 import sys
 from collections.abc import Callable
@@ -16,6 +18,7 @@ from urllib.parse import urlsplit
 
 import attrs
 
+from topone_accounts import FileStore, HttpClient, _client, _store
 from topone_proto import (
     Close,
     Connect,
@@ -46,7 +49,7 @@ from topone_proto.account import (
 from topone_proto.account._budget import OrderBudget
 from topone_proto.account._healing import Healer
 from topone_proto.account._machine import Machine
-from topone_proto.account.token_service import TokenService
+from topone_proto.account.token_service import TokenService, TokenState
 from topone_proto.adapters import FeedCore
 from topone_proto.capture import _recorder
 from topone_proto.feed import buffer as delivery
@@ -65,6 +68,7 @@ from topone_proto.session.requests import Requests
 from topone_proto.wire import _classify as classify
 from topone_proto.wire import _members as members
 from topone_proto.wire import balance, codec, deals, decimals, depth, kline
+from topone_proto.wire.http import HttpRequest
 
 Remove = Callable[[], AbstractContextManager[Any]]
 
@@ -918,3 +922,67 @@ def a_block_outlasts_no_clock_that_is_set_back() -> AbstractContextManager[Any]:
 @feature(3, "tests/test_token_service.py")
 def a_clock_that_was_set_back_is_noticed() -> AbstractContextManager[Any]:
     return patch.object(token_service, "_corrected", lambda state, _: state)
+
+
+# --- Over HTTP, and in a file
+
+
+@feature(3, "tests/test_file_store.py", "-k", "late")
+def another_process_is_noticed() -> AbstractContextManager[Any]:
+    def save(original: Any, self: FileStore, state: Any, _: Any) -> Any:
+        return original(self, state, self.load())
+
+    return around(FileStore, "save", save)
+
+
+@feature(3, "tests/test_file_store.py", "-k", "says_nothing")
+def a_damaged_file_is_a_request() -> AbstractContextManager[Any]:
+    return patch.object(_store, "TokenState", lambda **_: TokenState())
+
+
+@feature(3, "tests/test_file_store.py", "-k", "killed")
+def a_file_is_replaced_as_a_whole() -> AbstractContextManager[Any]:
+    def write(self: FileStore, text: bytes) -> None:
+        for part in (text[: len(text) // 2], text):
+            number = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            os.write(number, part)
+            os.fsync(number)
+            os.close(number)
+
+    return patch.object(FileStore, "_write", write)
+
+
+@feature(3, "tests/test_http_connections.py", "-k", "own")
+def a_token_is_asked_for_on_a_new_connection() -> AbstractContextManager[Any]:
+    async def connection(original: Any, self: HttpClient, request: HttpRequest) -> Any:
+        return await original(self, attrs.evolve(request, token=Token("any")))
+
+    return around(HttpClient, "_connection", connection)
+
+
+@feature(4, "tests/test_file_store.py", "-k", "others")
+def a_file_that_others_can_use_is_refused() -> AbstractContextManager[Any]:
+    return patch.object(FileStore, "_check", lambda *_: None)
+
+
+@feature(4, "tests/test_http_ends.py", "-k", "logged")
+def requests_are_kept_out_of_logs() -> AbstractContextManager[Any]:
+    return patch.object(logging.getLogger("httpcore.http11"), "filters", [])
+
+
+@feature(5, "tests/test_http_client.py", "-k", "largest")
+def answers_have_a_largest_size() -> AbstractContextManager[Any]:
+    async def read(self: Any, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109 - httpcore's
+        data: bytes = await self.stream.read(max_bytes)
+        self.is_over = not data
+        return data
+
+    return patch.object(_client._Connection, "read", read)
+
+
+@feature(8, "tests/test_http_ends.py", "-k", "cancelled")
+def a_fetch_that_is_cancelled_closes_its_connection() -> AbstractContextManager[Any]:
+    async def drop(*_: object) -> None:
+        pass
+
+    return patch.object(HttpClient, "_drop", drop)

@@ -20,6 +20,7 @@ import topone_simulator
 import topone_threads
 import topone_trio
 import topone_websockets
+from topone_accounts import StoreError
 from topone_proto import (
     Action,
     Closed,
@@ -190,10 +191,14 @@ class Exceptions(TableDirective):
     def text(self) -> str:
         gathered = [getattr(errors, name) for name in errors.__all__]
         gathered += [getattr(events, name) for name in events.__all__]
-        classes = [c for c in [*gathered, CaptureError] if issubclass_of_ours(c)]
+        classes = [c for c in [*gathered, CaptureError, StoreError] if issubclass_of_ours(c)]
         return table(
             ("exception", "what it means, what to do"),
-            ((f"{{class}}`~{cls.__module__}.{cls.__qualname__}`", _prose(cls)) for cls in classes),
+            (
+                # A private module is its package's own affair.
+                (f"{{class}}`~{cls.__module__.partition('._')[0]}.{cls.__qualname__}`", _prose(cls))
+                for cls in classes
+            ),
         )
 
 

@@ -54,8 +54,8 @@ class AccountOpener(Generic[_Source, _Open, _Block]):
     Args:
         run: makes the context manager of an account, from its core, ``open_websocket=``,
             ``ssl_context=``, the address for HTTP and the store.
-        open_store: makes the store in a file, from the path, None for the default one, the key pair
-            and the address for HTTP. Called only if there is to be a file.
+        open_store: makes the store in a file, from the path, None for the default one, the key
+            pair, the address for HTTP and the ``token_interval``. Called only for a file.
         jitter: uniform random numbers in [0, 1), such as ``random.random``.
         wall: the time of day in seconds since 1970 UTC, such as ``time.time``.
         core: makes the core.
@@ -74,7 +74,7 @@ class AccountOpener(Generic[_Source, _Open, _Block]):
             _Block,
         ],
         open_store: Callable[
-            [str | os.PathLike[str] | None, Credentials | None, HttpEndpoint], StateStore
+            [str | os.PathLike[str] | None, Credentials | None, HttpEndpoint, float], StateStore
         ],
         *,
         jitter: Callable[[], float],
@@ -184,7 +184,8 @@ class AccountOpener(Generic[_Source, _Open, _Block]):
             store = MemoryStore()
         else:
             path = None if isinstance(cache, Cache) else cache
-            store = self._open_store(path, credentials, http_endpoint)
+            interval = (account_config or AccountConfig()).token_interval
+            store = self._open_store(path, credentials, http_endpoint, interval)
         return self._run(core, open_websocket, ssl_context, http_endpoint, store)
 
 
@@ -209,7 +210,7 @@ class AccountFactory(
         open_websocket: "Callable[[ssl.SSLContext | None], OpenAsyncWebSocket]",
         open_http: "Callable[[HttpEndpoint, ssl.SSLContext | None], Http]",
         open_store: Callable[
-            [str | os.PathLike[str] | None, Credentials | None, HttpEndpoint], StateStore
+            [str | os.PathLike[str] | None, Credentials | None, HttpEndpoint, float], StateStore
         ],
         *,
         jitter: Callable[[], float],

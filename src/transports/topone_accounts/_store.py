@@ -54,7 +54,10 @@ def default_path(app_id: str, endpoint: HttpEndpoint) -> Path:
 
 
 def open_store(
-    path: str | os.PathLike[str] | None, credentials: Credentials | None, endpoint: HttpEndpoint
+    path: str | os.PathLike[str] | None,
+    credentials: Credentials | None,
+    endpoint: HttpEndpoint,
+    token_interval: float = _TOKEN_INTERVAL,
 ) -> "FileStore":
     """Return the store in a file, for ``open_account(cache=...)``.
 
@@ -62,11 +65,12 @@ def open_store(
         path: the file; None for the default one of the key pair.
         credentials: the key pair; None only with a path.
         endpoint: where its questions go.
+        token_interval: that of the account's ``AccountConfig``.
     """
     if path is None:
         assert credentials is not None  # otherwise there is no default
         path = default_path(credentials.app_id, endpoint)
-    return FileStore(path)
+    return FileStore(path, token_interval=token_interval)
 
 
 class StoreError(TopOneError, OSError):

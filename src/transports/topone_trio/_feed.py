@@ -154,11 +154,14 @@ def _open_http(endpoint: HttpEndpoint, ssl_context: ssl.SSLContext | None) -> Ht
 
 
 def _open_store(
-    path: str | os.PathLike[str] | None, credentials: Credentials | None, endpoint: HttpEndpoint
+    path: str | os.PathLike[str] | None,
+    credentials: Credentials | None,
+    endpoint: HttpEndpoint,
+    token_interval: float,
 ) -> StateStore:
     from topone_accounts import open_store  # noqa: PLC0415 - as above
 
-    return open_store(path, credentials, endpoint)
+    return open_store(path, credentials, endpoint, token_interval)
 
 
 _feeds = FeedFactory(_open_runtime, _open_with, jitter=random.random, wall=time.time)

@@ -18,6 +18,7 @@ from topone_proto.feed.metrics import FeedMetrics
 from topone_proto.models import Side
 from topone_proto.secrets.token import Token
 from topone_proto.session.actions import Action
+from topone_proto.session.address import Address
 from topone_proto.session.answers import (
     PullEnd,
     PullLost,
@@ -26,7 +27,7 @@ from topone_proto.session.answers import (
     PullUnreadable,
 )
 from topone_proto.session.config import SessionConfig
-from topone_proto.session.endpoint import Endpoint
+from topone_proto.session.endpoint import Endpoint, HttpEndpoint
 from topone_proto.session.step import Step
 from topone_proto.wire.balance import Balance
 from topone_proto.wire.deals import Deal
@@ -43,7 +44,7 @@ TYPES: Final[frozenset[type[Any]]] = frozenset(
         *(Candle, Book, Level, Deal, Bar, Depth, Trade),
         *(PullEnd, PullLost, PullRefused, PullTimedOut, PullUnreadable),
         *(Topic, Family, Side, OrderType, OrderStatus, Balance, Order, Failure, Request),
-        *(Token, Endpoint, SessionConfig, Step, FeedMetrics),
+        *(Token, Address, Endpoint, HttpEndpoint, SessionConfig, Step, FeedMetrics),
         *(AccountConfig, AggregatedFill, FillCorrected, GatewayConfig, Market),
         *(Fill, HttpConfig),
         *get_args(Message),

@@ -33,6 +33,7 @@ from topone_proto.feed.metrics import FeedMetrics
 from topone_proto.models import Side
 from topone_proto.secrets.token import Token
 from topone_proto.session.actions import Action, Close, Connect, FetchToken, SendPing, SendText
+from topone_proto.session.address import Address
 from topone_proto.session.answers import (
     PullEnd,
     PullLost,
@@ -41,7 +42,7 @@ from topone_proto.session.answers import (
     PullUnreadable,
 )
 from topone_proto.session.config import DeliveryPolicy, SessionConfig
-from topone_proto.session.endpoint import DEFAULT_URL, Endpoint
+from topone_proto.session.endpoint import DEFAULT_URL, Endpoint, HttpEndpoint
 from topone_proto.session.step import Step
 from topone_proto.session.subscriptions import SubscriptionState
 from topone_proto.testing.strategies._json import INT64
@@ -75,6 +76,7 @@ from topone_proto.wire.depth import Book, DepthUpdate, Level
 from topone_proto.wire.kline import Candle, KlineUpdate
 from topone_proto.wire.messages import Malformed, Message, Ping, Request, Response, Unrecognised
 from topone_proto.wire.orders import Order, OrderStatus, OrderType, OrderUpdate
+from topone_proto.wire.requests import DEFAULT_HTTP_URL
 from topone_proto.wire.topic import Family, Topic, Update, families
 
 __all__ = [
@@ -149,6 +151,12 @@ def endpoints() -> st.SearchStrategy[Endpoint]:
         ports.map("ws://[::1]:{}/ws/user/?v=1".format),
     )
     return st.builds(Endpoint, urls, st.sampled_from([None, "", "https://example.org"]))
+
+
+def _http_endpoints() -> st.SearchStrategy[HttpEndpoint]:
+    ports = st.integers(1, 65535)
+    urls = ports.map("https://gateway.example.org:{}/api".format) | st.just(DEFAULT_HTTP_URL)
+    return st.builds(HttpEndpoint, urls | ports.map("http://[::1]:{}".format))
 
 
 def session_configs() -> st.SearchStrategy[SessionConfig]:
@@ -370,7 +378,9 @@ _STRATEGIES: Final[dict[type[Any], Callable[[], st.SearchStrategy[Any]]]] = {
     UnexpectedResponse: lambda: st.builds(UnexpectedResponse, responses(), st.text()),
     UnexpectedUpdate: lambda: st.builds(UnexpectedUpdate, updates()),
     Token: tokens,
+    Address: lambda: endpoints() | _http_endpoints(),
     Endpoint: endpoints,
+    HttpEndpoint: _http_endpoints,
     SessionConfig: session_configs,
     FetchToken: lambda: st.builds(FetchToken),
     Connect: lambda: st.builds(

@@ -2,8 +2,15 @@
 
 from typing import Final
 
+from topone_cli._account_words import (
+    average,
+    describe_backwards,
+    describe_change,
+    describe_order,
+    ordered,
+)
 from topone_cli._errors import explain_failure
-from topone_cli._format import number, price, printable, server_clock, word
+from topone_cli._format import number, printable, server_clock
 from topone_cli._market_words import describe_update
 from topone_proto import (
     DEFAULT_URL,
@@ -18,7 +25,6 @@ from topone_proto import (
     FailureKind,
     Gap,
     Malformed,
-    Order,
     OrderUpdate,
     RequestTimedOut,
     Subscribed,
@@ -29,9 +35,7 @@ from topone_proto import (
     Unsubscribed,
     Update,
 )
-from topone_proto.account import MovedBackwards
-from topone_proto.models import Side
-from topone_proto.wire.orders import OrderType
+from topone_proto.account import AccountEvent, Change, Report
 
 __all__ = [
     "average",
@@ -45,8 +49,10 @@ __all__ = [
 _THIS_MACHINE: Final = ("127.0.0.1", "::1", "localhost")
 
 
-def describe(event: Event) -> str:
+def describe(event: AccountEvent) -> str:
     """Return ``event`` in words, without its name."""
+    if isinstance(event, Change | Report):
+        return printable(describe_change(event))
     match event:
         case BalanceUpdate(balance=balance):
             text = (
@@ -54,7 +60,7 @@ def describe(event: Event) -> str:
                 f"frozen {number(balance.freeze)}"
             )
         case OrderUpdate(order=order):
-            text = _order(order)
+            text = describe_order(order)
         case Update():
             text = describe_update(event)
         case Connected(epoch=epoch):
@@ -146,35 +152,3 @@ def refusal(event: SubscriptionRejected) -> str:
     if family is not None and family.socket == "public":
         return printable(f"{said}: check the market, --period and --merge")
     return printable(f"{said}: check --topics and the rights of the token")
-
-
-def _order(order: Order) -> str:
-    limit = "" if order.type is OrderType.MARKET or order.price is None else number(order.price)
-    filled = f", filled {number(order.filled)}" if order.filled else ""
-    if order.filled:
-        filled += f" at {average(order)}"
-    return (
-        f"{order.id} {order.market} {word(order.side)} {word(order.type)} {ordered(order)}"
-        f"{limit and f' at {limit}'}: {word(order.status)}{filled}"
-    )
-
-
-def ordered(order: Order) -> str:
-    """Return how much was ordered: an amount of the traded coin, but for a market buy the money to
-    be spent, with its coin after it."""
-    amount = number(order.amount)
-    is_money = order.type is OrderType.MARKET and order.side is Side.BUY
-    return f"{amount} {order.money}".rstrip() if is_money else amount
-
-
-def describe_backwards(change: MovedBackwards) -> str:
-    """Return which part of the account would have gone back."""
-    refused = change.refused
-    what = f"order {refused.id}" if isinstance(refused, Order) else refused.asset
-    return printable(f"{what}: {change.reason}")
-
-
-def average(order: Order) -> str:
-    """Return the average price; an empty text if nothing is filled."""
-    value = order.average_price
-    return "" if value is None else price(value)

@@ -10,12 +10,12 @@ from topone_proto import (
     Closed,
     Connected,
     Disconnected,
-    Event,
     Failure,
     Gap,
     Topic,
     Update,
 )
+from topone_proto.account import AccountEvent, BalanceChanged, MovedBackwards, OrderChanged
 from topone_proto.events import ANOMALIES
 
 __all__ = ["KEPT", "Life", "Line"]
@@ -65,13 +65,13 @@ class Life:
     _failing: tuple[Failure, Line] | None = None
     """The cause of the latest dial's failure and its line, if nothing else came since."""
 
-    def take(self, event: Event, at: float) -> None:
+    def take(self, event: AccountEvent, at: float) -> None:
         """Fold in an event that came at ``at``."""
         self.events += 1
         self._count(int(at))
-        self.anomalies += isinstance(event, ANOMALIES)
+        self.anomalies += isinstance(event, (*ANOMALIES, MovedBackwards))
         match event:
-            case Update(ts=int(ts)):
+            case Update(ts=int(ts)) | BalanceChanged(ts=int(ts)) | OrderChanged(ts=int(ts)):
                 self.lag = at - ts / 1000
             case Connected(epoch=epoch):
                 self.state, self.epoch, self.retry_at = "connected", epoch, None
@@ -98,7 +98,7 @@ class Life:
             sum(n for second, n in self._seconds if now - _RATE_SPAN <= second < now) / _RATE_SPAN
         )
 
-    def _log(self, event: Event, at: float) -> None:
+    def _log(self, event: AccountEvent, at: float) -> None:
         """Add the line of ``event``. What fails again in the same way takes the place of its line
         before."""
         line = Line(at, type(event).__name__, describe(event))

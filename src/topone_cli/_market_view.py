@@ -15,13 +15,13 @@ from topone_proto import (
     DealsUpdate,
     DepthUpdate,
     Disconnected,
-    Event,
     Gap,
     KlineUpdate,
     Subscribed,
     Topic,
     Update,
 )
+from topone_proto.account import AccountEvent
 from topone_proto.wire.kline import PERIODS
 
 __all__ = ["MarketView"]
@@ -92,7 +92,7 @@ class MarketView(Life):
         """True if there may be something newer than what is shown of ``topic``."""
         return topic in self._seen and topic not in self._current
 
-    def take(self, event: Event, at: float) -> None:
+    def take(self, event: AccountEvent, at: float) -> None:
         """Fold in an event that came at ``at``."""
         super().take(event, at)
         match event:

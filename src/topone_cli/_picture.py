@@ -1,22 +1,23 @@
-"""A ``View`` on a screen, with rich, in as many rows and columns as there are.
+"""An account on a screen, with rich, in as many rows and columns as there are.
 
 Everything that came from the server is ``Text``, never markup, and passes through ``printable``.
 """
 
+from collections.abc import Iterable, Sequence
 from functools import partial
-from typing import Final
+from typing import Final, Protocol
 
 from rich.layout import Layout
 
 from topone_cli._describe import average, ordered
 from topone_cli._format import clock, number, price, word
 from topone_cli._frame import feed_panel, header
+from topone_cli._life import Life
 from topone_cli._rows import Column, Rows
-from topone_cli._view import View
 from topone_proto import Balance, Order
 from topone_proto.account import AggregatedFill
 
-__all__ = ["picture"]
+__all__ = ["Pictured", "picture"]
 
 _UNSURE: Final = "yellow"
 _OUTDATED: Final = "?"
@@ -39,6 +40,8 @@ _FILLS: Final = (
     Column("amount", "right"),
     Column("price", "right"),
 )
+# Whether the stream or an answer over HTTP has told a row.
+_TOLD: Final = Column("told by", rank=4)
 _OPEN: Final = (
     Column("id"),
     Column("market"),
@@ -60,14 +63,64 @@ _CLOSED: Final = (
 )
 
 
-def picture(view: View, title: str, at: float, *, width: int, height: int = 24) -> Layout:
+class Pictured(Protocol):
+    """An account as a screen shows it."""
+
+    @property
+    def life(self) -> Life:
+        """The life of its feed."""
+        ...
+
+    @property
+    def titles(self) -> tuple[str, str, str]:
+        """The headings above balances, closed orders and open orders."""
+        ...
+
+    @property
+    def fills(self) -> Iterable[AggregatedFill]:
+        """The latest fills, the latest first."""
+        ...
+
+    def balances(self) -> Sequence[Balance]:
+        """Return the balances by asset."""
+        ...
+
+    def open_orders(self) -> Sequence[Order]:
+        """Return open orders, the most important first."""
+        ...
+
+    def closed_orders(self) -> Sequence[Order]:
+        """Return orders that are not open, the latest first."""
+        ...
+
+    def status_of(self, order: Order) -> str:
+        """Return the status of an order in words."""
+        ...
+
+    def is_current(self, name: int | str) -> bool:
+        """Return True if an order, by id, or a balance, by asset, is right."""
+        ...
+
+    def told_by(self, name: int | str) -> str | None:
+        """Return who has told a row; None if all were told by the stream."""
+        ...
+
+    def facts(self, at: float) -> Sequence[str]:
+        """Return what the header says first."""
+        ...
+
+
+def picture(view: Pictured, title: str, at: float, *, width: int, height: int = 24) -> Layout:
     """Return the whole screen at ``at``, for so many columns and lines. It fills the height that it
     is given."""
     rows = partial(Rows, legends=_LEGENDS, unsure=(_OUTDATED, _UNSURE), most=height)
-    balances = rows("Balances seen", _BALANCES, [_balance(view, b) for b in view.balances()])
+    balances_title, closed_title, open_title = view.titles
+    balances = rows(balances_title, _BALANCES, [_balance(view, b) for b in view.balances()])
     fills = rows("Recent fills", _FILLS, [_fill(fill) for fill in view.fills], is_counted=None)
-    closed = rows("Closed orders seen", _CLOSED, [_closed(o) for o in view.closed_orders()])
-    orders = [_open(view, order) for order in view.open_orders()]
+    closed = rows(closed_title, _CLOSED, [_closed(view, o) for o in view.closed_orders()])
+    shown = view.open_orders()
+    orders = [_open(view, order) for order in shown]
+    columns = _OPEN if not shown or view.told_by(shown[0].id) is None else (*_OPEN, _TOLD)
     top = Layout(ratio=7)
     rest = width - balances.least_width - fills.least_width
     if rest >= 0:
@@ -85,16 +138,16 @@ def picture(view: View, title: str, at: float, *, width: int, height: int = 24) 
         top = Layout(balances, ratio=7)
     screen = Layout()
     screen.split_column(
-        Layout(header(view, title, at, width), size=2),
+        Layout(header(view.life, title, at, width, view.facts(at)), size=2),
         top,
-        Layout(rows("Open orders seen", _OPEN, orders, is_counted=True), ratio=7),
-        Layout(feed_panel(view), ratio=8),
+        Layout(rows(open_title, columns, orders, is_counted=True), ratio=7),
+        Layout(feed_panel(view.life), ratio=8),
     )
     return screen
 
 
-def _balance(view: View, balance: Balance) -> list[str]:
-    mark = "" if view.account.is_current(balance.asset) else _OUTDATED
+def _balance(view: Pictured, balance: Balance) -> list[str]:
+    mark = "" if view.is_current(balance.asset) else _OUTDATED
     return [balance.asset + mark, number(balance.available), number(balance.freeze)]
 
 
@@ -110,8 +163,8 @@ def _fill(fill: AggregatedFill) -> list[str]:
     ]
 
 
-def _open(view: View, order: Order) -> list[str]:
-    mark = "" if view.account.is_current(order.id) else _OUTDATED
+def _open(view: Pictured, order: Order) -> list[str]:
+    mark = "" if view.is_current(order.id) else _OUTDATED
     return [
         f"{order.id}{mark}",
         order.market,
@@ -122,15 +175,16 @@ def _open(view: View, order: Order) -> list[str]:
         number(order.filled),
         average(order),
         clock(order.update_time),
+        *filter(None, (view.told_by(order.id),)),
     ]
 
 
-def _closed(order: Order) -> list[str]:
+def _closed(view: Pictured, order: Order) -> list[str]:
     return [
         str(order.id),
         order.market,
         word(order.side),
-        word(order.status),
+        view.status_of(order),
         number(order.filled),
         average(order),
     ]

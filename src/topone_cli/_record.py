@@ -12,7 +12,8 @@ from topone_cli._format import printable
 from topone_cli._masks import hide_tokens
 from topone_cli._output import PlainLines
 from topone_cli._terminal import started
-from topone_proto import Event, Update
+from topone_proto import Update
+from topone_proto.account import AccountEvent
 
 __all__ = ["RecordingProgress", "recording_progress"]
 
@@ -43,7 +44,7 @@ class RecordingProgress:
         size = decimal(self._recorder.size)
         return f"{self._updates} updates, {self._recorder.lines} lines, {size}"
 
-    def event(self, event: Event, at: float) -> None:
+    def event(self, event: AccountEvent, at: float) -> None:
         """Show or count an event."""
         if isinstance(event, Update):
             self._updates += 1

@@ -25,20 +25,24 @@ PLAIN = {name: text for name, text in os.environ.items() if name != "TOPONE_TOKE
 }
 
 
-def start(*arguments: str, token: str | None = None) -> "subprocess.Popen[str]":
+def start(
+    *arguments: str, token: str | None = None, env: dict[str, str] | None = None
+) -> "subprocess.Popen[str]":
     return subprocess.Popen(
         [*TOPONE, *arguments],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env=PLAIN if token is None else PLAIN | {"TOPONE_TOKEN": token},
+        env=PLAIN | ({} if token is None else {"TOPONE_TOKEN": token}) | (env or {}),
     )
 
 
 @contextmanager
-def running(*arguments: str, token: str | None = None) -> Iterator["subprocess.Popen[str]"]:
-    process = start(*arguments, token=token)
+def running(
+    *arguments: str, token: str | None = None, env: dict[str, str] | None = None
+) -> Iterator["subprocess.Popen[str]"]:
+    process = start(*arguments, token=token, env=env)
     try:
         yield process
     finally:
@@ -46,8 +50,10 @@ def running(*arguments: str, token: str | None = None) -> Iterator["subprocess.P
         process.communicate()
 
 
-def run(*arguments: str, token: str | None = None) -> tuple[int, str, str]:
-    with running(*arguments, token=token) as process:
+def run(
+    *arguments: str, token: str | None = None, env: dict[str, str] | None = None
+) -> tuple[int, str, str]:
+    with running(*arguments, token=token, env=env) as process:
         out, err = process.communicate(timeout=BOUND)
         return process.returncode, out, err
 

@@ -20,7 +20,6 @@ from topone_proto import (
     Connected,
     Disconnected,
     Endpoint,
-    Event,
     Failure,
     FailureKind,
     Gap,
@@ -87,7 +86,7 @@ def _cause(failure: Failure) -> str:
     return f"{failure.kind}" if failure.status is None else f"HTTP {failure.status}"
 
 
-def suggestion(event: Event, url: str, *, is_private: bool = True) -> str | None:
+def suggestion(event: AccountEvent, url: str, *, is_private: bool = True) -> str | None:
     """Return what to do when the first dial has failed; None after any other event.
 
     Args:

@@ -9,9 +9,10 @@ from topone_cli._describe import suggestion
 from topone_cli._files import Recorder, new_recording
 from topone_cli._format import printable
 from topone_cli._output import Output
-from topone_cli._run import Adapter, Source
+from topone_cli._run import Adapter, Opened
 from topone_cli._token import RereadToken
-from topone_proto import Disconnected, Event, FailureKind
+from topone_proto import Disconnected, FailureKind
+from topone_proto.account import AccountEvent
 
 __all__ = ["feed_title", "recorder_of", "shower"]
 
@@ -24,16 +25,24 @@ def feed_title(command: str, adapter: Adapter, url: str, record: Path | None) ->
     return lambda: title
 
 
-def shower(output: Output, source: Source) -> Callable[[Event], None]:
-    """Return a function that shows an event, and says what to do if there is no connection."""
+def shower(
+    output: Output, source: Opened, *, is_private: bool = True
+) -> Callable[[AccountEvent], None]:
+    """Return a function that shows an event, and says what to do if there is no connection.
+
+    Args:
+        output: where to.
+        source: what is followed.
+        is_private: False if no account is followed.
+    """
     token = source.token
     said: str | None = None
 
-    def show(event: Event) -> None:
+    def show(event: AccountEvent) -> None:
         nonlocal said
         now = time.time()
         output.event(event, now)
-        if (hint := suggestion(event, source.url, is_private=source.token is not None)) is not None:
+        if (hint := suggestion(event, source.url, is_private=is_private)) is not None:
             output.note(hint, now)
         trouble = token.trouble if isinstance(token, RereadToken) else None
         is_of_token = isinstance(event, Disconnected) and event.reason.kind is FailureKind.TOKEN

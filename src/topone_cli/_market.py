@@ -82,7 +82,7 @@ def market(
                 shown_of(source.topics), title, time.time, json=json, plain=plain
             ) as output,
         ):
-            show = shower(output, source)
+            show = shower(output, source, is_private=False)
             past = _past(source.topics, period, output)
             run_feed(chosen, source, show, feed.seconds, recorder, past)
 

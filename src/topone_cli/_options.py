@@ -6,6 +6,7 @@ from difflib import get_close_matches
 from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Final
+from urllib.parse import urlsplit
 
 import attrs
 import typer
@@ -23,17 +24,20 @@ from topone_proto import (
     Topic,
 )
 from topone_proto.adapters import HttpEndpoint
+from topone_proto.wire.requests import DEFAULT_HTTP_URL
 from topone_proto.wire.topic import Socket
 
 __all__ = [
     "AccountOptions",
     "AdapterOption",
     "FeedOptions",
+    "HealedOptions",
     "HttpUrlOption",
     "InsecureOption",
     "JsonOption",
     "KeyringOption",
     "MarketOptions",
+    "MaybeHttpUrlOption",
     "OverwriteOption",
     "PlainOption",
     "RateOption",
@@ -47,6 +51,7 @@ __all__ = [
     "TokenFileOption",
     "UrlOption",
     "check_positive",
+    "http_base",
     "parse_http_url",
     "require_one_style",
     "require_tokenless",
@@ -143,6 +148,12 @@ RefusedAppKey = Annotated[
 HttpUrlOption = Annotated[
     str, typer.Option(metavar="URL", help="Where the exchange's HTTP API is, without its paths.")
 ]
+MaybeHttpUrlOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URL", help="Where the HTTP API is, without its paths; otherwise where --url is."
+    ),
+]
 RecordOption = Annotated[
     Path | None,
     typer.Option(metavar="FILE", help="Record the feed into FILE; compressed if it ends with .gz."),
@@ -206,6 +217,29 @@ class AccountOptions(FeedOptions):
                     "both with a comma between"
                 )
         return tuple(known[name] for name in wanted)
+
+
+@attrs.frozen
+class HealedOptions(AccountOptions):
+    """The options of every command that follows an account and asks for it over HTTP."""
+
+    http_url: MaybeHttpUrlOption = None
+    app_id: RefusedAppId = None
+    app_key: RefusedAppKey = None
+
+    def require_http(self) -> HttpEndpoint:
+        """Return the base of the HTTP API. Raises Misuse."""
+        return parse_http_url(http_base(self.url, self.http_url), insecure=self.insecure)
+
+
+def http_base(url: str, http_url: str | None) -> str:
+    """Return the URL of the HTTP API: unless it is given, it is where the WebSocket is."""
+    if http_url is not None:
+        return http_url
+    if url == DEFAULT_URL:
+        return DEFAULT_HTTP_URL
+    parts = urlsplit(url)
+    return f"{'https' if parts.scheme.lower() == 'wss' else 'http'}://{parts.netloc}"
 
 
 def spread(command: Callable[..., None]) -> Callable[..., None]:

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from enum import StrEnum
 from functools import partial
 from importlib import import_module
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from attrs import frozen
 
@@ -30,7 +30,7 @@ from topone_proto import (
     TopOneError,
 )
 
-__all__ = ["Adapter", "History", "Source", "choose_adapter", "run_feed"]
+__all__ = ["Adapter", "History", "Opened", "Source", "choose_adapter", "run_feed"]
 
 _Take = Callable[[Event], bool]
 """Takes an event. Returns True to go on."""
@@ -69,6 +69,29 @@ def choose_adapter(wanted: Adapter | None) -> Adapter:
             return adapter
     extras = ", ".join(f'"topone-proto[{adapter}]"' for adapter in Adapter)
     raise ImportError(f"no adapter is installed: pip install one of {extras}")
+
+
+class Opened(Protocol):
+    """A feed or an account that can be opened, with any adapter."""
+
+    @property
+    def url(self) -> str:
+        """The server."""
+        ...
+
+    @property
+    def topics(self) -> tuple[Topic, ...]:
+        """What is followed there."""
+        ...
+
+    @property
+    def token(self) -> Token | Callable[[], Token] | None:
+        """The account's token, or what gets it; None without one."""
+        ...
+
+    def open(self, adapter: Any, record: Callable[[str], object] | None) -> Any:
+        """Open it with the module of an adapter."""
+        ...
 
 
 @frozen(kw_only=True)
@@ -124,13 +147,16 @@ class History:
 
 def run_feed(
     adapter: Adapter,
-    source: Source,
-    handle: Callable[[Event], object],
+    source: Opened,
+    handle: Callable[[Any], object],
     seconds: float | None,
     recorder: Recorder | None = None,
     history: History | None = None,
+    *,
+    is_broken: Callable[[], bool] = lambda: False,
 ) -> None:
-    """Give every event to ``handle``: for so many seconds, until Ctrl-C, until every topic is
+    """Give every event of a feed or an account to ``handle``: for so many seconds, until Ctrl-C,
+    until every topic is
     refused, or until it cannot be shown or recorded. The last event is ``Closed``, however it ends.
 
     Raises:
@@ -145,8 +171,8 @@ def run_feed(
     def take(event: Event) -> bool:
         outcome.take(event)
         handle(event)
-        is_broken = recorder is not None and recorder.is_broken
-        return not (outcome.is_refused or is_broken or output_failure() is not None)
+        cannot_go_on = is_broken() or (recorder is not None and recorder.is_broken)
+        return not (outcome.is_refused or cannot_go_on or output_failure() is not None)
 
     record = None if recorder is None else recorder.write
     _RUNNERS[adapter](partial(source.open, record=record), take, seconds, history)

@@ -178,6 +178,8 @@ def test_a_limit_order_by_hand() -> None:
     cancelled, btc = account.cancel(order.id, 3.0).changes
     assert isinstance(cancelled, Order)
     assert cancelled.status is OrderStatus.PARTIAL_CANCELED
+    # As the exchange's own examples have it.
+    assert cancelled.update_time == filled.update_time
     assert btc == Balance("BTC", Decimal("12.22"), Decimal(0))
 
 

@@ -295,7 +295,8 @@ class LivingAccount:
             return self._changed(now, order, order.stock, order.money)
 
     def cancel(self, order_id: int, now: float) -> ExchangeStep:
-        """Cancel what is left of an open order.
+        """Cancel what is left of an open order. That does not move its update time: the exchange's
+        own examples show the same time before and after.
 
         Raises:
             LocalProtocolError: the order is not open.
@@ -306,16 +307,9 @@ class LivingAccount:
             hold = self.held(order_id)
             self._funds[asset].freeze -= hold
             self._funds[asset].available += hold
-            order = self._put(
-                evolve(
-                    order,
-                    update_time=self._time(now),
-                    status=OrderStatus.PARTIAL_CANCELED
-                    if order.deal_stock
-                    else OrderStatus.CANCELED,
-                )
-            )
-            return self._changed(now, order, asset)
+            is_filled = bool(order.deal_stock)
+            status = OrderStatus.PARTIAL_CANCELED if is_filled else OrderStatus.CANCELED
+            return self._changed(now, self._put(evolve(order, status=status)), asset)
 
     # How it is done.
 

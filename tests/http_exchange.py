@@ -1,21 +1,21 @@
-"""A small exchange with HTTP and a stream, and a client of it, in virtual time: the oracle of
-account sessions.
+"""An exchange with HTTP and a stream, and a client of it, in virtual time: the oracle of account
+sessions.
 
-The exchange is written from its pages and shares nothing with the client but the order and the
-balance as values: it reads URLs and frames as text, and answers in text. It counts what has a
-budget, and remembers every state that ever was.
+HTTP is answered by the exchange's own desk, from the books of what happened here. It shares nothing
+with the client but the order and the balance as values. What has a budget is counted, and every
+state that ever was is remembered.
 """
 
 import heapq
 import json
+import re
 from collections import defaultdict, deque
 from collections.abc import Callable
 from decimal import Decimal
-from hashlib import sha256
+from functools import partial
 from itertools import count
 from random import Random
-from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from typing import Any, Final
 
 import attrs
 
@@ -38,6 +38,7 @@ from topone_proto import (
     SessionConfig,
     Side,
     Token,
+    exchange,
 )
 from topone_proto.account import (
     AccountConfig,
@@ -65,63 +66,74 @@ START = 1_570_000_000.0
 """The time of day at 0.0 of the virtual clock."""
 
 ASSETS = ("BTC", "ETH")
+PLAIN: Final[dict[str, Any]] = {"counts_history": True, "marks": exchange.MarkForm.NONE}
+"""Settings of the exchange: the worst of its budgets, and the shortest of its histories."""
 LATENCY = 0.05
 
 
-@attrs.define
-class Fault:
-    """Something that goes wrong over HTTP, for a while."""
+FAULTS: dict[str, Callable[..., exchange.HttpFault]] = {
+    "hang": exchange.HangHttp,
+    "reset": exchange.ResetHttp,
+    "cut": exchange.CutHttp,
+    "html": exchange.GarbleHttp,
+    "503": partial(exchange.RefuseHttp, 503),
+    "429": partial(exchange.RefuseHttp, 429, 20),
+    "bare429": partial(exchange.RefuseHttp, 429),
+    "10003": partial(exchange.RejectHttp, 10003),
+    "10005": partial(exchange.RejectHttp, 10005),
+    "10027": partial(exchange.RejectHttp, 10027),
+    "T0003": partial(exchange.RejectHttp, "T0003"),
+    "T0005": partial(exchange.RejectHttp, "T0005"),
+}
+"""What can go wrong over HTTP for a while."""
 
-    kind: str
-    """An HTTP status, a code, or what else may come: hang, reset, html, bare429."""
-    until: float
-    where: str = "/"
-    """The part of a path that it is about."""
+APPLICATION: Final = "a-token-of-the-application"
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, slots=False)
 class Exchange:
     """The truth."""
 
-    rng: Random
-    page_cap: int = 100
-    """The most rows on a page of open orders."""
-    refuses_large_pages: bool = False
-    """True if a larger page is an error, and not cut."""
-    lag: float = 0.0
-    """The seconds that an answer may be behind."""
-    history_lag: float = 0.0
-    """The seconds for which a finished order may be missing in the history."""
-    has_dates: bool = True
-    has_totals: bool = True
+    config: exchange.HttpConfig = attrs.field(factory=lambda: exchange.HttpConfig(**PLAIN))
+    seed: int = 0
     odd: Callable[[str], HttpResponse | None] | None = None
     """Answers some paths in its own way."""
     clock_ahead: float = 0.0
     """The seconds by which the exchange's clock is ahead of the client's."""
-    token_life: float = 7200.0
-    kills_old_tokens: bool = False
     lacks: frozenset[int] = frozenset()
     """The orders that the history never has."""
-    faults: list[Fault] = attrs.Factory(list)
+    refuses_new_tokens: bool = False
+    """True if a new token is not good."""
 
     now: float = 0.0
     orders: dict[int, Order] = attrs.Factory(dict)
     balances: dict[str, Balance] = attrs.Factory(dict)
-    finished: dict[int, float] = attrs.Factory(dict)
     states: "defaultdict[int, list[Order]]" = attrs.Factory(lambda: defaultdict(list))
     amounts: list[Balance] = attrs.Factory(list)
-    tokens: dict[str, float] = attrs.Factory(dict)
-    """Every token that is good, and until when."""
     token_requests: list[float] = attrs.Factory(list)
     order_calls: list[float] = attrs.Factory(list)
     calls: list[tuple[float, str]] = attrs.Factory(list)
-    violations: list[str] = attrs.Factory(list)
-    snapshots: list[tuple[float, dict[int, Order], dict[str, Balance]]] = attrs.Factory(list)
+    issued: list[str] = attrs.Factory(list)
+    """Every token that was ever good."""
+    faulty_until: float = 0.0
+    """The time at which the last fault is over."""
     publish: Callable[[str], None] = lambda _: None
     drops: str = ""
     """The topic of which updates are left out, without a sign."""
 
     def __attrs_post_init__(self) -> None:
+        self.books = exchange.Journal(kept=2000)
+        self.tokens = exchange.Tokens({APPLICATION: "demo"})
+        self.desk = exchange.HttpDesk(
+            {"demo": self.books},
+            [exchange.App(KEYS.app_id, KEYS.reveal())],
+            tokens=self.tokens,
+            config=self.config,
+            clock=lambda now: START + now + self.clock_ahead,
+            seed=self.seed,
+        )
+        for number in self.lacks:
+            self.desk.inject(exchange.LoseRow(number), 0.0)
         for asset in ASSETS:
             self.set_balance(asset, 100)
 
@@ -170,19 +182,14 @@ class Exchange:
         balance = Balance(asset, Decimal(available), Decimal(1))
         self.balances[asset] = balance
         self.amounts.append(balance)
+        self.books.changed([balance], self.now)
         self._push("balance", {"asset": asset, "available": str(available), "freeze": "1"})
-        self.note()
 
     def _put(self, order: Order) -> None:
         self.orders[order.id] = order
         self.states[order.id].append(order)
-        if order.is_closed:
-            self.finished[order.id] = self.now
+        self.books.changed([order], self.now)
         self._push("orders", row(order))
-        self.note()
-
-    def note(self) -> None:
-        self.snapshots.append((self.now, dict(self.orders), dict(self.balances)))
 
     def _push(self, topic: str, data: dict[str, Any]) -> None:
         if topic != self.drops:
@@ -196,7 +203,16 @@ class Exchange:
     # --- the stream -----------------------------------------------------------------------------
 
     def accepts(self, token: str) -> bool:
-        return self.tokens.get(token, 0.0) > self.now
+        return self.tokens.account(token, self.now) is not None
+
+    def allow(self, token: str) -> None:
+        self.issued.append(token)
+        self.tokens.allow(token, "demo")
+
+    def expire(self) -> None:
+        """Every token ends."""
+        for token in self.issued:
+            self.tokens.revoke(token)
 
     def acknowledge(self, text: str) -> str:
         request = json.loads(text)
@@ -206,141 +222,43 @@ class Exchange:
 
     # --- HTTP -----------------------------------------------------------------------------------
 
-    def serve(self, request: HttpRequest) -> HttpResponse | str:
-        """An answer; hang or reset if there is none."""
-        parts = urlsplit(request.target)
-        query = dict(parse_qsl(parts.query))
-        self.calls.append((self.now, parts.path))
-        counts = self._count(parts.path)
-        for fault in self.faults:
-            if self.now < fault.until and fault.where in parts.path:
-                return self._fail(fault.kind)
-        if self.odd is not None and (answer := self.odd(parts.path)) is not None:
-            return answer
-        if not counts:
-            return self.answer({"code": 10027, "msg": "too many"})
-        if parts.path == "/u/v1/api/token":
-            return self._token(query)
-        authorization = dict(request.headers()).get("Authorization", "")
-        if not self.accepts(authorization):
-            return self.answer({"code": 10003, "msg": "token invalid"})
-        match parts.path:
-            case "/t/v1/balance/query":
-                return self._balances(query)
-            case "/t/v1/order/query":
-                return self._open_orders(query)
-            case "/t/v1/order/history":
-                return self._history(query)
-            case _:
-                return self.answer({"code": 10002})
+    def fault(self, kind: str, until: float, where: str) -> None:
+        """Something goes wrong until a time, where a path has this part."""
+        fault = FAULTS[kind](times=None, lasting=until - self.now, path=where)
+        self.desk.inject(fault, self.now)
+        self.faulty_until = max(self.faulty_until, until)
 
-    def _count(self, path: str) -> bool:
-        """Count what has a budget: the token service's minute, and that of orders."""
-        if path == "/u/v1/api/token":
-            if self.token_requests and self.now - self.token_requests[-1] < 60:
-                self.violations.append(f"tokens at {self.token_requests[-1]} and {self.now}")
-            self.token_requests.append(self.now)
-        elif path.startswith("/t/v1/order/"):
+    @property
+    def violations(self) -> list[exchange.HttpCall]:
+        """The latest calls, if one of them was more than its budget."""
+        return list(self.desk.calls)[-20:] if self.desk.overruns else []
+
+    def application_calls(self, count: int) -> None:
+        """The application places orders."""
+        for _ in range(count):
             self.order_calls.append(self.now)
-            recent = [at for at in self.order_calls if self.now - at < 60]
-            if len(recent) > 10:
-                self.violations.append(f"order calls at {recent}")
-        return not self.violations
+            headers = [("Authorization", APPLICATION)]
+            self.desk.answer("POST", "/t/v1/order/limit", headers, self.now)
 
-    def _fail(self, kind: str) -> HttpResponse | str:
-        match kind:
-            case "hang" | "reset":
-                return kind
-            case "503":
-                return HttpResponse(503, b"busy")
-            case "429":
-                return HttpResponse(429, b"", (("Retry-After", "20"),))
-            case "bare429":
-                return HttpResponse(429)
-            case "html":
-                return HttpResponse(200, b"<html>proxy</html>")
-            case "10003" | "10027" | "10005":
-                return self.answer({"code": int(kind), "msg": "no"})
-            case "T0005" | "T0003":
-                return self.answer({"code": kind, "msg": "no"})
-            case _:
-                raise AssertionError(kind)
+    def serve(self, request: HttpRequest) -> exchange.HttpReply:
+        self.calls.append((self.now, request.path))
+        if request.path == "/u/v1/api/token":
+            self.token_requests.append(self.now)
+        elif request.path.startswith("/t/v1/order/"):
+            self.order_calls.append(self.now)
+        reply = self.desk.answer("GET", request.target, request.headers(), self.now)
+        if request.path == "/u/v1/api/token":
+            found = re.search(rb"topapi:\w+", reply.body)
+            self.issued += [found[0].decode()] if found else []
+            if self.refuses_new_tokens:
+                self.expire()
+        if self.odd is not None and (answer := self.odd(request.path)) is not None:
+            return exchange.HttpReply(answer.status, answer.headers, answer.body)
+        return reply
 
-    def answer(self, body: dict[str, Any]) -> HttpResponse:
-        return HttpResponse(200, json.dumps(body).encode(), self.headers())
 
-    def headers(self) -> tuple[tuple[str, str], ...]:
-        if not self.has_dates:
-            return ()
-        import time  # noqa: PLC0415 - to write a date, not to read a clock
-
-        at = time.gmtime(START + self.now + self.clock_ahead)
-        return (("Date", time.strftime("%a, %d %b %Y %H:%M:%S GMT", at)),)
-
-    def _token(self, query: dict[str, str]) -> HttpResponse:
-        line = f"appKey={KEYS.reveal()}&random={query['random']}&time={query['time']}"
-        assert query["appId"] == KEYS.app_id
-        assert 100000 <= int(query["random"]) <= 999999
-        if query["sig"] != sha256(line.encode()).hexdigest():
-            return self.answer({"code": "T0005", "msg": "sig"})
-        if abs(int(query["time"]) - START - self.now - self.clock_ahead) > 60:
-            return self.answer({"code": "T0003", "msg": "too old"})
-        if self.kills_old_tokens:
-            self.tokens.clear()
-        token = f"topapi:{len(self.token_requests)}"
-        self.tokens[token] = self.now + self.token_life
-        return self.answer({"code": 0, "data": {"apiToken": token}})
-
-    def _books(self) -> tuple[dict[int, Order], dict[str, Balance]]:
-        latest = max(i for i, (at, *_) in enumerate(self.snapshots) if at <= self.now)
-        since = self.now - self.lag
-        oldest = max(i for i, (at, *_) in enumerate(self.snapshots) if at <= max(since, 0.0))
-        _, orders, balances = self.snapshots[self.rng.randint(oldest, latest)]
-        return orders, balances
-
-    def _balances(self, query: dict[str, str]) -> HttpResponse:
-        names = query["assets"].split(",") if "assets" in query else None
-        _, balances = self._books()
-        rows = [
-            {
-                "asset": b.asset,
-                "available": str(b.available),
-                "freeze": str(b.freeze),
-                "total": str(b.available + b.freeze),
-            }
-            for b in balances.values()
-            if names is None or b.asset in names
-        ]
-        return self.answer({"code": 0, "data": {"list": rows}})
-
-    def _open_orders(self, query: dict[str, str]) -> HttpResponse:
-        size = int(query["pageSize"])
-        if size > self.page_cap:
-            if self.refuses_large_pages:
-                return self.answer({"code": 10001, "msg": "pageSize"})
-            size = self.page_cap
-        orders, _ = self._books()
-        rows = [row(o) for _, o in sorted(orders.items(), reverse=True) if o.is_open]
-        for each in rows:
-            del each["status"]
-        first = (int(query["page"]) - 1) * size
-        data: dict[str, Any] = {"list": rows[first : first + size]}
-        if self.has_totals:
-            data["total"] = len(rows)
-        return self.answer({"code": 0, "data": data})
-
-    def _history(self, query: dict[str, str]) -> HttpResponse:
-        size, cursor = int(query["pageSize"]), int(query["pageCursor"]) or 10**9
-        orders, _ = self._books()
-        rows = []
-        for number, order in sorted(orders.items(), reverse=True):
-            is_known = order.is_closed and number not in self.lacks and number < cursor
-            if is_known and self.finished[number] + self.history_lag <= self.now:
-                known = row(order)
-                known["finishTime"] = known.pop("updateTime")
-                del known["left"]
-                rows.append(known)
-        return self.answer({"code": 0, "data": {"pageMark": 0, "list": rows[:size]}})
+def answer(body: dict[str, Any]) -> HttpResponse:
+    return HttpResponse(200, json.dumps(body).encode())
 
 
 def row(order: Order) -> dict[str, Any]:
@@ -520,19 +438,21 @@ class Client:
     def serve(self, action: Fetch) -> None:
         if not self.is_alive:
             return
-        answer = self.exchange.serve(action.request)
-        if isinstance(answer, str):
-            kind = FailureKind.TIMEOUT if answer == "hang" else FailureKind.NETWORK
-            wait = action.timeout if answer == "hang" else LATENCY
-            failed = Failure(kind, answer)
+        reply = self.exchange.serve(action.request)
+        if reply.fault is not None:
+            hangs = reply.fault is exchange.Breakage.HANG
+            kind = FailureKind.TIMEOUT if hangs else FailureKind.NETWORK
+            wait = action.timeout if hangs else LATENCY
+            failed = Failure(kind, reply.fault)
             self.world.after(
                 wait, self.feed, lambda now: self.machine.fetch_failed(action.id, failed, now)
             )
         else:
+            response = HttpResponse(reply.status, reply.body, reply.headers)
             self.world.after(
                 LATENCY * self.world.rng.random(),
                 self.feed,
-                lambda now: self.machine.fetched(action.id, answer, now),
+                lambda now: self.machine.fetched(action.id, response, now),
             )
 
     def store(self, action: StoreState) -> None:
@@ -566,32 +486,32 @@ class Client:
 
     def check(self) -> None:
         """I8: whatever is whole equals the truth, up to what is under way."""
-        account, exchange = self.machine.account, self.exchange
+        account, truth = self.machine.account, self.exchange
         if not self.is_open or self.in_flight or self.world.is_stream_lossy:
             return
         unknown = account.unknown_outcomes().value
         if account.knowledge(ORDERS) is Knowledge.WHOLE:
-            truth = {n: o for n, o in exchange.orders.items() if o.is_open}
-            assert account.open_orders().value == truth, self.world.note()
+            opened = {n: o for n, o in truth.orders.items() if o.is_open}
+            assert account.open_orders().value == opened, self.world.note()
             for number in unknown:
-                assert exchange.orders[number].is_closed, self.world.note()
+                assert truth.orders[number].is_closed, self.world.note()
         if account.knowledge(BALANCE) is Knowledge.WHOLE:
-            assert account.balances().value == exchange.balances, self.world.note()
+            assert account.balances().value == truth.balances, self.world.note()
 
     def judge(self, event: AccountEvent) -> None:
         """I11: nothing is invented."""
-        exchange = self.exchange
+        truth = self.exchange
         match event:
             case OrderChanged(after=after):
-                states = exchange.states[after.id]
+                states = truth.states[after.id]
                 assert any(is_alike(after, state) for state in states), self.world.note()
             case BalanceChanged(after=balance):
-                assert balance in exchange.amounts, self.world.note()
+                assert balance in truth.amounts, self.world.note()
             case AggregatedFill(order=order) | FillCorrected(order=order):
                 self.filled[order.id] += event.deal_stock
                 assert self.filled[order.id] == order.deal_stock, self.world.note()
             case OutcomeUnknown(order=order):
-                assert exchange.orders[order.id].is_closed, self.world.note()
+                assert truth.orders[order.id].is_closed, self.world.note()
             case _:
                 pass
 
@@ -613,9 +533,11 @@ def is_alike(one: Order, other: Order) -> bool:
 class World:
     """One exchange, and any number of processes of one account."""
 
-    def __init__(self, seed: int = 0, **exchange: Any) -> None:
+    def __init__(self, seed: int = 0, *, clock_ahead: float = 0.0, **settings: Any) -> None:
         self.rng = Random(seed)
-        self.exchange = Exchange(self.rng, **exchange)
+        lacks: frozenset[int] = settings.pop("lacks", frozenset())
+        config = exchange.HttpConfig(**{**PLAIN, **settings})
+        self.exchange = Exchange(config, seed, clock_ahead=clock_ahead, lacks=lacks)
         self.exchange.publish = self._publish
         self.now = 0.0
         self.wall_ahead = 0.0

@@ -11,13 +11,14 @@ from typing import Any
 
 import pytest
 
-from http_exchange import Fault, World
+from http_exchange import World
 from topone_proto.account import AccountConfig
+from topone_proto.exchange import ErrorForm, MarkForm, NumberForm, TimeName, ZeroForm
 
 AUDIT_INTERVAL = 300.0
 CONFIG = AccountConfig(audit_interval=AUDIT_INTERVAL)
 
-MILD = ("503", "429", "hang", "reset", "html", "10005")
+MILD = ("503", "429", "hang", "reset", "cut", "html", "10005")
 HARD = ("bare429", "10003", "10027")
 
 
@@ -41,16 +42,25 @@ class Life:
         self.world = World(
             seed,
             page_cap=(cap := rng.choice((2, 5, 100, 500))),
-            refuses_large_pages=cap > 20 and rng.random() < 0.3,
+            cuts_large_pages=cap <= 20 or rng.random() >= 0.3,
             lag=rng.choice((0.0, 0.0, 1.0, 1.9)),
-            history_lag=rng.choice((0.0, 0.0, 5.0, 40.0)),
+            history_delay=rng.choice((0.0, 0.0, 5.0, 40.0)),
             clock_ahead=(ahead := rng.choice((0.0, 0.0, 0.0, 3600.0, -3600.0))),
-            has_dates=bool(ahead) or rng.random() < 0.7,
+            has_date=bool(ahead) or rng.random() < 0.7,
             token_life=rng.choice((7200.0, 7200.0, 400.0)),
             kills_old_tokens=rng.random() < 0.2,
             lacks=frozenset(rng.sample(range(1, 30), rng.choice((0, 0, 0, 3)))),
+            error_form=rng.choice(tuple(ErrorForm)),
+            has_statuses=rng.random() < 0.3,
+            has_status=rng.random() < 0.3,
+            has_left=rng.random() < 0.3,
+            numbers=rng.choice(tuple(NumberForm)),
+            zeros=rng.choice(tuple(ZeroForm)),
+            finish_name=rng.choice(tuple(TimeName)),
+            marks=rng.choice(tuple(MarkForm)),
+            has_no_break_spaces=rng.random() < 0.2,
         )
-        if self.world.exchange.clock_ahead or self.world.exchange.token_life < 7200:
+        if self.world.exchange.clock_ahead or self.world.exchange.config.token_life < 7200:
             self.has.add("token")
         self.next_order = 1
         for _ in range(rng.randint(0, 12)):
@@ -92,7 +102,7 @@ class Life:
         kind = self.rng.choice(MILD if self.rng.random() < 0.8 else HARD)
         where = self.rng.choice(("/", "/t/", "order", "balance", "token"))
         until = self.world.now + self.rng.choice((1.0, 20.0, 200.0))
-        self.world.exchange.faults.append(Fault(kind, until, where))
+        self.world.exchange.fault(kind, until, where)
         if kind in HARD or where in {"/", "token"}:
             self.has.add("token")
 
@@ -102,7 +112,7 @@ class Life:
         if self.world.now >= self.may_expire_at:
             self.may_expire_at = self.world.now + 300.0
             self.has.add("token")
-            self.world.exchange.tokens.clear()
+            self.world.exchange.expire()
 
     def full_disk(self) -> None:
         self.has.add("token")
@@ -126,7 +136,7 @@ class Life:
 
     def set_clock(self) -> None:
         """Back only: no other process can know that one was set forward."""
-        if self.world.exchange.has_dates:
+        if self.world.exchange.config.has_date:
             self.has.add("token")
             self.world.wall_ahead -= self.rng.choice((30.0, 7200.0))
 
@@ -140,7 +150,7 @@ class Life:
         client, now = self.clients[0], self.world.now
         recent = [at for at in self.world.exchange.order_calls if now - at < 60.0]
         if len(recent) <= 6 and now >= self.may_report_at:
-            self.world.exchange.order_calls += [self.world.now] * 2
+            self.world.exchange.application_calls(2)
             client.feed(lambda now: client.machine.order_calls_made(2, now))
             # A process that is killed before it has stored what it was told has not stored it.
             self.world.run(0.2)
@@ -155,8 +165,7 @@ class Life:
             rng.choice(things)()
         self.empty_disk()
         self.leave_out_nothing()
-        last = max((fault.until for fault in world.exchange.faults), default=0.0)
-        world.run(max(0.0, last - world.now))
+        world.run(max(0.0, world.exchange.faulty_until - world.now))
         if not world.exchange.violations:
             self.settle()
         assert world.exchange.violations == []
@@ -167,8 +176,10 @@ class Life:
         took = world.run(limit, lambda: all(client.is_whole for client in clients))
         assert took < limit, world.note()
         if "losses" in self.has:
-            # The next audit, and the questions that it leads to.
-            world.run(AUDIT_INTERVAL + 120.0)
+            # The next audit, and the questions that it leads to. If its token has expired, each
+            # process spends a request of the shared budget on finding out a clock that is wrong.
+            clocks = 90.0 * len(clients) if world.exchange.clock_ahead else 0.0
+            world.run(AUDIT_INTERVAL + 120.0 + clocks)
             world.is_stream_lossy = False
         world.run(1.0)
         for client in clients:

@@ -20,7 +20,6 @@ from topone_proto.wire.orders import Order
 __all__ = ["Books", "Fill", "Journal", "Snapshot"]
 
 _ZERO: Final = Decimal(0)
-_KEPT_ROWS: Final = 1000
 _KEPT_CHANGES: Final = 5000
 # The one of the exchange's own example.
 _FIRST_DEAL: Final = 200556
@@ -84,16 +83,18 @@ class Journal:
     ['1', '2']
     """
 
-    def __init__(self, balances: Iterable[Balance] = ()) -> None:
+    def __init__(self, balances: Iterable[Balance] = (), *, kept: int = 1000) -> None:
         """Books without orders.
 
         Args:
             balances: the balances at first.
+            kept: the number of finished orders and of fills that are kept.
         """
+        self._kept = kept
         self._orders: dict[int, Order] = {}
         self._balances = {balance.asset: balance for balance in balances}
         self._finished: dict[int, float] = {}
-        self._fills: deque[Fill] = deque(maxlen=_KEPT_ROWS)
+        self._fills: deque[Fill] = deque(maxlen=kept)
         self._last_deal = _FIRST_DEAL - 1
         self._latest = -inf
         self._replaced: deque[tuple[float, int | str, Order | Balance | None]] = deque(
@@ -147,6 +148,6 @@ class Journal:
             self._fills.append(Fill(self._last_deal, now, order, price, stock, money))
         if not order.is_open:
             self._finished.setdefault(order.id, now)
-            if len(self._finished) > _KEPT_ROWS:
+            if len(self._finished) > self._kept:
                 oldest = next(iter(self._finished))
                 del self._finished[oldest], self._orders[oldest]

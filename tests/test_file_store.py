@@ -399,3 +399,9 @@ def test_each_key_pair_at_each_exchange_has_a_file(monkeypatch: pytest.MonkeyPat
         assert "app" not in path.name
     same = HttpEndpoint("https://GATEWAY.topone.run.:443/")
     assert default_path("app-one", same) == paths[0]
+
+
+def test_a_user_without_a_home_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "user_cache_path", lambda *_, **__: Path("~/.cache"))
+    with pytest.raises(ConfigurationError, match=r"^cache: .*HOME"):
+        default_path("app", HttpEndpoint())

@@ -170,6 +170,14 @@ def test_an_answer_that_comes_before_the_question_is_whole(library: Library) -> 
 
 
 @each_library
+def test_a_large_answer_comes_whole(library: Library) -> None:
+    body = bytes(range(256)) * 2**14
+    [response] = ask(library, saying(answer(body)))
+    assert isinstance(response, HttpResponse)
+    assert response.body == body
+
+
+@each_library
 def test_an_answer_has_a_largest_size(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
     sent = 0
 

@@ -5,7 +5,9 @@ import http.client
 import re
 import socket
 import ssl
+import threading
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ import trio
 import topone_accounts._client as client_module
 from http_servers import (
     FOR_TOKEN,
+    PATIENCE,
     QUESTION,
     SECRET,
     Caller,
@@ -104,6 +107,41 @@ def test_a_certificate_that_is_not_right_is_refused(library: Library, names: Any
     assert failure.kind is FailureKind.TLS
     assert failure.detail
     assert server.requests == []
+
+
+@each_library
+def test_a_server_that_wants_a_certificate_says_so(library: Library) -> None:
+    """TLS 1.3 tells it after the handshake, in an alert."""
+    context = fresh_context()
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.load_verify_locations(cadata=authority_pem().decode())
+
+    def refuse() -> None:
+        plain, _ = listener.accept()
+        with (
+            plain,
+            suppress(OSError),
+            context.wrap_socket(plain, server_side=True, do_handshake_on_connect=False) as line,
+        ):
+            with suppress(ssl.SSLError):
+                line.do_handshake()
+            # A reset would overtake the alert.
+            line.shutdown(socket.SHUT_WR)
+            wait_for_end(line.detach())
+
+    def wait_for_end(number: int) -> None:
+        with socket.socket(fileno=number) as line:
+            while line.recv(65536):
+                pass
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=refuse)
+        thread.start()
+        endpoint = HttpEndpoint(f"https://127.0.0.1:{listener.getsockname()[1]}")
+        [failure] = asked(library, library.open(endpoint, client_context()), QUESTION)
+        thread.join(PATIENCE)
+    assert isinstance(failure, Failure)
+    assert failure.kind is FailureKind.TLS
 
 
 @each_library
@@ -300,6 +338,17 @@ def test_nothing_is_sent_twice(library: Library) -> None:
     assert isinstance(answers[1], Failure)
     assert answers[1].kind in {FailureKind.LOST, FailureKind.NETWORK}
     assert [number for number, _ in server.requests] == [1, 1]
+
+
+@each_library
+def test_an_answer_that_came_twice_answers_one_question(library: Library) -> None:
+    """What is left of it would answer the next question with old news."""
+    twice = answer(b"first") + answer(b"stale")
+    with serving(saying(twice, answer(b"second"))) as server:
+        answers = asked(library, library.open(server.endpoint()), QUESTION, QUESTION)
+    bodies = [each.body for each in answers if isinstance(each, HttpResponse)]
+    assert b"stale" not in bodies
+    assert len(bodies) == 2
 
 
 @each_library

@@ -85,13 +85,19 @@ class _Connection(httpcore.AsyncNetworkStream):
 
     def __init__(self, stream: HttpStream, origin: httpcore.Origin) -> None:
         self.stream = stream
-        self.http = httpcore.AsyncHTTP11Connection(origin, self)
+        self._origin = origin
         self.left = _LIMIT
         """The bytes that the present answer may still have."""
         self.is_over = False
         """True once the peer has hung up."""
         self.kept_since = 0.0
         """The time of the last answer."""
+
+    def begin(self) -> httpcore.AsyncHTTP11Connection:
+        """Return what speaks HTTP for the next request. It is made anew: bytes that have followed
+        the last answer, of a server that answers twice, are not taken for the next one."""
+        self.left, self.is_over = _LIMIT, False
+        return httpcore.AsyncHTTP11Connection(self._origin, self)
 
     # httpcore's: it sets no timeout if its requests have none.
 
@@ -195,15 +201,15 @@ class HttpClient:
         return connection
 
     async def _ask(self, connection: _Connection, request: HttpRequest) -> HttpResponse:
-        connection.left, connection.is_over = _LIMIT, False
-        response = await connection.http.handle_async_request(self._to_send(request))
+        http = connection.begin()
+        response = await http.handle_async_request(self._to_send(request))
         body = b"".join([chunk async for chunk in response.aiter_stream()])
         await response.aclose()
         headers = tuple(
             (name.decode("latin-1"), text.decode("latin-1")) for name, text in response.headers
         )
         body = decoded(body, headers, _LIMIT)
-        if connection.http.is_idle() and self._kept is None and not self._is_closed:
+        if http.is_idle() and self._kept is None and not self._is_closed:
             connection.kept_since = _clock()
             self._kept = connection
         return HttpResponse(response.status, body, headers, request)

@@ -47,10 +47,21 @@ _DIRECTORY: Final = 0o700
 
 def default_path(app_id: str, endpoint: HttpEndpoint) -> Path:
     """Return the file that all processes of this user share for one key pair at one exchange. It is
-    in the user's cache directory, and its name says neither of the two."""
+    in the user's cache directory, and its name says neither of the two.
+
+    Raises:
+        ConfigurationError: this user has no such directory.
+    """
     place = f"{endpoint.server_name.lower()}:{endpoint.port}"
     name = sha256(f"{app_id}\n{place}".encode("utf-8", "surrogatepass")).hexdigest()
-    return user_cache_path("topone-proto", appauthor=False) / f"account-{name[:32]}.json"
+    path = user_cache_path("topone-proto", appauthor=False) / f"account-{name[:32]}.json"
+    if not path.is_absolute():
+        raise ConfigurationError(
+            setting="cache",
+            problem="this user has no cache directory",
+            remedy="pass the path of a file, set HOME, or keep the token in memory with None",
+        )
+    return path
 
 
 def open_store(

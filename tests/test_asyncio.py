@@ -26,6 +26,7 @@ from websockets.exceptions import ConnectionClosed
 
 import dials
 import topone_asyncio
+import topone_threads
 import topone_trio
 from dials import (
     TOKEN,
@@ -1373,5 +1374,6 @@ def test_without_websockets() -> None:
 
 
 def test_the_same_names_as_the_other_adapters() -> None:
-    names = ["Feed", "open_feed", "open_market_feed", "open_websocket"]
+    names = ["Account", "Feed", "open_account", "open_feed", "open_market_feed", "open_websocket"]
     assert topone_asyncio.__all__ == topone_trio.__all__ == names
+    assert [*topone_threads.__all__, "open_websocket"] == names

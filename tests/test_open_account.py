@@ -1,12 +1,14 @@
 """An account through the public door of each adapter: against the simulator, over real sockets."""
 
 import asyncio
+import sys
+import time
 from collections.abc import Awaitable, Callable, Generator
-from contextlib import AbstractAsyncContextManager, suppress
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, ExitStack, suppress
 from decimal import Decimal
 from functools import partial
 from random import Random
-from typing import Any
+from typing import Any, Self
 
 import attrs
 import pytest
@@ -14,8 +16,10 @@ import trio
 
 import topone_asyncio
 import topone_simulator
+import topone_threads
 import topone_trio
 from topone_proto import (
+    FeedClosed,
     LocalProtocolError,
     SessionConfig,
     Side,
@@ -29,7 +33,7 @@ from topone_proto.exchange.living_account import LivingAccount
 from topone_trio import over_websockets
 
 Main = Callable[[], Awaitable[None]]
-Open = Callable[..., AbstractAsyncContextManager[AsyncAccount]]
+Open = Callable[..., AbstractAsyncContextManager[Any]]
 
 # Nothing is behind here, nobody else asks, and tokens are a thousand times cheaper.
 QUICK = AccountConfig(
@@ -105,6 +109,59 @@ async def cancelled_in_trio(main: Main, turns: int) -> None:
         nursery.cancel_scope.cancel()
 
 
+class Blocking:
+    """An account of threads, in the form of the others: what is awaited blocks."""
+
+    def __init__(self, block: AbstractContextManager[topone_threads.Account]) -> None:
+        self._block = block
+        self._stack = ExitStack()
+
+    async def __aenter__(self) -> Self:
+        self._account = self._stack.enter_context(self._block)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._stack.__exit__(*sys.exc_info())
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Any:
+        try:
+            return self._account.get(60)
+        except FeedClosed:
+            raise StopAsyncIteration from None
+
+    async def wait_until_whole(self, timeout: float | None = None) -> None:  # noqa: ASYNC109
+        self._account.wait_until_whole(timeout)
+
+    async def refresh(self, timeout: float | None = None) -> None:  # noqa: ASYNC109
+        self._account.refresh(timeout)
+
+    async def close(self) -> None:
+        self._account.close()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._account, name)
+
+
+def run_blocking(main: Main) -> None:
+    async def done() -> None:
+        await main()
+
+    with pytest.raises(StopIteration):
+        done().send(None)
+
+
+async def sleep_blocking(seconds: float) -> None:
+    time.sleep(seconds)  # noqa: ASYNC251 - there is no event loop
+
+
+async def cancelled_in_no_way(main: Main, turns: int) -> None:
+    del main, turns
+    pytest.skip("no thread can be cancelled")
+
+
 DOORS = {
     "asyncio": Door(
         topone_asyncio.open_account,
@@ -112,6 +169,13 @@ DOORS = {
         asyncio.sleep,
         partial(asyncio.sleep, 0),
         cancelled_in_asyncio,
+    ),
+    "threads": Door(
+        lambda *keys, **arguments: Blocking(topone_threads.open_account(*keys, **arguments)),
+        run_blocking,
+        sleep_blocking,
+        partial(sleep_blocking, 0),
+        cancelled_in_no_way,
     ),
     "trio": Door(
         topone_trio.open_account,
@@ -208,7 +272,8 @@ def test_it_is_right_after_its_start_and_after_every_lost_connection(
             # One token was enough for all of them.
             assert [call.path for call in simulator.http_calls].count("/u/v1/api/token") == 1
         assert not account.is_whole
-        assert simulator.connections == 0
+        # The simulator sees to its side in its own time.
+        await until(door, lambda: simulator.connections == 0)
 
     door.run(main)
 

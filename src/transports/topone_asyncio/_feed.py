@@ -195,21 +195,23 @@ def _open_with(ssl_context: ssl.SSLContext | None) -> OpenAsyncWebSocket:
 # Most feeds have no account, and this needs more libraries.
 
 
-def _open_http(endpoint: HttpEndpoint, ssl_context: ssl.SSLContext | None) -> Http:
-    from topone_asyncio._http import open_http  # noqa: PLC0415 - as said
+def open_http(endpoint: HttpEndpoint, ssl_context: ssl.SSLContext | None) -> Http:
+    """Return an account's HTTP client; see ``topone_asyncio._http.open_http``."""
+    from topone_asyncio import _http  # noqa: PLC0415 - as said
 
-    return open_http(endpoint, ssl_context)
+    return _http.open_http(endpoint, ssl_context)
 
 
-def _open_store(
+def open_store(
     path: str | os.PathLike[str] | None,
     credentials: Credentials | None,
     endpoint: HttpEndpoint,
     token_interval: float,
 ) -> StateStore:
-    from topone_accounts import open_store  # noqa: PLC0415 - as above
+    """Return an account's store; see ``topone_accounts.open_store``."""
+    import topone_accounts  # noqa: PLC0415 - as above
 
-    return open_store(path, credentials, endpoint, token_interval)
+    return topone_accounts.open_store(path, credentials, endpoint, token_interval)
 
 
 _feeds = FeedFactory(_open_runtime, _open_with, jitter=random.random, wall=time.time)
@@ -221,6 +223,6 @@ open_market_feed: Final = _feeds.open_market_feed
 """Open a feed of market data; see ``FeedFactory.open_market_feed``."""
 
 open_account: Final = AccountFactory(
-    _open_runtime, _open_with, _open_http, _open_store, jitter=random.random, wall=time.time
+    _open_runtime, _open_with, open_http, open_store, jitter=random.random, wall=time.time
 ).open_account
 """Open an account; see ``AccountOpener.open_account``."""

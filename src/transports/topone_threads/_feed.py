@@ -3,23 +3,22 @@
 import random
 import ssl
 import time
-from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any, Final, TypeVar
 
 import topone_asyncio
-from topone_proto import Token, Topic
+from topone_proto import Event, Topic
 from topone_proto.adapters import AsyncFeed, FeedCore, FeedOpener, OpenAsyncWebSocket
 from topone_proto.session.pulls import Moment
-from topone_threads._handle import Handle
+from topone_threads._handle import Handle, TokenSource
 
 __all__ = ["Feed", "open_feed", "open_market_feed"]
 
 _T = TypeVar("_T")
 
 
-class Feed(Handle):
+class Feed(Handle[Event]):
     """An open feed: iterate over it for events, in any number of threads. Made by ``open_feed``.
 
     Every event is given once, in order. Iterating ends after ``Closed``, which ``close`` or leaving
@@ -87,8 +86,8 @@ class Feed(Handle):
         return values
 
 
-_feeds: FeedOpener[Callable[[], str | Token], OpenAsyncWebSocket, AbstractContextManager[Feed]] = (
-    FeedOpener(Feed, jitter=random.random, wall=time.time)
+_feeds: FeedOpener[TokenSource, OpenAsyncWebSocket, AbstractContextManager[Feed]] = FeedOpener(
+    Feed, jitter=random.random, wall=time.time
 )
 
 open_feed: Final = _feeds.open_feed

@@ -12,25 +12,35 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from typing import Any, Final, NoReturn, Self
+from inspect import iscoroutinefunction
+from typing import Any, Final, Generic, NoReturn, Self, TypeAlias, TypeVar
 
 import attrs
 
 from topone_asyncio._feed import AsyncioRuntime, Condition
 from topone_proto import (
-    Event,
     Failure,
     FailureKind,
     FeedClosed,
     FeedFailed,
     FeedMetrics,
     LocalProtocolError,
+    Token,
     TopOneError,
 )
-from topone_proto.adapters import AsyncFeed, FeedCore, Runtime, wrapped
+from topone_proto.adapters import Runtime, wrapped
+from topone_proto.feed.base import BaseCore
+from topone_proto.feed.handle import AsyncHandle
+from topone_proto.secrets.token import call_source
 from topone_threads import _io
 
-__all__ = ["Handle"]
+__all__ = ["Handle", "TokenSource"]
+
+_Event = TypeVar("_Event")
+
+TokenSource: TypeAlias = Callable[[], str | Token] | Callable[[Token | None], str | Token]
+"""A callable that supplies a token. It may take one argument: the token that was refused, or
+None."""
 
 # Token calls that have not returned: with so many, there is no further one.
 _MOST_CALLS: Final = 4
@@ -39,7 +49,7 @@ _MOST_CALLS: Final = 4
 _GRACE: Final = 0.5
 
 
-class Handle(_io.Tenant):
+class Handle(_io.Tenant, Generic[_Event]):
     """Something open, as threads use it.
 
     Args:
@@ -47,18 +57,21 @@ class Handle(_io.Tenant):
         open_async: opens it in the event loop of the I/O thread.
     """
 
-    def __init__(self, core: FeedCore[Any], open_async: Callable[[Runtime], AsyncFeed]) -> None:
+    def __init__(
+        self,
+        core: BaseCore[Any, Any, _Event],
+        open_async: Callable[[Runtime], AsyncHandle[Any, _Event]],
+    ) -> None:
         self._core = core
         self._open_async = open_async
-        self._async: AsyncFeed | None = None
+        self._async: AsyncHandle[Any, _Event] | None = None
         self._runtime: AsyncioRuntime
         self._main: asyncio.Task[None] | None = None
         self._io: _io.IoThread | None = None
         # Until it has an I/O thread.
-        self._lock = threading.RLock()
-        self._news = threading.Condition(self._lock)
+        self._use(threading.RLock())
         self._is_over = self._is_forked = False
-        self._handed_back: list[Event] = []
+        self._handed_back: list[_Event] = []
         # The token call that is waited for, and the threads of all that have not returned.
         self._awaited_call: object = None
         self._calls: dict[object, threading.Thread | None] = {}
@@ -82,14 +95,14 @@ class Handle(_io.Tenant):
     def __iter__(self) -> Self:
         return self
 
-    def __next__(self) -> Event:
+    def __next__(self) -> _Event:
         try:
             return self.get()
         except FeedClosed:
             pass
         raise StopIteration
 
-    def get(self, timeout: float | None = None) -> Event:
+    def get(self, timeout: float | None = None) -> _Event:
         """Return the next event, as iterating gives it.
 
         Raises:
@@ -99,7 +112,7 @@ class Handle(_io.Tenant):
                 forked after it was opened.
             LocalProtocolError: the ``with`` block of the feed was not entered.
         """
-        taken: list[Event] = []
+        taken: list[_Event] = []
         try:
             with self._lock:
                 if not self._take_into(taken):
@@ -116,7 +129,7 @@ class Handle(_io.Tenant):
             raise
 
     def close(self) -> None:
-        """End the feed. Idempotent, possible at any time and from any thread.
+        """End it. Idempotent, possible at any time and from any thread.
 
         Done within ``SessionConfig.close_timeout``, and a moment. Events that wait can still be
         taken; ``Closed`` is the last of them. Raises a fault of the program that ended the feed, if
@@ -130,7 +143,7 @@ class Handle(_io.Tenant):
             self._core.raise_unseen_fault()
 
     def metrics(self) -> FeedMetrics:
-        """Return the counters and gauges of the feed at this moment. Possible at any time but in a
+        """Return its counters and gauges at this moment. Possible at any time but in a
         signal handler."""
         with self._lock:
             metrics = self._core.metrics(time.monotonic())
@@ -150,11 +163,16 @@ class Handle(_io.Tenant):
     def _start(self) -> None:
         with _io.lock:
             self._io = io = _io.thread_for(is_alone=self._core.is_recorded)
-            self._lock, self._news = io.lock, threading.Condition(io.lock)
+            self._use(io.lock)
             io.tenants.add(self)
             self._post(self._begin)
             if not io.is_alive():
                 io.start()
+
+    def _use(self, lock: threading.RLock) -> None:
+        """Guard everything by this lock from now on."""
+        self._lock = lock
+        self._news = threading.Condition(lock)
 
     def _stop(self) -> bool:
         """Close it, and wait until nothing of it is left in the I/O thread. Returns False if that
@@ -194,8 +212,8 @@ class Handle(_io.Tenant):
         if not self._news.wait_for(is_there, patience):
             raise TimeoutError
 
-    def _take_into(self, taken: list[Event]) -> bool:
-        event: Event | None
+    def _take_into(self, taken: list[_Event]) -> bool:
+        event: _Event | None
         if self._is_forked:
             return False
         if self._handed_back:
@@ -226,8 +244,8 @@ class Handle(_io.Tenant):
         self._core.raise_failure()
         raise FeedClosed
 
-    def _call(self, method: str, *arguments: object, timeout: float | None) -> Any:
-        """Await a method in the I/O thread, and return its result.
+    def _call(self, method: str, *arguments: object, timeout: float | None = None) -> Any:
+        """Call a method in the I/O thread, or await it, and return its result.
 
         Raises:
             TimeoutError: it took longer than so many seconds. It is cancelled.
@@ -240,8 +258,12 @@ class Handle(_io.Tenant):
 
         async def answer() -> None:
             try:
-                self._refuse_token_call(caller, method)
-                result = await getattr(self._async, method)(*arguments)
+                function = getattr(self._async, method)
+                if iscoroutinefunction(function):
+                    self._refuse_token_call(caller, method)
+                    result = await function(*arguments)
+                else:
+                    result = function(*arguments)
             except BaseException as error:  # noqa: BLE001 - for the thread that waits
                 results.append(partial(_raise, [error]))
             else:
@@ -279,8 +301,7 @@ class Handle(_io.Tenant):
         """Become useless, in a forked child."""
         self._is_forked = self._is_over = True
         # Nobody is left to release the other one.
-        self._lock = threading.RLock()
-        self._news = threading.Condition(self._lock)
+        self._use(threading.RLock())
 
     def _begin(self) -> None:
         if self._main is not None:
@@ -305,7 +326,7 @@ class Handle(_io.Tenant):
             take = self._core.take if self._async is None else self._async.driver.take
             take(self._core.machine.close(time.monotonic()))
 
-    async def _call_token(self, source: Callable[..., object], *refused: object) -> object:
+    async def _call_token(self, source: Callable[..., object], refused: Token | None) -> object:
         """Call the token callable in a thread of its own."""
         if len(self._calls) >= _MOST_CALLS:
             raise TooManyTokenCallsError
@@ -316,7 +337,7 @@ class Handle(_io.Tenant):
             self._calls[this] = thread = threading.current_thread()
             thread.name = "topone-feed-token"
             try:
-                return wrapped(source(*refused))
+                return wrapped(call_source(source, refused))
             except (SystemExit, KeyboardInterrupt) as fault:
                 # A coroutine that raised it would end the event loop.
                 self._post(partial(_raise, [fault]))

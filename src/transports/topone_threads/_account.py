@@ -1,0 +1,156 @@
+"""The account for threads: that of asyncio, in the I/O thread."""
+
+import random
+import ssl
+import threading
+import time
+from contextlib import AbstractContextManager, suppress
+from functools import partial
+from typing import Any, Final, NoReturn
+
+import attrs
+
+import topone_asyncio
+from topone_asyncio._feed import open_http, open_store
+from topone_proto import Failure, FailureKind, FeedClosed, FeedFailed
+from topone_proto.account import AccountEvent
+from topone_proto.adapters import (
+    AccountCore,
+    AccountMetrics,
+    AccountOpener,
+    AccountView,
+    AsyncAccount,
+    HttpEndpoint,
+    OpenAsyncWebSocket,
+    Runtime,
+    StateStore,
+)
+from topone_threads._handle import Handle, TokenSource
+
+__all__ = ["Account", "open_account"]
+
+
+class Account(Handle[AccountEvent], AccountView):
+    """An open account: read it in any thread at any time, iterate over it for what changes. Made by
+    ``open_account``.
+
+    It is an ``AsyncAccount`` for threads: what that says of iterating, of what is left out until
+    then and of the end holds here. Each read sees the account between two steps, whatever the I/O
+    thread does meanwhile; in a forked child it raises ``FeedFailed``.
+
+    For the I/O thread, token callables, forks and signals see ``Feed``. In a token callable
+    everything is possible but ``wait_until_whole`` and ``refresh``.
+    """
+
+    def __init__(
+        self,
+        core: AccountCore[Any],
+        open_websocket: OpenAsyncWebSocket | None,
+        ssl_context: ssl.SSLContext | None,
+        endpoint: HttpEndpoint,
+        store: StateStore,
+    ) -> None:
+        AccountView.__init__(self, core)
+        opening = open_websocket or partial(topone_asyncio.open_websocket, ssl_context=ssl_context)
+        http = open_http(endpoint, ssl_context)
+
+        def open_async(runtime: Runtime) -> AsyncAccount:
+            return AsyncAccount(core, opening, runtime, http, store)
+
+        super().__init__(core, open_async)
+        self._account_core = core
+        self._is_iterated = False
+
+    def get(self, timeout: float | None = None) -> AccountEvent:
+        """Return the next event, as iterating gives it.
+
+        Raises:
+            TimeoutError: there was none for ``timeout`` seconds.
+            FeedClosed: the account is closed, and all its events were taken.
+            FeedFailed: the account ended by itself, and all its events were taken; or this process
+                was forked after it was opened.
+            LocalProtocolError: the ``with`` block of the account was not entered.
+        """
+        if not self._is_iterated:
+            with self._lock:
+                self._account_core.begin_reading()
+            self._is_iterated = True
+        return super().get(timeout)
+
+    def wait_until_whole(self, timeout: float | None = None) -> None:
+        """Return once every topic that is followed is ``WHOLE``: at once if they are.
+
+        Raises what ``AsyncAccount.wait_until_whole`` does, and:
+
+        Raises:
+            FeedFailed: the account ended by itself, or this process was forked after it was opened.
+            LocalProtocolError: the ``with`` block of the account was not entered, or this was
+                called in the account's own token callable.
+
+        >>> account.wait_until_whole(60)
+        """
+        self._call("wait_until_whole", timeout=timeout)
+
+    def refresh(self, timeout: float | None = None) -> None:
+        """Compare the account with the exchange's lists now, and return once that is done and every
+        topic is ``WHOLE``.
+
+        Raises what ``AsyncAccount.refresh`` does, and what ``wait_until_whole`` does in a place
+        where it cannot be called.
+        """
+        self._call("refresh", timeout=timeout)
+
+    def give_up(self, number: int) -> None:
+        """Stop asking for an order by its id; see ``AsyncAccount.give_up``.
+
+        Raises:
+            FeedClosed: the account is closed.
+            FeedFailed: the account ended by itself, or this process was forked after it was opened.
+            LocalProtocolError: the ``with`` block of the account was not entered.
+        """
+        self._call("give_up", number)
+
+    def order_calls_made(self, count: int = 1) -> None:
+        """Count requests of the application's own that place or cancel orders or list open ones;
+        see ``AsyncAccount.order_calls_made``."""
+        with suppress(FeedClosed, FeedFailed):
+            self._call("order_calls_made", count)
+
+    def order_calls_blocked(self) -> None:
+        """Send nothing about orders for ``AccountConfig.token_block`` seconds; see
+        ``AsyncAccount.order_calls_blocked``."""
+        with suppress(FeedClosed, FeedFailed):
+            self._call("order_calls_blocked")
+
+    def metrics(self) -> AccountMetrics:
+        """Return the counters and gauges of the account at this moment. Possible at any time but in
+        a signal handler."""
+        metrics = super().metrics()
+        assert isinstance(metrics, AccountMetrics)
+        return attrs.evolve(metrics, is_whole=False, knowledge={}) if self._is_forked else metrics
+
+    def abandon(self) -> None:
+        """Become useless, in a forked child: what is known there is not kept up to date."""
+        super().abandon()
+        self._looking = _Forked()
+
+    def _use(self, lock: threading.RLock) -> None:
+        super()._use(lock)
+        self._looking = lock
+
+
+class _Forked:
+    """Refuses every read in a forked child."""
+
+    def __enter__(self) -> NoReturn:
+        raise FeedFailed(Failure(FailureKind.FORKED))
+
+    def __exit__(self, *_: object) -> None: ...
+
+
+_accounts: AccountOpener[TokenSource, OpenAsyncWebSocket, AbstractContextManager[Account]] = (
+    AccountOpener(Account, open_store, jitter=random.random, wall=time.time)
+)
+
+open_account: Final = _accounts.open_account
+"""Open an account; see ``AccountOpener.open_account``."""

@@ -167,11 +167,9 @@ def _draw_process(rng: Random, name: str, calm_at: float) -> ProcessPlan:
             config=evolve(client.config, max_attempts=None),
             supplies=None if has_keys else supplies,
             calls=(),
-            stalls=(),
-            pace=0.0,
         ),
         has_keys=has_keys,
-        is_cold=rng.random() < 0.7,
+        reads_from=rng.choice((None, 0.0, rng.uniform(0.0, calm_at))),
         calls=tuple(
             AccountCall(rng.uniform(0.0, calm_at), rng.choices(verbs, chances)[0])
             for _ in range(rng.choice((0, 0, 1, 3)))

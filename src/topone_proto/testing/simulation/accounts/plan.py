@@ -109,8 +109,9 @@ class ProcessPlan:
     """Its feed and its network. Its token callable supplies tokens if there is one."""
     has_keys: bool = True
     """True if it makes tokens of the key pair; otherwise they come from the application."""
-    is_cold: bool = True
-    """True if it learns what is stored by its first write, and does not read it at the start."""
+    reads_from: float | None = None
+    """The time from which the application takes events, in seconds since the beginning; None for
+    never. Until then nothing is held up."""
     stops: tuple[Stop, ...] = ()
     """The times at which it is killed."""
     calls: tuple[AccountCall, ...] = ()

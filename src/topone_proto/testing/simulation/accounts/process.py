@@ -1,7 +1,7 @@
 """A process that follows an account: it runs, is killed, and starts again."""
 
 from random import Random
-from typing import Any, Final, Never
+from typing import TYPE_CHECKING, Any, Final, Never
 
 from topone_proto.account import (
     AccountAction,
@@ -12,10 +12,10 @@ from topone_proto.account import (
     StoredState,
     StoreState,
 )
+from topone_proto.feed.account_core import AccountCore
 from topone_proto.secrets.token import Token
 from topone_proto.session.endpoint import Endpoint
 from topone_proto.testing.simulation.accounts.budgets import Asker, Budgets
-from topone_proto.testing.simulation.accounts.core import AccountCore
 from topone_proto.testing.simulation.accounts.judge import KEY, AccountJudge
 from topone_proto.testing.simulation.accounts.line import Line
 from topone_proto.testing.simulation.accounts.place import Machine
@@ -27,10 +27,14 @@ from topone_proto.testing.simulation.accounts.plan import (
 )
 from topone_proto.testing.simulation.accounts.truth import Truth
 from topone_proto.testing.simulation.adapter import Adapter
+from topone_proto.testing.simulation.client_plan import ClientPlan
 from topone_proto.testing.simulation.server import SHARED, Server
 from topone_proto.testing.simulation.supplier import Supplier
 from topone_proto.testing.simulation.world import Violation, World
 from topone_proto.wire.http import Credentials
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ["APP_ID", "Life", "Process"]
 
@@ -39,6 +43,9 @@ APP_ID: Final = "the-id-of-the-app"
 # Seconds that the application takes to supply another token.
 _RENEWING: Final = 0.1
 _URL: Final = "wss://simulation.invalid/ws/user/"
+
+
+def _source() -> None: ...
 
 
 class Life:
@@ -55,23 +62,20 @@ class Life:
         self._rng = process.rng
         self._asker = Asker(plan.client.name)
         self._moment: str | None = None
+        self._is_reading = self._is_taking = False
+        self._next_take_at = 0.0
         first = "" if plan.has_keys else process.server.issue(plan.client.name, SHARED)
-        source: Credentials | Token | None = None
-        if plan.has_keys:
-            source = Credentials(APP_ID, KEY)
-        elif plan.client.supplies is None:
-            source = Token(first)
-        is_cold = plan.is_cold or process.machine.is_full
-        self.session: AccountSession = AccountSession(
-            source,
-            plan.client.topics,
+        self._core: AccountCore[Callable[[], object]] = AccountCore(
+            # The callable is never called: what it would do is in the plan.
+            source=Credentials(APP_ID, KEY) if plan.has_keys else _source,
             endpoint=Endpoint(_URL),
+            topics=plan.client.topics,
             config=plan.client.config,
             account_config=shared.config,
-            state=StoredState() if is_cold else process.machine.state,
             jitter=self._rng.random,
             wall=process.machine.time_of_day,
         )
+        self.session: AccountSession = self._core.account
         self.judge: AccountJudge = AccountJudge(
             world, plan.client, self.session, process.truth, process.fail
         )
@@ -80,7 +84,7 @@ class Life:
             plan.client,
             process.server,
             self._rng,
-            core=AccountCore(self.session, plan.client.config),
+            core=self._core,
             supplier=Supplier(plan.client, process.server, SHARED, first),
             auditor=self.judge,
             application=self,
@@ -103,10 +107,42 @@ class Life:
     def start(self) -> None:
         """Open the feed."""
         self.adapter.take(self.session.start(self._world.now))
+        if self._process.plan.reads_from is not None:
+            self.adapter.turns.at(self._process.plan.reads_from, self._begin_reading)
+
+    def _begin_reading(self) -> None:
+        self._is_reading = True
+        self._core.begin_reading()
+        self.adapter.pause_or_resume()
+        self.wake()
 
     def wake(self) -> None:
-        """Events were told."""
+        """Events were told, and may be taken."""
         self.check()
+        if self._is_reading and not self._is_taking:
+            self._is_taking = True
+            self.adapter.turns.soon(self._consume)
+
+    def _consume(self) -> None:
+        """Take what there is, at the plan's pace."""
+        self._is_taking = False
+        plan, world = self._process.plan.client, self._world
+        while self._core.has_events:
+            ready_at = self._next_take_at if self._process.is_calm else self._ready_at(plan)
+            if ready_at > world.now:
+                self._is_taking = True
+                self.adapter.turns.at(ready_at, self._consume)
+                return
+            self._core.get()
+            self._next_take_at = world.now + (0.0 if self._process.is_calm else plan.pace)
+            self.adapter.pause_or_resume()
+
+    def _ready_at(self, plan: ClientPlan) -> float:
+        ready_at = max(self._next_take_at, self._world.now)
+        for start, until in plan.stalls:
+            if start <= ready_at < until:
+                ready_at = until
+        return ready_at
 
     def check(self) -> None:
         """Check what is said to be whole, if nothing is on its way to it."""
@@ -253,7 +289,8 @@ class Process:
         """All of its lives so far, the last one first."""
         self._away = 0.0
         self._starts_at = plan.client.starts
-        self._is_calm = False
+        self.is_calm: bool = False
+        """True once nothing goes wrong any more."""
 
     @property
     def life(self) -> Life | None:
@@ -280,13 +317,13 @@ class Process:
 
     def calm_down(self) -> None:
         """It is not killed any more."""
-        self._is_calm = True
+        self.is_calm = True
         if self.life is not None:
             self.life.kill_at("")
 
     def kill(self) -> None:
         """Kill it, wherever it is."""
-        if self.life is not None and not self._is_calm:
+        if self.life is not None and not self.is_calm:
             self.note("is killed")
             self.life.adapter.kill()
             self.world.at(self.world.now + self._away, self._start)
@@ -308,7 +345,7 @@ class Process:
 
     def _stop(self, stop: Stop) -> None:
         life = self.life
-        if life is None or self._is_calm:
+        if life is None or self.is_calm:
             return
         self._away = stop.away
         if stop.when == "now":

@@ -2,6 +2,7 @@
 
 import pytest
 
+from simulation.account_mutants import ACCOUNT_MUTANTS
 from simulation.mutants import MUTANTS, Mutant
 from topone_proto.testing.simulation import Violation, draw, run
 
@@ -18,3 +19,15 @@ def test_every_mutant_is_caught(mutant: Mutant) -> None:
                 assert violation.rule in mutant.rules, violation
                 return
     pytest.fail(f"not caught within {mutant.seeds} seeds")
+
+
+@pytest.mark.parametrize("mutant", ACCOUNT_MUTANTS, ids=lambda mutant: mutant.name)
+def test_every_mutant_of_an_account_that_heals_itself_is_caught(mutant: Mutant) -> None:
+    with mutant.mutate():
+        for seed in range(mutant.seeds):
+            try:
+                run(draw(seed, accounts=1.0))
+            except Violation as violation:
+                assert violation.rule in mutant.rules, violation
+                return
+    pytest.fail(f"not caught within {mutant.seeds} seeds with an account")

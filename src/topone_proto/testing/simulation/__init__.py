@@ -105,6 +105,7 @@ from topone_proto.testing.simulation.accounts.plan import (
     ProcessPlan,
     SetClock,
     SharedAccount,
+    SlowDisk,
     Stop,
     Trade,
 )
@@ -153,6 +154,7 @@ __all__ = [
     "Scenario",
     "SetClock",
     "SharedAccount",
+    "SlowDisk",
     "SlowFrame",
     "Stop",
     "Supply",

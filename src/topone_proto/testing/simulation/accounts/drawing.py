@@ -38,6 +38,7 @@ from topone_proto.testing.simulation.accounts.plan import (
     ProcessPlan,
     SetClock,
     SharedAccount,
+    SlowDisk,
     Stop,
     Trade,
 )
@@ -49,7 +50,7 @@ from topone_proto.wire.orders import ORDERS
 
 __all__ = ["with_account"]
 
-_Fault = HttpFault | FullDisk | SetClock | LoseUpdates
+_Fault = HttpFault | FullDisk | SlowDisk | SetClock | LoseUpdates
 _VERBS: Final = ("place", "place_market", "fill", "complete", "cancel")
 _CHANCES: Final = (8, 1, 5, 3, 4)
 _PATHS: Final = ("/", "/t/", "order/query", "order/history", "balance", "token")
@@ -232,6 +233,8 @@ def _draw_faults(
             LoseRow(),
             ExpireTokens(),
             FullDisk(rng.choice((1.0, 10.0))),
+            # A driver gives up after ten seconds.
+            SlowDisk(rng.choice((5.0, 30.0)), rng.choice((0.5, 2.0, 8.0))),
         ]
         hard: list[_Fault] = [
             RefuseHttp(429, **how),

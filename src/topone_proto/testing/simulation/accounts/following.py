@@ -19,6 +19,7 @@ from topone_proto.testing.simulation.accounts.plan import (
     LoseUpdates,
     SetClock,
     SharedAccount,
+    SlowDisk,
     Trade,
 )
 from topone_proto.testing.simulation.accounts.process import Life, Process
@@ -128,7 +129,7 @@ class Following:
     def settle(self, reconnects: float) -> None:
         """No fault any more: everything must be whole, and right."""
         world = self._world
-        self._machine.is_full, self._lost = False, ""
+        self._machine.is_full, self._machine.slowness, self._lost = False, 0.0, ""
         for process in self.processes.values():
             process.calm_down()
         self._wait(whole_bound(self._scenario, reconnects))
@@ -227,6 +228,9 @@ class Following:
             case FullDisk(seconds=seconds):
                 machine.is_full = True
                 world.at(world.now + seconds, self._empty_disk)
+            case SlowDisk(seconds=seconds, takes=takes):
+                machine.slowness = takes
+                world.at(world.now + seconds, self._speed_disk_up)
             case SetClock(seconds=seconds):
                 machine.clock_lead += seconds
             case LoseUpdates(seconds=seconds, topic=topic):
@@ -237,6 +241,9 @@ class Following:
 
     def _empty_disk(self) -> None:
         self._machine.is_full = False
+
+    def _speed_disk_up(self) -> None:
+        self._machine.slowness = 0.0
 
     def _lose_nothing(self) -> None:
         self._lost = ""

@@ -22,6 +22,8 @@ class Machine:
         """The seconds by which its clock is ahead of the exchange's."""
         self.is_full: bool = False
         """True while nothing can be stored or read."""
+        self.slowness: float = 0.0
+        """The least time that a write or a read takes, in seconds."""
         self._world = world
         # As text, as in a file: what is not in the text is lost.
         self._text = ""

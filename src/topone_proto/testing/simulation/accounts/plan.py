@@ -17,6 +17,7 @@ __all__ = [
     "ProcessPlan",
     "SetClock",
     "SharedAccount",
+    "SlowDisk",
     "Stop",
     "Trade",
 ]
@@ -31,6 +32,16 @@ class FullDisk:
 
     seconds: float
     """The duration, in seconds."""
+
+
+@value
+class SlowDisk:
+    """Everything that is stored or read takes long, for a while."""
+
+    seconds: float
+    """The duration, in seconds."""
+    takes: float
+    """The seconds that each write and each read takes."""
 
 
 @value
@@ -57,7 +68,7 @@ class AccountTrouble:
 
     at: float
     """The time, in seconds since the beginning."""
-    what: HttpFault | FullDisk | SetClock | LoseUpdates
+    what: HttpFault | FullDisk | SlowDisk | SetClock | LoseUpdates
     """The fault."""
 
 

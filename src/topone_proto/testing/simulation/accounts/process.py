@@ -180,6 +180,7 @@ class Life:
                 self._line.fetch(action)
             case StoreState() | LoadState():
                 takes = self._rng.random() * self._process.shared.storing
+                takes = max(takes, self._machine.slowness)
                 # In a thread: a loop that is busy holds nothing up but what is told of it.
                 self._world.at(self._world.now + takes, self._store, action)
             case RenewToken():

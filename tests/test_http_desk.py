@@ -695,6 +695,8 @@ def test_the_date_is_the_exchange_s() -> None:
     assert exchange.ask(markets_request(), 0.5).date == START
     written = dict(exchange.ask(markets_request(), 0.0).headers)["Date"]
     assert written == "Tue, 08 Oct 2019 01:54:00 GMT"
+    untold = dict(g.HttpDesk({}).answer("GET", "/", [], 0.0).headers)["Date"]
+    assert untold == "Mon, 01 Jul 2019 02:32:15 GMT"
     assert Exchange(g.HttpConfig(has_date=False)).ask(markets_request()).date is None
 
 

@@ -63,6 +63,7 @@ async def simulate_exchange(
         keys = simulator.credentials
         typer.echo(f"HTTP on {simulator.http_url}, with keys that are made up, for this run alone:")
         typer.echo(f"  export {APP_ID_VARIABLE}={keys.app_id} {APP_KEY_VARIABLE}={keys.reveal()}")
+        typer.echo(f"  topone account --url {simulator.url} --http-url {simulator.http_url}")
         await _report(simulator, deque(script))
 
 

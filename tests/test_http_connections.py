@@ -342,7 +342,7 @@ def test_nothing_is_sent_twice(library: Library) -> None:
 
 @each_library
 def test_an_answer_that_came_twice_answers_one_question(library: Library) -> None:
-    """What is left of it would answer the next question with old news."""
+    """The rest of it would answer the next question with old news."""
     twice = answer(b"first") + answer(b"stale")
     with serving(saying(twice, answer(b"second"))) as server:
         answers = asked(library, library.open(server.endpoint()), QUESTION, QUESTION)

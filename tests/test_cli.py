@@ -62,28 +62,46 @@ def simulator() -> Iterator[Simulator]:
 
 
 @pytest.mark.parametrize("adapter", Adapter)
-def test_the_demo_shows_the_life_of_a_feed_with_one_accident(adapter: Adapter) -> None:
-    code, out, err = run("demo", "--adapter", adapter, "--seconds", "3", "--rate", "50", "--json")
-    assert (code, err) == (0, "")
-    lines = [json.loads(line) for line in out.splitlines()]
+def test_the_demo_heals_the_gap_of_one_accident(adapter: Adapter) -> None:
+    resynced: list[str] = []
+
+    def is_whole_again(line: str) -> bool:
+        resynced.extend([line] if '"event": "Resynced"' in line else [])
+        return len(resynced) == 4
+
+    with running("demo", "--adapter", adapter, "--seconds", "12", "--json") as process:
+        out = "".join(read_until(process, is_whole_again))
+        code, rest, err = interrupt(process)
+    assert (code, err) == (130, "")
+    lines = [json.loads(line) for line in (out + rest).splitlines()]
     assert all(next(iter(line)) == "event" for line in lines)
-    life = [line for line in lines if line["event"] not in {"OrderUpdate", "BalanceUpdate"}]
+    changes = {"OrderChanged", "BalanceChanged", "AggregatedFill"}
+    life = [line for line in lines if line["event"] not in changes]
     names = [line["event"] for line in life]
+    whole = {"KnowledgeChanged": 2, "Resynced": 2}
     assert names[0] == "Connected"
     assert Counter(names[1:3]) == {"Subscribed": 2}
-    assert names[3:5] == ["Disconnected", "Connected"]
-    assert Counter(names[5:9]) == {"Subscribed": 2, "Gap": 2}
-    assert names[9:] == ["Closed"]
+    assert Counter(names[3:7]) == whole
+    # Lost, one dial refused, connected.
+    assert Counter(names[7:10]) == {"Disconnected": 1, "KnowledgeChanged": 2}
+    assert names[10:12] == ["Disconnected", "Connected"]
+    assert Counter(names[12:16]) == {"Subscribed": 2, "Gap": 2}
+    assert Counter(names[16:20]) == whole
+    assert names[20:] == ["Closed"]
     assert [line["epoch"] for line in life if line["event"] == "Connected"] == [1, 2]
     assert {line["topic"] for line in life if line["event"] == "Gap"} == {"balance", "orders"}
     assert life[-1]["failure"] is None
-    assert {"OrderUpdate", "BalanceUpdate"} <= {line["event"] for line in lines}
+    assert changes <= {line["event"] for line in lines}
 
 
 def test_without_a_terminal_the_demo_prints_plain_lines() -> None:
-    code, out, err = run("demo", "--seconds", "2", "--rate", "50")
-    assert (code, err) == (0, "")
+    with running("demo", "--seconds", "12", "--rate", "50") as process:
+        out = "".join(read_until(process, lambda line: "-- whole again: " in line))
+        code, rest, err = interrupt(process)
+    assert (code, err) == (130, "")
+    out += rest
     assert "\x1b" not in out
+    assert re.search(r"-- whole again: \d+ changes were missed, and asked for over HTTP", out)
     assert re.search(r"^\d\d:\d\d:\d\d -- the demo now resets the connection", out, re.MULTILINE)
     assert re.search(r"^\d\d:\d\d:\d\d Gap +orders: updates may be missing", out, re.MULTILINE)
     assert out.endswith("Closed\n")

@@ -39,7 +39,7 @@ from topone_proto import BALANCE, ORDERS, Closed, Event, Subscribed, Token
 from topone_proto.account import AccountEvent
 from topone_proto.adapters import failure_from_response
 from topone_proto.capture import Capture, RecordedSession, replay
-from topone_proto.exchange import RejectRequest
+from topone_proto.exchange import DropConnections, RejectRequest
 from topone_simulator import Simulator, run_in_thread
 
 pytestmark = pytest.mark.thorough
@@ -104,13 +104,27 @@ def names(out: str) -> list[str]:
 # --- recording ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["demo.jsonl", "demo.jsonl.gz"])
-def test_the_replay_of_a_recorded_demo_is_its_event_log(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize("name", ["watch.jsonl", "watch.jsonl.gz"])
+def test_the_replay_of_a_recording_is_its_event_log(
+    simulator: Simulator, tmp_path: Path, name: str
+) -> None:
     file = str(tmp_path / name)
-    code, live, err = run("demo", "--seconds", "2", "--rate", "50", "--json", "--record", file)
+    with running("watch", "--url", simulator.url, "--json", "--record", file, token=SECRET) as feed:
+        live = read_until(feed, lambda line: '"OrderUpdate"' in line)
+        simulator.inject(DropConnections())
+        live += read_until(feed, lambda line: '"Gap"' in line)
+        code, rest, err = interrupt(feed)
+    assert (code, err) == (130, "")
+    assert {"OrderUpdate", "Gap", "Closed"} <= set(names("".join(live) + rest))
+    assert invoke("replay", file, "--json") == (0, "".join(live) + rest, "")
+
+
+def test_the_recording_of_a_demo_has_its_feed(tmp_path: Path) -> None:
+    file = str(tmp_path / "demo.jsonl")
+    code, _, err = run("demo", "--seconds", "3", "--rate", "50", "--json", "--record", file)
     assert (code, err) == (0, "")
-    assert {"OrderUpdate", "Gap", "Closed"} <= set(names(live))
-    assert invoke("replay", file, "--json") == (0, live, "")
+    _, out, _ = invoke("replay", file, "--json")
+    assert {"OrderUpdate", "BalanceUpdate", "Gap", "Closed"} <= set(names(out))
 
 
 def test_a_replay_says_why_the_recorded_feed_has_failed(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ from topone_cli._options import (
     require_one_style,
     spread,
 )
-from topone_cli._output import AccountShown, open_output
+from topone_cli._output import AccountShown, HealedShown, open_output
 from topone_cli._record import recording_progress
 from topone_cli._root import app
 from topone_cli._run import Adapter, Source, choose_adapter, run_feed
@@ -61,7 +61,8 @@ def demo(
 ) -> None:
     """Show a living account on a simulated exchange. No account is needed.
 
-    After a few seconds the connection is dropped on purpose, to show what that looks like.
+    After a few seconds the connection is dropped on purpose, to show what that looks like, and how
+    what was missed is found.
     """
     require_one_style(json=json, plain=plain)
     with reported():
@@ -70,7 +71,7 @@ def demo(
             recorder_of(record, overwrite=overwrite) as recorder,
             run_in_thread(rate=rate, seed=seed) as simulator,
             open_output(
-                AccountShown(),
+                HealedShown(),
                 feed_title("demo", chosen, simulator.url, record),
                 time.time,
                 json=json,

@@ -19,6 +19,7 @@ from topone_cli._errors import CommandFailed, explain_failure
 from topone_cli._files import Recorder
 from topone_cli._streams import output_failure
 from topone_proto import (
+    Closed,
     Disconnected,
     Event,
     Failure,
@@ -167,8 +168,14 @@ def run_feed(
         KeyboardInterrupt: Ctrl-C; the feed is closed.
     """
     outcome = _Outcome(source.topics)
+    is_closed = False
 
     def take(event: Event) -> bool:
+        nonlocal is_closed
+        if is_closed:
+            # What an account says of its knowledge then is no news.
+            return False
+        is_closed = isinstance(event, Closed)
         outcome.take(event)
         handle(event)
         cannot_go_on = is_broken() or (recorder is not None and recorder.is_broken)

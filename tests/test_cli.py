@@ -27,7 +27,6 @@ from commands import (
     invoke,
     of_topic,
     read_until,
-    run,
     running,
     unwrapped,
 )

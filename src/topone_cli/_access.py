@@ -8,7 +8,7 @@ from attrs import frozen
 
 from topone_cli._errors import VARIABLE
 from topone_cli._keys import find_keys
-from topone_cli._token import RereadToken, find_token
+from topone_cli._token import RereadToken, find_token, has_terminal
 from topone_proto import ConfigurationError, Credentials, Token
 from topone_proto.adapters import HttpEndpoint
 
@@ -30,9 +30,17 @@ def find_access(
     *,
     keyring: bool,
     warn: Callable[[str], object],
+    may_ask: bool = False,
 ) -> Access:
     """Return the way into an account: the token that an option names, else the keys or the token of
     the environment, else the keys that ``topone login`` has stored.
+
+    Args:
+        endpoint: the exchange.
+        token_file: the file of the token.
+        keyring: True takes the token from the system's keyring.
+        warn: is told what is unwise about a file.
+        may_ask: True asks for a token at a terminal, if there is nothing else.
 
     Raises:
         ConfigurationError: there is none, or one that cannot be used.
@@ -47,6 +55,8 @@ def find_access(
             return Access(found[0], None, found[1])
     if os.environ.get(VARIABLE):
         return Access(None, find_token(None, warn=warn), VARIABLE)
+    if may_ask and has_terminal():
+        return Access(None, find_token(None), "what was typed")
     raise ConfigurationError(
         setting="keys",
         problem=f"there are none for {endpoint.url}, and no token",

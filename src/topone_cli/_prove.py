@@ -103,6 +103,7 @@ class Prover:
         store: the place of the budget.
         note: is told why it takes time.
         sleep: waits for so many seconds.
+        patience: seconds that it waits at most until a token may be asked for.
     """
 
     def __init__(
@@ -111,11 +112,13 @@ class Prover:
         store: StateStore,
         note: Callable[[str], object],
         sleep: Callable[[float], object] = time.sleep,
+        patience: float = _WAITED_FOR,
     ) -> None:
         self._fetch = fetch
         self._store = store
         self._note = note
         self._sleep = sleep
+        self._patience = patience
         self._trouble: str | None = None
 
     def prove(self, keys: Credentials, *, is_new: bool) -> Token:
@@ -205,10 +208,12 @@ class Prover:
     def _wait(self, session: AccountSession, step: AccountStep) -> AccountStep:
         not_before = self._store.load().token.not_before
         wait = 0.0 if not_before is None else not_before - time.time()
-        if wait > _WAITED_FOR:
+        if wait > self._patience:
+            why = "one was asked for a moment ago"
+            if wait > _WAITED_FOR:
+                why = "it was asked for too often or refused, and asking would prolong that"
             raise CommandFailed(
-                f"no token may be asked for before {clock(not_before)}: it was asked too often, or "
-                "refused several times, and asking again would prolong that; try again then"
+                f"no token may be asked for before {clock(not_before)}: {why}; try again then"
             )
         assert step.deadline is not None  # it waits for something
         if wait > 0:

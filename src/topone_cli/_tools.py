@@ -2,13 +2,15 @@
 
 import asyncio
 import socket
+from collections.abc import Generator
 from pathlib import Path
 from typing import Annotated, Final
 
 import typer
 from rich.console import Console
 
-from topone_cli._checks import show_checks
+from topone_cli._access import find_access
+from topone_cli._checks import Check, show_checks
 from topone_cli._complaints import FAILED, complain, fail, reported
 from topone_cli._errors import VARIABLE
 from topone_cli._faults import FAULTS, FaultError, describe_fault, parse_fault, read_script
@@ -16,17 +18,19 @@ from topone_cli._help import Command
 from topone_cli._options import (
     InsecureOption,
     KeyringOption,
+    MaybeHttpUrlOption,
     RateOption,
     RefusedToken,
     SeedOption,
     TokenFileOption,
     UrlOption,
     check_positive,
+    http_base,
+    parse_http_url,
     require_tokenless,
 )
 from topone_cli._root import app
 from topone_cli._simulate import simulate_exchange
-from topone_cli._token import find_token
 from topone_cli._usage import Misuse
 from topone_proto import DEFAULT_URL, ConfigurationError, Token
 
@@ -127,12 +131,13 @@ def simulate(
 
 @app.command(
     cls=Command,
-    epilog=f"""The token comes from where watch takes it.
+    epilog=f"""Keys and token come from where account takes them; without any, a token
+is asked for at a prompt.
 
 [bold]Exit codes[/bold]
 
 \b
-0    a feed will work
+0    a feed will work, and an account
 1    something is wrong; the last line says what
 2    the arguments, the settings or what is installed do not do
 130  Ctrl-C, SIGTERM or SIGHUP
@@ -147,6 +152,7 @@ topone doctor --ping-wait 200
 def doctor(
     *,
     url: UrlOption = DEFAULT_URL,
+    http_url: MaybeHttpUrlOption = None,
     token_file: TokenFileOption = None,
     keyring: KeyringOption = False,
     insecure: InsecureOption = False,
@@ -167,23 +173,31 @@ def doctor(
     ] = False,
     token: RefusedToken = None,  # noqa: ARG001 - its callback refuses it
 ) -> None:
-    """Find out why a feed does not work: look at everything in its way, one after the other."""
+    """Find out why a feed or an account does not work: look at everything in its way, one after the
+    other."""
     require_tokenless(url)
+    endpoint = parse_http_url(http_base(url, http_url), insecure=insecure)
     with reported():
         from topone_cli._doctor import check_url, examine
+        from topone_cli._doctor_http import http_doctor
 
         where = check_url(url, insecure=insecure)
         if not where.ok:
             # Before anybody has to type a token for nothing.
             show_checks([where], Console(), json=json)
             raise typer.Exit(FAILED)
-        found = find_token(token_file, keyring=keyring, warn=complain)
-        checks = examine(
-            url,
-            found if isinstance(found, Token) else found(),
-            insecure=insecure,
-            timeout=timeout,
-            ping_wait=ping_wait,
-        )
-        if not show_checks(checks, Console(), json=json):
+        access = find_access(endpoint, token_file, keyring=keyring, warn=complain, may_ask=True)
+        has_http = access.keys is not None or http_url is not None or url == DEFAULT_URL
+        http = http_doctor(endpoint, access, timeout)
+
+        def checks() -> Generator[Check, None, None]:
+            yield where
+            yield from http.checks() if has_http else http.without_http()
+            if http.token is not None:
+                rest = examine(
+                    url, http.token, insecure=insecure, timeout=timeout, ping_wait=ping_wait
+                )
+                yield from (check for check in rest if check.name != where.name)
+
+        if not show_checks(checks(), Console(), json=json):
             raise typer.Exit(FAILED)

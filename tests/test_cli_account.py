@@ -366,7 +366,7 @@ def history(*orders: Order, mark: int = 0) -> HttpResponse:
 
 
 class Pages:
-    """What a historian asks, and the answers."""
+    """The requests of a historian, and the answers."""
 
     def __init__(self, *answers: HttpResponse | Exception) -> None:
         self.answers = [*answers]
@@ -571,7 +571,7 @@ def test_no_fill_is_lost_or_comes_twice_when_it_is_killed(
 
 
 def seen_at_rest(path: Path) -> Seen | None:
-    """What a file is sure of, also while another process writes to it."""
+    """The orders that a file is sure of, also while another process writes to it."""
     if path.suffix == ".csv":
         state = path.with_name(f"{path.name}.state")
         return Seen.from_text(state.read_bytes()) if state.exists() else None

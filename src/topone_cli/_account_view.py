@@ -68,11 +68,11 @@ class AccountLife(Life):
     _closed: dict[int, Order] = Factory(dict[int, Order])
     """The latest last."""
     _told: set[int | str] = Factory(set[int | str])
-    """What was told since the present subscription began."""
+    """The rows that were told since the present subscription began."""
     _doubts: set[int | str] = Factory(set[int | str])
-    """What something contradicts."""
+    """The rows that something contradicts."""
     _by_http: set[int | str] = Factory(set[int | str])
-    """What an answer over HTTP has told last."""
+    """The rows that an answer over HTTP has told last."""
 
     @property
     def life(self) -> Life:

@@ -82,7 +82,7 @@ class Opened(Protocol):
 
     @property
     def topics(self) -> tuple[Topic, ...]:
-        """What is followed there."""
+        """The topics that are followed there."""
         ...
 
     @property

@@ -212,11 +212,11 @@ class AccountSession(Machine):
             return self._of(step, now)
         # The hot path: nothing is to be asked, neither before this update nor after it.
         changes = self.account.apply(update)
-        self._heard_at, self._session_deadline = now, step.deadline
+        deadline, own = step.deadline, self._own_deadline
+        self._heard_at, self._session_deadline = now, deadline
         for change in changes:
             if type(change) is KnowledgeChanged:
                 return self._settle(Caused([update, *changes]), now)
-        deadline, own = step.deadline, self._own_deadline
         if own is not None and (deadline is None or own < deadline):
             deadline = own
         return AccountStep((update, *changes), (), deadline)

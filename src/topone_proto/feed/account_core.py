@@ -135,20 +135,25 @@ class AccountCore(BaseCore[_Source, AccountStep, AccountEvent]):
         else; see ``BaseCore``."""
         events = step.events
         if (
-            not events
+            step.deadline is not self.deadline
             or step.actions
             or self._waiting
             or self.is_paused
             or self.is_recorded
-            or step.deadline is not self.deadline
+            or not events
             or not isinstance(events[0], Update)
         ):
             return False
-        changes = events[1:]
-        for change in changes:
-            if type(change) not in _COMMON:
+        if len(events) == 2:  # as for nearly all updates of balances
+            if type(events[1]) not in _COMMON:
                 return False
-        self._buffer.put(changes)
+            self._buffer.put_update(events[1])
+        else:
+            changes = events[1:]
+            for change in changes:
+                if type(change) not in _COMMON:
+                    return False
+            self._buffer.put_changes(changes)
         self._updates += 1
         return True
 

@@ -70,8 +70,14 @@ class DeliveryBuffer:
         self._unread = 0
         conflates = policy is DeliveryPolicy.CONFLATE
         self._waiting: deque[Any] | _Conflating = _Conflating(capacity) if conflates else deque()
-        self.put_update: Callable[[object], object] = self._waiting.append
+        self.put_update: Callable[[object], object] = (
+            self._waiting.append if is_read else self._put_one
+        )
         """Take one update in: what ``put`` does, in less time."""
+        self.put_changes: Callable[[Iterable[object]], object] = (
+            self._waiting.extend if is_read else self.put
+        )
+        """Take some events in: what ``put`` does, in less time once they are read."""
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -107,8 +113,12 @@ class DeliveryBuffer:
         if self._is_read:
             return
         self._is_read = True
+        self.put_update, self.put_changes = self._waiting.append, self._waiting.extend
         if self._unread and not isinstance(self._waiting, _Conflating):
             self._waiting.appendleft(Conflated(self._unread))
+
+    def _put_one(self, event: object) -> None:
+        self.put((event,))
 
     def _shed(self) -> None:
         """Leave the oldest events out, since nobody takes any."""

@@ -85,7 +85,7 @@ FAULTS: dict[str, Callable[..., exchange.HttpFault]] = {
     "T0003": partial(exchange.RejectHttp, "T0003"),
     "T0005": partial(exchange.RejectHttp, "T0005"),
 }
-"""What can go wrong over HTTP for a while."""
+"""Faults of HTTP that last a while, by name."""
 
 APPLICATION: Final = "a-token-of-the-application"
 

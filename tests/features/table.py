@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 from decimal import Context, Decimal
 from typing import Any
-from unittest.mock import patch
+from unittest.mock import PropertyMock, patch
 from urllib.parse import urlsplit
 
 import attrs
@@ -907,6 +907,16 @@ def a_token_is_taken_back_by_value() -> AbstractContextManager[Any]:
         return original(self, self.state.token, wall)
 
     return around(TokenService, "refused", refused)
+
+
+@feature(3, "tests/test_token_service.py")
+def a_block_outlives_what_another_process_stores() -> AbstractContextManager[Any]:
+    return patch.object(TokenService, "_held_until", PropertyMock(return_value=None), create=True)
+
+
+@feature(3, *SESSION, "-k", "leave_the_stored")
+def tokens_of_the_application_leave_the_budget_alone() -> AbstractContextManager[Any]:
+    return patch.object(_tokens.SuppliedTokens, "state", token_service.TokenState())
 
 
 @feature(3, "tests/test_token_service.py")

@@ -649,6 +649,23 @@ def test_tokens_of_the_application_leave_the_stored_token_alone() -> None:
     assert world.exchange.token_requests == world.exchange.token_requests[:1]
 
 
+def test_an_order_call_whose_budget_took_long_to_store_is_reserved_again() -> None:
+    world, client = whole()
+    client.holds_store = True
+    client.drop()
+    world.run(20.0)
+    calls = len(world.exchange.order_calls)
+    # Other processes count from its note. The application has made calls since.
+    client.feed(lambda now: client.machine.order_calls_made(2, now))
+    client.holds_store = False
+    client.feed(client.machine.state_stored)
+    assert len(world.exchange.order_calls) == calls
+    world.run(10.0, lambda: client.is_whole)
+    assert client.is_whole
+    # One call is the client's own, and two are the application's.
+    assert len(world.place.state.order_calls) == calls + 3
+
+
 def test_a_block_that_another_process_has_met_is_obeyed() -> None:
     world, client = whole()
     other = world.client()

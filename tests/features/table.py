@@ -38,6 +38,7 @@ from topone_proto import (
     models,
 )
 from topone_proto.account import (
+    _budget,
     _evidence,
     _ledger,
     _machine,
@@ -922,6 +923,11 @@ def tokens_of_the_application_leave_the_budget_alone() -> AbstractContextManager
 @feature(3, "tests/test_token_service.py")
 def a_reservation_is_of_use_for_a_moment_only() -> AbstractContextManager[Any]:
     return patch.object(token_service, "_MARGIN", 1e6)
+
+
+@feature(3, *SESSION, "-k", "took_long_to_store")
+def an_order_call_is_of_use_for_a_moment_only() -> AbstractContextManager[Any]:
+    return patch.object(_budget, "_MARGIN", 1e6)
 
 
 @feature(3, *SESSION, "-k", "set_back_in_a_block")

@@ -17,6 +17,9 @@ _NEVER: Final = float("-inf")
 _MINUTE: Final = 65.0
 """The exchange's minute and a margin, since requests travel at different speeds."""
 
+_MARGIN: Final = 1 / 20
+"""The part of that minute that may pass between the note of a request and its leaving."""
+
 
 class OrderBudget:
     """The budget of requests about orders: when the next may be sent."""
@@ -35,6 +38,8 @@ class OrderBudget:
         self._span = min(_MINUTE, config.token_interval)
         self._recent: deque[float] = deque(maxlen=self._limit)
         self._blocked_until = _NEVER
+        # When the request that is reserved was noted, by both clocks.
+        self._reserved = (_NEVER, _NEVER)
 
     def free_at(self, now: float, wall: float) -> float:
         """Return the time from which a request may be sent, on the clock of ``now``."""
@@ -59,16 +64,37 @@ class OrderBudget:
     def set_back(self, seconds: float) -> None:
         """Count with a time of day that was set back by so much, as the other clock has shown."""
         self.calls = tuple(at - seconds for at in self.calls)
+        self._reserved = (self._reserved[0], self._reserved[1] - seconds)
         self.not_before = None if self.not_before is None else self.not_before - seconds
 
+    def reserve(self, now: float, wall: float) -> None:
+        """Note a request that is to leave once this is stored."""
+        self.spend(now, wall)
+        self._reserved = (now, wall)
+
+    def may_leave(self, now: float) -> bool:
+        """Return True if the request that is reserved may leave now. If not, it took too long to
+        store: other processes count from when it was noted, and the exchange from when it
+        leaves."""
+        return now - self._reserved[0] <= self._span * _MARGIN
+
     def sent(self, now: float) -> None:
-        """Note that the latest request has left only now."""
-        self._recent[-1] = now
+        """Note that the request that is reserved leaves now."""
+        self._forget()
+        self._recent.append(now)
 
     def withdraw(self) -> None:
-        """The latest request does not leave."""
-        self._recent.pop()
-        self.calls = self.calls[:-1]
+        """The request that is reserved does not leave."""
+        self._forget()
+        calls = list(self.calls)
+        if self._reserved[1] in calls:
+            calls.remove(self._reserved[1])
+        self.calls = tuple(calls)
+
+    def _forget(self) -> None:
+        # The application may have made calls since, and pushed it out.
+        if self._reserved[0] in self._recent:
+            self._recent.remove(self._reserved[0])
 
     def block(self, seconds: float, now: float, wall: float) -> None:
         """Send nothing for so long."""
@@ -88,5 +114,6 @@ class OrderBudget:
     def _correct(self, wall: float) -> None:
         if self.calls and self.calls[-1] > wall:
             self.calls = tuple(min(at, wall) for at in self.calls)
+            self._reserved = (self._reserved[0], min(self._reserved[1], wall))
         if self.not_before is not None:
             self.not_before = min(self.not_before, wall + self._longest)

@@ -287,7 +287,7 @@ class Machine:
         if waiting.kind is FetchKind.BALANCES:
             self._send(waiting.request(token), waiting, caused, now)
         else:
-            self._budget.spend(now, wall)
+            self._budget.reserve(now, wall)
             self._reserved = waiting
 
     def _save(self, caused: Caused, now: float) -> None:
@@ -314,7 +314,9 @@ class Machine:
         waiting = self._reserved
         if waiting is None:
             return
-        if not self.account.is_awaited(waiting.query) or self._tokens.token is None:
+        is_asked = self.account.is_awaited(waiting.query) and self._budget.may_leave(now)
+        if not is_asked or self._tokens.token is None:
+            # If it is still to be asked, it is reserved once more.
             self._withdraw()
             return
         self._reserved = None

@@ -162,8 +162,7 @@ class Following:
         for process in self.processes.values():
             life = process.life
             assert life is not None
-            is_finished = life.adapter.is_finished and life.adapter.link is None
-            life.judge.must_be_closed(life.adapter.deadline, is_finished=is_finished)
+            life.check_closed()
 
     def _wait(self, bound: float) -> None:
         world, until = self._world, self._world.now + bound

@@ -24,6 +24,7 @@ from topone_proto.account import (
 )
 from topone_proto.events import Closed, Disconnected
 from topone_proto.session.actions import SendText
+from topone_proto.testing.simulation.accounts.deliveries import AccountDeliveries
 from topone_proto.testing.simulation.accounts.truth import Truth
 from topone_proto.testing.simulation.client_plan import ClientPlan
 from topone_proto.testing.simulation.dials import HAIR
@@ -72,6 +73,8 @@ class AccountJudge:
         self._session = session
         self._truth = truth
         self._fail = fail
+        self.deliveries: AccountDeliveries = AccountDeliveries(plan.config, fail)
+        """The judge of what the application takes."""
         self._filled: defaultdict[int, Decimal] = defaultdict(Decimal)
         self._close_called_at: float | None = None
         self._free_at = 0.0
@@ -82,6 +85,7 @@ class AccountJudge:
         """A step of the session, before anything is done about it."""
         if self.closed is not None and step.events:
             self._fail("I5", f"after Closed: {step.events[0]}")
+        self.deliveries.put(step.events)
         for event in step.events:
             self._see(event)
         for action in step.actions:
@@ -234,8 +238,9 @@ class AccountJudge:
         if not link.faults and not link.is_left and (is_reading or can_answer):
             self._fail("ping", "the exchange dropped a healthy connection for an unanswered ping")
 
-    def waiting(self, count: int, *, has_waiters: bool) -> None:
+    def waiting(self, count: int, *, has_waiters: bool) -> None:  # noqa: ARG002 - as of a feed's judge
         """So many events wait for the application."""
+        self.deliveries.waiting(count)
 
     def paused(self) -> None:
         """The process stops reading."""

@@ -113,6 +113,7 @@ class Life:
     def _begin_reading(self) -> None:
         self._is_reading = True
         self._core.begin_reading()
+        self.judge.deliveries.begin_reading()
         self.adapter.pause_or_resume()
         self.wake()
 
@@ -133,7 +134,7 @@ class Life:
                 self._is_taking = True
                 self.adapter.turns.at(ready_at, self._consume)
                 return
-            self._core.get()
+            self.judge.deliveries.taken(self._core.get())
             self._next_take_at = world.now + (0.0 if self._process.is_calm else plan.pace)
             self.adapter.pause_or_resume()
 
@@ -161,6 +162,13 @@ class Life:
             return True
         link = self.adapter.link
         return link is not None and self._process.server.serves(link) and self.judge.is_whole
+
+    def check_closed(self) -> None:
+        """It was closed, and its time is over."""
+        is_finished = self.adapter.is_finished and self.adapter.link is None
+        self.judge.must_be_closed(self.adapter.deadline, is_finished=is_finished)
+        if self._is_reading and not self._core.has_events:
+            self.judge.deliveries.all_is_taken()
 
     def kill_at(self, moment: str) -> None:
         """Kill the process in the next moment of a kind."""

@@ -185,6 +185,32 @@ def test_a_recorder_that_blocks_holds_up_no_other(simulator: Simulator) -> None:
         until(recorded, Subscribed)
 
 
+def test_a_recorder_that_blocks_holds_up_no_timeout_and_no_close(simulator: Simulator) -> None:
+    is_blocked, may_block, release = (threading.Event() for _ in range(3))
+
+    def write(_: str) -> None:
+        if may_block.is_set():
+            is_blocked.set()
+            assert release.wait(PATIENCE)
+
+    config = SessionConfig(close_timeout=0.05)
+    with open_feed(
+        token=TOKEN, url=simulator.url, topics=[BALANCE], record=write, config=config
+    ) as feed:
+        until(feed, Subscribed)
+        may_block.set()
+        simulator.publish(ETH)
+        assert is_blocked.wait(PATIENCE)
+        with pytest.raises(TimeoutError):
+            feed.get(0.01)
+        with pytest.raises(TimeoutError):
+            feed.subscribe(ORDERS, 0.01)
+        feed.close()
+        assert not feed._core.is_closed
+        release.set()
+        assert until(feed, Closed) == Closed()
+
+
 @pytest.mark.parametrize("method", ["get", "subscribe", "unsubscribe"])
 def test_a_recorder_cannot_wait_for_what_waits_for_it(simulator: Simulator, method: str) -> None:
     feeds = queue.SimpleQueue[Feed]()
@@ -636,7 +662,7 @@ config = SessionConfig(ack_timeout=1000, ping_interval=None)
 with open_feed(token=TOKEN, url=url, topics=[], config=config) as feed:
     until(feed, Connected)
     def interrupt():
-        while not feed._news._waiters:
+        while not feed._bells:
             pass
         os.kill(os.getpid(), signal.SIGINT)
     threading.Thread(target=interrupt).start()

@@ -25,7 +25,8 @@ from topone_proto.adapters import (
     Runtime,
     StateStore,
 )
-from topone_threads._handle import Handle, TokenSource
+from topone_threads._handle import Handle
+from topone_threads._tokens import TokenSource
 
 __all__ = ["Account", "open_account"]
 

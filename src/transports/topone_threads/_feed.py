@@ -11,7 +11,8 @@ import topone_asyncio
 from topone_proto import Event, Topic
 from topone_proto.adapters import AsyncFeed, FeedCore, FeedOpener, OpenAsyncWebSocket
 from topone_proto.session.pulls import Moment
-from topone_threads._handle import Handle, TokenSource
+from topone_threads._handle import Handle
+from topone_threads._tokens import TokenSource
 
 __all__ = ["Feed", "open_feed", "open_market_feed"]
 

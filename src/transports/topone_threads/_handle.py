@@ -1,11 +1,13 @@
 """The common part of all that threads of an application hold, and asyncio's event loop runs.
 
 Theory. The coroutines run in the I/O thread and put events into the core's buffer. Threads of the
-application take them out while they hold the I/O thread's lock, and wait for news at a condition of
-that lock. One that Ctrl-C interrupts hands the event back that it has taken.
+application take them out while they hold the I/O thread's lock. One that has to wait sleeps at a
+lock of its own, its bell, which ``_ring`` releases: Ctrl-C interrupts it there, where it holds
+nothing that others need. One that is interrupted hands the event back that it has taken.
 """
 
 import asyncio
+import math
 import sys
 import threading
 import time
@@ -13,7 +15,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from inspect import iscoroutinefunction
-from typing import Any, Final, Generic, NoReturn, Self, TypeAlias, TypeVar
+from typing import Any, Final, Generic, NoReturn, Self, TypeVar
 
 import attrs
 
@@ -25,28 +27,22 @@ from topone_proto import (
     FeedFailed,
     FeedMetrics,
     LocalProtocolError,
-    Token,
-    TopOneError,
 )
-from topone_proto.adapters import Runtime, wrapped
+from topone_proto.adapters import Runtime
 from topone_proto.feed.base import BaseCore
 from topone_proto.feed.handle import AsyncHandle
-from topone_proto.secrets.token import call_source
 from topone_threads import _io
+from topone_threads._tokens import TokenCalls
 
-__all__ = ["Handle", "TokenSource"]
+__all__ = ["Handle"]
 
 _Event = TypeVar("_Event")
 
-TokenSource: TypeAlias = Callable[[], str | Token] | Callable[[Token | None], str | Token]
-"""A callable that supplies a token. It may take one argument: the token that was refused, or
-None."""
-
-# Token calls that have not returned: with so many, there is no further one.
-_MOST_CALLS: Final = 4
-
 # Beyond ``SessionConfig.close_timeout``: seconds for the I/O thread to get round to it.
 _GRACE: Final = 0.5
+
+# Seconds to wait at most in one go: some platforms cannot wait for much longer.
+_LONGEST: Final = 3600.0
 
 
 class Handle(_io.Tenant, Generic[_Event]):
@@ -70,13 +66,13 @@ class Handle(_io.Tenant, Generic[_Event]):
         self._io: _io.IoThread | None = None
         # Until it has an I/O thread.
         self._use(threading.RLock())
+        self._bells: dict[threading.Lock, None] = {}
         self._is_over = self._is_forked = False
         self._handed_back: list[_Event] = []
-        # The token call that is waited for, and the threads of all that have not returned.
-        self._awaited_call: object = None
-        self._calls: dict[object, threading.Thread | None] = {}
+        self._tokens: TokenCalls | None = None
         if core.token_source is not None:
-            core.token_source = partial(self._call_token, core.token_source)
+            self._tokens = TokenCalls(core.token_source, self._fail_soon)
+            core.token_source = self._tokens.call
 
     def __enter__(self) -> Self:
         try:
@@ -114,18 +110,16 @@ class Handle(_io.Tenant, Generic[_Event]):
         """
         taken: list[_Event] = []
         try:
-            with self._lock:
-                if not self._take_into(taken):
-                    self._refuse("get")
-                    self._wait(lambda: self._take_into(taken) or self._core.is_over, timeout)
+            if not self._take_into(taken):
+                self._refuse("get")
+                self._wait(lambda: self._take_into(taken) or self._core.is_over, timeout)
             if self._core.is_paused and self._core.may_resume and self._async is not None:
                 self._post(self._async.driver.pause_or_resume)
             return taken[0] if taken else self._raise_end()
         except BaseException:
             # Most often a Ctrl-C; nobody was given this event.
-            with self._lock:
-                self._handed_back += taken
-                self._news.notify_all()
+            self._handed_back += taken
+            self._ring()
             raise
 
     def close(self) -> None:
@@ -170,9 +164,8 @@ class Handle(_io.Tenant, Generic[_Event]):
                 io.start()
 
     def _use(self, lock: threading.RLock) -> None:
-        """Guard everything by this lock from now on."""
+        """Read under this lock from now on."""
         self._lock = lock
-        self._news = threading.Condition(lock)
 
     def _stop(self) -> bool:
         """Close it, and wait until nothing of it is left in the I/O thread. Returns False if that
@@ -181,8 +174,7 @@ class Handle(_io.Tenant, Generic[_Event]):
         if self._is_forked:
             return False
         if io is None or not io.is_alive():
-            with self._lock:
-                self._close()
+            self._close()
             self._is_over = True
             return True
         # A Ctrl-C may have prevented it so far.
@@ -191,7 +183,7 @@ class Handle(_io.Tenant, Generic[_Event]):
         if sys.is_finalizing() or io.is_locked_here:
             return False
         patience = self._core.config.close_timeout + _GRACE
-        with suppress(TimeoutError), self._lock:
+        with suppress(TimeoutError):
             self._wait(lambda: self._is_over, patience)
         if io.is_over:
             io.join(patience)
@@ -202,27 +194,50 @@ class Handle(_io.Tenant, Generic[_Event]):
         if self._io is not None:
             self._io.post(self, function)
 
+    def _fail_soon(self, fault: BaseException) -> None:
+        self._post(partial(self.fail, fault))
+
+    def _ring(self) -> None:
+        """Wake the threads that wait."""
+        while self._bells:
+            # Another thread may have woken it, or it may have left.
+            with suppress(KeyError):
+                self._bells.popitem()[0].release()
+
     def _wait(self, is_there: Callable[[], object], timeout: float | None) -> None:
-        """Wait until something is true, for a caller that holds the lock.
+        """Wait until something is true, and look again after every ``_ring``.
 
         Raises:
             TimeoutError: it is not true after so many seconds.
         """
-        patience = None if timeout is None else min(timeout, threading.TIMEOUT_MAX)
-        if not self._news.wait_for(is_there, patience):
-            raise TimeoutError
+        until = math.inf if timeout is None else time.monotonic() + timeout
+        bell = threading.Lock()
+        bell.acquire()
+        try:
+            self._bells[bell] = None
+            while not is_there():
+                patience = min(_LONGEST, until - time.monotonic())
+                if patience <= 0:
+                    raise TimeoutError
+                bell.acquire(timeout=patience)
+                self._bells[bell] = None
+        finally:
+            self._bells.pop(bell, None)
 
     def _take_into(self, taken: list[_Event]) -> bool:
-        event: _Event | None
-        if self._is_forked:
+        # The I/O thread may hold the lock for long, and nobody needs it to see that there is none.
+        if self._is_forked or not (self._handed_back or self._core.has_events):
             return False
-        if self._handed_back:
-            event = self._handed_back[-1]
-            del self._handed_back[-1]
-        elif (event := self._core.get()) is None:
-            return False
-        # A Ctrl-C comes after a call, so that no event is on neither list then.
-        taken.append(event)
+        with self._lock:
+            event: _Event | None
+            if self._handed_back:
+                # Others may be handed back meanwhile, at the end.
+                event = self._handed_back[0]
+                del self._handed_back[0]
+            elif (event := self._core.get()) is None:
+                return False
+            # A Ctrl-C comes after a call, so that no event is on neither list then.
+            taken.append(event)
         return True
 
     def _refuse(self, method: str) -> None:
@@ -260,7 +275,8 @@ class Handle(_io.Tenant, Generic[_Event]):
             try:
                 function = getattr(self._async, method)
                 if iscoroutinefunction(function):
-                    self._refuse_token_call(caller, method)
+                    if self._tokens is not None:
+                        self._tokens.refuse(caller, method)
                     result = await function(*arguments)
                 else:
                     result = function(*arguments)
@@ -271,7 +287,7 @@ class Handle(_io.Tenant, Generic[_Event]):
 
         def begin() -> None:
             if self._async is not None and not self._is_over:
-                tasks.append(self._runtime.spawn(answer, method, lambda _: self._news.notify_all()))
+                tasks.append(self._runtime.spawn(answer, method, lambda _: self._ring()))
 
         def give_up() -> None:
             # After its first step, which has taken effect even if nobody waits.
@@ -280,8 +296,7 @@ class Handle(_io.Tenant, Generic[_Event]):
 
         self._post(begin)
         try:
-            with self._lock:
-                self._wait(lambda: results or self._is_over, timeout)
+            self._wait(lambda: results or self._is_over, timeout)
         except BaseException:
             self._post(give_up)
             raise
@@ -308,7 +323,7 @@ class Handle(_io.Tenant, Generic[_Event]):
             return
         # In no task, so that none is to be interrupted.
         self._runtime = AsyncioRuntime()
-        self._runtime.condition = partial(_Condition, self._news.notify_all)
+        self._runtime.condition = partial(_Condition, self._ring)
         self._main = asyncio.create_task(self._leave_at_the_end())
         # A signal handler may have closed it by now.
         if not self._core.is_closed:
@@ -319,66 +334,24 @@ class Handle(_io.Tenant, Generic[_Event]):
         await self._runtime.ended()
         self._io.leave(self)
         self._is_over = True
-        self._news.notify_all()
+        self._ring()
 
     def _close(self) -> None:
         if not self._core.is_closed:
             take = self._core.take if self._async is None else self._async.driver.take
             take(self._core.machine.close(time.monotonic()))
 
-    async def _call_token(self, source: Callable[..., object], refused: Token | None) -> object:
-        """Call the token callable in a thread of its own."""
-        if len(self._calls) >= _MOST_CALLS:
-            raise TooManyTokenCallsError
-        self._awaited_call = this = object()
-        self._calls[this] = None
-
-        def call() -> object:
-            self._calls[this] = thread = threading.current_thread()
-            thread.name = "topone-feed-token"
-            try:
-                return wrapped(call_source(source, refused))
-            except (SystemExit, KeyboardInterrupt) as fault:
-                # A coroutine that raised it would end the event loop.
-                self._post(partial(_raise, [fault]))
-                raise FeedClosed from None
-            finally:
-                self._calls.pop(this, None)
-
-        try:
-            return await self._runtime.in_thread(call)
-        except Exception:
-            # There may have been no thread.
-            self._calls.pop(this, None)
-            raise
-        finally:
-            self._awaited_call = None
-
-    def _refuse_token_call(self, caller: threading.Thread, method: str) -> None:
-        """Raise if the caller is a token callable that the feed waits for."""
-        if self._calls.get(self._awaited_call) is caller:
-            raise LocalProtocolError(
-                state="the feed waits for its token callable, which asks for it",
-                input=method,
-                remedy="call it after the token callable has returned; get(timeout=...), close() "
-                "and metrics() are possible there",
-            )
-
-
-class TooManyTokenCallsError(TopOneError):
-    """The token callables called before have not returned."""
-
 
 class _Condition(Condition):
     """A condition at which threads wait, too."""
 
-    def __init__(self, notify_threads: Callable[[], object]) -> None:
+    def __init__(self, ring: Callable[[], object]) -> None:
         super().__init__()
-        self._notify_threads = notify_threads
+        self._ring = ring
 
     def notify_all(self) -> None:
         super().notify_all()
-        self._notify_threads()
+        self._ring()
 
 
 def _raise(error: list[BaseException]) -> NoReturn:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from http_exchange import KEYS, Client, World, answer, row
+from http_exchange import KEYS, START, Client, World, answer, row
 from topone_proto import (
     BALANCE,
     ORDERS,
@@ -649,21 +649,35 @@ def test_tokens_of_the_application_leave_the_stored_token_alone() -> None:
     assert world.exchange.token_requests == world.exchange.token_requests[:1]
 
 
-def test_an_order_call_whose_budget_took_long_to_store_is_reserved_again() -> None:
+def held_order_call() -> tuple[World, Client, int]:
+    """A client whose reservation of an order call is stored, and does not know it for 20 s."""
     world, client = whole()
     client.holds_store = True
     client.drop()
     world.run(20.0)
-    calls = len(world.exchange.order_calls)
-    # Other processes count from its note. The application has made calls since.
-    client.feed(lambda now: client.machine.order_calls_made(2, now))
     client.holds_store = False
+    return world, client, len(world.exchange.order_calls)
+
+
+def test_an_order_call_whose_budget_took_long_to_store_is_reserved_again() -> None:
+    world, client, calls = held_order_call()
+    # Other processes count from its note.
     client.feed(client.machine.state_stored)
+    world.run(0.005)
     assert len(world.exchange.order_calls) == calls
     world.run(10.0, lambda: client.is_whole)
     assert client.is_whole
-    # One call is the client's own, and two are the application's.
-    assert len(world.place.state.order_calls) == calls + 3
+    assert len(world.place.state.order_calls) == len(world.exchange.order_calls) == calls + 1
+
+
+def test_a_call_of_the_application_is_not_taken_for_the_one_that_is_withdrawn() -> None:
+    world, client, calls = held_order_call()
+    client.feed(lambda now: client.machine.order_calls_made(2, now))
+    made_at = START + world.now
+    client.feed(client.machine.state_stored)
+    world.run(10.0, lambda: client.is_whole)
+    assert client.is_whole
+    assert [at >= made_at for at in world.place.state.order_calls[calls:]] == [True] * 3
 
 
 def test_a_block_that_another_process_has_met_is_obeyed() -> None:

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 import attrs
 
+import topone_threads
 from topone_accounts import FileStore, HttpClient, _client, _store
 from topone_proto import (
     Close,
@@ -70,6 +71,7 @@ from topone_proto.wire import _classify as classify
 from topone_proto.wire import _members as members
 from topone_proto.wire import balance, codec, deals, decimals, depth, kline
 from topone_proto.wire.http import HttpRequest
+from topone_threads._handle import Handle
 
 Remove = Callable[[], AbstractContextManager[Any]]
 
@@ -722,6 +724,12 @@ def recorder_that_fails_ends_the_feed() -> AbstractContextManager[Any]:
 
 
 # --- 9. whole means right ------------------------------------------------------------------------
+
+
+@feature(9, "tests/test_threads_account.py", "-k", "two_steps")
+def reads_of_other_threads_between_two_steps() -> AbstractContextManager[Any]:
+    return around(topone_threads.Account, "_use", lambda _, self, lock: Handle._use(self, lock))
+
 
 ACCOUNT = ("tests/test_reconcile.py", "tests/test_account.py", "tests/test_account_model.py")
 

@@ -72,10 +72,10 @@ class Account(Handle[AccountEvent], AccountView):
                 was forked after it was opened.
             LocalProtocolError: the ``with`` block of the account was not entered.
         """
-        if not self._is_iterated:
-            with self._lock:
-                self._account_core.begin_reading()
-            self._is_iterated = True
+        if not (self._is_iterated or self._core.is_closed):
+            self._refuse("get")
+            self._post(self._begin_reading)
+            self._wait(lambda: self._is_iterated or self._is_over, None)
         return super().get(timeout)
 
     def wait_until_whole(self, timeout: float | None = None) -> None:
@@ -134,6 +134,11 @@ class Account(Handle[AccountEvent], AccountView):
         """Become useless, in a forked child: what is known there is not kept up to date."""
         super().abandon()
         self._looking = _Forked()
+
+    def _begin_reading(self) -> None:
+        self._account_core.begin_reading()
+        self._is_iterated = True
+        self._ring()
 
     def _use(self, lock: threading.RLock) -> None:
         super()._use(lock)

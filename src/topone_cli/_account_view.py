@@ -33,11 +33,11 @@ from topone_proto.account import (
     Resynced,
 )
 
-__all__ = ["AccountLife"]
+__all__ = ["SAID", "AccountLife"]
 
 # Of what was missed so many are listed one by one.
 _LISTED: Final = 8
-_SAID: Final = {
+SAID: Final = {
     Knowledge.UNKNOWN: "so far",
     Knowledge.STALE: "stale",
     Knowledge.WHOLE: "whole",
@@ -82,7 +82,7 @@ class AccountLife(Life):
     @property
     def titles(self) -> tuple[str, str, str]:
         """The headings above balances, closed orders and open orders: how far each is known."""
-        balances, orders = (_SAID[self.knowledge(topic)] for topic in (BALANCE, ORDERS))
+        balances, orders = (SAID[self.knowledge(topic)] for topic in (BALANCE, ORDERS))
         return f"Balances, {balances}", "Closed orders seen", f"Open orders, {orders}"
 
     def knowledge(self, topic: Topic) -> Knowledge:

@@ -21,14 +21,17 @@ from topone_cli._options import (
     JsonOption,
     OverwriteOption,
     PlainOption,
+    PortOption,
     RateOption,
     RecordOption,
     SecondsOption,
     SeedOption,
+    WebOption,
     require_one_style,
     spread,
 )
-from topone_cli._output import AccountShown, HealedShown, open_output
+from topone_cli._output import AccountShown, open_output
+from topone_cli._paged import open_paged
 from topone_cli._record import recording_progress
 from topone_cli._root import app
 from topone_cli._run import Adapter, Source, choose_adapter, run_feed
@@ -45,6 +48,7 @@ __all__ = ["demo", "record", "watch"]
 \b
 topone demo
 topone demo --adapter asyncio --seconds 10
+topone demo --web
 topone demo --seconds 3 --json
 topone demo --record demo.jsonl.gz""",
 )
@@ -56,6 +60,8 @@ def demo(
     plain: PlainOption = False,
     record: RecordOption = None,
     overwrite: OverwriteOption = False,
+    web: WebOption = False,
+    port: PortOption = 0,
     seed: SeedOption = 0,
     rate: RateOption = 5.0,
 ) -> None:
@@ -70,12 +76,12 @@ def demo(
         with (
             recorder_of(record, overwrite=overwrite) as recorder,
             run_in_thread(rate=rate, seed=seed) as simulator,
-            open_output(
-                HealedShown(),
+            open_paged(
                 feed_title("demo", chosen, simulator.url, record),
-                time.time,
                 json=json,
                 plain=plain,
+                web=web,
+                port=port,
             ) as output,
         ):
             run_demo(simulator, output, chosen, seconds, recorder)

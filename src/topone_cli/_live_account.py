@@ -23,11 +23,14 @@ from topone_cli._options import (
     HealedOptions,
     JsonOption,
     PlainOption,
+    PortOption,
     RecordOption,
+    WebOption,
     require_one_style,
     spread,
 )
-from topone_cli._output import HealedShown, Output, open_output
+from topone_cli._output import Output
+from topone_cli._paged import open_paged
 from topone_cli._root import app
 from topone_cli._run import choose_adapter, run_feed
 from topone_cli._usage import Misuse
@@ -50,6 +53,7 @@ _PARQUET_PAUSE = 60.0
 
 \b
 topone account
+topone account --web
 topone account --json
 topone account --export fills.csv
 topone account --export fills.sqlite --plain""",
@@ -67,6 +71,8 @@ def account(
             help="Add every fill to FILE, a .csv, .sqlite or .parquet; none comes twice.",
         ),
     ] = None,
+    web: WebOption = False,
+    port: PortOption = 0,
     record: RecordOption = None,
 ) -> None:
     """Show your account whole: what is missing is asked for over HTTP, at once and after every gap.
@@ -99,7 +105,7 @@ def account(
         title = feed_title("account", chosen, feed.url, record)
         with (
             recorder_of(record, overwrite=feed.overwrite) as recorder,
-            open_output(HealedShown(), title, time.time, json=json, plain=plain) as output,
+            open_paged(title, json=json, plain=plain, web=web, port=port) as output,
             exported(export, source, endpoint, output) as (keep, is_broken),
             explained(access),
         ):

@@ -40,6 +40,7 @@ __all__ = [
     "MaybeHttpUrlOption",
     "OverwriteOption",
     "PlainOption",
+    "PortOption",
     "RateOption",
     "RecordOption",
     "RecordingArgument",
@@ -50,6 +51,7 @@ __all__ = [
     "SeedOption",
     "TokenFileOption",
     "UrlOption",
+    "WebOption",
     "check_positive",
     "http_base",
     "parse_http_url",
@@ -163,6 +165,17 @@ OverwriteOption = Annotated[
 ]
 RecordingArgument = Annotated[
     Path, typer.Argument(metavar="FILE", help="The recording, compressed or not.")
+]
+
+
+WebOption = Annotated[
+    bool, typer.Option("--web", help="Show it as a web page as well, to this machine alone.")
+]
+PortOption = Annotated[
+    int,
+    typer.Option(
+        min=0, max=65535, metavar="N", help="The page's TCP port; 0 for any that is free."
+    ),
 ]
 
 

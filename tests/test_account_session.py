@@ -313,6 +313,28 @@ def test_a_wish_to_refresh_ends_the_back_off() -> None:
     assert paths(world)[before - 1] in {ORDER, BALANCES}
 
 
+@pytest.mark.parametrize("works", [True, False])
+def test_while_the_application_is_behind_nothing_is_asked_and_nothing_piles_up(
+    works: bool,
+) -> None:
+    world, client = whole()
+    client.feed(client.machine.reading_paused)
+    world.exchange.fault("503", world.now + 2 * HOUR, "/")
+    world.place.works = works
+    client.feed(client.machine.refresh)
+    client.feed(lambda now: client.machine.order_calls_made(1, now))
+    calls, events = len(world.exchange.calls), len(client.events)
+    world.run(2 * HOUR)
+    assert len(world.exchange.calls) == calls
+    assert len(client.events) - events == (0 if works else 1)
+    # What was due meanwhile is asked then: the comparison, and a token that is too old by now.
+    world.place.works = True
+    client.feed(client.machine.reading_resumed)
+    world.run(200.0, lambda: client.is_whole and client.machine.account.audits == 2)
+    assert client.machine.account.audits == 2
+    assert len(world.exchange.token_requests) == 2
+
+
 def test_a_request_of_which_nobody_reports_the_end_is_given_up() -> None:
     world, client = whole()
     client.loses_answers = True

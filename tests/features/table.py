@@ -52,9 +52,11 @@ from topone_proto.account._budget import OrderBudget
 from topone_proto.account._healing import Healer
 from topone_proto.account._machine import Machine
 from topone_proto.account.token_service import TokenService, TokenState
-from topone_proto.adapters import FeedCore
+from topone_proto.adapters import AccountCore, FeedCore
 from topone_proto.capture import _recorder
 from topone_proto.feed import buffer as delivery
+from topone_proto.feed.account_driver import AccountDriver
+from topone_proto.feed.driver import Driver
 from topone_proto.feed.receiver import Receiver
 from topone_proto.secrets import masking, redaction, spellings
 from topone_proto.secrets.redaction import Redactor
@@ -1010,3 +1012,43 @@ def a_fetch_that_is_cancelled_closes_its_connection() -> AbstractContextManager[
         pass
 
     return patch.object(HttpClient, "_drop", drop)
+
+
+@feature(5, "tests/test_account_core.py", "-k", "nobody_reads")
+def an_account_that_nobody_reads_holds_nothing_up() -> AbstractContextManager[Any]:
+    return method(delivery.DeliveryBuffer, "_shed", None)
+
+
+@feature(5, "tests/test_account_core.py", "-k", "conflating")
+def changes_of_an_account_are_conflated() -> AbstractContextManager[Any]:
+    return patch.object(delivery, "_key", lambda _: None)
+
+
+@feature(5, "tests/test_account_session.py", "-k", "behind")
+def nothing_is_asked_while_the_application_is_behind() -> AbstractContextManager[Any]:
+    def pause(original: Any, self: Machine, step: Step, now: float, **_: bool) -> Any:
+        return original(self, step, now, is_paused=False)
+
+    return around(Machine, "_pause", pause)
+
+
+@feature(3, "tests/test_open_account.py", "-k", "once_at_a_time and asyncio")
+def a_token_callable_is_called_once_at_a_time() -> AbstractContextManager[Any]:
+    return patch.object(AccountDriver, "_ask_for_token", Driver._ask_for_token)
+
+
+@feature(8, "tests/test_open_account.py", "-k", "closing and asyncio")
+def requests_end_with_their_account() -> AbstractContextManager[Any]:
+    return patch.object(AccountDriver, "take", Driver.take)
+
+
+@feature(9, "tests/test_open_account.py", "-k", "left_out and asyncio")
+def a_refresh_returns_once_everything_is_compared() -> AbstractContextManager[Any]:
+    return method(AccountCore, "_is_compared", result=True)
+
+
+@feature(4, "tests/test_open_account.py", "-k", "does_not_return and asyncio")
+def a_store_that_hangs_takes_one_thread() -> AbstractContextManager[Any]:
+    return patch.object(
+        AccountDriver, "_is_store_busy", property(lambda _: False, lambda *_: None), create=True
+    )

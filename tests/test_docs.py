@@ -197,9 +197,37 @@ def names_of(simulator: Simulator) -> dict[str, Any]:
         "HttpError": HttpError,
         "http": Http(simulator),
         "show": print,
+        "decide": lambda *_: None,
         "token": "demo",
         "tokens": {"one": "demo", "two": "demo"},
     }
+
+
+class FirstEvents:
+    """An account whose events end after some."""
+
+    def __init__(self, account: Any) -> None:
+        self._account = account
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._account, name)
+
+    async def __aiter__(self) -> AsyncIterator[Any]:
+        for _ in range(20):
+            yield await anext(self._account)
+
+
+def lead_accounts_here(simulator: Simulator, module: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every ``open_account`` of an example lead to the simulator."""
+    open_account = module.open_account
+
+    @asynccontextmanager
+    async def replacement(_: object, **given: Any) -> AsyncIterator[FirstEvents]:
+        here = {"url": simulator.url, "http_url": simulator.http_url, "cache": None}
+        async with open_account(simulator.credentials, **given, **here) as account:
+            yield FirstEvents(account)
+
+    monkeypatch.setattr(module, "open_account", replacement)
 
 
 def run_block(code: CodeType, names: dict[str, Any]) -> None:
@@ -243,6 +271,8 @@ def test_the_examples_of_a_page_run(
         exchange = Exchange(simulator)
         for module in (topone_trio, topone_asyncio, topone_threads):
             exchange.lead_here(module, monkeypatch)
+        for module in (topone_trio, topone_asyncio):
+            lead_accounts_here(simulator, module, monkeypatch)
         names = names_of(simulator)
         for number, block in sorted(enumerate(BLOCK.findall(text), 1), key=is_for_now):
             flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT

@@ -32,6 +32,7 @@ from topone_proto import (
     FeedClosed,
     FeedFailed,
     LocalProtocolError,
+    Order,
     SessionConfig,
     Side,
     Token,
@@ -266,7 +267,7 @@ def place(simulator: topone_simulator.Simulator) -> int:
             "ETH/BTC", Side.BUY, Decimal(1), now, price=Decimal("0.01")
         )
     )
-    return next(change.id for change in changes if not hasattr(change, "asset"))
+    return next(change.id for change in changes if isinstance(change, Order))
 
 
 def is_right(account: AsyncAccount, truth: topone_simulator.Truth) -> bool:

@@ -1,7 +1,7 @@
 """Rows and bodies of the simulated HTTP API, written from the exchange's pages by themselves."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from random import Random
 from typing import Any, Final, cast
@@ -35,7 +35,7 @@ class RowWriter:
 
     def body(self, answer: Mapping[str, Any]) -> bytes:
         """Return the body of an answer."""
-        return "".join(self._tokens(answer)).encode()
+        return _written(answer, _NO_BREAK if self._config.has_no_break_spaces else "").encode()
 
     def balance(self, balance: Balance) -> dict[str, Any]:
         """Return the row of a balance."""
@@ -118,26 +118,23 @@ class RowWriter:
             number = Decimal("0E-16")
         return str(number) if form is NumberForm.TEXT else number
 
-    def _tokens(self, plain: object) -> Iterator[str]:
-        """Yield a value as JSON, token by token. Decimals become numbers without any rounding."""
-        gap = _NO_BREAK if self._config.has_no_break_spaces else ""
-        if isinstance(plain, Decimal):
-            yield str(plain)
-        elif isinstance(plain, Mapping):
-            members = cast("Mapping[str, object]", plain)
-            yield "{"
-            for number, (name, member) in enumerate(members.items()):
-                yield f"{',' if number else ''}{gap}{json.dumps(name)}:{gap}"
-                yield from self._tokens(member)
-            yield f"{gap}}}"
-        elif isinstance(plain, Sequence) and not isinstance(plain, str):
-            yield "["
-            for number, member in enumerate(cast("Sequence[object]", plain)):
-                yield "," if number else ""
-                yield from self._tokens(member)
-            yield "]"
-        else:
-            yield json.dumps(plain)
+
+def _written(plain: object, gap: str) -> str:
+    """Return a value as JSON, with ``gap`` between tokens. Decimals become numbers without any
+    rounding."""
+    if isinstance(plain, str):
+        return json.dumps(plain)
+    if isinstance(plain, Decimal):
+        return str(plain)
+    if isinstance(plain, Mapping):
+        members = cast("Mapping[str, object]", plain).items()
+        pairs = (
+            f"{gap}{json.dumps(name)}:{gap}{_written(member, gap)}" for name, member in members
+        )
+        return f"{{{','.join(pairs)}{gap}}}"
+    if isinstance(plain, Sequence):
+        return f"[{','.join(_written(member, gap) for member in cast('Sequence[object]', plain))}]"
+    return json.dumps(plain)
 
 
 def _decimals(step: Decimal) -> int:

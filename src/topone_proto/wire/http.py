@@ -132,7 +132,7 @@ class HttpResponse:
 
     def masked(self, text: str) -> str:
         """Return ``text`` without the token and the signature of the request."""
-        if self.request is None:
+        if self.request is None or not text:
             return text
         secrets = [Token(secret) for name, secret in self.request.query if name == "sig"]
         if self.request.token is not None:

@@ -147,7 +147,7 @@ class Following:
         self._check()
         for key, verb in enumerate(("place", "fill", "cancel")):
             self._trade(Trade(world.now, verb, key))
-            world.run(world.now + 60.0)
+            world.run(world.now + 5.0)
             self._wait(whole_bound(self._scenario, reconnects))
             self._check()
 

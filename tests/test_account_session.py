@@ -606,6 +606,19 @@ def test_a_clock_that_is_set_back_in_a_block_does_not_make_it_longer() -> None:
     assert world.run(HOUR * 1.01, lambda: client.is_whole) < HOUR
 
 
+def test_a_clock_that_is_set_forward_in_a_block_does_not_end_it() -> None:
+    world = World()
+    world.exchange.fault("429", 10.0, "token")
+    client = world.client()
+    world.run(100.0)
+    world.wall_ahead += 2 * HOUR
+    world.exchange.clock_ahead += 2 * HOUR
+    client.feed(client.machine.refresh)
+    world.run(0.9 * HOUR)
+    assert len(world.exchange.token_requests) == 1
+    assert world.run(0.2 * HOUR, lambda: client.is_whole) < 0.2 * HOUR
+
+
 def test_a_budget_that_cannot_be_stored_is_not_spent() -> None:
     world = World()
     world.place.works = False

@@ -206,6 +206,8 @@ class OwnTokens(Tokens):
         self._credentials = credentials
         self._service = TokenService(state, config=config, jitter=jitter)
         self._sent_at: float | None = None
+        # When the wait after the latest failure ends, by a clock that nobody sets.
+        self._held_until = 0.0
         # Seconds that the exchange's clock is ahead, and whether this was corrected already.
         self._ahead = 0.0
         self._is_corrected = False
@@ -230,7 +232,8 @@ class OwnTokens(Tokens):
     def update(self, now: float, wall: float) -> None:
         """Look what is due."""
         if self._sent_at is not None:
-            free_at = wall + self._sent_at + self._config.token_interval - now
+            free_at = max(self._sent_at + self._config.token_interval, self._held_until)
+            free_at += wall - now
             not_before = self.state.not_before
             # More than a moment: otherwise every look would be a state to be stored.
             if free_at > wall and (not_before is None or free_at > not_before + _SAME_TIME):
@@ -335,6 +338,8 @@ class OwnTokens(Tokens):
     ) -> FetchFailed:
         self._take(lambda: self._service.failed(error, wall, is_hopeless=is_hopeless), now, wall)
         not_before = self.state.not_before
+        if not_before is not None:
+            self._held_until = now + not_before - wall
         wait = None if self._service.is_over or not_before is None else not_before - wall
         return FetchFailed(FetchKind.TOKEN, problem, wait)
 

@@ -154,11 +154,6 @@ def a_driver_forgets_what_another_process_stored() -> AbstractContextManager[Any
     return _around(Life, "_stored", stored)
 
 
-@account_mutant("progress", seeds=1500)
-def a_deadline_stays_in_the_past() -> AbstractContextManager[Any]:
-    return patch.object(Store, "deadline", property(lambda self: self._not_before))
-
-
 @account_mutant("I10", "I9")
 def a_fresh_token_is_refused_by_the_clock_for_ever() -> AbstractContextManager[Any]:
     return patch.object(token_service, "_corrected", lambda state, _: state)

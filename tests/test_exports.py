@@ -11,7 +11,7 @@ from topone_proto.events import event_classes
 from topone_proto.wire.families import FAMILIES
 
 FOR_APPLICATIONS = """
-    BALANCE DEFAULT_URL ORDERS PUBLIC_URL
+    BALANCE DEFAULT_HTTP_URL DEFAULT_URL ORDERS PUBLIC_URL
     Action AsyncTokenSource Balance BalanceUpdate Book Candle Close Closed ConfigurationError
     Conflated Connect Connected Connection ConnectionEnded ConnectionFailed Credentials Deal
     DealsUpdate DeliveryPolicy DepthUpdate Disconnected Endpoint Event Failure FailureKind

@@ -66,10 +66,12 @@ from topone_proto.wire.http import Credentials
 from topone_proto.wire.kline import Candle, KlineUpdate, kline
 from topone_proto.wire.messages import Malformed, Message, Ping, Request, Response, Unrecognised
 from topone_proto.wire.orders import ORDERS, Order, OrderStatus, OrderType, OrderUpdate
+from topone_proto.wire.requests import DEFAULT_HTTP_URL
 from topone_proto.wire.topic import Family, Topic, Update
 
 __all__ = [
     "BALANCE",
+    "DEFAULT_HTTP_URL",
     "DEFAULT_URL",
     "ORDERS",
     "PUBLIC_URL",

@@ -29,8 +29,8 @@ class FailureKind(StrEnum):
     TIMEOUT = "timeout"
     """No connection within ``SessionConfig.open_timeout``."""
     TOKEN = "token"
-    """The callable that supplies the token raised, took too long, or returned something that is no
-    token."""
+    """There is no token. The callable that supplies it raised, took too long, or returned something
+    that is no token; or none can be made from the key pair of an account."""
     HANDSHAKE = "handshake"
     """The server answered the WebSocket handshake with an HTTP status other than 101; see
     ``Failure.status``."""
@@ -57,7 +57,7 @@ _ADVICE: Final = {
     FailureKind.TLS: "check the clock and the certificate; for a private CA pass an ssl_context",
     FailureKind.NETWORK: "check this machine's network",
     FailureKind.TIMEOUT: "check the network and firewalls, or raise SessionConfig.open_timeout",
-    FailureKind.TOKEN: "check the callable that supplies the token",
+    FailureKind.TOKEN: "check what the token comes from: the callable, or the key pair",
     FailureKind.HANDSHAKE: "check that the URL is the exchange's WebSocket URL, path included",
     FailureKind.NOT_WEBSOCKET: "check that the URL is the exchange's WebSocket URL, path included",
     FailureKind.CLOSED: "the server ended the connection",

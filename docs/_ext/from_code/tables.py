@@ -78,7 +78,7 @@ from topone_proto.session import (
 from topone_proto.session import failures as session_failures
 from topone_proto.testing import conformance, simulation, strategies
 from topone_proto.testing.conformance import SCENARIOS, Group
-from topone_proto.wire import codec, families, http, messages
+from topone_proto.wire import codec, families, http, messages, requests
 from topone_proto.wire import topic as topics
 from topone_proto.wire.families import FAMILIES
 
@@ -234,7 +234,7 @@ _HOMES: Final = {
     "Events": (events, messages, plain),
     "Settings": (config, endpoint, address, token),
     "When something goes wrong": (errors, failures, answers, session_failures),
-    "Accounts, recordings, metrics": (account, http, capture, metrics),
+    "Accounts, recordings, metrics": (account, http, requests, capture, metrics),
     "Machines": (session, connection, states, subscriptions, step, actions, codec),
     "For the author of an adapter": (
         feed,

@@ -15,7 +15,7 @@ import ssl
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager
 from decimal import Decimal
 from inspect import signature
 from itertools import zip_longest
@@ -34,13 +34,11 @@ import topone_simulator
 import topone_threads
 import topone_trio
 from topone_proto import (
-    BALANCE,
-    ORDERS,
     Balance,
     BalanceUpdate,
+    Credentials,
     Disconnected,
     Event,
-    FeedFailed,
     Gap,
     Order,
     OrderUpdate,
@@ -48,16 +46,16 @@ from topone_proto import (
     Side,
 )
 from topone_proto.account import (
-    Account,
     AccountConfig,
-    Change,
+    AccountEvent,
+    BalanceChanged,
     Knowledge,
     OrderChanged,
-    Query,
     Reading,
     Resynced,
 )
-from topone_proto.exchange import DropConnections, RefuseHandshake
+from topone_proto.adapters import AsyncAccount
+from topone_proto.exchange import DropConnections, HttpConfig
 from topone_simulator import Simulator, run_in_thread, serve
 
 pytestmark = pytest.mark.thorough
@@ -79,26 +77,34 @@ PAGES = sorted(
     if BLOCK.search(path.read_text("utf-8")) and path.name not in ELSEWHERE
 )
 QUICK = SessionConfig(retry_first=0.01, retry_base=0.01)
+# Nothing lags here, and nobody but the example asks.
+PROMPT = AccountConfig(
+    answer_lag=0.0,
+    retry_first=0.01,
+    retry_cap=0.05,
+    order_calls_per_minute=1000,
+)
+PATIENT = HttpConfig(order_calls=1000, token_interval=0.1)
 
 
 class Life:
     """A life of a feed before it is closed: updates, the loss of its connection, a gap, and updates
-    again."""
+    again. An account has healed its gap before that."""
 
     def __init__(self, simulator: Simulator) -> None:
         self._simulator = simulator
         self._updates = 0
         self.is_broken = self.is_mended = self.is_over = False
 
-    def goes_on(self, event: Event) -> bool:
+    def goes_on(self, event: Event | AccountEvent) -> bool:
         match event:
-            case OrderUpdate() | BalanceUpdate():
+            case OrderUpdate() | BalanceUpdate() | OrderChanged() | BalanceChanged():
                 self._updates += 1
                 if self._updates == 3:
                     self._simulator.inject(DropConnections())
             case Disconnected():
                 self.is_broken = True
-            case Gap():
+            case Gap() | Resynced() if self.is_broken:
                 self.is_mended, self._updates = True, 3
             case _:
                 pass
@@ -107,40 +113,49 @@ class Life:
 
 
 class Guided:
-    """A feed that is closed when its life is over."""
+    """A feed, or an account, that is closed when its life is over. It lives while it is iterated
+    over."""
 
-    def __init__(self, feed: Any, life: Life) -> None:
+    def __init__(self, feed: Any, begin: Callable[[], Life]) -> None:
         self._feed = feed
-        self._life = life
+        self._begin = begin
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._feed, name)
 
     def __iter__(self) -> Iterator[Event]:
+        life = self._begin()
         for event in self._feed:
-            if not self._life.goes_on(event):
+            if not life.goes_on(event):
                 self._feed.close()
             yield event
 
     async def __aiter__(self) -> AsyncIterator[Event]:
+        life = self._begin()
         async for event in self._feed:
-            if not self._life.goes_on(event):
+            if not life.goes_on(event):
                 await self._feed.close()
             yield event
 
 
 class Exchange:
-    """The exchange that every ``open_feed`` of an example leads to."""
+    """The exchange that every ``open_feed`` and ``open_account`` of an example leads to."""
 
     def __init__(self, simulator: Simulator) -> None:
         self.simulator = simulator
         self.lives: list[Life] = []
 
     def lead_here(self, module: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-        open_feed = module.open_feed
+        open_feed, open_account = module.open_feed, module.open_account
 
         def settings(given: dict[str, Any]) -> dict[str, Any]:
             return {"config": QUICK, **given, "url": self.simulator.url}
+
+        def opened(*keys: Credentials, **given: Any) -> Any:
+            # One place for all accounts of a page, as there is by default: one token serves them.
+            given = {"account_config": PROMPT, "cache": "account.json", **settings(given)}
+            keys = (self.simulator.credentials,) if keys else ()
+            return open_account(*keys, **{**given, "http_url": self.simulator.http_url})
 
         def life() -> Life:
             self.lives.append(Life(self.simulator))
@@ -149,15 +164,28 @@ class Exchange:
         @asynccontextmanager
         async def guided(**given: Any) -> AsyncIterator[Guided]:
             async with open_feed(**settings(given)) as feed:
-                yield Guided(feed, life())
+                yield Guided(feed, life)
 
         @contextmanager
         def guided_in_threads(**given: Any) -> Iterator[Guided]:
             with open_feed(**settings(given)) as feed:
-                yield Guided(feed, life())
+                yield Guided(feed, life)
 
-        replacement = guided_in_threads if module is topone_threads else guided
-        monkeypatch.setattr(module, "open_feed", replacement)
+        @asynccontextmanager
+        async def guided_account(*keys: Credentials, **given: Any) -> AsyncIterator[Guided]:
+            async with opened(*keys, **given) as account:
+                yield Guided(account, life)
+
+        @contextmanager
+        def guided_account_in_threads(*keys: Credentials, **given: Any) -> Iterator[Guided]:
+            with opened(*keys, **given) as account:
+                yield Guided(account, life)
+
+        in_threads = module is topone_threads
+        feed = guided_in_threads if in_threads else guided
+        account = guided_account_in_threads if in_threads else guided_account
+        monkeypatch.setattr(module, "open_feed", feed)
+        monkeypatch.setattr(module, "open_account", account)
 
 
 class HttpError(Exception):
@@ -203,33 +231,6 @@ def names_of(simulator: Simulator) -> dict[str, Any]:
     }
 
 
-class FirstEvents:
-    """An account whose events end after some."""
-
-    def __init__(self, account: Any) -> None:
-        self._account = account
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._account, name)
-
-    async def __aiter__(self) -> AsyncIterator[Any]:
-        for _ in range(20):
-            yield await anext(self._account)
-
-
-def lead_accounts_here(simulator: Simulator, module: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let every ``open_account`` of an example lead to the simulator."""
-    open_account = module.open_account
-
-    @asynccontextmanager
-    async def replacement(_: object, **given: Any) -> AsyncIterator[FirstEvents]:
-        here = {"url": simulator.url, "http_url": simulator.http_url, "cache": None}
-        async with open_account(simulator.credentials, **given, **here) as account:
-            yield FirstEvents(account)
-
-    monkeypatch.setattr(module, "open_account", replacement)
-
-
 def run_block(code: CodeType, names: dict[str, Any]) -> None:
     """Run a block, in an event loop if it awaits something at its top."""
     if not code.co_flags & inspect.CO_COROUTINE:
@@ -267,18 +268,18 @@ def test_the_examples_of_a_page_run(
     if "company-ca.pem" in text:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         authority.issue_cert("127.0.0.1").configure_cert(context)
-    with run_in_thread(rate=100.0, ssl_context=context) as simulator:
+    with run_in_thread(rate=100.0, ssl_context=context, http_config=PATIENT) as simulator:
+        monkeypatch.setenv("TOPONE_APP_ID", simulator.credentials.app_id)
+        monkeypatch.setenv("TOPONE_APP_KEY", simulator.credentials.reveal())
         exchange = Exchange(simulator)
         for module in (topone_trio, topone_asyncio, topone_threads):
             exchange.lead_here(module, monkeypatch)
-        for module in (topone_trio, topone_asyncio):
-            lead_accounts_here(simulator, module, monkeypatch)
         names = names_of(simulator)
         for number, block in sorted(enumerate(BLOCK.findall(text), 1), key=is_for_now):
             flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
             run_block(compile(block, f"{page}, block {number}", "exec", flags), names)
     assert all(life.is_broken and life.is_mended and life.is_over for life in exchange.lives)
-    assert len(exchange.lives) >= text.count("in feed:")
+    assert len(exchange.lives) >= len(re.findall("in (?:feed|account):", text))
 
 
 # --- The programs
@@ -293,204 +294,65 @@ def program(name: str) -> ModuleType:
     return module
 
 
-class Judge:
-    """A judge of what a bot says of a life in which an order was placed while it was not
-    connected."""
+BOTS = ["bot_trio", "bot_asyncio", "bot_threads"]
 
-    def __init__(self, simulator: Simulator) -> None:
-        self.simulator = simulator
-        self.is_done = False
-        self._missed: list[Order] = []
 
-    def hears(self, bot: Any, change: Change) -> bool:
-        """Take in what a bot was told; True once it knows everything again."""
-        if not isinstance(change, Resynced):
-            return False
-        self._missed += [
-            found.after for found in change.differences if isinstance(found, OrderChanged)
-        ]
-        if {bot.account.knowledge(topic) for topic in (ORDERS, BALANCE)} != {Knowledge.WHOLE}:
-            return False
-        if not self.simulator.orders:
-            self._hide_an_order()
-            return False
-        self._judge(bot)
-        return True
+def run_bot(name: str, simulator: Simulator, decide: Callable[[Any], None]) -> None:
+    """Let a bot follow the simulator's account until the account ends."""
+    module = program(name)
 
-    def _hide_an_order(self) -> None:
-        """The gateway forgets its clients at once, so none of them is told."""
-        self.simulator.inject(DropConnections())
-        self.simulator.live(
-            lambda account, now: account.place("ETH/BTC", Side.BUY, Decimal(1), now)
+    def opened() -> Any:
+        return module.open_account(
+            simulator.credentials,
+            url=simulator.url,
+            http_url=simulator.http_url,
+            config=QUICK,
+            account_config=PROMPT,
+            cache=None,
         )
 
-    def _judge(self, bot: Any) -> None:
-        [hidden] = self.simulator.orders.values()
-        assert self._missed == [hidden]
-        assert bot.account.open_orders() == Reading({hidden.id: hidden}, Knowledge.WHOLE)
-        assert bot.account.balances() == Reading(self.simulator.balances, Knowledge.WHOLE)
-        assert bot.spendable("BTC") == self.simulator.balances["BTC"].available
-        assert bot.books.refusals == 2
-        self.is_done = True
+    async def follow() -> None:
+        async with opened() as account:
+            await module.follow(account, decide)
 
-
-PROMPT = AccountConfig(answer_lag=0.0, retry_first=0.001, retry_cap=0.001)
-
-
-class WatchedAccount(Account):
-    """Counts the questions that a bot has been given and has not come back with."""
-
-    def __init__(self, config: AccountConfig) -> None:
-        super().__init__(config=config)
-        self.again = self.open = self.most_open = 0
-
-    def ask(self, now: float | None = None) -> tuple[Query, ...]:
-        queries = super().ask(now)
-        self.open += len(queries)
-        self.most_open = max(self.open, self.most_open)
-        return queries
-
-    def answer(self, query: Any, *found: Any, **more: Any) -> tuple[Change, ...]:
-        self.open -= 1
-        return super().answer(query, *found, **more)
-
-    def retry(self, query: Query | None = None) -> None:
-        self.again += 1
-        self.open -= 1
-        super().retry(query)
-
-
-def unreliable(module: ModuleType) -> type[Any]:
-    """Books of a bot's that refuse the first question about each topic."""
-    simulated: type[Any] = module.SimulatedBooks
-
-    class Books(simulated):  # type: ignore[misc]  # a class of a module that is loaded by its path
-        refusals = 0
-
-        def orders(self, ids: tuple[int, ...] | None) -> Any:
-            self._refuse(0)
-            return super().orders(ids)
-
-        def balances(self, assets: tuple[str, ...] | None) -> Any:
-            self._refuse(1)
-            return super().balances(assets)
-
-        def _refuse(self, most: int) -> None:
-            if self.refusals <= most:
-                self.refusals += 1
-                raise module.BooksError
-
-    return Books
-
-
-def judged(module: ModuleType, judge: Judge, enough: Callable[[], object]) -> Any:
-    """A bot that is ended when the judge has heard enough."""
-    original: type[Any] = module.Bot
-
-    class Bot(original):  # type: ignore[misc]  # as above
-        pace = PROMPT
-
-        def decide(self, change: Change) -> None:
-            super().decide(change)
-            if judge.hears(self, change):
-                enough()
-
-    return Bot(unreliable(module)(judge.simulator))
-
-
-def run_bot(name: str, bot: Any, token: str, url: str) -> None:
-    """Run a bot until its feed ends."""
     match name:
         case "bot_trio":
-            trio.run(bot.run, token, url)
+            trio.run(follow)
         case "bot_asyncio":
-            asyncio.run(bot.run(token, url))
+            asyncio.run(follow())
         case _:
-            bot.run(token, url)
+            with opened() as account:
+                module.follow(account, decide)
 
 
-@pytest.fixture
-def judge() -> Iterator[Judge]:
-    with run_in_thread() as simulator:
-        yield Judge(simulator)
+class Enough(Exception):
+    """The bot has seen what it was to see."""
 
 
-def test_the_trio_bot_finds_what_it_missed(judge: Judge) -> None:
-    async def main() -> None:
-        with trio.CancelScope() as scope:
-            bot = judged(program("bot_trio"), judge, scope.cancel)
-            await bot.run("demo", judge.simulator.url)
+@pytest.mark.parametrize("name", BOTS)
+def test_a_bot_finds_what_it_missed(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A mistake of its strategy, here the judge's ``Enough``, ends it as well."""
 
-    trio.run(main)
-    assert judge.is_done
+    printed: list[str] = []
 
-
-def test_the_asyncio_bot_finds_what_it_missed(judge: Judge) -> None:
-    async def main() -> None:
-        def enough() -> None:
-            task.cancel()
-
-        bot = judged(program("bot_asyncio"), judge, enough)
-        task = asyncio.create_task(bot.run("demo", judge.simulator.url))
-        with suppress(asyncio.CancelledError):
-            await task
-
-    asyncio.run(main())
-    assert judge.is_done
-
-
-def test_the_threads_bot_finds_what_it_missed(judge: Judge) -> None:
-    def enough() -> None:
-        bot.stop()
-
-    bot = judged(program("bot_threads"), judge, enough)
-    bot.run("demo", judge.simulator.url)
-    assert judge.is_done
-
-
-@pytest.mark.parametrize("name", ["bot_trio", "bot_asyncio", "bot_threads"])
-def test_a_bot_asks_each_question_once_while_nobody_answers(name: str, judge: Judge) -> None:
-    module, simulator = program(name), judge.simulator
-    account = WatchedAccount(PROMPT)
-    asked: list[str] = []
-    refused: list[str] = []
-
-    def ask(what: str) -> None:
-        asked.append(what)
-        if len(simulator.handshakes) == 1 and asked.count(what) == 10:
+    def decide(account: Any) -> None:
+        assert account.is_whole
+        printed.append(capsys.readouterr().out)
+        if not simulator.orders:
             simulator.inject(DropConnections())
-        if len(simulator.handshakes) == 1 or asked.count(what) < 40:
-            refused.append(what)
-            raise module.BooksError
+            # The gateway forgets its clients at once, so none of them is told.
+            simulator.live(lambda account, now: account.place("ETH/BTC", Side.BUY, Decimal(1), now))
+        elif "orders: whole; changes that HTTP told: 1\n" in "".join(printed):
+            truth = simulator.truth()
+            assert account.open_orders() == Reading(truth.open_orders, Knowledge.WHOLE)
+            assert account.balances() == Reading(truth.balances, Knowledge.WHOLE)
+            raise Enough
 
-    class Books(module.SimulatedBooks):  # type: ignore[misc, name-defined]  # of a module that is loaded by its path
-        def orders(self, ids: tuple[int, ...] | None) -> Any:
-            ask("orders")
-            return super().orders(ids)
-
-        def balances(self, assets: tuple[str, ...] | None) -> Any:
-            ask("balances")
-            return super().balances(assets)
-
-    class Bot(module.Bot):  # type: ignore[misc, name-defined]  # as above
-        config = QUICK
-
-        def decide(self, change: Change) -> None:
-            topics = (ORDERS, BALANCE)
-            if {self.account.knowledge(topic) for topic in topics} == {Knowledge.WHOLE}:
-                simulator.inject(RefuseHandshake(403))
-                simulator.inject(DropConnections())
-
-    bot = Bot(Books(simulator))
-    bot.account = account
-    with pytest.raises(FeedFailed):
-        run_bot(name, bot, "demo", simulator.url)
-    assert len(simulator.handshakes) == 3
-    assert min(asked.count("orders"), asked.count("balances")) >= 40
-    assert account.again == len(refused)
-    # Of each topic the question of the subscription that was lost, and those that it was asked when
-    # it was subscribed to again and when its gap was told.
-    assert account.most_open <= 6
+    with run_in_thread(http_config=PATIENT) as simulator:
+        with pytest.raises(Enough):
+            run_bot(name, simulator, decide)
+        assert len(simulator.handshakes) == 2
+        assert simulator.overruns == 0
 
 
 def test_the_test_of_a_bot_is_passed_by_the_bot(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -498,53 +360,50 @@ def test_the_test_of_a_bot_is_passed_by_the_bot(monkeypatch: pytest.MonkeyPatch)
     program("test_bot").test_it_finds_what_it_missed()
 
 
-def test_the_test_of_a_bot_is_failed_by_one_that_looks_nothing_up(
+def test_the_test_of_a_bot_is_failed_by_one_that_never_doubts(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    async def follow(account: AsyncAccount, decide: Callable[[AsyncAccount], None]) -> None:
+        async for _ in account:
+            decide(account)
+
     monkeypatch.syspath_prepend(DOCS / "programs")
     module = program("test_bot")
-    monkeypatch.setattr(module.SimulatedBooks, "orders", nothing)
+    monkeypatch.setattr(module, "follow", follow)
     with pytest.raises(AssertionError):
         module.test_it_finds_what_it_missed()
 
 
-async def nothing(*_: object) -> tuple[list[Order], int]:
-    return [], 1
-
-
-@pytest.mark.parametrize("name", ["bot_trio", "bot_asyncio", "bot_threads"])
-def test_a_bot_whose_token_is_refused_says_what_to_check(name: str, judge: Judge) -> None:
-    bot = judged(program(name), judge, lambda: None)
-    with pytest.raises(FeedFailed, match="get a new one"):
-        run_bot(name, bot, "wrong", judge.simulator.url)
-    assert bot.spendable("BTC") is None
-
-
-@pytest.mark.parametrize("name", ["bot_trio", "bot_asyncio", "bot_threads"])
-def test_a_bot_whose_token_is_refused_fails_as_a_program(name: str, tmp_path: Path) -> None:
-    source = (DOCS / "programs" / f"{name}.py").read_text("utf-8")
-    assert source.count('token: str = "demo"') == 1
-    file = tmp_path / f"{name}.py"
-    file.write_text(source.replace('token: str = "demo"', 'token: str = "wrong"'), "utf-8")
-    done = subprocess.run(
-        [sys.executable, file], check=False, capture_output=True, text=True, timeout=60.0
-    )
-    assert done.returncode == 1
-    assert done.stderr.startswith("the feed has ended: the server answered the handshake with HTTP")
-    assert "get a new one" in done.stderr
-    assert len(done.stderr.splitlines()) == 1
-
-
-@pytest.mark.parametrize("name", ["bot_trio", "bot_asyncio", "bot_threads"])
-def test_a_mistake_of_a_strategy_ends_its_bot(
-    name: str, judge: Judge, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("name", BOTS)
+def test_a_bot_whose_keys_are_refused_fails_as_a_program(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bot = judged(program(name), judge, lambda: None)
-    monkeypatch.setattr(judge, "hears", lambda *_: 1 / 0)
-    with pytest.raises((ZeroDivisionError, ExceptionGroup)) as caught:
-        run_bot(name, bot, "demo", judge.simulator.url)
-    if isinstance(caught.value, ExceptionGroup):
-        assert caught.value.subgroup(ZeroDivisionError) is not None
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("TOPONE_APP_KEY", "mistyped")
+    with run_in_thread() as simulator:
+        monkeypatch.setenv("TOPONE_APP_ID", simulator.credentials.app_id)
+        done = subprocess.run(
+            [
+                sys.executable,
+                DOCS / "programs" / f"{name}.py",
+                simulator.url,
+                simulator.http_url,
+            ],
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=60.0,
+        )
+    assert done.returncode == 1
+    [line] = done.stderr.splitlines()
+    assert line.startswith("the account has ended: ")
+    assert "check the app id and the app key" in line
+
+
+@pytest.mark.parametrize("name", BOTS)
+def test_a_bot_is_a_screen_and_no_more(name: str) -> None:
+    lines = (DOCS / "programs" / f"{name}.py").read_text("utf-8").splitlines()
+    assert len(lines) <= 48
 
 
 def test_the_embedding_page_shows_the_whole_program() -> None:

@@ -1052,3 +1052,40 @@ def a_store_that_hangs_takes_one_thread() -> AbstractContextManager[Any]:
     return patch.object(
         AccountDriver, "_is_store_busy", property(lambda _: False, lambda *_: None), create=True
     )
+
+
+# --- the command: named by texts, so that no other row has to import it ---------------------------
+
+
+@feature(1, "tests/test_cli_export.py", "-k", "pages_are_read")
+def fills_of_a_time_when_nothing_ran_are_looked_for() -> AbstractContextManager[Any]:
+    return patch("topone_cli._fills.CatchUp.take", lambda self, _: setattr(self, "key", None) or [])
+
+
+@feature(3, "tests/test_cli_doctor_http.py", "-k", "budget_of_calls")
+def the_doctor_keeps_the_budget_of_calls_about_orders() -> AbstractContextManager[Any]:
+    return patch("topone_cli._doctor_http.HttpDoctor._reserve", lambda _: None)
+
+
+@feature(4, "tests/test_cli_login.py", "-k", "others_cannot_read")
+def a_file_of_keys_is_of_its_owner_alone() -> AbstractContextManager[Any]:
+    return patch("topone_cli._keys.replace_durably", lambda path, data, **_: path.write_bytes(data))
+
+
+@feature(4, "tests/test_cli_web.py", "-k", "another_host")
+def the_page_of_an_account_answers_to_its_own_name_alone() -> AbstractContextManager[Any]:
+    class Every:
+        def __contains__(self, _: object) -> bool:
+            return True
+
+    return patch("topone_cli._web._NAMES", Every())
+
+
+@feature(6, "tests/test_cli_export.py", "-k", "told_again")
+def a_fill_is_exported_once() -> AbstractContextManager[Any]:
+    return patch("topone_cli._fills.Exported.add", lambda *_: None)
+
+
+@feature(6, "tests/test_cli_export.py", "-k", "exact")
+def exported_amounts_are_exact() -> AbstractContextManager[Any]:
+    return patch("topone_cli._fills.exact", lambda amount: f"{float(amount)}")

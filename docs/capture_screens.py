@@ -24,6 +24,7 @@ SIZES = ((80, 24), (200, 50))
 PORT = 8765
 URL = f"ws://127.0.0.1:{PORT}/ws/user/"
 MARKET_URL = f"ws://127.0.0.1:{PORT}/ws/"
+HTTP_URL = f"http://127.0.0.1:{PORT + 1}"
 PATIENCE = 60.0
 
 # Of this very Python, whatever else there is on PATH.
@@ -98,7 +99,8 @@ def terminal(command: str, width: int, height: int) -> Iterator[Terminal]:
 @contextmanager
 def simulator() -> Iterator[Callable[[], None]]:
     """Runs the exchange alone. Gives what ends it."""
-    command = ("topone", "simulate", "--port", str(PORT), "--rate", "5")
+    ports = ("--port", str(PORT), "--http-port", str(PORT + 1))
+    command = ("topone", "simulate", *ports, "--rate", "5")
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         process.stdout.readline()
@@ -110,8 +112,9 @@ def simulator() -> Iterator[Callable[[], None]]:
 
 def take(width: int, height: int) -> None:
     with terminal("topone demo", width, height) as demo:
-        demo.wait(lambda text: "Gap orders" in text and "Gap balance" in text)
-        time.sleep(5)
+        demo.wait(lambda text: "refuses the next dial" in text and re.search(r"\d\?", text))
+        demo.save("demo-stale")
+        demo.wait(lambda text: "whole again: " in text)
         demo.save("demo")
         if (width, height) == SIZES[0]:
             put_into_readme(demo.text)
@@ -133,7 +136,13 @@ def take(width: int, height: int) -> None:
         watch.wait(lambda text: "retry in" in text)
         time.sleep(2)
         watch.save("watch")
-
+    with (
+        simulator(),
+        terminal(f"topone account --url {URL} --http-url {HTTP_URL}", width, height) as account,
+    ):
+        account.wait(lambda text: "Balances, whole" in text and "Open orders, whole" in text)
+        time.sleep(6)
+        account.save("account")
     with (
         simulator(),
         terminal(f"topone market BTC/USDT --url {MARKET_URL}", width, height) as market,
@@ -147,7 +156,7 @@ def take(width: int, height: int) -> None:
 def main() -> None:
     for old in STATIC.glob("*.svg"):
         # The benchmarks' pictures lie there, too.
-        if old.name.startswith(("demo", "market", "replay", "stats", "watch")):
+        if old.name.startswith(("account", "demo", "market", "replay", "stats", "watch")):
             old.unlink()
     with tempfile.TemporaryDirectory() as directory:
         os.chdir(directory)

@@ -1059,7 +1059,11 @@ def a_store_that_hangs_takes_one_thread() -> AbstractContextManager[Any]:
 
 @feature(1, "tests/test_cli_export.py", "-k", "pages_are_read")
 def fills_of_a_time_when_nothing_ran_are_looked_for() -> AbstractContextManager[Any]:
-    return patch("topone_cli._fills.CatchUp.take", lambda self, _: setattr(self, "key", None) or [])
+    def take(way: Any, _: object) -> list[Order]:
+        way.key = None
+        return []
+
+    return patch("topone_cli._fills.CatchUp.take", take)
 
 
 @feature(3, "tests/test_cli_doctor_http.py", "-k", "budget_of_calls")

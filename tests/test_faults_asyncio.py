@@ -4,7 +4,7 @@ theirs. Whoever waits is woken with the fault, and nobody hangs."""
 import asyncio
 import sys
 from collections.abc import AsyncGenerator, Callable, Coroutine
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any
 
 import pytest
@@ -17,6 +17,7 @@ from topone_proto import (
     ORDERS,
     Closed,
     Connected,
+    ConnectionEnded,
     Disconnected,
     Event,
     FailureKind,
@@ -26,6 +27,7 @@ from topone_proto import (
     SessionConfig,
     Step,
     Subscribed,
+    Token,
 )
 
 FACTORIES: list[Any] = [None]
@@ -42,6 +44,7 @@ class Line:
         self.closes: BaseException | None = None
         self.is_left = False
         self.answers = True
+        self.is_used = False
 
     async def receive(self) -> str:
         item = await self.inbox.get()
@@ -50,6 +53,7 @@ class Line:
         return item
 
     async def send_text(self, text: str) -> None:
+        self.is_used = True
         if self.sends is not None:
             raise self.sends
         for request in requests(Step((), (SendText(text),), None)) if self.answers else ():
@@ -408,3 +412,90 @@ def test_a_fault_at_the_opening_is_raised_to_whoever_iterates_or_ends_the_block(
         return
     with pytest.raises(OddError):
         asyncio.run(asyncio.wait_for(main(), 10))
+
+
+QUICK_DIALS = SessionConfig(open_timeout=0.01, token_timeout=0.01, retry_first=1e-6)
+
+
+@each_way
+async def test_a_dial_that_succeeds_though_it_was_cancelled_is_not_used() -> None:
+    lines = Lines(Line)
+
+    @asynccontextmanager
+    async def open_websocket(*arguments: Any) -> AsyncGenerator[Line, None]:
+        is_first = not lines.made
+        async with lines.open(*arguments) as line:
+            if is_first:
+                with suppress(asyncio.CancelledError):
+                    await asyncio.Event().wait()
+            else:
+                assert lines.made[0].is_left
+            yield line
+
+    async with feed_with(open_websocket, topics=[ORDERS], config=QUICK_DIALS) as feed:
+        await until(feed, Subscribed)
+    assert [line.is_used for line in lines.made] == [False, True]
+
+
+@each_way
+async def test_a_dial_that_fails_as_it_is_cancelled_is_not_the_next_one() -> None:
+    lines = Lines(Line)
+    dials: list[object] = []
+
+    @asynccontextmanager
+    async def open_websocket(*arguments: Any) -> AsyncGenerator[Line, None]:
+        dials.append(arguments)
+        if len(dials) == 1:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                raise ConnectionResetError from None
+        async with lines.open(*arguments) as line:
+            yield line
+
+    async with feed_with(open_websocket, topics=[ORDERS], config=QUICK_DIALS) as feed:
+        await until(feed, Subscribed)
+        assert len(dials) == 2
+        assert feed.metrics().failures == {FailureKind.TIMEOUT: 1}
+
+
+@each_way
+async def test_a_token_that_comes_though_the_call_was_cancelled_is_not_used() -> None:
+    lines = Lines(Line)
+    calls: list[str] = []
+
+    async def token() -> str:
+        calls.append("x")
+        if len(calls) == 1:
+            with suppress(asyncio.CancelledError):
+                await asyncio.Event().wait()
+            return "late"
+        return TOKEN
+
+    def open_websocket(connect: Any, on_pong: Any) -> Any:
+        assert connect.token == Token(TOKEN)
+        return lines.open(connect, on_pong)
+
+    async with feed_with(open_websocket, token=token, topics=[ORDERS], config=QUICK_DIALS) as feed:
+        await until(feed, Subscribed)
+    assert len(calls) == 2
+
+
+@each_way
+async def test_a_pong_of_a_connection_before_is_none() -> None:
+    lines = Lines(Line)
+    async with feed_with(lines.open, topics=[ORDERS], config=QUICK_DIALS) as feed:
+        await until(feed, Subscribed)
+        late = lines.on_pong
+        lines.made[0].inbox.put_nowait(ConnectionEnded(1006, ""))
+        await until(feed, Subscribed)
+        pongs: list[bytes] = []
+
+        def pong_received(payload: bytes, _: float) -> Step:
+            pongs.append(payload)
+            return Step()
+
+        feed._driver.machine.pong_received = pong_received
+        late(b"1")
+        lines.on_pong(b"2")
+    assert pongs == [b"2"]

@@ -84,6 +84,7 @@ class Driver:
         self._job_task: Task | None = None
         self._is_working = self._is_dropped = False
         self._work_came = runtime.condition()
+        self._dials = 0
         # The open WebSocket, how many tasks use it, and if they are to stop.
         self._websocket: AsyncWebSocket | PushingWebSocket | None = None
         self._users = 0
@@ -240,10 +241,12 @@ class Driver:
             is_stray = self.runtime.is_stray_cancellation(error)
             if not (isinstance(error, Exception) or is_stray):
                 raise
-            step = self.machine.token_failed(type(error).__name__, self.now())
-        else:
-            step = self.core.token_obtained(supplied, self.now())
-        self.take(step)
+            if not self._is_dropped:
+                self.take(self.machine.token_failed(type(error).__name__, self.now()))
+            return
+        # A callable that was cancelled may return all the same: nobody waits for this token.
+        if not self._is_dropped:
+            self.take(self.core.token_obtained(supplied, self.now()))
 
     async def _ask_for_token(self, refused: Token | None) -> object:
         """Return what the application's callable supplies."""
@@ -255,15 +258,21 @@ class Driver:
         self._closing = self._end = None
         self._outbox.clear()
         self._is_over = False
+        self._dials += 1
+        on_pong = partial(self._on_pong, self._dials)
         try:
-            async with self._open_websocket(connect, self._on_pong) as self._websocket:
+            async with self._open_websocket(connect, on_pong) as self._websocket:
+                if self._is_dropped:
+                    # The dial was cancelled, and has succeeded all the same: nobody waits for it.
+                    return
                 await self._run_connection(self._websocket)
                 await self._shake_hands(self._websocket)
         except (ConnectionFailed, OSError) as error:
             if self._websocket is not None:
                 raise
-            failure = failure_from_exception(error)
-            self.take(self.machine.connection_failed(failure, self.now()))
+            if not self._is_dropped:
+                failure = failure_from_exception(error)
+                self.take(self.machine.connection_failed(failure, self.now()))
         finally:
             self._websocket = None
 
@@ -293,7 +302,10 @@ class Driver:
             with suppress(ConnectionEnded):
                 await self.runtime.timeout(deadline, websocket.close(closing.code, closing.reason))
 
-    def _on_pong(self, payload: bytes) -> None:
+    def _on_pong(self, dial: int, payload: bytes) -> None:
+        if dial != self._dials:
+            # It is that of a connection before.
+            return
         # The WebSocket library is not to see what a recorder raises.
         try:
             self.take(self.machine.pong_received(payload, self.now()))

@@ -42,6 +42,7 @@ from topone_proto import (
     models,
     plain,
 )
+from topone_proto.account import AccountConfig
 from topone_proto.capture import CaptureError
 from topone_proto.events import event_classes
 from topone_proto.feed import (
@@ -128,23 +129,30 @@ class TableDirective(SphinxDirective):
 class Settings(TableDirective):
     """Every field of ``SessionConfig``, its default, its unit and what it means."""
 
+    settings: type[Any] = SessionConfig
+
     def text(self) -> str:
-        docs = field_docs(SessionConfig)
+        cls = self.settings
+        # A private module is its package's own affair.
+        home = f"{cls.__module__.partition('._')[0]}.{cls.__qualname__}"
+        docs, defaults = field_docs(cls), cls()
         return table(
             ("setting", "default", "meaning"),
             (
-                (
-                    f"{{attr}}`~topone_proto.session.config.SessionConfig.{field.name}`",
-                    _default(field),
-                    docs[field.name],
-                )
-                for field in attrs.fields(SessionConfig)
+                (f"{{attr}}`~{home}.{field.name}`", _default(field, defaults), docs[field.name])
+                for field in attrs.fields(cls)
             ),
         )
 
 
-def _default(field: "attrs.Attribute[Any]") -> str:
-    value = getattr(SessionConfig(), field.name)
+class AccountSettings(Settings):
+    """Every field of ``AccountConfig``, in the same way."""
+
+    settings = AccountConfig
+
+
+def _default(field: "attrs.Attribute[Any]", defaults: object) -> str:
+    value = getattr(defaults, field.name)
     kind = str(field.type)
     if value is None:
         return "none"
@@ -406,5 +414,6 @@ DIRECTIVES: Final = {
     "failure-table": Failures,
     "scenario-table": Scenarios,
     "settings-table": Settings,
+    "account-settings-table": AccountSettings,
     "status-table": Statuses,
 }

@@ -40,6 +40,7 @@ from topone_proto.account import (
     read_state,
     write_state,
 )
+from topone_proto.account._budget import OrderBudget
 from topone_proto.account._stored import Store
 from topone_proto.account.token_service import TokenState
 from topone_proto.wire.http import HttpResponse
@@ -713,6 +714,22 @@ def test_a_call_of_the_application_is_not_taken_for_the_one_that_is_withdrawn() 
     world.run(10.0, lambda: client.is_whole)
     assert client.is_whole
     assert [at >= made_at for at in world.place.state.order_calls[calls:]] == [True] * 3
+
+
+def test_who_has_made_an_order_call_lets_other_processes_go_first() -> None:
+    config = AccountConfig(order_calls_per_minute=1)
+    one, other = (OrderBudget(config, (), None, lambda: 0.5) for _ in range(2))
+    one.reserve(0.0, START)
+    one.sent(0.0)
+    other.merge((), one.calls, None, 0.0)
+    # Nobody else is known of yet.
+    assert one.free_at(1.0, START + 1) == other.free_at(1.0, START + 1) == 65.0
+    before = other.calls
+    other.reserve(65.0, START + 65)
+    other.sent(65.0)
+    one.merge(before, other.calls, None, 65.0)
+    assert one.free_at(66.0, START + 66) == 130.0
+    assert 130.0 < other.free_at(66.0, START + 66) <= 137.0
 
 
 def test_a_block_that_another_process_has_met_is_obeyed() -> None:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import attrs
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -291,6 +292,29 @@ def test_a_block_that_another_process_does_not_know_of_is_not_forgotten(seconds:
     step = tokens.loaded(other, START + 103 + seconds)
     assert step.deadline == START + 102 + 3600 + seconds
     assert tokens.state.not_before == step.deadline
+
+
+def test_failures_that_another_process_does_not_know_of_are_counted() -> None:
+    tokens, wall, other = service(), START, TokenState()
+    for number in range(1, 8):
+        assert tokens.loaded(other, wall).actions
+        assert FetchNewToken() in tokens.stored(wall).actions
+        # The other one stores what it knew before.
+        other = attrs.evolve(tokens.state, not_before=wall + 65)
+        wall = tokens.failed(None, wall).deadline or 0.0
+        assert tokens.state.failures == number
+    tokens.loaded(other, wall - 1)
+    assert tokens.state.failures == number
+    # A token that it has got is the end of them.
+    assert tokens.loaded(TokenState(TWO, wall, wall, wall + 65), wall).token == TWO
+    assert tokens.state.failures == 0
+
+
+def test_a_failure_does_not_end_a_block_that_another_process_was_told_of() -> None:
+    tokens = service()
+    assert asks(tokens, tokens.wanted(START), START)
+    tokens.loaded(TokenState(asked_at=START, not_before=START + 3600, failures=1), START + 5)
+    assert tokens.failed(None, START + 10).deadline == START + 3600
 
 
 def test_a_clock_that_was_set_back_costs_one_interval() -> None:

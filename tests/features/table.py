@@ -878,8 +878,8 @@ def a_token_of_another_process_is_looked_for() -> AbstractContextManager[Any]:
 
 @feature(3, *SESSION, "-k", "restarts_keep")
 def budgets_outlive_the_process() -> AbstractContextManager[Any]:
-    def forget(original: Any, self: Any, config: Any, *_: Any) -> None:
-        original(self, config, (), None)
+    def forget(original: Any, self: Any, config: Any, _: Any, __: Any, jitter: Any) -> None:
+        original(self, config, (), None, jitter)
 
     removal = ExitStack()
     removal.enter_context(method(OrderBudget, "merge", None))

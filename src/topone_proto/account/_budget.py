@@ -6,6 +6,7 @@ to come is that of a clock that was set back since: it counts as now.
 """
 
 from collections import deque
+from collections.abc import Callable
 from typing import Final
 
 from topone_proto.account._config import AccountConfig
@@ -20,12 +21,19 @@ _MINUTE: Final = 65.0
 _MARGIN: Final = 1 / 20
 """The part of that minute that may pass between the note of a request and its leaving."""
 
+_SPREAD: Final = 1 / 10
+"""The part of that minute by which a process lets others go first, at most."""
+
 
 class OrderBudget:
     """The budget of requests about orders: when the next may be sent."""
 
     def __init__(
-        self, config: AccountConfig, calls: tuple[float, ...], not_before: float | None
+        self,
+        config: AccountConfig,
+        calls: tuple[float, ...],
+        not_before: float | None,
+        jitter: Callable[[], float],
     ) -> None:
         self.calls = calls
         """The times of day of the latest requests, the oldest first."""
@@ -38,6 +46,11 @@ class OrderBudget:
         self._span = min(_MINUTE, config.token_interval)
         self._recent: deque[float] = deque(maxlen=self._limit)
         self._blocked_until = _NEVER
+        self._jitter = jitter
+        # Other processes wait for the same room, until then. Who had some last lets them go first,
+        # by so much: otherwise the same one could get it every time.
+        self._is_shared_until = _NEVER
+        self._spread = 0.0
         # When the request that is reserved was noted, by both clocks.
         self._reserved = (_NEVER, _NEVER)
 
@@ -46,9 +59,9 @@ class OrderBudget:
         self._correct(wall)
         times = [now, self._blocked_until]
         if len(self._recent) >= self._limit:
-            times.append(self._recent[-self._limit] + self._span)
+            times.append(self._recent[-self._limit] + self._span + self._spread)
         if len(self.calls) >= self._limit:
-            times.append(now + self.calls[-self._limit] + self._span - wall)
+            times.append(now + self.calls[-self._limit] + self._span + self._spread - wall)
         if self.not_before is not None:
             times.append(now + self.not_before - wall)
         return max(times)
@@ -82,6 +95,8 @@ class OrderBudget:
         """Note that the request that is reserved leaves now."""
         self._forget()
         self._recent.append(now)
+        is_shared = now < self._is_shared_until
+        self._spread = (1 + self._jitter()) / 2 * self._span * _SPREAD if is_shared else 0.0
 
     def withdraw(self) -> None:
         """The request that is reserved does not leave."""
@@ -103,9 +118,15 @@ class OrderBudget:
         self.not_before = max(self.not_before or _NEVER, wall + seconds)
 
     def merge(
-        self, known: tuple[float, ...], found: tuple[float, ...], not_before: float | None
+        self,
+        known: tuple[float, ...],
+        found: tuple[float, ...],
+        not_before: float | None,
+        now: float,
     ) -> None:
         """Take in what another process has stored in place of ``known``."""
+        if any(at not in known for at in found):
+            self._is_shared_until, self._spread = now + 2 * self._span, 0.0
         own = (at for at in self.calls if at not in known)
         self.calls = tuple(sorted((*found, *own)))[-self._limit :]
         if not_before is not None:

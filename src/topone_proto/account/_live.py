@@ -279,7 +279,8 @@ class AccountSession(Machine):
         wall = self._look_at_clock(now)
         self._withdraw()
         before = self._store.found(state)
-        self._budget.merge(before.order_calls, state.order_calls, state.orders_not_before)
+        calls, not_before = state.order_calls, state.orders_not_before
+        self._budget.merge(before.order_calls, calls, not_before, now)
         self._tokens.loaded(state.token, now, wall)
         if state.token.asked_at != before.token.asked_at:
             self._look_for_token(now)

@@ -113,7 +113,7 @@ class Machine:
             jitter=jitter,
         )
         self._healer = Healer(self.account, settings, jitter)
-        self._budget = OrderBudget(settings, state.order_calls, state.orders_not_before)
+        self._budget = OrderBudget(settings, state.order_calls, state.orders_not_before, jitter)
         self._store = Store(state)
         self._failure: Failure | None = None
         self._session_deadline: float | None = None

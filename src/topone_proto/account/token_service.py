@@ -154,6 +154,8 @@ class TokenService:
         # The time before which none may be sent, by what came of the latest one of this process. No
         # other process can lift that, which may have stored its state without knowing it.
         self._held_until: float | None = None
+        # And the requests in a row that came to nothing then.
+        self._held_failures = 0
         # The tokens that were taken back since one was last accepted, and the time of the first
         # refusal among them.
         self._taken_back: set[Token] = set()
@@ -250,6 +252,10 @@ class TokenService:
         state, held_until = _corrected(state, wall), self._held_until
         if held_until is not None and (state.not_before is None or state.not_before < held_until):
             state = evolve(state, not_before=held_until)
+        if (state.obtained_at or 0.0) > (own.obtained_at or 0.0):
+            self._held_failures = 0
+        if state.failures < self._held_failures:
+            state = evolve(state, failures=self._held_failures)
         self._state = state
         return self.wanted(wall)
 
@@ -285,6 +291,7 @@ class TokenService:
         if token in self._taken_back and self._refused_at is not None:
             raise self._end("the token service gives out a token that the exchange refuses")
         self._taken_back.discard(token)
+        self._held_failures = 0
         self._state = evolve(
             self._state,
             token=token,
@@ -322,9 +329,11 @@ class TokenService:
                 what = f"HTTP {error.status}" if error.code is None else f"code {error.code}"
                 problem = f"the token service answered with {what} ({error.msg})"
                 self._failure = (problem, remedy)
-        self._state = evolve(state, failures=state.failures + 1, not_before=wall + wait)
+        # A longer wait that another process was told of stays.
+        not_before = max(wall + wait, state.not_before or 0.0)
+        self._state = evolve(state, failures=state.failures + 1, not_before=not_before)
         if was_sent:
-            self._held_until = wall + wait
+            self._held_until, self._held_failures = not_before, self._state.failures
         return self._saved(self.wanted(wall))
 
     def refused(self, token: Token, wall: float) -> TokenStep:

@@ -19,7 +19,7 @@ async def follow(account: Account, decide: Callable[[Account], None]) -> None:
     async for event in account:
         match event:
             case AggregatedFill(order=order, deal_stock=amount, price=price):
-                print(f"order {order.id}: {amount} {order.stock} filled at {price}")
+                print(f"order {order.id}: {amount} {order.stock} filled at {price:.8g}")
             case OutcomeUnknown(order=order):
                 print(f"order {order.id}: not open any more, and nobody says how it ended")
             case Resynced(topic=topic, differences=missed):

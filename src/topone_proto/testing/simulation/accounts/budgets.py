@@ -1,5 +1,6 @@
 """The judge of budgets: what the exchange allows in which time, whoever asks (I9)."""
 
+import re
 from collections import deque
 from collections.abc import Callable
 from typing import Final, Never
@@ -17,6 +18,8 @@ _RULE: Final = "I9"
 _TOKEN: Final = "/u/v1/api/token"
 _ORDERS: Final = "/t/v1/order/"
 _NEVER: Final = float("-inf")
+# The code in all forms of an error. Times and amounts may have these digits, too.
+_LIMIT: Final = re.compile(rb'"(?:code|error_code)"[^0-9A-Za-z]*10027\b')
 
 
 @define(eq=False)
@@ -100,7 +103,7 @@ class Budgets:
 
     def told(self, asker: Asker, path: str, response: HttpResponse, now: float) -> None:
         """An answer has reached a process."""
-        is_limit = b"10027" in response.body
+        is_limit = _LIMIT.search(response.body) is not None
         if path == _TOKEN and (is_limit or response.status == 429):
             kind = _TOKEN
         elif is_limit and path.startswith(_ORDERS):

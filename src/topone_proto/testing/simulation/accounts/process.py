@@ -21,8 +21,10 @@ from topone_proto.testing.simulation.accounts.line import Line
 from topone_proto.testing.simulation.accounts.place import Machine
 from topone_proto.testing.simulation.accounts.plan import (
     AccountCall,
+    FullDisk,
     ProcessPlan,
     SharedAccount,
+    SlowDisk,
     Stop,
 )
 from topone_proto.testing.simulation.accounts.truth import Truth
@@ -241,8 +243,11 @@ class Life:
                 self._take(session.refresh(now))
             case "order_calls":
                 budgets = self._process.budgets
-                # It does not ask before, so it leaves room for what is under way.
-                if budgets.room(now) >= 4 + len(self._process.shared.processes):
+                # It does not ask before, so it leaves room for what is under way. What it says can
+                # be known to others only once it is stored.
+                if self._process.stores_at_once and budgets.room(now) >= 4 + len(
+                    self._process.shared.processes
+                ):
                     budgets.used(2, now)
                     self._take(session.order_calls_made(2, now))
             case "give_up":
@@ -307,6 +312,13 @@ class Process:
         if not self.lives or self.lives[0].adapter.is_killed:
             return None
         return self.lives[0]
+
+    @property
+    def stores_at_once(self) -> bool:
+        """True if nothing keeps it from storing what it is told."""
+        plan, troubles = self.plan, self.shared.troubles
+        is_ended = plan.stops or any(call.verb == "close" for call in plan.calls)
+        return not is_ended and not any(isinstance(t.what, FullDisk | SlowDisk) for t in troubles)
 
     @property
     def is_right(self) -> bool:

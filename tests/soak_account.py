@@ -209,7 +209,7 @@ def step(play: Play, rng: Random, figures: Figures) -> list[str]:
     """Let a few faults happen, and end them. Return what they were."""
     simulator = play.simulator
     faults = [rng.choice(OTHERS)(rng) for _ in range(rng.randint(1, 4))]
-    if rng.random() < 0.3:  # noqa: PLR2004 - a third
+    if rng.random() < 0.3:
         faults.append(rng.choice(OF_TOKENS)(rng))
     rng.shuffle(faults)
     for fault in faults:
@@ -217,7 +217,7 @@ def step(play: Play, rng: Random, figures: Figures) -> list[str]:
         figures.blocks += isinstance(fault, BlockOrders | BlockTokens)
         simulator.inject(fault)
         happen(simulator, rng, rng.randint(0, 10))
-        if rng.random() < 0.7:  # noqa: PLR2004 - most of the time
+        if rng.random() < 0.7:
             simulator.inject(DropConnections())
         happen(simulator, rng, rng.randint(0, 10))
         time.sleep(rng.uniform(0, 0.5))

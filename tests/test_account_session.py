@@ -4,6 +4,7 @@ virtual time."""
 import json
 from collections.abc import Callable
 from decimal import Decimal
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from topone_proto import (
     ORDERS,
     Balance,
     Closed,
+    Connected,
     Disconnected,
     Failure,
     FailureKind,
@@ -821,21 +823,24 @@ def test_a_callable_is_asked_at_longer_and_longer_intervals() -> None:
     assert client.is_whole
 
 
-def test_a_fixed_token_that_http_refuses_ends_the_asking_and_not_the_stream() -> None:
+def test_a_fixed_token_that_http_refuses_is_tried_again_and_the_stream_goes_on() -> None:
     world = World()
     world.exchange.allow("topapi:one")
-    world.exchange.fault("10003", 10.0, "/t/")
+    world.exchange.fault("10003", 600.0, "/t/")
     client = world.client(source=ONE)
-    world.run(60.0)
-    [failure] = client.of(FetchFailed)
-    assert failure.retry_in is None
+    world.run(600.0)
+    waits = [failure.retry_in for failure in client.of(FetchFailed)]
+    assert 3 <= len(waits) <= 5
+    assert waits[0] >= 65.0
+    assert all(later > earlier for earlier, later in pairwise(waits))
     assert client.machine.state is SessionState.CONNECTED
-    assert len(world.exchange.calls) == 1
     # Nobody was asked for another one.
     client.feed(lambda now: client.machine.token_renewed(TWO, now))
     client.feed(lambda now: client.machine.token_not_renewed("OSError", now))
-    world.run(60.0)
-    assert len(world.exchange.calls) == 1
+    world.run(1000.0, lambda: client.is_whole)
+    assert client.is_whole
+    assert {fetch.request.token for fetch in client.fetches} == {ONE}
+    assert len(client.of(Connected)) == 1
 
 
 def test_a_callable_that_was_not_asked_has_nothing_to_refuse() -> None:

@@ -225,6 +225,17 @@ def test_what_cannot_be_mended_by_asking_ends_the_asking(meaning: ApiErrorMeanin
         tokens.wanted(START + 10**6)
 
 
+def test_a_service_that_gave_a_token_is_asked_again_though_it_understands_nothing() -> None:
+    shared = service()
+    shared.loaded(TokenState(ONE, START), START)
+    for tokens in (with_token(), service(TokenState(ONE, START)), shared):
+        assert asks(tokens, tokens.refused(ONE, START + 100), START + 100)
+        step = tokens.failed(error(ApiErrorMeaning.REQUEST), START + 101)
+        assert step.deadline is not None
+        assert step.deadline >= START + 101 + 65
+        assert not tokens.is_over
+
+
 def test_a_good_token_outlives_a_renewal_that_cannot_succeed() -> None:
     tokens = with_token()
     assert asks(tokens, tokens.wanted(START + 3600), START + 3600)

@@ -871,6 +871,21 @@ def a_wrong_clock_is_corrected() -> AbstractContextManager[Any]:
     return patch.object(_tokens, "_SAME_TIME", 1e9)
 
 
+@feature(9, *SESSION, "-k", "a_fixed_token_that")
+def a_fixed_token_that_http_refuses_is_tried_again() -> AbstractContextManager[Any]:
+    def refused(original: Any, self: Any, *arguments: Any) -> Any:
+        wait = original(self, *arguments)
+        self.token = None
+        return wait
+
+    return around(_tokens.SuppliedTokens, "refused_by_http", refused)
+
+
+@feature(9, "tests/test_token_service.py", "-k", "that_gave_a_token")
+def a_token_service_that_gave_a_token_is_asked_again() -> AbstractContextManager[Any]:
+    return patch.object(TokenService, "_has_served", PropertyMock(return_value=False), create=True)
+
+
 @feature(9, *SESSION, "-k", "cold_store")
 def a_token_of_another_process_is_looked_for() -> AbstractContextManager[Any]:
     return method(Machine, "_look_for_token", None)

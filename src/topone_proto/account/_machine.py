@@ -202,7 +202,8 @@ class Machine:
         if not (is_dial and failure.refuses_token and self._dialled is not None):
             return failure
         self._refusal = failure
-        self._tokens.refused(self._dialled, str(failure), now, self._look_at_clock(now))
+        problem = f"HTTP {failure.status} in a handshake"
+        self._tokens.refused(self._dialled, problem, now, self._look_at_clock(now))
         return Failure(FailureKind.TOKEN, retry_after=failure.retry_after)
 
     def _end(self, step: Step, failure: Failure | None, caused: Caused, now: float) -> None:
@@ -260,9 +261,11 @@ class Machine:
             self._awaits_token = False
             self._take(self._session.token_obtained(tokens.token, now), caused, now)
         elif tokens.failure is not None:
-            detail = (tokens.causes or str(tokens.failure))[:_MAX_DETAIL]
+            detail = str(tokens.failure)
+            if tokens.causes:
+                detail += f"; refused with: {tokens.causes}"
             failure = Failure(FailureKind.TOKEN) if self._refusal is None else self._refusal
-            failure = evolve(failure, detail=detail)
+            failure = evolve(failure, detail=detail[:_MAX_DETAIL])
             self._end(self._session.close(now), failure, caused, now)
 
     def _renew(self, caused: Caused, now: float, wall: float) -> None:

@@ -174,9 +174,8 @@ class SuppliedTokens(Tokens):
         if token != self.token:
             return 0.0
         if self._is_fixed:
-            self.token = None
-            self.failure = TokenUnobtainable(problem, "pass another token, or the key pair")
-            return 0.0
+            # There is no other one. It may be HTTP that is in trouble, since the stream goes on.
+            return self._pause()
         # At once the first time; longer each time that the other token is refused as well.
         wait = self._pause() if self._refused is not None else 0.0
         self.token, self._refused, self._due_at = None, token, now + wait

@@ -22,7 +22,9 @@ Theory. There is a token or there is none, and beside that a request is under wa
   between, asking again cannot help: the service has failed. One that another process had obtained
   before proves nothing. ``withdraw`` takes a token back without such a proof.
 - An error is never kept as if it were a token, and never ends the service, unless it says that
-  asking again cannot help.
+  asking again cannot help. That the question is not understood says so only as long as there never
+  was a token: afterwards it is what answers there that is in trouble, such as a proxy without the
+  exchange behind it.
 
 Times are the time of day, in seconds since 1970 UTC: a budget that survives a restart needs a clock
 that does. If the clock was set back, the latest request seems to be still to come. It then counts
@@ -160,6 +162,8 @@ class TokenService:
         # refusal among them.
         self._taken_back: set[Token] = set()
         self._refused_at: float | None = None
+        # True once there was a token: then its URL is right.
+        self._has_served = self._state.token is not None
         # Problem and remedy, once asking again cannot help.
         self._failure: tuple[str, str] | None = None
 
@@ -245,6 +249,7 @@ class TokenService:
             TokenUnobtainable: see ``wanted``.
         """
         own, self._is_reserving = self._state, False
+        self._has_served = self._has_served or state.token is not None
         if state.token in self._taken_back:
             state = evolve(state, token=None, obtained_at=None)
         if (own.obtained_at or 0.0) > (state.obtained_at or 0.0):
@@ -292,6 +297,7 @@ class TokenService:
             raise self._end("the token service gives out a token that the exchange refuses")
         self._taken_back.discard(token)
         self._held_failures = 0
+        self._has_served = True
         self._state = evolve(
             self._state,
             token=token,
@@ -324,7 +330,8 @@ class TokenService:
             if error.meaning is ApiErrorMeaning.RATE_LIMIT:
                 wait = max(wait, block)
             wait = max(wait, min(error.retry_after or 0.0, _LONGEST_WAIT))
-            if error.meaning in _REMEDY or is_hopeless:
+            is_odd = error.meaning is ApiErrorMeaning.REQUEST and self._has_served
+            if (error.meaning in _REMEDY and not is_odd) or is_hopeless:
                 remedy = _REMEDY.get(error.meaning, "set this machine's clock")
                 what = f"HTTP {error.status}" if error.code is None else f"code {error.code}"
                 problem = f"the token service answered with {what} ({error.msg})"

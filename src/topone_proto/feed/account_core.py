@@ -18,9 +18,10 @@ from topone_proto.account import (
     FetchFailed,
     FetchKind,
     OrderChanged,
+    StateNotStored,
 )
 from topone_proto.errors import ConfigurationError
-from topone_proto.events import Closed
+from topone_proto.events import Closed, Disconnected
 from topone_proto.feed.account_metrics import AccountMetrics
 from topone_proto.feed.base import BaseCore
 from topone_proto.feed.buffer import DeliveryBuffer
@@ -112,6 +113,8 @@ class AccountCore(BaseCore[_Source, AccountStep, AccountEvent]):
             wall=wall,
             is_recorded=record is not None,
         )
+        # The latest that went wrong, in words.
+        self._problem = ""
         # For the metrics.
         self._fetches = 0
         self._fetch_failures: Counter[FetchKind] = Counter()
@@ -169,6 +172,12 @@ class AccountCore(BaseCore[_Source, AccountStep, AccountEvent]):
         step = self.account.refresh(now)
         return self._until("refresh", self._is_compared), step
 
+    def overdue(self, method: str, seconds: float) -> TimeoutError:
+        """Return the error for a call that has waited for so long. It names what went wrong
+        last."""
+        cause = f"; the latest problem: {self._problem}" if self._problem else ""
+        return TimeoutError(f"{method} took longer than {seconds:g} s{cause}")
+
     def give_up(self, number: int, now: float) -> AccountStep:
         """Stop asking for an order; see ``Account.give_up``. The step goes through ``take``."""
         self._require_open("give_up")
@@ -203,8 +212,16 @@ class AccountCore(BaseCore[_Source, AccountStep, AccountEvent]):
     def _note(self, events: tuple[Any, ...]) -> None:
         super()._note(events)
         for event in events:
-            if isinstance(event, FetchFailed):
-                self._fetch_failures[event.kind] += 1
-            elif isinstance(event, Closed):
-                # Nothing comes any more that could be too much.
-                self._buffer.begin_reading()
+            match event:
+                case FetchFailed(kind=kind, problem=problem):
+                    self._fetch_failures[kind] += 1
+                    self._problem = f"{kind.value.replace('_', ' ')}: {problem}"
+                case StateNotStored(problem=problem):
+                    self._problem = f"the budgets cannot be stored: {problem}"
+                case Disconnected(reason=reason):
+                    self._problem = str(reason)
+                case Closed():
+                    # Nothing comes any more that could be too much.
+                    self._buffer.begin_reading()
+                case _:
+                    pass

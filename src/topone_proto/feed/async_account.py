@@ -54,7 +54,8 @@ class AsyncAccount(AsyncHandle[AccountStep, AccountEvent], AccountView):
             timeout: seconds to wait at most; None for as long as it takes.
 
         Raises:
-            TimeoutError: it was not whole in time. The account goes on.
+            TimeoutError: it was not whole in time. It names what went wrong last. The account
+                goes on.
             FeedClosed: the account is closed, or was before.
             FeedFailed: the account ended by itself.
             TooManyEvents: the application iterates over the account, and more events wait than it
@@ -75,7 +76,7 @@ class AsyncAccount(AsyncHandle[AccountStep, AccountEvent], AccountView):
             timeout: seconds to wait at most; None for as long as it takes.
 
         Raises:
-            TimeoutError: it was not answered in time. The comparison goes on.
+            TimeoutError: it was not answered in time, as above. The comparison goes on.
             FeedClosed: the account is closed, or was before.
             FeedFailed: the account ended by itself.
             TooManyEvents: the application iterates over the account, and more events wait than it
@@ -117,4 +118,4 @@ class AsyncAccount(AsyncHandle[AccountStep, AccountEvent], AccountView):
         if seconds is None:
             await waiting
         elif await self._driver.runtime.timeout(self._driver.now() + seconds, waiting):
-            raise TimeoutError(f"{waiter.method} took longer than {seconds:g} s")
+            raise self._core.overdue(waiter.method, seconds)

@@ -90,7 +90,7 @@ class Account(Handle[AccountEvent], AccountView):
 
         >>> account.wait_until_whole(60)
         """
-        self._call("wait_until_whole", timeout=timeout)
+        self._ask("wait_until_whole", timeout)
 
     def refresh(self, timeout: float | None = None) -> None:
         """Compare the account with the exchange's lists now, and return once that is done and every
@@ -99,7 +99,13 @@ class Account(Handle[AccountEvent], AccountView):
         Raises what ``AsyncAccount.refresh`` does, and what ``wait_until_whole`` does in a place
         where it cannot be called.
         """
-        self._call("refresh", timeout=timeout)
+        self._ask("refresh", timeout)
+
+    def _ask(self, method: str, timeout: float | None) -> None:
+        try:
+            self._call(method, timeout=timeout)
+        except TimeoutError:
+            raise self._account_core.overdue(method, timeout or 0.0) from None
 
     def give_up(self, number: int) -> None:
         """Stop asking for an order by its id; see ``AsyncAccount.give_up``.

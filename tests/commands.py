@@ -131,7 +131,7 @@ class Shown:
 
 
 def at_terminal(
-    arguments: Sequence[str], token: str | None = SECRET
+    arguments: Sequence[str], token: str | None = SECRET, env: dict[str, str] | None = None
 ) -> "tuple[Shown, subprocess.Popen[bytes]]":
     import fcntl  # noqa: PLC0415 - POSIX has terminals of this kind
     import pty  # noqa: PLC0415
@@ -147,7 +147,8 @@ def at_terminal(
         start_new_session=True,
         env=PLAIN
         | {"TERM": "xterm", "COLUMNS": "80", "LINES": "24"}
-        | ({} if token is None else {"TOPONE_TOKEN": token}),
+        | ({} if token is None else {"TOPONE_TOKEN": token})
+        | (env or {}),
     )
     os.close(theirs)
     return Shown(ours, process), process

@@ -339,7 +339,9 @@ def test_a_keyring_that_does_not_work_is_said(ring: Keyring) -> None:
 
 @pytest.mark.skipif(os.name != "posix", reason="has no terminals of this kind")
 def test_at_a_terminal_the_key_is_not_shown(tmp_path: Path) -> None:
-    shown, process = at_terminal(["login", "--file", "--http-url", "http://127.0.0.1:9"])
+    places = {name: str(tmp_path) for name in ("XDG_CACHE_HOME", "XDG_CONFIG_HOME")}
+    arguments = ("login", "--file", "--http-url", "http://127.0.0.1:9")
+    shown, process = at_terminal(arguments, None, places)
     try:
         while b"App id: " not in shown.data:
             assert shown.more()

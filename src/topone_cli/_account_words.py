@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from typing import Final
 
+from topone_cli._errors import in_options
 from topone_cli._format import number, price, printable, word
 from topone_proto import Order
 from topone_proto.account import (
@@ -62,7 +63,7 @@ def describe_change(change: Change | Report) -> str:
             return describe_backwards(change)
         case FetchFailed(kind=kind, problem=problem, retry_in=wait):
             again = "not asked again" if wait is None else f"asked again in {wait:.0f} s"
-            return f"{_QUESTIONS[kind]}: {problem}; {again}"
+            return f"{_QUESTIONS[kind]}: {in_options(problem)}; {again}"
         case ClockCorrected(seconds=seconds):
             return (
                 f"this machine's clock is {abs(seconds):.0f} s {'slow' if seconds > 0 else 'fast'}:"

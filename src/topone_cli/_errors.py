@@ -4,7 +4,14 @@ from typing import Final
 
 from topone_proto import ConfigurationError, Failure, FailureKind
 
-__all__ = ["VARIABLE", "CommandFailed", "explain", "explain_failure", "explain_problem"]
+__all__ = [
+    "VARIABLE",
+    "CommandFailed",
+    "explain",
+    "explain_failure",
+    "explain_problem",
+    "in_options",
+]
 
 VARIABLE: Final = "TOPONE_TOKEN"
 """The environment variable that may hold the token."""
@@ -15,6 +22,8 @@ _NAMES: Final = {
     "None (left out)": "no --origin",
     "token=...": f"{VARIABLE}, --token-file or --keyring",
     'pass origin=""': 'use --origin ""',
+    "the URL of the token service": "--http-url",
+    "check the request and the URL; asking": "check --http-url; asking",
 }
 _OPTIONS: Final = ("http_url", "insecure", "market_rate", "origin", "rate", "seed", "url")
 _ADVICE: Final = {
@@ -44,7 +53,7 @@ def explain(error: ConfigurationError) -> str:
 
 def explain_problem(error: ConfigurationError) -> str:
     """Return the same without the setting's name."""
-    return f"{error.problem}; {_in_options(error.remedy)}"
+    return f"{error.problem}; {in_options(error.remedy)}"
 
 
 def explain_failure(failure: Failure) -> str:
@@ -57,10 +66,11 @@ def explain_failure(failure: Failure) -> str:
     better = advice
     if failure.status is None or advice == _OTHER_STATUS:
         better = _ADVICE.get(failure.kind, advice)
-    return text.removesuffix(advice) + _in_options(better)
+    return text.removesuffix(advice) + in_options(better)
 
 
-def _in_options(text: str) -> str:
+def in_options(text: str) -> str:
+    """Return a text of the library with the command's options in place of its arguments."""
     for argument, option in _NAMES.items():
         text = text.replace(argument, option)
     return text

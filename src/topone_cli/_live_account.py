@@ -12,7 +12,7 @@ import typer
 from topone_cli._access import Access, find_access
 from topone_cli._account_source import AccountSource
 from topone_cli._complaints import FAILED, complain, fail, reported
-from topone_cli._errors import VARIABLE
+from topone_cli._errors import VARIABLE, in_options
 from topone_cli._files import require_new_file
 from topone_cli._fill_files import open_fill_file, require_fill_file
 from topone_cli._following import feed_title, recorder_of, shower
@@ -135,7 +135,8 @@ def explained(access: Access) -> Generator[None, None, None]:
         failure = error.failure
         if access.keys is None or failure.kind is not FailureKind.TOKEN or not failure.detail:
             raise
-        fail(f"{printable(failure.detail)} (the keys are those of {access.place})", FAILED)
+        words = printable(in_options(failure.detail))
+        fail(f"{words} (the keys are those of {access.place})", FAILED)
 
 
 @contextmanager

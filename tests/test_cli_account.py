@@ -24,6 +24,7 @@ from topone_cli._exporter import Exporter
 from topone_cli._fill_files import open_fill_file
 from topone_cli._fills import CatchUp, Seen
 from topone_cli._historian import Historian
+from topone_cli._http import Fetcher
 from topone_cli._output import PlainLines
 from topone_cli._picture import picture
 from topone_cli._plain import plain_of
@@ -61,7 +62,8 @@ from topone_proto.account import (
     Resynced,
     StateNotStored,
 )
-from topone_proto.exchange import DropConnections
+from topone_proto.adapters import HttpEndpoint
+from topone_proto.exchange import DropConnections, HangHttp
 from topone_proto.wire.http import HttpRequest, HttpResponse
 from topone_simulator import Simulator, run_in_thread
 
@@ -440,6 +442,31 @@ def test_it_can_be_ended_at_any_time() -> None:
     historian = Historian(never, lambda: Token("t"), never, never)
     historian.begin(CatchUp(None, frozenset()), never, wait=1000.0)
     historian.close()
+
+
+def test_a_request_that_is_under_way_is_ended() -> None:
+    with run_in_thread(tokens={SECRET: "demo"}) as simulator:
+        simulator.inject(HangHttp(times=None))
+        fetcher, told = Fetcher(HttpEndpoint(simulator.http_url)), list[object]()
+        historian = Historian(
+            fetcher.fetch, lambda: Token(SECRET), told.append, told.append, fetcher.abort
+        )
+        historian.begin(CatchUp(None, frozenset()), told.append)
+        until(lambda: len(simulator.http_calls) > 0)
+        historian.close()
+    assert told == []
+
+
+def test_a_fault_in_the_thread_is_said() -> None:
+    def broken() -> Token:
+        raise ZeroDivisionError(SECRET)
+
+    notes: list[object] = []
+    historian = Historian(Pages().fetch, broken, notes.append, notes.append)
+    historian.begin(CatchUp(None, frozenset()), notes.append)
+    historian._thread.join(BOUND)
+    historian.close()
+    assert notes == ["finished orders are read no more, by a fault (ZeroDivisionError)"]
 
 
 # --- the command ---------------------------------------------------------------------------------

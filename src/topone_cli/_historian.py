@@ -41,6 +41,7 @@ class Historian:
         token: returns the token to ask with; None if there is none now.
         take: takes every order that may have fills that are missing.
         note: is told what is in the way.
+        abort: ends a request that is under way, for good.
         pace: the least time between two pages, in seconds.
     """
 
@@ -50,12 +51,14 @@ class Historian:
         token: Callable[[], Token | None],
         take: Callable[[Order], object],
         note: Callable[[str], object],
+        abort: Callable[[], object] = bool,
         pace: float = _PACE,
     ) -> None:
         self._fetch = fetch
         self._token = token
         self._take = take
         self._note = note
+        self._abort = abort
         self._pace = pace
         self._condition = threading.Condition()
         self._way: CatchUp | None = None
@@ -82,9 +85,16 @@ class Historian:
         with self._condition:
             self._is_closing = True
             self._condition.notify()
+        self._abort()
         self._thread.join()
 
     def _run(self) -> None:
+        try:
+            self._read_all()
+        except Exception as error:  # noqa: BLE001 - nobody waits for this thread
+            self._note(f"finished orders are read no more, by a fault ({type(error).__name__})")
+
+    def _read_all(self) -> None:
         while True:
             with self._condition:
                 self._condition.wait_for(lambda: self._way is not None or self._is_closing)
@@ -139,6 +149,8 @@ class Historian:
         return page
 
     def _failed(self, problem: str, wait: float) -> None:
+        if self._is_closing:
+            return
         again = max(wait, min(_FIRST_RETRY * 2.0**self._failures, _LAST_RETRY))
         self._failures = min(self._failures + 1, 10)
         if problem != self._said:

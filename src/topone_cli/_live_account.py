@@ -34,7 +34,7 @@ from topone_cli._paged import open_paged
 from topone_cli._root import app
 from topone_cli._run import choose_adapter, run_feed
 from topone_cli._usage import Misuse
-from topone_proto import ORDERS, FailureKind, FeedFailed, Token
+from topone_proto import ORDERS, ConfigurationError, FailureKind, FeedFailed, Token
 from topone_proto.account import AccountConfig, AccountEvent
 from topone_proto.adapters import HttpEndpoint
 
@@ -149,7 +149,7 @@ def exported(
         return
     from topone_cli._bookkeeper import Bookkeeper
     from topone_cli._exporter import Exporter
-    from topone_cli._http import fetch
+    from topone_cli._http import Fetcher
 
     def note(text: str) -> None:
         output.note(printable(text), time.time())
@@ -158,11 +158,13 @@ def exported(
         file = open_fill_file(path)
         exporter = Exporter(file, _PARQUET_PAUSE if path.suffix.lower() == ".parquet" else 0.0)
         stack.callback(exporter.close)
+        fetcher = Fetcher(endpoint)
         historian = Historian(
-            partial(fetch, endpoint),
+            fetcher.fetch,
             partial(_present_token, source),
             partial(exporter.take, healed=True),
             note,
+            fetcher.abort,
         )
         stack.callback(historian.close)
         bookkeeper = Bookkeeper(exporter, historian, file.seen, note)
@@ -179,10 +181,10 @@ def _present_token(source: AccountSource) -> Token | None:
     from topone_accounts import FileStore
 
     token = source.token
-    if token is not None:
-        return token if isinstance(token, Token) else token()
     try:
-        return FileStore(source.cache).load().token.token
-    except OSError:
+        if token is None:
+            return FileStore(source.cache).load().token.token
+        return token if isinstance(token, Token) else token()
+    except (ConfigurationError, OSError):
         # The account says what is wrong with it.
         return None

@@ -12,8 +12,9 @@ from topone_proto.wire.families import FAMILIES
 
 FOR_APPLICATIONS = """
     BALANCE DEFAULT_HTTP_URL DEFAULT_URL ORDERS PUBLIC_URL
-    Action AsyncTokenSource Balance BalanceUpdate Book Candle Close Closed ConfigurationError
-    Conflated Connect Connected Connection ConnectionEnded ConnectionFailed Credentials Deal
+    AccountConfig Action AsyncTokenSource Balance BalanceUpdate Book Candle Close Closed
+    ConfigurationError Conflated Connect Connected Connection ConnectionEnded
+    ConnectionFailed Credentials Deal
     DealsUpdate DeliveryPolicy DepthUpdate Disconnected Endpoint Event Failure FailureKind
     Family FeedCancelled FeedClosed FeedFailed FeedMetrics FetchToken Gap Headers KlineUpdate
     Level LocalProtocolError Malformed Message Order OrderStatus OrderType OrderUpdate Ping

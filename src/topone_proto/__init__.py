@@ -8,8 +8,10 @@ it with real ones.
 The names here are those that an application, or whoever embeds a ``Session`` or a ``Connection``,
 starts with. Each is explained in the module that defines it. What only the author of an adapter
 needs is in ``topone_proto.adapters``; what is built on top of a feed is imported from its own
-module: ``account``, ``capture``, ``plain``.
+module: ``account``, ``capture``, ``plain``. ``AccountConfig`` is loaded when it is first used.
 """
+
+from typing import TYPE_CHECKING
 
 from topone_proto._version import __version__ as __version__
 from topone_proto.errors import (
@@ -69,12 +71,16 @@ from topone_proto.wire.orders import ORDERS, Order, OrderStatus, OrderType, Orde
 from topone_proto.wire.requests import DEFAULT_HTTP_URL
 from topone_proto.wire.topic import Family, Topic, Update
 
+if TYPE_CHECKING:
+    from topone_proto.account import AccountConfig
+
 __all__ = [
     "BALANCE",
     "DEFAULT_HTTP_URL",
     "DEFAULT_URL",
     "ORDERS",
     "PUBLIC_URL",
+    "AccountConfig",
     "Action",
     "AsyncTokenSource",
     "Balance",
@@ -152,3 +158,12 @@ __all__ = [
     "encode",
     "kline",
 ]
+
+
+def __getattr__(name: str) -> object:
+    # Most programs that follow a feed need nothing of an account, which takes as long to load.
+    if name == "AccountConfig":
+        from topone_proto.account import AccountConfig  # noqa: PLC0415 - as said
+
+        return AccountConfig
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}", name=name)

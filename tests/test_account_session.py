@@ -622,6 +622,23 @@ def test_a_clock_that_is_set_forward_in_a_block_does_not_end_it() -> None:
     assert world.run(0.2 * HOUR, lambda: client.is_whole) < 0.2 * HOUR
 
 
+def test_a_clock_that_is_set_forward_during_a_request_does_not_begin_the_next() -> None:
+    world = World()
+    client = world.client()
+    client.loses_answers = True
+    world.run(1.0)
+    [asked] = client.fetches
+    client.loses_answers = False
+    world.wall_ahead += 2 * HOUR
+    # By that clock the token is too old when it comes.
+    client.serve(asked)
+    world.run(50.0)
+    assert client.fetches == [asked]
+    world.run(20.0)
+    assert len(client.fetches) > 1
+    assert not world.exchange.violations
+
+
 def test_a_budget_that_cannot_be_stored_is_not_spent() -> None:
     world = World()
     world.place.works = False

@@ -230,13 +230,6 @@ class OwnTokens(Tokens):
 
     def update(self, now: float, wall: float) -> None:
         """Look what is due."""
-        if self._sent_at is not None:
-            free_at = max(self._sent_at + self._config.token_interval, self._held_until)
-            free_at += wall - now
-            not_before = self.state.not_before
-            # More than a moment: otherwise every look would be a state to be stored.
-            if free_at > wall and (not_before is None or free_at > not_before + _SAME_TIME):
-                self._service.postpone(free_at)
         self._take(lambda: self._service.wanted(wall), now, wall)
 
     def request(self, now: float, wall: float) -> HttpRequest:
@@ -342,7 +335,18 @@ class OwnTokens(Tokens):
         wait = None if self._service.is_over or not_before is None else not_before - wall
         return FetchFailed(FetchKind.TOKEN, problem, wait)
 
+    def _postpone(self, now: float, wall: float) -> None:
+        """Have the service wait as long as a clock says that nobody sets."""
+        if self._sent_at is not None:
+            free_at = max(self._sent_at + self._config.token_interval, self._held_until)
+            free_at += wall - now
+            not_before = self.state.not_before
+            # More than a moment: otherwise every look would be a state to be stored.
+            if free_at > wall and (not_before is None or free_at > not_before + _SAME_TIME):
+                self._service.postpone(free_at)
+
     def _take(self, call: Callable[[], TokenStep], now: float, wall: float) -> None:
+        self._postpone(now, wall)
         self.deadline = None
         try:
             step = call()

@@ -99,6 +99,8 @@ def with_account(rng: Random, scenario: Scenario) -> Scenario:
     if shared.clock_lead:
         # Without an hour to compare with nobody can know that a clock is wrong.
         shared = evolve(shared, http=evolve(http, has_date=True))
+    intervals = [client.config.ping_interval or 20.0 for client in feeds]
+    patience = 3.0 * max(intervals) + 2.0
     return evolve(
         scenario,
         clients=kept,
@@ -106,7 +108,12 @@ def with_account(rng: Random, scenario: Scenario) -> Scenario:
         troubles=tuple(troubles),
         account=shared,
         # The time of day of HTTP and of the stream is the same.
-        gateway=evolve(scenario.gateway, start_ts=1561948335075),
+        gateway=evolve(
+            scenario.gateway,
+            start_ts=1561948335075,
+            # It waits for a pong longer than any client that does not read pings by itself.
+            pong_timeout=max(scenario.gateway.pong_timeout or 0.0, patience),
+        ),
     )
 
 

@@ -79,6 +79,8 @@ FAULTS: dict[str, Callable[..., exchange.HttpFault]] = {
     "503": partial(exchange.RefuseHttp, 503),
     "429": partial(exchange.RefuseHttp, 429, 20),
     "bare429": partial(exchange.RefuseHttp, 429),
+    "404": partial(exchange.RefuseHttp, 404),
+    "10001": partial(exchange.RejectHttp, 10001),
     "10003": partial(exchange.RejectHttp, 10003),
     "10005": partial(exchange.RejectHttp, 10005),
     "10027": partial(exchange.RejectHttp, 10027),

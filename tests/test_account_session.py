@@ -117,6 +117,26 @@ def test_pages_that_are_too_large_are_asked_for_smaller_and_remembered() -> None
     assert len(client.of(FetchFailed)) == 2
 
 
+@pytest.mark.parametrize("fault", ["404", "10001"])
+def test_a_passing_trouble_does_not_make_pages_smaller_for_good(fault: str) -> None:
+    world, client = whole(page_cap=500)
+    world.exchange.fault(fault, world.now + 60.0, "/t/v1/order/query")
+    client.drop()
+    world.run(300.0, lambda: client.is_whole)
+    assert client.is_whole
+    last = [fetch for fetch in client.fetches if fetch.request.path == "/t/v1/order/query"][-1]
+    assert ("pageSize", "500") in last.request.query
+
+
+def test_a_refusal_of_every_page_size_is_not_about_the_size() -> None:
+    world = World()
+    world.exchange.fault("10001", 3600.0, "/t/v1/order/query")
+    client = world.client()
+    world.run(900.0)
+    pages = [dict(fetch.request.query).get("pageSize") for fetch in client.fetches]
+    assert [size for size in pages if size is not None][:4] == ["500", "100", "20", "500"]
+
+
 def test_an_order_that_closed_in_a_gap_is_found_far_down_in_the_history() -> None:
     world, client = whole(page_cap=500)
     client.hang_up()

@@ -38,6 +38,10 @@ _NEVER: Final = float("-inf")
 # The rows to ask for on a page of open orders: fewer, if the exchange refuses so many.
 _PAGE_SIZES: Final = (500, 100, 20)
 
+# The code and the HTTP statuses of a refusal that may be about a parameter.
+_WRONG_PARAMETER: Final = "10001"
+_PARAMETER_STATUSES: Final = frozenset({400, 413, 414, 422})
+
 # A question that has waited for longer than two minutes of the exchange is asked anew.
 _STALE_AFTER: Final = 120.0
 
@@ -58,6 +62,14 @@ _HOPELESS: Final = frozenset(
 )
 
 
+def _names_parameter(error: ApiError) -> bool:
+    """Return True if the exchange may have refused a parameter. A page of a proxy, such as a 404,
+    says nothing about one."""
+    if error.code is None:
+        return error.status in _PARAMETER_STATUSES
+    return str(error.code) == _WRONG_PARAMETER
+
+
 class Healer:
     """The queue of one account's questions."""
 
@@ -69,6 +81,8 @@ class Healer:
         self._jitter = jitter
         self._queue: list[Pass] = []
         self._page_sizes = list(_PAGE_SIZES)
+        # True once the exchange has given open orders.
+        self._has_listed = False
         self._failures = 0
         self._limits = 0
         self._not_before = _NEVER
@@ -112,7 +126,8 @@ class Healer:
         Raises:
             ApiError: it is none; call ``failed``.
         """
-        is_complete = waiting.take(response)
+        kind, is_complete = waiting.kind, waiting.take(response)
+        self._has_listed = self._has_listed or kind is FetchKind.OPEN_ORDERS
         self._failures = self._limits = 0
         waiting.touched_at = now
         if not is_complete:
@@ -188,11 +203,17 @@ class Healer:
 
     def _asks_for_less(self, kind: FetchKind, error: ApiError | None) -> bool:
         """True if smaller pages are worth a try."""
-        is_refused = error is not None and error.meaning is ApiErrorMeaning.REQUEST
-        if kind is not FetchKind.OPEN_ORDERS or not is_refused or len(self._page_sizes) == 1:
+        if kind is not FetchKind.OPEN_ORDERS or error is None or not _names_parameter(error):
+            return False
+        if self._has_listed:
+            # Pages of this size were given before.
             return False
         del self._page_sizes[0]
-        return True
+        if self._page_sizes:
+            return True
+        # Not even the smallest is taken, so the size is not what is wrong.
+        self._page_sizes = list(_PAGE_SIZES)
+        return False
 
     def _spread(self, failures: int) -> float:
         config = self._config

@@ -755,6 +755,28 @@ def test_a_call_of_the_application_is_not_taken_for_the_one_that_is_withdrawn() 
     assert [at >= made_at for at in world.place.state.order_calls[calls:]] == [True] * 3
 
 
+@given(st.lists(st.floats(0, 10), min_size=1))
+def test_a_store_that_is_slow_makes_order_calls_rarer_and_does_not_end_them(
+    delays: list[float],
+) -> None:
+    budget = OrderBudget(AccountConfig(order_calls_per_minute=1), (), None, lambda: 0.5)
+    now, is_sent = 0.0, False
+    for seconds in [*delays, delays[-1], delays[-1]]:
+        now = budget.free_at(now, START + now)
+        budget.reserve(now, START + now)
+        now += seconds
+        is_sent = budget.may_leave(now)
+        if is_sent:
+            budget.sent(now)
+            # What another process counts from.
+            other = OrderBudget(AccountConfig(order_calls_per_minute=1), budget.calls, None, float)
+            assert other.free_at(now, START + now) - now >= 65 - 65 / 20 - 1e-6
+        else:
+            budget.withdraw()
+    # The ones before have shown how long it takes.
+    assert is_sent
+
+
 def test_who_has_made_an_order_call_lets_other_processes_go_first() -> None:
     config = AccountConfig(order_calls_per_minute=1)
     one, other = (OrderBudget(config, (), None, lambda: 0.5) for _ in range(2))

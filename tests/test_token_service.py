@@ -4,7 +4,7 @@ from typing import Any
 
 import attrs
 import pytest
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -74,6 +74,26 @@ def test_a_reservation_that_took_too_long_to_store_is_of_no_use(seconds: float) 
     step = tokens.stored(START + seconds)
     assert FetchNewToken() not in step.actions
     assert step.deadline == START + seconds + 65
+
+
+@given(st.lists(st.floats(0, 10), min_size=1))
+def test_a_store_that_is_slow_makes_requests_rarer_and_does_not_end_them(
+    delays: list[float],
+) -> None:
+    tokens, wall, is_sent = service(), START, False
+    for seconds in [*delays, delays[-1], delays[-1]]:
+        assert reserves(tokens.wanted(wall))
+        noted = tokens.state
+        wall += seconds
+        is_sent = FetchNewToken() in tokens.stored(wall).actions
+        if is_sent:
+            # What another process counts from.
+            assert noted.not_before is not None
+            assert noted.not_before - wall >= 65 - 65 / 20 - 1e-3
+            tokens.failed(None, wall)
+        wall = tokens.state.not_before or 0.0
+    # The ones before have shown how long it takes.
+    assert is_sent
 
 
 def test_a_budget_that_cannot_be_stored_is_not_spent() -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Final
 
 from topone_proto.account._config import AccountConfig
+from topone_proto.account._storing import LONGEST, Storing
 
 __all__ = ["OrderBudget"]
 
@@ -51,8 +52,10 @@ class OrderBudget:
         # by so much: otherwise the same one could get it every time.
         self._is_shared_until = _NEVER
         self._spread = 0.0
-        # When the request that is reserved was noted, by both clocks.
+        # The note of the request that is reserved, by both clocks; and when it was made.
         self._reserved = (_NEVER, _NEVER)
+        self._reserved_at = _NEVER
+        self._storing = Storing(self._span * _MARGIN)
 
     def free_at(self, now: float, wall: float) -> float:
         """Return the time from which a request may be sent, on the clock of ``now``."""
@@ -68,10 +71,12 @@ class OrderBudget:
 
     def spend(self, now: float, wall: float, count: int = 1) -> None:
         """Note that so many requests leave now."""
-        count = min(count, self._limit)
-        self._recent.extend([now] * count)
+        self._note(now, wall, min(count, self._limit), 0.0)
+
+    def _note(self, now: float, wall: float, count: int, ahead: float) -> None:
+        self._recent.extend([now + ahead] * count)
         self._correct(wall)
-        made = (*self.calls, *[wall] * count)
+        made = sorted((*self.calls, *[wall + ahead] * count))
         self.calls = tuple(at for at in made if at > wall - self._span)[-self._limit :]
 
     def set_back(self, seconds: float) -> None:
@@ -82,14 +87,14 @@ class OrderBudget:
 
     def reserve(self, now: float, wall: float) -> None:
         """Note a request that is to leave once this is stored."""
-        self.spend(now, wall)
-        self._reserved = (now, wall)
+        ahead, self._reserved_at = self._storing.ahead, now
+        self._reserved = (now + ahead, wall + ahead)
+        self._note(now, wall, 1, ahead)
 
     def may_leave(self, now: float) -> bool:
-        """Return True if the request that is reserved may leave now. If not, it took too long to
-        store: other processes count from when it was noted, and the exchange from when it
-        leaves."""
-        return now - self._reserved[0] <= self._span * _MARGIN
+        """Return True if the request that is reserved may leave now; False if its note took too
+        long to store."""
+        return self._storing.is_in_time(now - self._reserved_at)
 
     def sent(self, now: float) -> None:
         """Note that the request that is reserved leaves now."""
@@ -133,7 +138,8 @@ class OrderBudget:
             self.not_before = max(self.not_before or _NEVER, not_before)
 
     def _correct(self, wall: float) -> None:
-        if self.calls and self.calls[-1] > wall:
+        # Notes may be dated ahead.
+        if self.calls and self.calls[-1] > wall + LONGEST:
             self.calls = tuple(min(at, wall) for at in self.calls)
             self._reserved = (self._reserved[0], min(self._reserved[1], wall))
         if self.not_before is not None:

@@ -40,6 +40,7 @@ from attrs import evolve
 from topone_proto._checks import or_default
 from topone_proto._values import value
 from topone_proto.account._config import AccountConfig
+from topone_proto.account._storing import Storing
 from topone_proto.errors import TopOneError
 from topone_proto.secrets.token import Token
 from topone_proto.wire.http import ApiError, ApiErrorMeaning
@@ -58,7 +59,7 @@ _DOUBLINGS: Final = 6
 # The longest ``Retry-After`` that is believed: a day.
 _LONGEST_WAIT: Final = 86_400.0
 
-# This part of the interval is margin: a reservation that took longer to store is of no use.
+# This part of the interval is margin.
 _MARGIN: Final = 1 / 20
 
 
@@ -152,6 +153,7 @@ class TokenService:
         self._jitter = jitter
         self._state = or_default(state, TokenState, "state")
         self._is_reserving = False
+        self._storing = Storing(self._config.token_interval * _MARGIN)
         self._sent_at: float | None = None
         # The time before which none may be sent, by what came of the latest one of this process. No
         # other process can lift that, which may have stored its state without knowing it.
@@ -211,7 +213,8 @@ class TokenService:
         if state.not_before is not None and wall < state.not_before:
             return TokenStep(token, (), state.not_before)
         self._is_reserving = True
-        self._state = evolve(state, asked_at=wall, not_before=wall + config.token_interval)
+        not_before = wall + config.token_interval + self._storing.ahead
+        self._state = evolve(state, asked_at=wall, not_before=not_before)
         return TokenStep(token, (SaveTokenState(self._state),))
 
     def stored(self, wall: float) -> TokenStep:
@@ -224,8 +227,7 @@ class TokenService:
         if not self._is_reserving or asked_at is None:
             return self.wanted(wall)
         self._is_reserving = False
-        if not 0 <= wall - asked_at <= self._config.token_interval * _MARGIN:
-            # Other processes count from the reservation, and the exchange from the request.
+        if not self._storing.is_in_time(wall - asked_at):
             return self.failed(None, wall)
         self._sent_at = wall
         return TokenStep(self.wanted(wall).token, (FetchNewToken(),))

@@ -2,6 +2,7 @@
 
 import traceback
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 import pytest
 from attrs import evolve
@@ -10,6 +11,7 @@ import topone_simulator
 from account_plays import CONFIG, SERVER, playing
 from test_open_account import DOORS, Door
 from topone_proto import Closed, Credentials, FailureKind, FeedFailed
+from topone_proto.account import StateNotStored
 from topone_proto.exchange import DropConnections, ErrorForm, ExpireTokens, RejectHttp
 
 WRONG_KEY = "wr0ng-k3y"
@@ -112,6 +114,37 @@ def test_a_wait_that_is_too_long_names_the_cause(door: Door) -> None:
         assert isinstance(error, TimeoutError)
         assert str(error).startswith(f"{method} took longer than 0.01 s; the latest problem: token")
         assert "refused" in str(error)
+
+
+def test_not_to_wait_at_all_is_possible(door: Door) -> None:
+    with topone_simulator.run_in_thread() as simulator:
+
+        async def main() -> None:
+            async with door.open(simulator, account_config=CONFIG) as account:
+                assert isinstance(await raised(lambda: account.wait_until_whole(0)), TimeoutError)
+                await account.wait_until_whole(60)
+                await account.wait_until_whole(0)
+                await account.wait_until_whole(-1)
+
+        door.run(main)
+
+
+def test_a_file_that_cannot_be_used_is_named(door: Door, tmp_path: Path) -> None:
+    with topone_simulator.run_in_thread() as simulator:
+
+        async def main() -> None:
+            config = evolve(CONFIG, token_interval=10.0)
+            async with door.open(simulator, cache=tmp_path, account_config=config) as account:
+                while not isinstance(await anext(account), StateNotStored):
+                    pass
+                for wait in (account.wait_until_whole, account.refresh):
+                    error = await raised(lambda: wait(0.01))  # noqa: B023 - at once
+                    assert isinstance(error, TimeoutError)
+                    assert str(tmp_path) in str(error)
+                    assert "choose another place" in str(error)
+
+        door.run(main)
+        assert not simulator.http_calls
 
 
 @pytest.mark.parametrize("code", [10001, 10002])

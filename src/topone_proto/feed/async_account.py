@@ -51,7 +51,7 @@ class AsyncAccount(AsyncHandle[AccountStep, AccountEvent], AccountView):
         """Return once every topic that is followed is ``WHOLE``: at once if they are.
 
         Args:
-            timeout: seconds to wait at most; None for as long as it takes.
+            timeout: seconds to wait at most, 0 for not at all; None for as long as it takes.
 
         Raises:
             TimeoutError: it was not whole in time. It names what went wrong last. The account
@@ -115,7 +115,7 @@ class AsyncAccount(AsyncHandle[AccountStep, AccountEvent], AccountView):
 
     async def _wait(self, waiter: Waiter, step: AccountStep | None, seconds: float | None) -> None:
         waiting = self._settled(waiter, step)
-        if seconds is None:
+        if seconds is None or (step is None and waiter.is_settled):
             await waiting
         elif await self._driver.runtime.timeout(self._driver.now() + seconds, waiting):
             raise self._core.overdue(waiter.method, seconds)

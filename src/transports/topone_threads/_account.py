@@ -90,6 +90,9 @@ class Account(Handle[AccountEvent], AccountView):
 
         >>> account.wait_until_whole(60)
         """
+        if timeout is not None and timeout <= 0 and self.is_whole:
+            # No call, which takes a moment.
+            return
         self._ask("wait_until_whole", timeout)
 
     def refresh(self, timeout: float | None = None) -> None:

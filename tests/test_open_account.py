@@ -846,6 +846,7 @@ def test_no_secret_is_logged_or_shown(
         ("token", (), {"token": "no token"}),
         ("url", (), {"token": "demo", "url": "https://example.com"}),
         ("http_url", (), {"token": "demo", "http_url": "http://example.com"}),
+        ("http_url", (Credentials("id", "key"),), {"url": "ws://127.0.0.1:1/"}),
         ("topics", (), {"token": "demo", "topics": ()}),
         ("cache", (Credentials("id", "key"),), {"cache": ""}),
     ],

@@ -119,7 +119,8 @@ class AccountOpener(Generic[_Source, _Open, _Block]):
                 one argument: the token that was refused, or None. It is never called twice at a
                 time.
             url: where to dial, without the token.
-            http_url: the base URL of the exchange's HTTP API.
+            http_url: the base URL of the exchange's HTTP API. To be given with a ``url`` that leads
+                elsewhere.
             topics: what to follow: ``BALANCE``, ``ORDERS``, or both.
             config: timeouts, limits, back-off and delivery of the feed.
             account_config: the budgets, waits and audits of the questions over HTTP.
@@ -168,9 +169,17 @@ class AccountOpener(Generic[_Source, _Open, _Block]):
                 )
             source = token
         http_endpoint = HttpEndpoint(http_url, insecure, headers)
+        endpoint = Endpoint(url, origin, insecure, headers)
+        if http_url == DEFAULT_HTTP_URL and endpoint.host != http_endpoint.host:
+            # The exchange would get what is meant for another place, such as a simulator.
+            raise ConfigurationError(
+                setting="http_url",
+                problem=f"it is the exchange's, and url leads to {endpoint.host}",
+                remedy="pass http_url as well, of the same place",
+            )
         core = self._core(
             source=source,
-            endpoint=Endpoint(url, origin, insecure, headers),
+            endpoint=endpoint,
             topics=topics,
             config=config,
             account_config=account_config,

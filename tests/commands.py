@@ -16,12 +16,16 @@ from topone_cli._app import app
 
 SECRET = "topapi:not-to-be-shown"
 TOPONE = (sys.executable, "-W", "error", "-c", "import topone_cli; topone_cli.main()")
+ACCESS = ("TOPONE_TOKEN", "TOPONE_APP_ID", "TOPONE_APP_KEY")
 BOUND = 60.0  # after which a process that should have ended is taken for hung
 
-PLAIN = {name: text for name, text in os.environ.items() if name != "TOPONE_TOKEN"} | {
+PLAIN = {name: text for name, text in os.environ.items() if not name.startswith("TOPONE_")} | {
     "COLUMNS": "80",
     "NO_COLOR": "1",
     "TERM": "dumb",
+    # Whoever runs the tests may have keys of their own.
+    "PYTHON_KEYRING_BACKEND": "keyring.backends.null.Keyring",
+    "XDG_CONFIG_HOME": os.devnull,
 }
 
 
@@ -95,7 +99,7 @@ def invoke(
         app,
         arguments,
         input=typed,
-        env={"COLUMNS": "80", "NO_COLOR": "1", "TOPONE_TOKEN": None, **(env or {})},
+        env={"COLUMNS": "80", "NO_COLOR": "1", **dict.fromkeys(ACCESS), **(env or {})},
     )
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception

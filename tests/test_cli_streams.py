@@ -142,7 +142,11 @@ def test_with_standard_input_closed_nobody_is_asked_for_a_token(command: tuple[s
     )
     code, out, err = ended({"it": process})["it"]
     assert (code, out) == (2, "")
-    assert err.startswith("topone: token: there is none, and no terminal to ask for one")
+    is_doctor = command == ("doctor",)
+    nothing = (
+        "keys: there are none" if is_doctor else "token: there is none, and no terminal to ask"
+    )
+    assert err.startswith(f"topone: {nothing}")
 
 
 def test_with_standard_output_closed_it_says_so_and_does_nothing(

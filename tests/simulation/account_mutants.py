@@ -10,7 +10,7 @@ from unittest.mock import patch
 import attrs
 
 from simulation.mutants import Mutant, Mutate, _around, _patched
-from topone_proto.account import AccountSession, _machine, _orders, token_service
+from topone_proto.account import AccountSession, _machine, _orders
 from topone_proto.account._account import Account
 from topone_proto.account._budget import OrderBudget
 from topone_proto.account._healing import Healer
@@ -154,15 +154,10 @@ def a_driver_forgets_what_another_process_stored() -> AbstractContextManager[Any
     return _around(Life, "_stored", stored)
 
 
-@account_mutant("I10", "I9")
-def a_fresh_token_is_refused_by_the_clock_for_ever() -> AbstractContextManager[Any]:
-    return patch.object(token_service, "_corrected", lambda state, _: state)
-
-
 # --- I11: nothing is invented ---------------------------------------------------------------------
 
 
-@account_mutant("I11")
+@account_mutant("I11", "I8")
 def what_is_not_listed_was_cancelled() -> AbstractContextManager[Any]:
     def accept(original: Any, self: Any, query: Any, found: Any, position: Any) -> Any:
         for number in self._listable() - found if isinstance(self, Orders) else ():

@@ -176,7 +176,6 @@ def doctor(
     """Find out why a feed or an account does not work: look at everything in its way, one after the
     other."""
     require_tokenless(url)
-    endpoint = parse_http_url(http_base(url, http_url), insecure=insecure)
     with reported():
         from topone_cli._doctor import check_url, examine
         from topone_cli._doctor_http import http_doctor
@@ -186,6 +185,7 @@ def doctor(
             # Before anybody has to type a token for nothing.
             show_checks([where], Console(), json=json)
             raise typer.Exit(FAILED)
+        endpoint = parse_http_url(http_base(url, http_url), insecure=insecure)
         access = find_access(endpoint, token_file, keyring=keyring, warn=complain, may_ask=True)
         has_http = access.keys is not None or http_url is not None or url == DEFAULT_URL
         http = http_doctor(endpoint, access, timeout)

@@ -71,6 +71,7 @@ ACCOUNT = evolve(
     fetch_timeout=0.5,
     token_interval=3 * MINUTE,
     token_block=5 * MINUTE,
+    audit_interval=3.0,
     token_soft_age=20.0,
     token_hard_age=60.0,
 )
@@ -100,6 +101,7 @@ OF_TOKENS: tuple[Draw, ...] = (
     lambda _: ExpireTokens(),
     lambda rng: RefuseHandshake(rng.choice([401, 403])),
     lambda rng: RejectHttp(10003, times=rng.randint(1, 3), path="/t/v1/"),
+    lambda rng: RefuseHttp(rng.choice([401, 403]), times=rng.randint(1, 3), path="/t/v1/"),
     lambda _: KillOldTokens(times=1),
     lambda rng: BlockTokens(rng.uniform(0, 2 * MINUTE)),
 )
@@ -108,7 +110,7 @@ and rightly."""
 
 OTHERS: tuple[Draw, ...] = (
     lambda rng: RefuseHttp(
-        rng.choice([429, 500, 503]), rng.choice([None, 1]), times=rng.randint(1, 10)
+        rng.choice([400, 404, 429, 500, 503]), rng.choice([None, 1]), times=rng.randint(1, 10)
     ),
     lambda rng: RejectHttp(10001, times=rng.randint(1, 3)),
     lambda rng: RejectHttp(10027, times=rng.randint(1, 2), path="/t/v1/order"),

@@ -12,7 +12,7 @@ from account_plays import CONFIG, SERVER, playing
 from test_open_account import DOORS, Door
 from topone_proto import Closed, Credentials, FailureKind, FeedFailed
 from topone_proto.account import StateNotStored
-from topone_proto.exchange import DropConnections, ErrorForm, ExpireTokens, RejectHttp
+from topone_proto.exchange import DropConnections, ErrorForm, ExpireTokens, RejectHttp, ResetHttp
 
 WRONG_KEY = "wr0ng-k3y"
 
@@ -118,6 +118,7 @@ def test_a_wait_that_is_too_long_names_the_cause(door: Door) -> None:
 
 def test_not_to_wait_at_all_is_possible(door: Door) -> None:
     with topone_simulator.run_in_thread() as simulator:
+        simulator.inject(ResetHttp(path="/t/v1/"))
 
         async def main() -> None:
             async with door.open(simulator, account_config=CONFIG) as account:
@@ -125,6 +126,9 @@ def test_not_to_wait_at_all_is_possible(door: Door) -> None:
                 await account.wait_until_whole(60)
                 await account.wait_until_whole(0)
                 await account.wait_until_whole(-1)
+                # What went wrong before that is over.
+                error = await raised(lambda: account.refresh(0))
+                assert str(error) == "refresh took longer than 0 s"
 
         door.run(main)
 

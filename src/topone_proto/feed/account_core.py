@@ -18,6 +18,7 @@ from topone_proto.account import (
     FetchFailed,
     FetchKind,
     OrderChanged,
+    Resynced,
     StateNotStored,
 )
 from topone_proto.errors import ConfigurationError
@@ -113,7 +114,7 @@ class AccountCore(BaseCore[_Source, AccountStep, AccountEvent]):
             wall=wall,
             is_recorded=record is not None,
         )
-        # The latest that went wrong, in words.
+        # The latest that went wrong since it was whole, in words.
         self._problem = ""
         # For the metrics.
         self._fetches = 0
@@ -173,8 +174,8 @@ class AccountCore(BaseCore[_Source, AccountStep, AccountEvent]):
         return self._until("refresh", self._is_compared), step
 
     def overdue(self, method: str, seconds: float) -> TimeoutError:
-        """Return the error for a call that has waited for so long. It names what went wrong
-        last."""
+        """Return the error for a call that has waited for so long. It names what went wrong last
+        since the account was whole."""
         cause = f"; the latest problem: {self._problem}" if self._problem else ""
         return TimeoutError(f"{method} took longer than {seconds:g} s{cause}")
 
@@ -220,6 +221,8 @@ class AccountCore(BaseCore[_Source, AccountStep, AccountEvent]):
                     self._problem = f"the budgets cannot be stored: {problem}"
                 case Disconnected(reason=reason):
                     self._problem = str(reason)
+                case Resynced() if self.account.is_whole:
+                    self._problem = ""
                 case Closed():
                     # Nothing comes any more that could be too much.
                     self._buffer.begin_reading()

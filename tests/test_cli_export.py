@@ -30,6 +30,8 @@ from topone_proto import Order, OrderStatus
 from topone_proto.wire.answers import Page
 from topone_proto.wire.requests import PageKey
 
+pytestmark = pytest.mark.thorough
+
 SUFFIXES = (".csv", ".sqlite", ".parquet")
 AMOUNTS = st.decimals("0.00000001", "1000000", allow_nan=False, places=8)
 

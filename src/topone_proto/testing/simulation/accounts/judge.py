@@ -14,7 +14,6 @@ from topone_proto.account import (
     BalanceChanged,
     BalanceUnlisted,
     FetchFailed,
-    FetchKind,
     FillCorrected,
     Knowledge,
     MovedBackwards,
@@ -108,7 +107,7 @@ class AccountJudge:
                 self._fail("I11", f"the exchange does not do this: {event}")
             case Resynced():
                 self.resynced += 1
-            case FetchFailed(kind=FetchKind.TOKEN, retry_in=None):
+            case FetchFailed(retry_in=None):
                 self.hopeless = event
             case Closed():
                 self.closed = event

@@ -207,6 +207,44 @@ def test_a_history_that_is_late(door: Door) -> None:
             play.rest()
 
 
+def test_a_history_that_is_later_than_an_order_is_asked_for(door: Door) -> None:
+    """Nothing is invented meanwhile, and the next answer that has the order says how it ended."""
+    late = DelayHistory(60.0, times=None)
+    with playing(door) as play:
+        play.trade(30)
+        play.rest()
+        for _ in range(2):
+            ended = close_unseen(play, late)
+            play.lost.add(ended)
+            play.rest()
+            assert play.told.outcomes[ended] == 1
+        close_unseen(play)
+        play.lost.clear()
+        play.rest()
+
+
+def close_unseen(play: Play, *then: HttpFault) -> int:
+    """Cancel an order while there is no connection, and go on with other faults. Return its
+    number."""
+    play.simulator.clear_faults()
+    play.simulator.inject(RefuseHandshake(503, times=None))
+    dials = len(play.simulator.handshakes)
+    play.simulator.inject(DropConnections())
+    play.until(lambda: len(play.simulator.handshakes) > dials, "it dials again")
+    number = next(iter(play.simulator.truth().open_orders))
+    play.simulator.live(lambda account, now: account.cancel(number, now))
+    core = play.simulator._core
+
+    def go_on() -> None:
+        core.clear_faults()
+        for fault in then:
+            core.inject(fault)
+
+    # At one moment: nothing is asked in between.
+    core.call(go_on)
+    return number
+
+
 def test_an_order_that_no_list_has(door: Door) -> None:
     with playing(door) as play:
         play.rest()

@@ -348,6 +348,21 @@ def test_a_failure_does_not_end_a_block_that_another_process_was_told_of() -> No
     assert tokens.failed(None, START + 10).deadline == START + 3600
 
 
+def test_a_token_of_another_process_that_is_accepted_refutes_the_end() -> None:
+    tokens = with_token()
+    tokens.refused(ONE, START + 100)
+    assert FetchNewToken() in tokens.stored(START + 101).actions
+    tokens.obtained(TWO, START + 102)
+    with pytest.raises(TokenUnobtainable):
+        tokens.refused(TWO, START + 103)
+    assert tokens.is_over
+    stored = TokenState(THREE, START + 200, START + 200, START + 265)
+    assert tokens.loaded(stored, START + 210).token == THREE
+    assert tokens.is_over
+    tokens.accepted(THREE)
+    assert not tokens.is_over
+
+
 def test_a_clock_that_was_set_back_costs_one_interval() -> None:
     tokens = service(TokenState(asked_at=START, not_before=START + 65))
     assert tokens.wanted(START - 10_000).deadline == START - 10_000 + 65

@@ -254,6 +254,7 @@ class OwnTokens(Tokens):
         """The exchange has accepted this token."""
         super().accepted(token)
         self._service.accepted(token)
+        self.failure = self.failure if self._service.is_over else None
         if token == self.token:
             self._refusals.clear()
             self._is_replaced = False

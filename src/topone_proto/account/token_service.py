@@ -168,6 +168,8 @@ class TokenService:
         self._has_served = self._state.token is not None
         # Problem and remedy, once asking again cannot help.
         self._failure: tuple[str, str] | None = None
+        # True if that is because tokens were refused: one that is accepted shows that it can.
+        self._is_refutable = False
 
     @property
     def state(self) -> TokenState:
@@ -376,10 +378,13 @@ class TokenService:
         if token == self._state.token:
             self._taken_back.clear()
             self._refused_at = None
+            if self._is_refutable:
+                # Another process has got it.
+                self._failure, self._is_refutable = None, False
 
     def _end(self, problem: str) -> TokenUnobtainable:
         remedy = "check that the key pair has the right to what is asked for, and the Origin header"
-        self._failure = (problem, remedy)
+        self._failure, self._is_refutable = (problem, remedy), True
         self._state = evolve(self._state, token=None, obtained_at=None)
         return TokenUnobtainable(problem, remedy)
 

@@ -28,6 +28,7 @@ from topone_cli._http import Fetcher
 from topone_cli._output import PlainLines
 from topone_cli._picture import picture
 from topone_cli._plain import plain_of
+from topone_cli._run import Adapter
 from topone_proto import (
     BALANCE,
     ORDERS,
@@ -518,9 +519,9 @@ def truth(simulator: Simulator) -> dict[int, tuple[Decimal, Decimal]]:
     }
 
 
-@pytest.mark.parametrize("adapter", ["trio", "asyncio"])
+@pytest.mark.parametrize("adapter", Adapter)
 def test_it_is_whole_again_after_a_drop(
-    adapter: str, simulator: Simulator, env: dict[str, str]
+    adapter: Adapter, simulator: Simulator, env: dict[str, str]
 ) -> None:
     number = place(simulator)
     with running(*arguments(simulator, "--adapter", adapter), env=env) as process:

@@ -33,6 +33,8 @@ from topone_proto.exchange import (
     ShiftPages,
 )
 
+pytestmark = pytest.mark.thorough
+
 
 # trio has the same HTTP client over either WebSocket library.
 @pytest.fixture(params=["asyncio", "threads", "trio"])

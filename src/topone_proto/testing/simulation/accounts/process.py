@@ -317,8 +317,11 @@ class Process:
     def stores_at_once(self) -> bool:
         """True if nothing keeps it from storing what it is told."""
         plan, troubles = self.plan, self.shared.troubles
+        # With slow writes others are first, time after time.
+        is_slow = self.shared.storing > self.shared.config.token_interval / 1000
         is_ended = plan.stops or any(call.verb == "close" for call in plan.calls)
-        return not is_ended and not any(isinstance(t.what, FullDisk | SlowDisk) for t in troubles)
+        is_kept = any(isinstance(trouble.what, FullDisk | SlowDisk) for trouble in troubles)
+        return not (is_slow or is_ended or is_kept)
 
     @property
     def is_right(self) -> bool:

@@ -34,6 +34,7 @@ from topone_proto.account import (
     FetchFailed,
     FetchKind,
     Knowledge,
+    KnowledgeChanged,
     LoadState,
     OutcomeUnknown,
     Resynced,
@@ -962,6 +963,14 @@ def test_what_comes_after_the_end_is_ignored() -> None:
     for call in late:
         assert call(world.now) == AccountStep()
     assert not client.machine.is_whole
+
+
+def test_closed_is_the_last_that_an_account_tells() -> None:
+    world, client = whole()
+    step = client.machine.close(world.now)
+    changes = [event for event in step.events if isinstance(event, KnowledgeChanged)]
+    assert {change.topic for change in changes} == {BALANCE, ORDERS}
+    assert step.events == (*changes, Closed())
 
 
 def test_an_account_that_waits_for_its_token_is_closed_without_a_close() -> None:

@@ -159,8 +159,9 @@ class Machine:
         self._session_deadline = step.deadline
         for event in step.events:
             event = self._hear(event)  # noqa: PLW2901 - the same event, with all causes
-            caused.events.append(event)
-            caused.events += self.account.apply(event)
+            changes = self.account.apply(event)
+            # Nothing comes after the end.
+            caused.events += (*changes, event) if isinstance(event, Closed) else (event, *changes)
             self._heard_at = now
         for action in step.actions:
             match action:

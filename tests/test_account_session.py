@@ -660,6 +660,28 @@ def test_a_clock_that_is_set_forward_during_a_request_does_not_begin_the_next() 
     assert not world.exchange.violations
 
 
+@pytest.mark.parametrize("source", [KEYS, None])
+def test_nothing_is_told_after_the_end(source: Any) -> None:
+    world = World()
+    client = world.client(source=source, supplies=(ONE,) * 5)
+    client.holds_store = True
+    world.run(0.5)
+    machine = client.machine
+    client.feed(lambda now: machine.order_calls_made(1, now))
+    client.feed(machine.close)
+    for late in (
+        lambda now: machine.state_not_stored("disk full", now),
+        lambda now: machine.state_found(StoredState(), now),
+        machine.state_stored,
+        lambda now: machine.token_not_renewed("OSError", now),
+        lambda now: machine.fetch_failed(1, Failure(FailureKind.TIMEOUT), now),
+        lambda now: machine.give_up(1, now),
+        machine.refresh,
+        machine.deadline_reached,
+    ):
+        assert late(world.now) == AccountStep()
+
+
 def test_a_budget_that_cannot_be_stored_is_not_spent() -> None:
     world = World()
     world.place.works = False

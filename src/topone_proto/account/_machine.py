@@ -134,6 +134,7 @@ class Machine:
         self._heard_at = 0.0
         # The time of day less the time, when both were looked at last.
         self._ahead: float | None = None
+        self._has_ended = False
         # True if the account has nothing to ask.
         self._is_settled = False
         # True while the application is behind.
@@ -223,6 +224,8 @@ class Machine:
 
     def _settle(self, caused: Caused, now: float) -> AccountStep:
         """Do everything that is due by now."""
+        if self._has_ended:
+            return AccountStep()
         wall = self._look_at_clock(now)
         if self._is_running:
             if not self._is_paused:
@@ -240,6 +243,7 @@ class Machine:
         if self._session.state is SessionState.CLOSED:
             self._under_way.clear()
             self._reserved = self._session_deadline = self._own_deadline = None
+            self._has_ended = True
         self._is_settled = self.account.is_settled
         return AccountStep(tuple(caused.events), tuple(caused.actions), self._deadline())
 

@@ -96,7 +96,8 @@ def with_account(rng: Random, scenario: Scenario) -> Scenario:
             )
         ),
     )
-    if shared.clock_lead:
+    is_set = any(isinstance(trouble.what, SetClock) for trouble in shared.troubles)
+    if shared.clock_lead or is_set:
         # Without an hour to compare with nobody can know that a clock is wrong.
         shared = evolve(shared, http=evolve(http, has_date=True))
     intervals = [client.config.ping_interval or 20.0 for client in feeds]

@@ -521,6 +521,20 @@ def test_a_wrong_clock_is_corrected_with_one_extra_call(ahead: float) -> None:
     assert not client.of(FetchFailed)
 
 
+def test_a_wrong_clock_is_learnt_once_by_all_processes_of_an_account() -> None:
+    world = World(clock_ahead=3600.0)
+    clients = [world.client()]
+    world.run(200.0, lambda: clients[0].is_whole)
+    for _ in range(3):
+        clients.append(world.client())
+        world.exchange.expire()
+        for client in clients:
+            client.drop()
+        world.run(200.0, lambda: all(client.is_whole for client in clients))
+        assert all(client.is_whole for client in clients)
+    assert sum(len(client.of(ClockCorrected)) for client in clients) == 1
+
+
 def test_a_wrong_clock_is_corrected_by_the_latest_frame() -> None:
     world, client = whole(has_date=False)
     world.wall_ahead = -100.0

@@ -64,6 +64,7 @@ def write_state(state: StoredState) -> str:
             "asked_at": token.asked_at,
             "not_before": token.not_before,
             "failures": token.failures,
+            "ahead": token.ahead,
             "order_calls": state.order_calls,
             "orders_not_before": state.orders_not_before,
         }
@@ -94,6 +95,7 @@ def read_state(text: str | bytes) -> StoredState:
         asked_at=_time(plain.get("asked_at")),
         not_before=_time(plain.get("not_before")),
         failures=failures if type(failures) is int and failures >= 0 else 0,
+        ahead=_ahead(plain.get("ahead")),
     )
     return StoredState(
         token,
@@ -112,6 +114,12 @@ def _time(plain: object) -> float | None:
     if isinstance(plain, int | float) and not isinstance(plain, bool) and 0 <= plain < _END:
         return float(plain)
     return None
+
+
+def _ahead(plain: object) -> float:
+    if isinstance(plain, int | float) and not isinstance(plain, bool) and -_END < plain < _END:
+        return float(plain)
+    return 0.0
 
 
 def _token(plain: object) -> Token | None:

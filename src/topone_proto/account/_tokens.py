@@ -207,8 +207,7 @@ class OwnTokens(Tokens):
         self._sent_at: float | None = None
         # When the wait after the latest failure ends, by a clock that nobody sets.
         self._held_until = 0.0
-        # Seconds that the exchange's clock is ahead, and whether this was corrected already.
-        self._ahead = 0.0
+        # True if a signature's time was refused since a token was last obtained.
         self._is_corrected = False
         # The latest refusals in words, and True if HTTP has refused the token before this one.
         self._refusals: deque[str] = deque(maxlen=2)
@@ -236,7 +235,7 @@ class OwnTokens(Tokens):
         """Return the request that is due. It leaves now."""
         self.is_due, self._sent_at = False, now
         random = _RANDOM_FIRST + int(self._jitter() * _RANDOM_COUNT)
-        return token_request(self._credentials, random=random, time=int(wall + self._ahead))
+        return token_request(self._credentials, random=random, time=int(wall + self.state.ahead))
 
     def stored(self, now: float, wall: float) -> None:
         """The present state is stored."""
@@ -311,14 +310,13 @@ class OwnTokens(Tokens):
         if error.meaning is not ApiErrorMeaning.CLOCK:
             return self._failed(str(error), error, now, wall)
         ahead = 0.0 if server_time is None else server_time - wall
-        is_other = abs(ahead - self._ahead) > _SAME_TIME
+        if abs(ahead - self.state.ahead) > _SAME_TIME:
+            self._is_corrected = True
+            self._failed(str(error), error, now, wall, ahead=ahead)
+            return ClockCorrected(ahead)
         # A second correction helps only if the clock was set in between.
-        is_hopeless, self._is_corrected = self._is_corrected and not is_other, True
-        report = self._failed(str(error), error, now, wall, is_hopeless=is_hopeless)
-        if not is_other:
-            return report
-        self._ahead = ahead
-        return ClockCorrected(ahead)
+        is_hopeless, self._is_corrected = self._is_corrected, True
+        return self._failed(str(error), error, now, wall, is_hopeless=is_hopeless)
 
     def _failed(
         self,
@@ -327,9 +325,13 @@ class OwnTokens(Tokens):
         now: float,
         wall: float,
         *,
+        ahead: float | None = None,
         is_hopeless: bool = False,
     ) -> FetchFailed:
-        self._take(lambda: self._service.failed(error, wall, is_hopeless=is_hopeless), now, wall)
+        def fail() -> TokenStep:
+            return self._service.failed(error, wall, ahead=ahead, is_hopeless=is_hopeless)
+
+        self._take(fail, now, wall)
         not_before = self.state.not_before
         if not_before is not None:
             self._held_until = now + not_before - wall

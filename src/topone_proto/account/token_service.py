@@ -77,6 +77,9 @@ class TokenState:
     """The time from which the budget allows the next one."""
     failures: int = 0
     """The requests in a row that came to nothing."""
+    ahead: float = 0.0
+    """The seconds by which the exchange's clock is ahead of this machine's, as the exchange has
+    said when it refused a signature for its time."""
 
 
 @value
@@ -258,6 +261,9 @@ class TokenService:
             state = evolve(state, token=None, obtained_at=None)
         if (own.obtained_at or 0.0) > (state.obtained_at or 0.0):
             state = evolve(state, token=own.token, obtained_at=own.obtained_at)
+        if not state.ahead:
+            # The other one has not learnt it yet.
+            state = evolve(state, ahead=own.ahead)
         state, held_until = _corrected(state, wall), self._held_until
         if held_until is not None and (state.not_before is None or state.not_before < held_until):
             state = evolve(state, not_before=held_until)
@@ -311,13 +317,21 @@ class TokenService:
         return self._saved(self.wanted(wall))
 
     def failed(
-        self, error: ApiError | None, wall: float, *, is_hopeless: bool = False
+        self,
+        error: ApiError | None,
+        wall: float,
+        *,
+        ahead: float | None = None,
+        is_hopeless: bool = False,
     ) -> TokenStep:
         """The request that is under way came to nothing.
 
         Args:
             error: the exchange's answer; None if there was none.
             wall: the time of day.
+            ahead: the seconds by which the exchange's clock is ahead, if that was the cause: the
+                next request is another one then, and does not wait for longer than any. None if
+                something else was.
             is_hopeless: True if the same error was mended already, in vain.
 
         Raises:
@@ -328,7 +342,8 @@ class TokenService:
         state, config = _corrected(self._state, wall), self._config
         interval, block = config.token_interval, config.token_block
         # Doubled up to the length of a block, and spread upwards: never sooner.
-        wait = min(interval * 2.0 ** min(state.failures, _DOUBLINGS), block)
+        failures = state.failures
+        wait = min(interval * 2.0 ** min(failures, _DOUBLINGS), block) if ahead is None else 0.0
         wait = max(wait, interval) * (1 + self._jitter() / 2)
         if error is not None:
             if error.meaning is ApiErrorMeaning.RATE_LIMIT:
@@ -342,7 +357,10 @@ class TokenService:
                 self._failure = (problem, remedy)
         # A longer wait that another process was told of stays.
         not_before = max(wall + wait, state.not_before or 0.0)
-        self._state = evolve(state, failures=state.failures + 1, not_before=not_before)
+        state = (
+            evolve(state, failures=failures + 1) if ahead is None else evolve(state, ahead=ahead)
+        )
+        self._state = evolve(state, not_before=not_before)
         if was_sent:
             self._held_until, self._held_failures = not_before, self._state.failures
         return self._saved(self.wanted(wall))

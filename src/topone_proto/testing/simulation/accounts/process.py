@@ -251,8 +251,9 @@ class Life:
                     budgets.used(2, now)
                     self._take(session.order_calls_made(2, now))
             case "give_up":
-                for name in tuple(session.account.unresolved)[:1]:
-                    if isinstance(name, int):
+                for name in session.account.unresolved:
+                    # It knows by other ways that the order has ended.
+                    if isinstance(name, int) and self._process.truth.is_closed(name):
                         self._take(session.give_up(name, now))
             case _:
                 self.close()

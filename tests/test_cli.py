@@ -86,7 +86,7 @@ def test_the_demo_heals_the_gap_of_one_accident(adapter: Adapter) -> None:
     assert names[10:12] == ["Disconnected", "Connected"]
     assert Counter(names[12:16]) == {"Subscribed": 2, "Gap": 2}
     assert Counter(names[16:20]) == whole
-    assert names[20:] == ["Closed"]
+    assert names[20:] == ["KnowledgeChanged", "KnowledgeChanged", "Closed"]
     assert [line["epoch"] for line in life if line["event"] == "Connected"] == [1, 2]
     assert {line["topic"] for line in life if line["event"] == "Gap"} == {"balance", "orders"}
     assert life[-1]["failure"] is None

@@ -46,6 +46,7 @@ from topone_proto.account import (
 from topone_proto.account._budget import OrderBudget
 from topone_proto.account._stored import Store
 from topone_proto.account.token_service import TokenState
+from topone_proto.exchange import ShiftPages
 from topone_proto.wire.http import HttpResponse
 
 TOKEN, ORDER, BALANCES = "/u/v1/api/token", "/t/v1/order/query", "/t/v1/balance/query"
@@ -999,6 +1000,18 @@ def test_what_comes_after_the_end_is_ignored() -> None:
     for call in late:
         assert call(world.now) == AccountStep()
     assert not client.machine.is_whole
+
+
+@pytest.mark.parametrize("times", [1, 3])
+def test_an_order_that_slips_from_its_page_is_neither_missed_nor_given_up(times: int) -> None:
+    world = World(page_cap=2)
+    for number in range(1, 6):
+        world.exchange.open(number)
+    world.exchange.desk.inject(ShiftPages(1, times=times), world.now)
+    client = world.client(account_config=AccountConfig(max_tries=1))
+    world.run(200.0, lambda: client.is_whole)
+    assert set(client.machine.account.open_orders().value) == {1, 2, 3, 4, 5}
+    assert not client.of(OutcomeUnknown)
 
 
 def test_closed_is_the_last_that_an_account_tells() -> None:

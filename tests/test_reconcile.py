@@ -625,6 +625,18 @@ def test_a_list_of_several_pages_is_believed_only_if_two_passes_are_alike() -> N
     assert account.knowledge(ORDERS) is Knowledge.WHOLE
 
 
+def test_a_list_with_fewer_orders_than_its_total_is_not_believed() -> None:
+    account = followed(ORDERS)
+    for _ in range(4):
+        account.answer(orders_query(account), [order(3), order(1)], pages=2, total=3)
+        assert account.knowledge(ORDERS) is Knowledge.UNKNOWN
+    for _ in range(2):
+        rows = [order(number) for number in (3, 2, 1)]
+        account.answer(orders_query(account), rows, pages=2, total=3)
+    assert account.knowledge(ORDERS) is Knowledge.WHOLE
+    assert set(account.open_orders().value) == {1, 2, 3}
+
+
 def test_a_list_of_one_page_cannot_be_refuted() -> None:
     account = followed(ORDERS)
     query = orders_query(account)

@@ -299,6 +299,7 @@ class Account:
         found: Iterable[Order],
         *,
         pages: int | None = None,
+        total: int | None = None,
         answered_ts: int | None = None,
     ) -> tuple[Change, ...]: ...
 
@@ -309,6 +310,7 @@ class Account:
         found: Iterable[Balance],
         *,
         pages: int | None = None,
+        total: int | None = None,
         answered_ts: int | None = None,
     ) -> tuple[Change, ...]: ...
 
@@ -318,6 +320,7 @@ class Account:
         found: Iterable[Order] | Iterable[Balance],
         *,
         pages: int | None = None,
+        total: int | None = None,
         answered_ts: int | None = None,
     ) -> tuple[Change, ...]:
         """Take in what the exchange answered to a question of ``ask``.
@@ -333,6 +336,8 @@ class Account:
                 is complete. In a list of several an order may be missing that slipped from one page
                 to the next when another closed: it is read again until two passes are alike. None
                 for not said: it is read again only if the stream tells such a close.
+            total: how many open orders there are by the answer, by the page that says most. With
+                fewer in a list of several pages one has slipped. None for not said.
             answered_ts: the time of the answer, as a server time in milliseconds. For ``Resynced``;
                 it decides nothing.
 
@@ -346,7 +351,7 @@ class Account:
         match query:
             case OrdersQuery():
                 orders = cast("Iterable[Order]", found)
-                return self._orders.merge(query, orders, pages, answered_ts, self._position)
+                return self._orders.merge(query, orders, pages, total, answered_ts, self._position)
             case BalancesQuery():  # pragma: no branch - there is no other
                 balances = cast("Iterable[Balance]", found)
                 return self._balances.merge(query, balances, answered_ts, self._position)

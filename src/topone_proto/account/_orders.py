@@ -203,6 +203,7 @@ class Orders(Ledger[int]):
         query: OrdersQuery,
         found: Iterable[Order],
         pages: int | None,
+        total: int | None,
         answered_ts: int | None,
         position: int,
     ) -> tuple[Change, ...]:
@@ -221,7 +222,7 @@ class Orders(Ledger[int]):
                 continue
             changes += self._take(order, query, position)
         if query.ids is None:
-            self._judge(query, rows, pages, position)
+            self._judge(query, rows, pages, total, position)
         else:
             names = {order.id for order in rows}
             changes += self._not_found(query, sorted(set(query.ids) - names))
@@ -284,19 +285,25 @@ class Orders(Ledger[int]):
         self._audited(query, {order.id for order in rows}, position)
 
     def _judge(
-        self, query: OrdersQuery, rows: tuple[Order, ...], pages: int | None, position: int
+        self,
+        query: OrdersQuery,
+        rows: tuple[Order, ...],
+        pages: int | None,
+        total: int | None,
+        position: int,
     ) -> None:
         """Decide whether a list lacks nothing that was open."""
         numbers = frozenset(order.id for order in rows)
-        has_repeats = len(numbers) < len(rows)
+        # Rows that come twice, or fewer than there are, have moved while the list was read.
+        has_moved = len(numbers) < max(len(rows), total or 0)
         last = self._pass
         is_like_last = numbers == last.numbers and query.position >= last.answered_at
-        count = 0 if has_repeats else last.count + 1 if is_like_last else 1
+        count = 0 if has_moved else last.count + 1 if is_like_last else 1
         self._pass = _Pass(numbers, position, count)
         self._lists += 1
         is_complete = pages == 1 or not rows or count >= (3 if self._may_lag else 2)
         is_enough = is_complete or self._lists >= _MAX_LISTS
-        is_quiet = not has_repeats and query.position >= self._moved_at
+        is_quiet = not has_moved and query.position >= self._moved_at
         may_be_one_page = pages is None and is_quiet and not self._is_refuted
         if is_enough or may_be_one_page:
             self._is_on_probation = not is_enough

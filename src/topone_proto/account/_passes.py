@@ -29,6 +29,9 @@ from topone_proto.wire.requests import (
 
 __all__ = ["BalancesPass", "ListPass", "LookupPass", "Pass"]
 
+# How often a list is read once more in which a row may have slipped.
+_MAX_RELISTS: Final = 3
+
 _MAX_PAGES: Final = 100
 _MAX_HISTORY_PAGES: Final = 10
 
@@ -117,6 +120,8 @@ class ListPass(Pass):
         self.rows: list[Order] = []
         """The rows of all pages."""
         self._pages = 0
+        # By the page that says most.
+        self._total = 0
 
     @property
     def query(self) -> OrdersQuery:
@@ -142,6 +147,7 @@ class ListPass(Pass):
         count = len(page.rows)
         # A total of fewer than are shown says nothing.
         total = page.total if page.total is not None and page.total >= count else None
+        self._total = max(self._total, total or 0)
         if self._pages == 1:
             self.page_size = min(count, self.page_size)
         if not count or (total is not None and self._pages * self.page_size >= total):
@@ -150,9 +156,21 @@ class ListPass(Pass):
             raise unusable(response, f"a list that does not end after {_MAX_PAGES} pages")
         return False
 
+    @property
+    def has_moved(self) -> bool:
+        """True if rows come twice, or are fewer than there are: the list has moved while it was
+        read."""
+        return len({order.id for order in self.rows}) < max(len(self.rows), self._total)
+
     def tell(self, account: Account, answered_ts: int | None) -> tuple[Change, ...]:
         """Hand what was found to the account."""
-        return account.answer(self._query, self.rows, pages=self._pages, answered_ts=answered_ts)
+        return account.answer(
+            self._query,
+            self.rows,
+            pages=self._pages,
+            total=self._total,
+            answered_ts=answered_ts,
+        )
 
 
 class LookupPass(Pass):
@@ -166,6 +184,7 @@ class LookupPass(Pass):
         self.open = ListPass(query, now, page_size)
         """The list of open orders, which is read first."""
         self._missing = set(ids)
+        self._relists = 0
         self._is_listed = False
         self._found: list[Order] = []
         self._key = PageKey()
@@ -190,8 +209,13 @@ class LookupPass(Pass):
         if not self._is_listed:
             if not self.open.take(response):
                 return False
-            self._is_listed = True
             self._find(self.open.rows)
+            if self._missing and self.open.has_moved and self._relists < _MAX_RELISTS:
+                # What is missing may have slipped from one page to another.
+                self._relists += 1
+                self.open = ListPass(self._query, self.touched_at, self.open.page_size)
+                return False
+            self._is_listed = True
             return not self._missing
         page = read_history(response, self._key)
         self._pages += 1

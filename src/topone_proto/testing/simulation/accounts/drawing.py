@@ -236,7 +236,8 @@ def _draw_faults(
             CutHttp(**how),
             DelayHttp(rng.choice((0.5, 5.0, 20.0)), **how),
             LagHttp(config.answer_lag, **how),
-            ShiftPages(rng.choice((-2, -1, 1, 2)), **how),
+            # Without a total nothing tells a shift that is the same every time from what is true.
+            ShiftPages(rng.choice((-2, -1, 1, 2)), **{**how, "times": 3 if http.has_total else 1}),
             DelayHistory(rng.choice((5.0, 60.0)), **how),
             LoseRow(),
             ExpireTokens(),

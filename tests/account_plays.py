@@ -52,6 +52,7 @@ SERVER = HttpConfig(
     order_period=MINUTE,
     order_block=2 * MINUTE,
 )
+ORDER_LIST = "/t/v1/order/query"
 TOKEN = "/u/v1/api/token"
 KEPT = 1000
 NOTHING = (Decimal(0), Decimal(0))

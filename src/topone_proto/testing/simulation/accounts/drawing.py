@@ -225,6 +225,8 @@ def _draw_faults(
             "lasting": rng.choice((2.0, 10.0, calm_at)),
             "path": rng.choice(_PATHS),
         }
+        # Without a total nothing tells a shift that is the same every time from what is true.
+        shift: dict[str, Any] = {**how, "times": 3 if http.has_total else 1}
         mild: list[_Fault] = [
             RefuseHttp(503, **how),
             RefuseHttp(rng.choice((500, 502, 504)), **how),
@@ -236,8 +238,7 @@ def _draw_faults(
             CutHttp(**how),
             DelayHttp(rng.choice((0.5, 5.0, 20.0)), **how),
             LagHttp(config.answer_lag, **how),
-            # Without a total nothing tells a shift that is the same every time from what is true.
-            ShiftPages(rng.choice((-2, -1, 1, 2)), **{**how, "times": 3 if http.has_total else 1}),
+            ShiftPages(rng.choice((-2, -1, 1, 2)), **shift),
             DelayHistory(rng.choice((5.0, 60.0)), **how),
             LoseRow(),
             ExpireTokens(),

@@ -14,7 +14,7 @@ from topone_proto.feed.async_account import AsyncAccount
 from topone_proto.feed.async_feed import AsyncFeed
 from topone_proto.feed.buffer import DeliveryBuffer
 from topone_proto.feed.core import FeedCore
-from topone_proto.feed.http import Http, MemoryStore, StateStore
+from topone_proto.feed.http import AnyStore, AsyncStateStore, Http, MemoryStore, StateStore
 from topone_proto.feed.opening import FeedFactory, FeedOpener, run_feed
 from topone_proto.feed.opening_accounts import (
     AccountFactory,
@@ -46,8 +46,10 @@ __all__ = [
     "AccountView",
     "Address",
     "Answer",
+    "AnyStore",
     "AsyncAccount",
     "AsyncFeed",
+    "AsyncStateStore",
     "AsyncWebSocket",
     "Cache",
     "Condition",

@@ -143,7 +143,7 @@ class AccountCore(BaseCore[_Source, AccountStep, AccountEvent]):
             or step.actions
             or self._waiting
             or self.is_paused
-            or self.is_recorded
+            or self._is_watched
             or not events
             or not isinstance(events[0], Update)
         ):

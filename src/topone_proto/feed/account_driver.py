@@ -4,7 +4,8 @@ Theory. Each request is a task of its own, and so are each access to the store a
 another token. The machine decides how many there are: one request for a token and one question, and
 one access to the store. They end with the account: nothing waits for an answer then.
 
-A store may block, so it is called in a thread, and given up after ``_STORE_TIMEOUT`` seconds. While
+A store may block, so it is called in a thread, unless its methods are coroutines, and given up
+after ``_STORE_TIMEOUT`` seconds. While
 a call that was given up still hangs, there is no other one: no disk that hangs can take one thread
 after the other.
 
@@ -12,9 +13,10 @@ The application's token callable is never called twice at a time, though the con
 lose their token at the same moment: who comes second has the result of the first.
 """
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from inspect import isawaitable, iscoroutinefunction
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
 from topone_proto.account import (
     AccountSession,
@@ -29,7 +31,7 @@ from topone_proto.errors import ConnectionFailed
 from topone_proto.failures import Failure, FailureKind
 from topone_proto.feed.account_core import AccountCore
 from topone_proto.feed.driver import Driver
-from topone_proto.feed.http import Http, MemoryStore, StateStore
+from topone_proto.feed.http import AnyStore, Http, MemoryStore
 from topone_proto.feed.runtime import Runtime, Task
 from topone_proto.feed.websocket import OpenAsyncWebSocket
 from topone_proto.secrets.token import AsyncTokenSource, Token, usable
@@ -44,6 +46,8 @@ __all__ = ["AccountDriver"]
 _STORE_TIMEOUT: Final = 10.0
 
 _SLOW: Final = "it took too long"
+
+_Found: TypeAlias = StoredState | None
 
 
 class AccountDriver(Driver):
@@ -63,12 +67,14 @@ class AccountDriver(Driver):
         open_websocket: OpenAsyncWebSocket,
         runtime: Runtime,
         http: Http,
-        store: StateStore,
+        store: AnyStore,
     ) -> None:
         self.account: AccountSession = core.account
         """The machine, to be driven."""
         self._http = http
         self._store = store
+        # Its methods never block.
+        self._is_store_prompt = isinstance(store, MemoryStore) or iscoroutinefunction(store.save)
         self._is_store_busy = False
         self._requests: dict[int, Task] = {}
         self._requests_made = 0
@@ -149,7 +155,7 @@ class AccountDriver(Driver):
 
     # The store.
 
-    async def _use_store(self, call: Callable[[], StoredState | None]) -> None:
+    async def _use_store(self, call: Callable[[], _Found | Awaitable[_Found]]) -> None:
         found: list[StoredState | None] = []
 
         async def wait() -> None:
@@ -171,14 +177,17 @@ class AccountDriver(Driver):
             step = self.account.state_found(found[0], self.now())
         self.take(step)
 
-    async def _called(self, call: Callable[[], StoredState | None]) -> StoredState | None:
-        if isinstance(self._store, MemoryStore):
-            return call()
+    async def _called(self, call: Callable[[], _Found | Awaitable[_Found]]) -> _Found:
+        if self._is_store_prompt:
+            found = call()
+            return await found if isawaitable(found) else found
 
-        def in_thread() -> StoredState | None:
+        blocking = cast("Callable[[], _Found]", call)
+
+        def in_thread() -> _Found:
             self._is_store_busy = True
             try:
-                return call()
+                return blocking()
             finally:
                 self._is_store_busy = False
 

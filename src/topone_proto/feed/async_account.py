@@ -6,7 +6,7 @@ from topone_proto.feed.account_driver import AccountDriver
 from topone_proto.feed.account_metrics import AccountMetrics
 from topone_proto.feed.account_view import AccountView
 from topone_proto.feed.handle import AsyncHandle
-from topone_proto.feed.http import Http, StateStore
+from topone_proto.feed.http import AnyStore, Http
 from topone_proto.feed.runtime import Runtime
 from topone_proto.feed.waiters import Waiter
 from topone_proto.feed.websocket import OpenAsyncWebSocket
@@ -40,7 +40,7 @@ class AsyncAccount(AsyncHandle[AccountStep, AccountEvent], AccountView):
         open_websocket: OpenAsyncWebSocket,
         runtime: Runtime,
         http: Http,
-        store: StateStore,
+        store: AnyStore,
     ) -> None:
         driver = AccountDriver(core, open_websocket, runtime, http, store)
         super().__init__(core, driver, runtime)

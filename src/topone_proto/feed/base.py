@@ -104,6 +104,9 @@ class BaseCore(Generic[_Source, _Step, _Event]):
         # A recorder may fail at any input, so that each step is checked.
         self.is_recorded: bool = is_recorded
         """True if the session is recorded."""
+        self._tap: Callable[[tuple[Any, ...]], object] | None = None
+        # True if each step has to go through `take`.
+        self._is_watched = is_recorded
         self._wall = wall
         # For the metrics.
         self._updates = 0
@@ -177,6 +180,15 @@ class BaseCore(Generic[_Source, _Step, _Event]):
         """True if no event will come any more: the last one, ``Closed``, was taken by ``get``."""
         return self.is_closed and not self.has_events
 
+    def tap(self, function: Callable[[tuple[Any, ...]], object]) -> None:
+        """Give the events of each step to a function as well, an account's updates included.
+
+        It is called in the call that brought them, whatever the application takes, while the
+        machine is as these events have left it. What it raises is a fault of the program. There is
+        one function at most; it sees the steps from now on.
+        """
+        self._tap, self._is_watched = function, True
+
     def take(self, step: _Step) -> tuple[Any, ...]:
         """Take a step of the machine in. Returns its actions, which the adapter carries out in
         order."""
@@ -187,6 +199,8 @@ class BaseCore(Generic[_Source, _Step, _Event]):
         if events:
             self._put(events)
             self._note(events)
+            if self._tap is not None:
+                self._tap(events)
         if self._waiting:
             if isinstance(step, Step) and step.answers:
                 self._waiters.settle_by_answers(step.answers)

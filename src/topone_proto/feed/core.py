@@ -114,7 +114,7 @@ class FeedCore(BaseCore[_Source, Step, Event]):
             or step.actions
             or self._waiting
             or self.is_paused
-            or self.is_recorded
+            or self._is_watched
             or step.deadline is not self.deadline
             or not isinstance(events[0], Update)
         ):

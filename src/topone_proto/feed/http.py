@@ -1,17 +1,17 @@
 """The interfaces between the driver of an account and what it asks over HTTP and keeps its state
 in. Nothing here decides anything.
 
-The driver has one ``Http`` and one ``StateStore`` for each account. Both may fail in every way that
+The driver has one ``Http`` and one store for each account. Both may fail in every way that
 a network and a disk can: an ``OSError`` of theirs is reported to the account, which tries again,
 later. Any other exception is a fault of the program, and ends the account with it.
 """
 
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from topone_proto.account import StoredState
 from topone_proto.wire.http import HttpRequest, HttpResponse
 
-__all__ = ["Http", "MemoryStore", "StateStore"]
+__all__ = ["AnyStore", "AsyncStateStore", "Http", "MemoryStore", "StateStore"]
 
 
 class Http(Protocol):
@@ -66,6 +66,31 @@ class StateStore(Protocol):
             OSError: it cannot be read.
         """
         ...
+
+
+class AsyncStateStore(Protocol):
+    """A ``StateStore`` in a place that is reached over the network: its methods are coroutines of
+    the event loop that the account runs in. Only one runs at a time."""
+
+    async def save(self, state: StoredState, previous: StoredState) -> StoredState | None:
+        """Store a state; see ``StateStore.save``.
+
+        Raises:
+            OSError: it cannot be stored.
+        """
+        ...
+
+    async def load(self) -> StoredState:
+        """Return what is stored; see ``StateStore.load``.
+
+        Raises:
+            OSError: it cannot be read.
+        """
+        ...
+
+
+AnyStore: TypeAlias = StateStore | AsyncStateStore
+"""A store of either kind."""
 
 
 class MemoryStore:

@@ -10,7 +10,7 @@ from topone_proto.account import AccountConfig
 from topone_proto.errors import ConfigurationError
 from topone_proto.feed.account_core import AccountCore
 from topone_proto.feed.async_account import AsyncAccount
-from topone_proto.feed.http import Http, MemoryStore, StateStore
+from topone_proto.feed.http import AnyStore, Http, MemoryStore, StateStore
 from topone_proto.feed.opening import run_handle
 from topone_proto.feed.runtime import Runtime
 from topone_proto.feed.websocket import OpenAsyncWebSocket
@@ -69,7 +69,7 @@ class AccountOpener(Generic[_Source, _Open, _Block]):
                 _Open | None,
                 "ssl.SSLContext | None",
                 HttpEndpoint,
-                StateStore,
+                AnyStore,
             ],
             _Block,
         ],
@@ -97,7 +97,7 @@ class AccountOpener(Generic[_Source, _Open, _Block]):
         topics: Iterable[Topic] = (BALANCE, ORDERS),
         config: SessionConfig | None = None,
         account_config: AccountConfig | None = None,
-        cache: str | os.PathLike[str] | Cache | None = DEFAULT_CACHE,
+        cache: str | os.PathLike[str] | Cache | AnyStore | None = DEFAULT_CACHE,
         origin: str | None = None,
         insecure: bool = False,
         headers: Headers = (),
@@ -128,6 +128,7 @@ class AccountOpener(Generic[_Source, _Open, _Block]):
                 that they share them. Only its owner can read it. None keeps them in memory: then no
                 other process of the account may run, and each start costs a token request. Without
                 it a file under the user's cache directory if there is a key pair, memory otherwise.
+                A ``StateStore`` or an ``AsyncStateStore`` keeps them wherever it likes.
             origin: the ``Origin`` header of the WebSocket: None leaves it out, ``""`` sends it
                 empty.
             insecure: True allows plain ``ws://`` and ``http://`` to other machines.
@@ -188,9 +189,11 @@ class AccountOpener(Generic[_Source, _Open, _Block]):
             record=record,
             max_closed=max_closed,
         )
-        store: StateStore
+        store: AnyStore
         if cache is None or (cache is DEFAULT_CACHE and credentials is None):
             store = MemoryStore()
+        elif not isinstance(cache, str | os.PathLike | Cache):
+            store = cache
         else:
             path = None if isinstance(cache, Cache) else cache
             interval = (account_config or AccountConfig()).token_interval
@@ -230,7 +233,7 @@ class AccountFactory(
             given: OpenAsyncWebSocket | None,
             ssl_context: "ssl.SSLContext | None",
             endpoint: HttpEndpoint,
-            store: StateStore,
+            store: AnyStore,
         ) -> AbstractAsyncContextManager[AsyncAccount]:
             http = open_http(endpoint, ssl_context)
             return run_account(
@@ -246,7 +249,7 @@ async def run_account(
     core: AccountCore[AsyncTokenSource],
     open_websocket: OpenAsyncWebSocket,
     http: Http,
-    store: StateStore,
+    store: AnyStore,
 ) -> AsyncGenerator[AsyncAccount, None]:
     """Run an account for the length of an ``async with`` block, as ``run_feed`` runs a feed."""
 

@@ -19,11 +19,11 @@ from topone_proto.adapters import (
     AccountMetrics,
     AccountOpener,
     AccountView,
+    AnyStore,
     AsyncAccount,
     HttpEndpoint,
     OpenAsyncWebSocket,
     Runtime,
-    StateStore,
 )
 from topone_threads._handle import Handle
 from topone_threads._tokens import TokenSource
@@ -49,7 +49,7 @@ class Account(Handle[AccountEvent], AccountView):
         open_websocket: OpenAsyncWebSocket | None,
         ssl_context: ssl.SSLContext | None,
         endpoint: HttpEndpoint,
-        store: StateStore,
+        store: AnyStore,
     ) -> None:
         AccountView.__init__(self, core)
         opening = open_websocket or partial(topone_asyncio.open_websocket, ssl_context=ssl_context)

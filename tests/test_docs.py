@@ -29,7 +29,10 @@ import trustme
 
 import topone_accounts
 import topone_asyncio
+import topone_nats
 import topone_proto
+import topone_redis
+import topone_relay
 import topone_simulator
 import topone_threads
 import topone_trio
@@ -429,6 +432,9 @@ PACKAGES = (
     topone_threads,
     topone_accounts,
     topone_simulator,
+    topone_relay,
+    topone_nats,
+    topone_redis,
 )
 
 

@@ -1,0 +1,1 @@
+"""The bus of the relay on NATS JetStream."""

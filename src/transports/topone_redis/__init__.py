@@ -1,0 +1,1 @@
+"""The bus of the relay on Redis or Valkey streams."""

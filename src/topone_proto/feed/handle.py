@@ -1,6 +1,6 @@
 """The part of a feed and of an account that an application sees alike, under any event loop."""
 
-from typing import Generic, Self, TypeVar
+from typing import Any, Generic, Protocol, Self, TypeVar
 
 from topone_proto.account import AccountStep
 from topone_proto.feed.base import BaseCore
@@ -11,10 +11,116 @@ from topone_proto.feed.waiters import Waiter
 from topone_proto.secrets.token import AsyncTokenSource
 from topone_proto.session.step import Step
 
-__all__ = ["AsyncHandle"]
+__all__ = ["AsyncHandle", "HandleCore", "HandleDriver", "OpenHandle"]
 
 _Step = TypeVar("_Step", bound=Step | AccountStep)
 _Event = TypeVar("_Event")
+_Event_co = TypeVar("_Event_co", covariant=True)
+
+
+class _Closable(Protocol):
+    def close(self, now: float) -> Any:
+        """End it. The step goes through ``take``."""
+        ...
+
+
+class HandleCore(Protocol[_Event_co]):
+    """A core of anything that an application iterates over, as the handles of adapters use it;
+    ``BaseCore`` is one."""
+
+    @property
+    def machine(self) -> _Closable:
+        """Takes the inputs."""
+        ...
+
+    @property
+    def is_closed(self) -> bool:
+        """True once it has ended. Events may still wait."""
+        ...
+
+    @property
+    def is_over(self) -> bool:
+        """True if no event will come any more."""
+        ...
+
+    @property
+    def is_paused(self) -> bool:
+        """True while the application is behind."""
+        ...
+
+    @property
+    def may_resume(self) -> bool:
+        """True if what has paused should go on."""
+        ...
+
+    @property
+    def has_events(self) -> bool:
+        """True if ``get`` will return something."""
+        ...
+
+    @property
+    def is_recorded(self) -> bool:
+        """True if it is recorded."""
+        ...
+
+    @property
+    def fault(self) -> BaseException | None:
+        """The fault of the program that ended it; None without one."""
+        ...
+
+    @property
+    def get(self) -> "_Get[_Event_co]":
+        """The next event; None if there is none now."""
+        ...
+
+    def take(self, step: Any) -> object:
+        """Take a step of the machine in."""
+        ...
+
+    def fail(self, fault: BaseException) -> None:
+        """Note a fault of the program."""
+        ...
+
+    def raise_failure(self) -> None:
+        """Raise what it ended by, unless it was closed."""
+        ...
+
+    def raise_unseen_fault(self) -> None:
+        """Raise a fault that nobody was given yet."""
+        ...
+
+
+class _Get(Protocol[_Event_co]):
+    def __call__(self) -> _Event_co | None: ...
+
+
+class HandleDriver(Protocol):
+    """A driver as a handle in another thread uses it; ``Driver`` is one."""
+
+    def pause_or_resume(self) -> object:
+        """See whether reading should pause or go on."""
+        ...
+
+    def fail(self, fault: BaseException) -> object:
+        """End with a fault of the program."""
+        ...
+
+    def take(self, step: Any) -> object:
+        """Pass on a step of the machine."""
+        ...
+
+
+class OpenHandle(Protocol):
+    """An open handle under an event loop; ``AsyncHandle`` is one."""
+
+    @property
+    def driver(self) -> HandleDriver:
+        """What carries out the core's decisions."""
+        ...
+
+    async def close(self) -> None:
+        """End it."""
+        ...
 
 
 class AsyncHandle(Generic[_Step, _Event]):

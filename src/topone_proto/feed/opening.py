@@ -5,9 +5,8 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from topone_proto.feed.async_feed import AsyncFeed
-from topone_proto.feed.base import BaseCore
 from topone_proto.feed.core import FeedCore
-from topone_proto.feed.handle import AsyncHandle
+from topone_proto.feed.handle import HandleCore, OpenHandle
 from topone_proto.feed.runtime import Runtime
 from topone_proto.feed.websocket import OpenAsyncWebSocket
 from topone_proto.secrets.token import AsyncTokenSource, Token, conceal
@@ -26,7 +25,7 @@ __all__ = ["FeedFactory", "FeedOpener", "run_feed", "run_handle"]
 _Source = TypeVar("_Source", bound=Callable[..., object])
 _Open = TypeVar("_Open")
 _Block = TypeVar("_Block")
-_Handle = TypeVar("_Handle", bound=AsyncHandle[Any, Any])
+_Handle = TypeVar("_Handle", bound=OpenHandle)
 
 
 class FeedOpener(Generic[_Source, _Open, _Block]):
@@ -200,7 +199,7 @@ def run_feed(
 @asynccontextmanager
 async def run_handle(
     open_runtime: Callable[[], AbstractAsyncContextManager[Runtime]],
-    core: BaseCore[AsyncTokenSource, Any, Any],
+    core: HandleCore[Any],
     make: Callable[[Runtime], _Handle],
 ) -> AsyncGenerator[_Handle, None]:
     """Run a feed or an account for the length of an ``async with`` block; see ``run_feed``.
@@ -240,7 +239,7 @@ async def run_handle(
 
 
 async def _finished(
-    handle: AsyncHandle[Any, Any], core: BaseCore[AsyncTokenSource, Any, Any], runtime: Runtime
+    handle: OpenHandle, core: HandleCore[Any], runtime: Runtime
 ) -> BaseException | None:
     """Close a feed or an account. Returns a fault of it that nobody was given yet."""
     try:

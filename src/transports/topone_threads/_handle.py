@@ -30,11 +30,11 @@ from topone_proto import (
 )
 from topone_proto.adapters import Runtime
 from topone_proto.feed.base import BaseCore
-from topone_proto.feed.handle import AsyncHandle
+from topone_proto.feed.handle import AsyncHandle, HandleCore, OpenHandle
 from topone_threads import _io
 from topone_threads._tokens import TokenCalls
 
-__all__ = ["Handle"]
+__all__ = ["BaseHandle", "Handle"]
 
 _Event = TypeVar("_Event")
 
@@ -45,22 +45,25 @@ _GRACE: Final = 0.5
 _LONGEST: Final = 3600.0
 
 
-class Handle(_io.Tenant, Generic[_Event]):
-    """Something open, as threads use it.
+class BaseHandle(_io.Tenant, Generic[_Event]):
+    """Something open that threads iterate over.
 
     Args:
         core: the part without I/O.
         open_async: opens it in the event loop of the I/O thread.
+        close_timeout: the seconds that closing may take.
     """
 
     def __init__(
         self,
-        core: BaseCore[Any, Any, _Event],
-        open_async: Callable[[Runtime], AsyncHandle[Any, _Event]],
+        core: HandleCore[_Event],
+        open_async: Callable[[Runtime], OpenHandle],
+        close_timeout: float,
     ) -> None:
         self._core = core
         self._open_async = open_async
-        self._async: AsyncHandle[Any, _Event] | None = None
+        self._patience = close_timeout + _GRACE
+        self._async: OpenHandle | None = None
         self._runtime: AsyncioRuntime
         self._main: asyncio.Task[None] | None = None
         self._io: _io.IoThread | None = None
@@ -69,10 +72,6 @@ class Handle(_io.Tenant, Generic[_Event]):
         self._bells: dict[threading.Lock, None] = {}
         self._is_over = self._is_forked = False
         self._handed_back: list[_Event] = []
-        self._tokens: TokenCalls | None = None
-        if core.token_source is not None:
-            self._tokens = TokenCalls(core.token_source, self._fail_soon)
-            core.token_source = self._tokens.call
 
     def __enter__(self) -> Self:
         try:
@@ -136,22 +135,6 @@ class Handle(_io.Tenant, Generic[_Event]):
         if self._stop():
             self._core.raise_unseen_fault()
 
-    def metrics(self) -> FeedMetrics:
-        """Return its counters and gauges at this moment. Possible at any time but in a
-        signal handler."""
-        with self._lock:
-            metrics = self._core.metrics(time.monotonic())
-        if not self._is_forked:
-            return metrics
-        return attrs.evolve(
-            metrics,
-            is_connected=False,
-            epoch_age=None,
-            last_received_age=None,
-            ack_latency=None,
-            lag={},
-        )
-
     # In any thread.
 
     def _start(self) -> None:
@@ -182,11 +165,10 @@ class Handle(_io.Tenant, Generic[_Event]):
         self._post(self._close)
         if sys.is_finalizing() or io.is_locked_here:
             return False
-        patience = self._core.config.close_timeout + _GRACE
         with suppress(TimeoutError):
-            self._wait(lambda: self._is_over, patience)
+            self._wait(lambda: self._is_over, self._patience)
         if io.is_over:
-            io.join(patience)
+            io.join(self._patience)
         return True
 
     def _post(self, function: Callable[[], object]) -> None:
@@ -259,6 +241,82 @@ class Handle(_io.Tenant, Generic[_Event]):
         self._core.raise_failure()
         raise FeedClosed
 
+    # In the I/O thread, or where there is none.
+
+    def fail(self, fault: BaseException) -> None:
+        """End with a fault of the program."""
+        if self._async is None:
+            self._core.fail(fault)
+            self._close()
+        else:
+            self._async.driver.fail(fault)
+
+    def abandon(self) -> None:
+        """Become useless, in a forked child."""
+        self._is_forked = self._is_over = True
+        # Nobody is left to release the other one.
+        self._use(threading.RLock())
+
+    def _begin(self) -> None:
+        if self._main is not None:
+            return
+        # In no task, so that none is to be interrupted.
+        self._runtime = AsyncioRuntime()
+        self._runtime.condition = partial(_Condition, self._ring)
+        self._main = asyncio.create_task(self._leave_at_the_end())
+        # A signal handler may have closed it by now.
+        if not self._core.is_closed:
+            self._async = self._open_async(self._runtime)
+
+    async def _leave_at_the_end(self) -> None:
+        assert self._io is not None
+        await self._runtime.ended()
+        self._io.leave(self)
+        self._is_over = True
+        self._ring()
+
+    def _close(self) -> None:
+        if not self._core.is_closed:
+            take = self._core.take if self._async is None else self._async.driver.take
+            take(self._core.machine.close(time.monotonic()))
+
+
+class Handle(BaseHandle[_Event]):
+    """A feed or an account of the exchange, as threads use it.
+
+    Args:
+        core: the part without I/O.
+        open_async: opens it in the event loop of the I/O thread.
+    """
+
+    def __init__(
+        self,
+        core: BaseCore[Any, Any, _Event],
+        open_async: Callable[[Runtime], AsyncHandle[Any, _Event]],
+    ) -> None:
+        super().__init__(core, open_async, core.config.close_timeout)
+        self._core: BaseCore[Any, Any, _Event] = core
+        self._tokens: TokenCalls | None = None
+        if core.token_source is not None:
+            self._tokens = TokenCalls(core.token_source, self._fail_soon)
+            core.token_source = self._tokens.call
+
+    def metrics(self) -> FeedMetrics:
+        """Return its counters and gauges at this moment. Possible at any time but in a
+        signal handler."""
+        with self._lock:
+            metrics = self._core.metrics(time.monotonic())
+        if not self._is_forked:
+            return metrics
+        return attrs.evolve(
+            metrics,
+            is_connected=False,
+            epoch_age=None,
+            last_received_age=None,
+            ack_latency=None,
+            lag={},
+        )
+
     def _call(self, method: str, *arguments: object, timeout: float | None = None) -> Any:
         """Call a method in the I/O thread, or await it, and return its result.
 
@@ -301,45 +359,6 @@ class Handle(_io.Tenant, Generic[_Event]):
             self._post(give_up)
             raise
         return results.pop()() if results else self._raise_end()
-
-    # In the I/O thread, or where there is none.
-
-    def fail(self, fault: BaseException) -> None:
-        """End with a fault of the program."""
-        if self._async is None:
-            self._core.fail(fault)
-            self._close()
-        else:
-            self._async.driver.fail(fault)
-
-    def abandon(self) -> None:
-        """Become useless, in a forked child."""
-        self._is_forked = self._is_over = True
-        # Nobody is left to release the other one.
-        self._use(threading.RLock())
-
-    def _begin(self) -> None:
-        if self._main is not None:
-            return
-        # In no task, so that none is to be interrupted.
-        self._runtime = AsyncioRuntime()
-        self._runtime.condition = partial(_Condition, self._ring)
-        self._main = asyncio.create_task(self._leave_at_the_end())
-        # A signal handler may have closed it by now.
-        if not self._core.is_closed:
-            self._async = self._open_async(self._runtime)
-
-    async def _leave_at_the_end(self) -> None:
-        assert self._io is not None
-        await self._runtime.ended()
-        self._io.leave(self)
-        self._is_over = True
-        self._ring()
-
-    def _close(self) -> None:
-        if not self._core.is_closed:
-            take = self._core.take if self._async is None else self._async.driver.take
-            take(self._core.machine.close(time.monotonic()))
 
 
 class _Condition(Condition):

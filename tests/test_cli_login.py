@@ -19,7 +19,7 @@ import topone_cli._http
 from commands import at_terminal, invoke
 from topone_accounts import FileStore, default_path
 from topone_cli._errors import CommandFailed
-from topone_cli._keys import find_keys, keys_file
+from topone_cli._keys import find_keys, find_stored_keys, keys_file
 from topone_cli._prove import Prover, explain_refusal
 from topone_proto import (
     ConfigurationError,
@@ -271,6 +271,32 @@ def test_it_stores_in_the_keyring(ring: Keyring) -> None:
     assert [service for service, _ in ring.entries] == ["topone"]
     assert find_keys(ENDPOINT) == (KEYS, "the keyring")
     assert find_keys(HttpEndpoint("https://other.example")) is None
+
+
+@pytest.mark.parametrize("where", ["--file", ""])
+def test_an_account_with_a_name_has_keys_of_its_own(
+    exchange: Exchange, ring: Keyring, where: str
+) -> None:
+    code, out, err = login(*filter(None, (where, "--account", "desk-2")))
+    assert (code, err) == (0, "")
+    assert "[accounts.desk-2]" in out
+    assert find_keys(ENDPOINT) is None
+    assert find_stored_keys(ENDPOINT, "desk-3") is None
+    found = find_stored_keys(ENDPOINT, "desk-2")
+    assert found is not None
+    assert found[0] == KEYS
+    assert bool(ring.entries) is not bool(where)
+    assert invoke("logout")[0] == 1
+    code, out, _ = invoke("logout", "--account", "desk-2")
+    assert (code, found[1] in out) == (0, True)
+    assert find_stored_keys(ENDPOINT, "desk-2") is None
+
+
+@pytest.mark.parametrize("name", ["a/b", "../x", "a b", "a.b", "é", "x" * 65])
+def test_a_name_that_no_bus_and_no_file_can_have_is_refused(name: str) -> None:
+    code, out, err = invoke("logout", "--account", name)
+    assert (code, out) == (2, "")
+    assert "--account: use at most 64 letters, digits, - and _" in err
 
 
 def test_nothing_is_stored_of_keys_that_are_not_good(exchange: Exchange) -> None:

@@ -1,8 +1,8 @@
 """The key pair of an account: where ``topone login`` keeps it and the other commands find it.
 
-One pair for each exchange, by host and port: in the system's keyring, or in a file that only its
-owner can read. The texts are wrapped in the expression that reads them: no frame of this command
-ever holds the key.
+One pair for each exchange, by host and port, and one more for each account that has a name: in the
+system's keyring, or in a file that only its owner can read. The texts are wrapped in the expression
+that reads them: no frame of this command ever holds the key.
 """
 
 import json
@@ -26,8 +26,11 @@ __all__ = [
     "APP_ID_VARIABLE",
     "APP_KEY_VARIABLE",
     "find_keys",
+    "find_stored_keys",
     "forget_keys",
     "keys_file",
+    "log_in",
+    "read_keys",
     "store_in_file",
     "store_in_keyring",
     "stored_keys",
@@ -39,13 +42,18 @@ APP_KEY_VARIABLE: Final = "TOPONE_APP_KEY"
 """…and the one that holds the key then."""
 _SERVICE: Final = "topone"
 _LARGEST: Final = 65536
-_LOG_IN: Final = "store them again with 'topone login'"
 
 
-def keys_file(endpoint: HttpEndpoint) -> Path:
-    """Return the file of the keys for one exchange, in the user's configuration directory."""
+def keys_file(endpoint: HttpEndpoint, account: str = "") -> Path:
+    """Return the file of the keys for one exchange, in the user's configuration directory.
+
+    Args:
+        endpoint: the exchange.
+        account: the name of the account; empty for the one that needs none.
+    """
     place = "".join(c if c.isalnum() or c in ".-" else "_" for c in _place(endpoint))
-    return user_config_path("topone-proto", appauthor=False) / f"keys-{place}.json"
+    name = f"keys-{place}@{account}" if account else f"keys-{place}"
+    return user_config_path("topone-proto", appauthor=False) / f"{name}.json"
 
 
 def find_keys(
@@ -65,29 +73,41 @@ def find_keys(
                     setting=name, problem="it is not set, and the other is", remedy="set both"
                 )
         return Credentials(environ[APP_ID_VARIABLE], environ[APP_KEY_VARIABLE]), "the environment"
-    path = keys_file(endpoint)
+    return find_stored_keys(endpoint, warn=warn)
+
+
+def find_stored_keys(
+    endpoint: HttpEndpoint, account: str = "", *, warn: Callable[[str], object] = len
+) -> tuple[Credentials, str] | None:
+    """Return the key pair that is stored, in the file or in the keyring, and where it was found;
+    None if there is none.
+
+    Raises:
+        ConfigurationError: what is there cannot be read, or is no key pair.
+    """
+    path = keys_file(endpoint, account)
     if path.exists():
-        return _read_file(path, warn), str(path)
-    found = _read_keyring(endpoint)
+        return read_keys(path, warn, log_in(account)), str(path)
+    found = _read_keyring(endpoint, account)
     return None if found is None else (found, "the keyring")
 
 
-def stored_keys(endpoint: HttpEndpoint) -> Credentials | None:
+def stored_keys(endpoint: HttpEndpoint, account: str = "") -> Credentials | None:
     """Return the key pair that is stored, in the file or in the keyring; None if there is none, or
     none that can be read."""
     with suppress(ConfigurationError):
-        path = keys_file(endpoint)
-        return _read_file(path, len) if path.exists() else _read_keyring(endpoint)
+        found = find_stored_keys(endpoint, account)
+        return None if found is None else found[0]
     return None
 
 
-def store_in_file(endpoint: HttpEndpoint, keys: Credentials) -> Path:
+def store_in_file(endpoint: HttpEndpoint, keys: Credentials, account: str = "") -> Path:
     """Write the keys to the file, which only its owner can read. Return it.
 
     Raises:
         CommandFailed: it cannot be written.
     """
-    path = keys_file(endpoint)
+    path = keys_file(endpoint, account)
     try:
         path.parent.mkdir(0o700, parents=True, exist_ok=True)
         replace_durably(path, _written(keys).encode(), mode=0o600)
@@ -96,7 +116,7 @@ def store_in_file(endpoint: HttpEndpoint, keys: Credentials) -> Path:
     return path
 
 
-def store_in_keyring(endpoint: HttpEndpoint, keys: Credentials) -> None:
+def store_in_keyring(endpoint: HttpEndpoint, keys: Credentials, account: str = "") -> None:
     """Write the keys to the system's keyring.
 
     Raises:
@@ -105,7 +125,7 @@ def store_in_keyring(endpoint: HttpEndpoint, keys: Credentials) -> None:
     """
     keyring = import_keyring("a keyring")
     try:
-        keyring.set_password(_SERVICE, _entry(endpoint), _written(keys))
+        keyring.set_password(_SERVICE, _entry(endpoint, account), _written(keys))
     except Exception as error:  # noqa: BLE001 - a back end raises what it likes, with anything in it
         raise CommandFailed(
             f"the keyring cannot be written to ({type(error).__name__}): unlock it, or use "
@@ -113,14 +133,14 @@ def store_in_keyring(endpoint: HttpEndpoint, keys: Credentials) -> None:
         ) from None
 
 
-def forget_keys(endpoint: HttpEndpoint) -> list[str]:
+def forget_keys(endpoint: HttpEndpoint, account: str = "") -> list[str]:
     """Delete the keys wherever they are stored. Return where they were.
 
     Raises:
         CommandFailed: they cannot be deleted.
     """
     places: list[str] = []
-    path = keys_file(endpoint)
+    path = keys_file(endpoint, account)
     try:
         path.unlink()
         places.append(str(path))
@@ -132,8 +152,8 @@ def forget_keys(endpoint: HttpEndpoint) -> list[str]:
         keyring = import_keyring("a keyring")
         with suppress(Exception):
             # Without a back end there is nothing in it.
-            if keyring.get_password(_SERVICE, _entry(endpoint)) is not None:
-                keyring.delete_password(_SERVICE, _entry(endpoint))
+            if keyring.get_password(_SERVICE, _entry(endpoint, account)) is not None:
+                keyring.delete_password(_SERVICE, _entry(endpoint, account))
                 places.append("the keyring")
     return places
 
@@ -142,52 +162,71 @@ def _place(endpoint: HttpEndpoint) -> str:
     return f"{endpoint.host.lower()}:{endpoint.port}"
 
 
-def _entry(endpoint: HttpEndpoint) -> str:
-    return f"keys for {_place(endpoint)}"
+def _entry(endpoint: HttpEndpoint, account: str) -> str:
+    return f"keys for {_place(endpoint)}" + (f", account {account}" if account else "")
+
+
+def log_in(account: str = "") -> str:
+    """Return the command that stores an account's keys."""
+    return f"topone login --account {account}" if account else "topone login"
 
 
 def _written(keys: Credentials) -> str:
     return json.dumps({"app_id": keys.app_id, "app_key": keys.reveal()})
 
 
-def _read_file(path: Path, warn: Callable[[str], object]) -> Credentials:
+def read_keys(path: Path, warn: Callable[[str], object], command: str) -> Credentials:
+    """Return the key pair of a file.
+
+    Args:
+        path: the file.
+        warn: is told what is unwise about it.
+        command: the command that writes it anew.
+
+    Raises:
+        ConfigurationError: it cannot be read, or has no key pair.
+    """
+    remedy = f"store them again with '{command}'"
     try:
         with path.open("rb") as file:
             mode = os.fstat(file.fileno()).st_mode
             if os.name == "posix" and mode & (stat.S_IRWXG | stat.S_IRWXO):
                 warn(f"others can read or change {path}: chmod 600 {shlex.quote(str(path))}")
-            return _read(file.read(_LARGEST), str(path))
+            return _read(file.read(_LARGEST), str(path), remedy)
     except OSError as error:
         raise ConfigurationError(
             setting="keys",
             problem=f"{path} cannot be read ({error.strerror})",
-            remedy=_LOG_IN,
+            remedy=remedy,
         ) from None
 
 
-def _read_keyring(endpoint: HttpEndpoint) -> Credentials | None:
+def _read_keyring(endpoint: HttpEndpoint, account: str) -> Credentials | None:
     try:
         keyring = import_keyring("a keyring")
     except ImportError:
         return None
     try:
-        found: str | None = keyring.get_password(_SERVICE, _entry(endpoint))
+        found: str | None = keyring.get_password(_SERVICE, _entry(endpoint, account))
     except Exception as error:  # noqa: BLE001 - as above
         if type(error).__name__ == "NoKeyringError":
             return None
         raise ConfigurationError(
             setting="keys",
             problem=f"the keyring cannot be read ({type(error).__name__})",
-            remedy="unlock it, or store them in a file with 'topone login --file'",
+            remedy=f"unlock it, or store them in a file with '{log_in(account)} --file'",
         ) from None
-    return None if found is None else _read(found.encode(), "the keyring's entry")
+    if found is None:
+        return None
+    remedy = f"store them again with '{log_in(account)}'"
+    return _read(found.encode(), "the keyring's entry", remedy)
 
 
-def _read(text: bytes, place: str) -> Credentials:
+def _read(text: bytes, place: str, remedy: str) -> Credentials:
     try:
         plain: Any = json.loads(text)
         return Credentials(plain["app_id"], plain["app_key"])
     except (ConfigurationError, KeyError, RecursionError, TypeError, ValueError):
         pass
     # Outside the handler: the exception may have the text in it.
-    raise ConfigurationError(setting="keys", problem=f"{place} has none", remedy=_LOG_IN)
+    raise ConfigurationError(setting="keys", problem=f"{place} has none", remedy=remedy)

@@ -12,6 +12,7 @@ from topone_cli._complaints import complain, reported
 from topone_cli._errors import CommandFailed
 from topone_cli._help import Command
 from topone_cli._options import (
+    AccountNameOption,
     HttpUrlOption,
     InsecureOption,
     RefusedAppId,
@@ -45,6 +46,7 @@ input: the app id in the first line, the key in the second.
 \b
 topone login
 topone login --file
+topone login --account desk-2
 pass show topone | topone login""",
 )
 def login(
@@ -56,6 +58,7 @@ def login(
             help="Store them in a file that only you can read; otherwise in the system's keyring.",
         ),
     ] = False,
+    account: AccountNameOption = "",
     http_url: HttpUrlOption = DEFAULT_HTTP_URL,
     insecure: InsecureOption = False,
     app_id: RefusedAppId = None,  # noqa: ARG001 - its callback refuses it
@@ -63,7 +66,8 @@ def login(
 ) -> None:
     """Store the app id and the app key of your account, once one token has proved them.
 
-    The other commands find them from then on. The exchange gives one token a minute, so this may
+    The other commands find them from then on; those of an account with a name only topone relay
+    does. The exchange gives one token a minute, so this may
     take as long.
     """
     endpoint = parse_http_url(http_url, insecure=insecure)
@@ -81,11 +85,14 @@ def login(
         prover.prove(keys, is_new=True)
         typer.echo("The exchange has given a token for these keys: they are good.")
         if file:
-            typer.echo(f"They are stored in {store_in_file(endpoint, keys)}.")
+            typer.echo(f"They are stored in {store_in_file(endpoint, keys, account)}.")
         else:
-            store_in_keyring(endpoint, keys)
+            store_in_keyring(endpoint, keys, account)
             typer.echo("They are stored in the keyring.")
-        typer.echo("To see the account: topone account")
+        if account:
+            typer.echo(f"To follow the account: topone relay, with a table [accounts.{account}]")
+        else:
+            typer.echo("To see the account: topone account")
 
 
 @app.command(
@@ -95,16 +102,21 @@ def login(
 \b
 topone logout""",
 )
-def logout(*, http_url: HttpUrlOption = DEFAULT_HTTP_URL, insecure: InsecureOption = False) -> None:
+def logout(
+    *,
+    account: AccountNameOption = "",
+    http_url: HttpUrlOption = DEFAULT_HTTP_URL,
+    insecure: InsecureOption = False,
+) -> None:
     """Delete the keys that login has stored, and the token that was made from them."""
     endpoint = parse_http_url(http_url, insecure=insecure)
     with reported():
         from topone_cli._keys import forget_keys, stored_keys
 
-        keys = stored_keys(endpoint)
+        keys = stored_keys(endpoint, account)
         if keys is not None:
             _forget_token(endpoint, keys)
-        places = forget_keys(endpoint)
+        places = forget_keys(endpoint, account)
         if not places:
             raise CommandFailed(f"no keys are stored for {endpoint.url}")
         typer.echo(f"The keys are deleted from {' and '.join(places)}.")

@@ -1,6 +1,7 @@
 """The options that several commands have, and what is checked about them."""
 
 import inspect
+import re
 from collections.abc import Callable
 from difflib import get_close_matches
 from functools import wraps
@@ -28,6 +29,8 @@ from topone_proto.wire.requests import DEFAULT_HTTP_URL
 from topone_proto.wire.topic import Socket
 
 __all__ = [
+    "ACCOUNT_NAME",
+    "AccountNameOption",
     "AccountOptions",
     "AdapterOption",
     "FeedOptions",
@@ -54,6 +57,7 @@ __all__ = [
     "WebOption",
     "check_positive",
     "http_base",
+    "is_account_name",
     "parse_http_url",
     "require_one_style",
     "require_tokenless",
@@ -61,6 +65,16 @@ __all__ = [
 ]
 
 _LONGEST: Final = 10.0**7
+
+
+ACCOUNT_NAME: Final = "use at most 64 letters, digits, - and _"
+"""What an account may be called, in words."""
+
+
+def is_account_name(name: str) -> bool:
+    """Return True if an account may be called so: on a bus, in a keyring, and as a part of a
+    file's name."""
+    return re.fullmatch(r"[A-Za-z0-9_-]{1,64}", name) is not None
 
 
 def check_positive(value: float | None) -> float | None:
@@ -87,6 +101,12 @@ def _refuse_key(value: str | None) -> None:
             "of this machine can read it: 'topone login' asks for it. If this one was real, delete "
             "it at the exchange."
         )
+
+
+def _check_account_name(value: str) -> str:
+    if value and not is_account_name(value):
+        raise Misuse(ACCOUNT_NAME)
+    return value
 
 
 AdapterOption = Annotated[
@@ -146,6 +166,15 @@ RefusedAppId = Annotated[
 ]
 RefusedAppKey = Annotated[
     str | None, typer.Option("--app-key", hidden=True, is_eager=True, callback=_refuse_key)
+]
+AccountNameOption = Annotated[
+    str,
+    typer.Option(
+        "--account",
+        metavar="NAME",
+        callback=_check_account_name,
+        help="The name of the account, one of several; otherwise the one that needs none.",
+    ),
 ]
 HttpUrlOption = Annotated[
     str, typer.Option(metavar="URL", help="Where the exchange's HTTP API is, without its paths.")

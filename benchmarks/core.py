@@ -22,6 +22,7 @@ from topone_proto.wire.codec import decode, encode
 
 DECODE = "decode"
 SESSION = "Session.message_received"
+BUFFER = "FeedCore.received and get"
 FRESH = "a new session"
 OLD = "after many events"
 LATE = "after thirty days"
@@ -56,11 +57,11 @@ def _fed(receiver: Connection | Session, now: float = 1.0) -> Callable[[int], fl
 
 def _through_feed(times: int) -> float:
     core, orders = active_feed(), frames.orders()
-    received, take, get = core.session.message_received, core.take_update, core.get
+    received, get = core.received, core.get
     started = perf_counter()
     for _ in repeat(None, times):
         for frame in orders:
-            take(received(frame, 1.0))
+            received(frame, 1.0)
             get()
     return perf_counter() - started
 
@@ -81,9 +82,9 @@ def _updates(effort: Effort) -> Table:
         ),
         Subject(SESSION, _fed(active_session()), "and the session's say", frames.COUNT),
         Subject(
-            "Session, FeedCore.take_update and get",
+            BUFFER,
             _through_feed,
-            "and through the bounded buffer: all that an adapter has to call",
+            "through the session and the bounded buffer: all that an adapter has to call",
             frames.COUNT,
         ),
         Subject(

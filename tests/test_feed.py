@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from frames import TOKEN, ack, order, requests
+from frames import TOKEN, ack, balance, order, requests
 from topone_proto import (
     BALANCE,
     DEFAULT_URL,
@@ -35,6 +35,7 @@ from topone_proto import (
     kline,
 )
 from topone_proto.adapters import FeedCore, PullWaiter, Waiter
+from topone_proto.wire.codec import decode
 
 
 def supply() -> str:
@@ -192,19 +193,18 @@ def test_a_failure_is_raised_with_what_to_check() -> None:
 
 def test_the_hot_path_takes_an_update_and_nothing_else() -> None:
     rig = Rig(ORDERS)
-    received, deadline_reached = rig.session.message_received, rig.session.deadline_reached
-    update = received(order(), 1.0)
-    assert rig.core.take_update(update)
-    assert [rig.core.get()] == list(update.events)
+    received = rig.core.received
+    assert received(order(), 1.0) is None
+    assert [rig.core.get()] == [decode(order())]
     assert rig.core.metrics(1.0).updates == 1
-    for step in (received("{}", 1.0), received("ping", 1.0), Step(update.events, (), 7.0)):
-        assert not rig.core.take_update(step)
+    for frame in ("{}", "ping", balance()):
+        assert isinstance(received(frame, 1.0), Step)
         assert rig.core.get() is None
     assert rig.core.deadline is not None
-    rig.core.take(deadline_reached(rig.core.deadline))
-    assert rig.core.take_update(received(order(), 1.0))
+    rig.core.take(rig.session.deadline_reached(rig.core.deadline))
+    assert received(order(), 1.0) is None
     rig.want(BALANCE)
-    assert not rig.core.take_update(received(order(), 1.0))
+    assert isinstance(received(order(), 1.0), Step)
     assert rig.core.metrics(1.0).updates == 2
 
 
@@ -345,9 +345,9 @@ def test_the_fault_of_a_recorder_is_found_with_the_step_that_it_failed_at(
     lines: list[str] = []
     rig = Rig(ORDERS, record=lines.append)
     fault = FaultyError()
-    received = rig.session.message_received(order(), 1.0)
     # A recorded feed has no hot path: each of its steps is looked at.
-    assert not rig.core.take_update(received)
+    received = rig.core.received(order(), 1.0)
+    assert received is not None
     rig.core.take(received)
     assert rig.core.fault is None
     monkeypatch.setattr(type(rig.session), "recording_error", fault, raising=False)

@@ -173,7 +173,7 @@ def test_a_fault_within_a_push_ends_the_feed(fault: type[BaseException]) -> None
         raise fault
 
     async def body(feed: Any, pushers: Lines[Pusher]) -> None:
-        feed._driver.session.message_received = broken
+        feed._driver.core.received = broken
         try:
             pushers.made[0].push(order())
         except KeyboardInterrupt:

@@ -20,8 +20,8 @@ def test_a_tap_sees_what_the_application_is_given_in_the_same_call() -> None:
     seen: list[object] = []
     rig.receive(order())
     rig.core.tap(seen.extend)
-    step = rig.session.message_received(order(), 1.0)
-    assert not rig.core.take_update(step), "it would not be seen"
+    step = rig.core.received(order(), 1.0)
+    assert step is not None, "it would not be seen"
     rig.core.take(step)
     assert seen == list(step.events)
     rig.core.take(rig.session.connection_lost(None, "", 2.0))

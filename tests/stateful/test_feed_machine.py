@@ -130,9 +130,11 @@ class FeedMachine(Machine):
         frames = [balance(asset=asset) if asset else order() for asset in assets]
         while frames and self.is_reading():
             for frame in [frames.pop(0) for _ in range(min(self.core.room(0), len(frames)))]:
-                step = self.session.message_received(frame, self.now)
-                if self.core.take_update(step):
+                step = self.core.received(frame, self.now)
+                if step is None:
                     self.received += 1
+                    # No deadline moves with it.
+                    assert self.core.deadline == self.session._next_deadline()
                 else:
                     self.take(step)
                 if self.core.is_paused:

@@ -166,6 +166,10 @@ class RecordedSession(Session):
         """The error that ended the recording; None as long as it goes on."""
         return self._recorder.error
 
+    def take_frame(self, frame: str | bytes, now: float) -> Step:
+        """Take a text frame in: ``message_received``, which writes it down."""
+        return self.message_received(frame, now)
+
 
 def _recorded(by: str) -> Callable[..., Step]:
     """The method of a session for an input, with a line for it when it was taken."""

@@ -3,7 +3,7 @@ wait."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 import attrs
 
@@ -12,12 +12,9 @@ from topone_proto.account import (
     AccountEvent,
     AccountSession,
     AccountStep,
-    AggregatedFill,
-    BalanceChanged,
     Fetch,
     FetchFailed,
     FetchKind,
-    OrderChanged,
     Resynced,
     StateNotStored,
 )
@@ -39,9 +36,6 @@ from topone_proto.wire.topic import Topic, Update
 __all__ = ["AccountCore"]
 
 _Source = TypeVar("_Source", bound=Callable[..., object])
-
-# The changes that nearly all updates cause.
-_COMMON: Final = frozenset({AggregatedFill, BalanceChanged, OrderChanged})
 
 
 class AccountCore(BaseCore[_Source, AccountStep, AccountEvent]):
@@ -114,6 +108,7 @@ class AccountCore(BaseCore[_Source, AccountStep, AccountEvent]):
             wall=wall,
             is_recorded=record is not None,
         )
+        self._take_frame = self.account.take_frame
         # The latest that went wrong since it was whole, in words.
         self._problem = ""
         # For the metrics.
@@ -134,32 +129,16 @@ class AccountCore(BaseCore[_Source, AccountStep, AccountEvent]):
                 self._fetches += 1
         return actions
 
-    def take_update(self, step: AccountStep) -> bool:
-        """Take a step in, and return True, if it has one update and what that changes, and nothing
-        else; see ``BaseCore``."""
-        events = step.events
-        if (
-            step.deadline is not self.deadline
-            or step.actions
-            or self._waiting
-            or self.is_paused
-            or self._is_watched
-            or not events
-            or not isinstance(events[0], Update)
-        ):
-            return False
-        if len(events) == 2:  # as for nearly all updates of balances
-            if type(events[1]) not in _COMMON:
-                return False
-            self._buffer.put_update(events[1])
-        else:
-            changes = events[1:]
-            for change in changes:
-                if type(change) not in _COMMON:
-                    return False
-            self._buffer.put_changes(changes)
+    def received(self, frame: str | bytes, now: float) -> AccountStep | None:
+        """Take a frame in; see ``BaseCore``. The changes by an update wait in its place."""
+        if self._waiting or self.is_paused or self._is_watched:
+            return self.account.message_received(frame, now)
+        found = self._take_frame(frame, now)
+        if isinstance(found, AccountStep):
+            return found
+        self._buffer.put_changes(found)
         self._updates += 1
-        return True
+        return None
 
     def until_whole(self) -> Waiter:
         """Return a waiter that is settled once every topic that is followed is ``WHOLE``."""

@@ -210,11 +210,11 @@ class BaseCore(Generic[_Source, _Step, _Event]):
             self._waiters.settle_by_state()
         return step.actions
 
-    def take_update(self, step: _Step) -> bool:  # noqa: ARG002 - for cores that have a faster way
-        """Take a step in, and return True, if it has an update and nothing else to see to, as for
-        nearly all frames: the hot path. False: nothing was done, and it has to go through
-        ``take``."""
-        return False
+    def received(self, frame: str | bytes, now: float) -> _Step | None:
+        """Take a frame in: the hot path. Returns the machine's step, which goes through ``take``;
+        None if all there is to it is an update, as of nearly all frames, and that waits for
+        ``get`` now. Returning None ends no call that waits, and moves no deadline."""
+        raise NotImplementedError
 
     @property
     def refused_token(self) -> Token | None:

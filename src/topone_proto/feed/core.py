@@ -15,7 +15,7 @@ from topone_proto.session.endpoint import Endpoint
 from topone_proto.session.pulls import Moment
 from topone_proto.session.session import Session
 from topone_proto.session.step import Step
-from topone_proto.wire.topic import Topic, Update
+from topone_proto.wire.topic import Topic
 
 __all__ = ["FeedCore", "session_maker", "split_token"]
 
@@ -94,6 +94,7 @@ class FeedCore(BaseCore[_Source, Step, Event]):
             jitter=jitter,
         )
         buffer = DeliveryBuffer(config.capacity, config.delivery)
+        self._take_frame = session.take_frame
         self._put_update = buffer.put_update
         super().__init__(
             session,
@@ -105,23 +106,17 @@ class FeedCore(BaseCore[_Source, Step, Event]):
             is_recorded=record is not None,
         )
 
-    def take_update(self, step: Step) -> bool:
-        """Take a step in, and return True, if it has one update and nothing else; see
-        ``BaseCore``."""
-        events = step.events
-        if (
-            len(events) != 1
-            or step.actions
-            or self._waiting
-            or self.is_paused
-            or self._is_watched
-            or step.deadline is not self.deadline
-            or not isinstance(events[0], Update)
-        ):
-            return False
-        self._put_update(events[0])
+    def received(self, frame: str | bytes, now: float) -> Step | None:
+        """Take a frame in; see ``BaseCore``."""
+        if self._waiting or self.is_paused or self._is_watched:
+            # Somebody waits for its step, or looks at each.
+            return self.session.message_received(frame, now)
+        found = self._take_frame(frame, now)
+        if isinstance(found, Step):
+            return found
+        self._put_update(found)
         self._updates += 1
-        return True
+        return None
 
     def subscribe(self, topic: Topic, now: float) -> tuple[Waiter, Step]:
         """Desire a topic. The step goes through ``take``; the waiter is settled when it is

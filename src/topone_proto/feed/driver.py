@@ -326,15 +326,14 @@ class Driver:
 
     async def _read_awaited(self, websocket: AsyncWebSocket) -> None:
         core, now, receive = self.core, self.now, websocket.receive
-        message_received, take_update = self.machine.message_received, core.take_update
-        notify_all = self.events_came.notify_all
+        received, notify_all = core.received, self.events_came.notify_all
         while True:
             while core.is_paused:
                 await self._room_came.wait()
             for _ in range(core.room(len(self._outbox))):
                 frame = await receive()
-                step = message_received(frame, now())
-                if take_update(step):
+                step = received(frame, now())
+                if step is None:
                     notify_all()
                 else:
                     self.take(step)
@@ -366,10 +365,10 @@ class Driver:
             ConnectionEnded: the peer does not read.
         """
         core, now = self.core, self.now()
-        message_received, take_update = self.machine.message_received, core.take_update
+        received = core.received
         for _ in range(min(core.room(len(self._outbox)), len(backlog))):
-            step = message_received(backlog.popleft(), now)
-            if not take_update(step):
+            step = received(backlog.popleft(), now)
+            if step is not None:
                 self.take(step)
                 if core.is_paused or self._is_over:
                     break

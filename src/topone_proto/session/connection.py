@@ -165,6 +165,12 @@ class Connection(Channel):
 
     def message_received(self, frame: str | bytes, now: float) -> Step:
         """Take a text frame in, as text or as its UTF-8 bytes. Never raises, whatever is in it."""
+        found = self.take_frame(frame, now)
+        return Step((found,), (), self._deadline) if isinstance(found, Update) else found
+
+    def take_frame(self, frame: str | bytes, now: float) -> Update | Step:
+        """Take a text frame in as ``message_received`` does. An update that is all there is to it
+        is returned itself; its step would have the deadline of the step before."""
         if self._opened is None or not 0 <= now < LAST_TIME:
             self._begin(now)
         if self._failure is not None:
@@ -183,7 +189,7 @@ class Connection(Channel):
             if entry is not None and entry.followed:
                 if message.ts is not None:
                     entry.last_ts, entry.last_at = message.ts, now
-                return Step((message,), (), self._deadline)
+                return message
             return self._step(UnexpectedUpdate(message))
         match message:
             case Ping(answer=answer):

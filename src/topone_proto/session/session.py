@@ -234,13 +234,29 @@ class Session(Life):
         if connection is None:
             self._begin("message_received", now)
             return self._step()
-        step = connection.message_received(frame, now)
-        # The hot path: the session has nothing to add to an update, nor to the answer to a ping.
+        return self._of_frame(connection.message_received(frame, now), now)
+
+    def take_frame(self, frame: str | bytes, now: float) -> Update | Step:
+        """Take a text frame in as ``message_received`` does, in less time: an update that is all
+        there is to it is returned itself. Its step would have the deadline of the step before."""
+        connection = self._connection
+        if connection is None:
+            return self.message_received(frame, now)
+        found = connection.take_frame(frame, now)
+        if isinstance(found, Step):
+            return self._of_frame(found, now)
+        if self._clean.is_clean(found):
+            return found
+        return self._of_frame(Step((found,), (), connection.deadline), now)
+
+    def _of_frame(self, step: Step, now: float) -> Step:
+        """Return what the connection's step of a frame means for the session, which has nothing to
+        add to an update, nor to the answer to a ping."""
         if not step.events:
             return self._after(step, now) if step.answers else self._of(step)
         first = step.events[0]
         if isinstance(first, Update) and len(step.events) == 1 and self._clean.is_clean(first):
-            return self._of(step) if self._refused or self._pulling else step
+            return self._of(step)
         self._begin("message_received", now)
         return self._after(step, now)
 

@@ -13,17 +13,23 @@ from topone_relay._bus import (
     Received,
     Restored,
 )
+from topone_relay._memory import MemoryBroker, MemoryBus
+from topone_relay._store import BusStore, StateNotShared
 
 __all__ = [
     "Bus",
     "BusRefused",
+    "BusStore",
     "BusUnavailable",
     "Cluster",
     "Fenced",
     "Interrupted",
     "Lease",
+    "MemoryBroker",
+    "MemoryBus",
     "Message",
     "Pointer",
     "Received",
     "Restored",
+    "StateNotShared",
 ]

@@ -12,7 +12,8 @@ from topone_proto.wire.families import FAMILIES
 
 FOR_APPLICATIONS = """
     BALANCE DEFAULT_HTTP_URL DEFAULT_URL ORDERS PUBLIC_URL
-    AccountConfig Action AsyncTokenSource Balance BalanceUpdate Book Candle Close Closed
+    AccountConfig Action AsyncTokenSource Balance BalanceUpdate Book
+    BusAnomaly Candle Close Closed
     ConfigurationError Conflated Connect Connected Connection ConnectionEnded
     ConnectionFailed Credentials Deal
     DealsUpdate DeliveryPolicy DepthUpdate Disconnected Endpoint Event Failure FailureKind
@@ -20,7 +21,8 @@ FOR_APPLICATIONS = """
     Level LocalProtocolError Malformed Message Order OrderStatus OrderType OrderUpdate Ping
     PullEnd PullError PullLost PullRefused PullTimedOut PullUnreadable
     Request RequestTimedOut Response SendPing SendText Session SessionConfig SessionState Side
-    Step Subscribed SubscriptionRejected SubscriptionState Token TooManyEvents TopOneError
+    Snapshot
+    Step Subscribed SubscriptionRejected SubscriptionState TakenOver Token TooManyEvents TopOneError
     Topic UnexpectedResponse UnexpectedUpdate Unrecognised Unsubscribed Update
     deals decode depth encode kline
 """

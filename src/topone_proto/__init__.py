@@ -8,10 +8,11 @@ it with real ones.
 The names here are those that an application, or whoever embeds a ``Session`` or a ``Connection``,
 starts with. Each is explained in the module that defines it. What only the author of an adapter
 needs is in ``topone_proto.adapters``; what is built on top of a feed is imported from its own
-module: ``account``, ``capture``, ``plain``. ``AccountConfig`` is loaded when it is first used.
+module: ``account``, ``capture``, ``plain``, ``relay``. What is of ``account`` is loaded when it is
+first used.
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from topone_proto._version import __version__ as __version__
 from topone_proto.errors import (
@@ -72,7 +73,7 @@ from topone_proto.wire.requests import DEFAULT_HTTP_URL
 from topone_proto.wire.topic import Family, Topic, Update
 
 if TYPE_CHECKING:
-    from topone_proto.account import AccountConfig
+    from topone_proto.account import AccountConfig, BusAnomaly, Snapshot, TakenOver
 
 __all__ = [
     "BALANCE",
@@ -86,6 +87,7 @@ __all__ = [
     "Balance",
     "BalanceUpdate",
     "Book",
+    "BusAnomaly",
     "Candle",
     "Close",
     "Closed",
@@ -139,10 +141,12 @@ __all__ = [
     "SessionConfig",
     "SessionState",
     "Side",
+    "Snapshot",
     "Step",
     "Subscribed",
     "SubscriptionRejected",
     "SubscriptionState",
+    "TakenOver",
     "Token",
     "TooManyEvents",
     "TopOneError",
@@ -160,10 +164,14 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> object:
-    # Most programs that follow a feed need nothing of an account, which takes as long to load.
-    if name == "AccountConfig":
-        from topone_proto.account import AccountConfig  # noqa: PLC0415 - as said
+# Most programs that follow a feed need nothing of an account, which takes as long to load.
+_OF_ACCOUNT: Final = frozenset({"AccountConfig", "BusAnomaly", "Snapshot", "TakenOver"})
 
-        return AccountConfig
+
+def __getattr__(name: str) -> object:
+    if name in _OF_ACCOUNT:
+        from topone_proto import account  # noqa: PLC0415 - as said
+
+        found: object = getattr(account, name)
+        return found
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}", name=name)

@@ -41,6 +41,7 @@ from topone_proto import (
     failures,
     models,
     plain,
+    relay,
 )
 from topone_proto.account import AccountConfig
 from topone_proto.capture import CaptureError
@@ -61,6 +62,7 @@ from topone_proto.feed import (
 from topone_proto.feed import buffer as delivery
 from topone_proto.feed import core as feed
 from topone_proto.feed import http as account_io
+from topone_proto.relay import EnvelopeError, RelayConfig
 from topone_proto.secrets import token
 from topone_proto.session import (
     actions,
@@ -151,6 +153,12 @@ class AccountSettings(Settings):
     settings = AccountConfig
 
 
+class RelaySettings(Settings):
+    """Every field of ``RelayConfig``, in the same way."""
+
+    settings = RelayConfig
+
+
 def _default(field: "attrs.Attribute[Any]", defaults: object) -> str:
     value = getattr(defaults, field.name)
     kind = str(field.type)
@@ -199,7 +207,9 @@ class Exceptions(TableDirective):
     def text(self) -> str:
         gathered = [getattr(errors, name) for name in errors.__all__]
         gathered += [getattr(events, name) for name in events.__all__]
-        classes = [c for c in [*gathered, CaptureError, StoreError] if issubclass_of_ours(c)]
+        classes = [
+            c for c in [*gathered, CaptureError, EnvelopeError, StoreError] if issubclass_of_ours(c)
+        ]
         return table(
             ("exception", "what it means, what to do"),
             (
@@ -243,6 +253,7 @@ _HOMES: Final = {
     "Settings": (config, endpoint, address, token),
     "When something goes wrong": (errors, failures, answers, session_failures),
     "Accounts, recordings, metrics": (account, http, requests, capture, metrics),
+    "Relay": (relay,),
     "Machines": (session, connection, states, subscriptions, step, actions, codec),
     "For the author of an adapter": (
         feed,
@@ -415,5 +426,6 @@ DIRECTIVES: Final = {
     "scenario-table": Scenarios,
     "settings-table": Settings,
     "account-settings-table": AccountSettings,
+    "relay-settings-table": RelaySettings,
     "status-table": Statuses,
 }

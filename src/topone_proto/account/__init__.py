@@ -37,6 +37,7 @@ from topone_proto.account._reports import (
     Report,
     StateNotStored,
 )
+from topone_proto.account._snapshot import BusAnomaly, RelayEvent, Snapshot, TakenOver
 from topone_proto.account._stored import LoadState, StoredState, StoreState, read_state, write_state
 
 __all__ = [
@@ -50,6 +51,7 @@ __all__ = [
     "BalanceChanged",
     "BalanceUnlisted",
     "BalancesQuery",
+    "BusAnomaly",
     "Change",
     "ClockCorrected",
     "Difference",
@@ -66,12 +68,15 @@ __all__ = [
     "OutcomeUnknown",
     "Query",
     "Reading",
+    "RelayEvent",
     "RenewToken",
     "Report",
     "Resynced",
+    "Snapshot",
     "StateNotStored",
     "StoreState",
     "StoredState",
+    "TakenOver",
     "read_state",
     "write_state",
 ]

@@ -1,0 +1,54 @@
+"""One account for many machines, without I/O: one holder at a time publishes what it is told, and
+any number of consumers see the very same events.
+
+Pure: the packages of a bus carry the messages and keep the leases. The events that only a consumer
+sees are in ``topone_proto.account``: ``Snapshot``, ``TakenOver``, ``BusAnomaly``.
+"""
+
+from topone_proto.relay._actions import (
+    Acquire,
+    CloseAccount,
+    HolderEvent,
+    ItemsDropped,
+    LeaseAcquired,
+    LeaseEnded,
+    OpenAccount,
+    Publish,
+    RelayAction,
+    RelayStep,
+    Release,
+    Renew,
+)
+from topone_proto.relay._config import RelayConfig
+from topone_proto.relay._envelope import (
+    ENVELOPE_VERSION,
+    Envelope,
+    EnvelopeError,
+    Item,
+    decode_envelope,
+    encode_envelope,
+)
+from topone_proto.relay._position import Position
+
+__all__ = [
+    "ENVELOPE_VERSION",
+    "Acquire",
+    "CloseAccount",
+    "Envelope",
+    "EnvelopeError",
+    "HolderEvent",
+    "Item",
+    "ItemsDropped",
+    "LeaseAcquired",
+    "LeaseEnded",
+    "OpenAccount",
+    "Position",
+    "Publish",
+    "RelayAction",
+    "RelayConfig",
+    "RelayStep",
+    "Release",
+    "Renew",
+    "decode_envelope",
+    "encode_envelope",
+]

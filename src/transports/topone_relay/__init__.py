@@ -13,10 +13,12 @@ from topone_relay._bus import (
     Received,
     Restored,
 )
+from topone_relay._entry import AccountEntry
 from topone_relay._memory import MemoryBroker, MemoryBus
 from topone_relay._store import BusStore, StateNotShared
 
 __all__ = [
+    "AccountEntry",
     "Bus",
     "BusRefused",
     "BusStore",

@@ -18,7 +18,6 @@ from topone_proto.account import AccountConfig, StoredState, read_state, write_s
 from topone_proto.account.token_service import TokenState
 from topone_proto.adapters import MemoryStore, StateStore
 from topone_relay._bus import Bus, BusRefused, BusUnavailable
-from topone_websockets import call_in_thread
 
 __all__ = ["BusStore", "StateNotShared"]
 
@@ -127,6 +126,9 @@ class BusStore:
     async def _call(self, function: Callable[[], _T]) -> _T:
         if isinstance(self._local, MemoryStore):
             return function()
+        # Who only reads from a bus needs no WebSocket.
+        from topone_websockets import call_in_thread  # noqa: PLC0415 - as said
+
         return await asyncio.wrap_future(call_in_thread(function))
 
 

@@ -6,6 +6,7 @@ ledger of its topic, and each answer to the ledger that asked. What can be belie
 """
 
 from collections.abc import Iterable, Mapping
+from itertools import chain
 from typing import cast, overload
 
 from topone_proto._checks import check_time, or_default
@@ -15,11 +16,11 @@ from topone_proto.account._config import AccountConfig
 from topone_proto.account._orders import Orders
 from topone_proto.account._pace import Horizon
 from topone_proto.account._questions import BalancesQuery, OrdersQuery, Query
+from topone_proto.account._snapshot import RelayEvent, Snapshot, TakenOver
 from topone_proto.errors import ConfigurationError, LocalProtocolError
 from topone_proto.events import (
     Closed,
     Disconnected,
-    Event,
     Gap,
     Malformed,
     Subscribed,
@@ -137,8 +138,13 @@ class Account:
 
     # Telling.
 
-    def apply(self, event: Event) -> tuple[Change, ...]:
-        """Take an event in. Returns what it changes, in order."""
+    def apply(self, event: RelayEvent) -> tuple[Change, ...]:
+        """Take an event in, of a feed or of one that another machine relays. Returns what it
+        changes, in order.
+
+        A relayed account asks nothing: each ``Snapshot`` makes its topics ``WHOLE``, and
+        ``TakenOver`` ends that as ``Disconnected`` does.
+        """
         self._position += 1
         changes: tuple[Change, ...] = ()
         match event:
@@ -157,7 +163,11 @@ class Account:
             case SubscriptionRejected(topic=topic, method=method):
                 if method == topic.subscribe_method:
                     changes = self._lose(topic)
-            case Disconnected() | Closed():
+            case Snapshot(topics=topics, latest_ts=ts):
+                self._see(ts)
+                restored = (ledger.restore(event, self._position) for ledger in self._of(*topics))
+                changes = tuple(chain.from_iterable(restored))
+            case Disconnected() | Closed() | TakenOver():
                 changes = self._lose(ORDERS, BALANCE)
             case Gap(topic=topic):
                 changes = self._miss(topic)
@@ -167,6 +177,24 @@ class Account:
             case _:
                 pass
         return changes
+
+    def snapshot(self) -> Snapshot | None:
+        """Return the account as it is known at this moment, for a machine that does not follow it
+        itself; None while a topic that is followed is not ``WHOLE``, or none is followed."""
+        followed = [ledger for ledger in self._ledgers if ledger.followed_since is not None]
+        if not followed or any(ledger.knowledge is not Knowledge.WHOLE for ledger in followed):
+            return None
+        topics = tuple(ledger.topic for ledger in followed)
+        orders, balances = self._orders, self._balances
+        has_orders = ORDERS in topics
+        return Snapshot(
+            topics,
+            tuple(balances.balances.values()) if BALANCE in topics else (),
+            tuple(orders.open_orders.values()) if has_orders else (),
+            tuple(orders.other_orders.values()) if has_orders else (),
+            tuple(orders.unknown_outcomes.values()) if has_orders else (),
+            self._latest_ts,
+        )
 
     def ask(self, now: float | None = None) -> tuple[Query, ...]:
         """Return what to ask the exchange now, over HTTP. Everything is asked for once; see

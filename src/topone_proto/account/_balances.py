@@ -9,13 +9,20 @@ not changed since it began: there the answer is right.
 """
 
 from collections.abc import Iterable
+from itertools import chain
 
 from attrs import define
 
-from topone_proto.account._changes import BalanceChanged, BalanceUnlisted, Change
+from topone_proto.account._changes import (
+    BalanceChanged,
+    BalanceUnlisted,
+    Change,
+    Difference,
+)
 from topone_proto.account._config import AccountConfig
 from topone_proto.account._ledger import NOT_TOLD, Ledger
 from topone_proto.account._questions import BalancesQuery
+from topone_proto.account._snapshot import Snapshot
 from topone_proto.wire.balance import BALANCE, Balance, BalanceUpdate
 
 __all__ = ["Balances"]
@@ -109,9 +116,17 @@ class Balances(Ledger[str]):
         zeros = {asset for asset, known in self._known.items() if _is_zero(known.balance)}
         self._audited(query, names | zeros, position)
 
+    def _replace(self, snapshot: Snapshot, position: int) -> tuple[Difference, ...]:
+        listed = {balance.asset for balance in snapshot.balances}
+        gone = [
+            BalanceUnlisted(self._known.pop(name).balance) for name in self._listable() - listed
+        ]
+        put = (self._put(balance, None, position, healed=True) for balance in snapshot.balances)
+        return (*gone, *chain.from_iterable(put))
+
     def _put(
         self, balance: Balance, ts: int | None, position: int, *, healed: bool = False
-    ) -> tuple[Change, ...]:
+    ) -> tuple[BalanceChanged, ...]:
         self._resolve(balance.asset)
         known = self._known.get(balance.asset)
         if known is None:

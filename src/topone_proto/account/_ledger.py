@@ -36,6 +36,9 @@ Invariants:
 - What the present subscription told stands against any answer that may be older; a question's
   position is the horizon from which on its answer may be (``pace``).
 - A failed request is not an answer: ``retry`` counts nothing.
+
+An account that is followed elsewhere asks nothing. It is WHOLE from each ``Snapshot`` on until its
+holder, or its place in the stream, is lost: ``restore``.
 """
 
 from abc import ABC, abstractmethod
@@ -54,6 +57,7 @@ from topone_proto.account._changes import (
 from topone_proto.account._config import AccountConfig
 from topone_proto.account._pace import Horizon, Pace
 from topone_proto.account._questions import Query
+from topone_proto.account._snapshot import Snapshot
 from topone_proto.wire.topic import Topic
 
 __all__ = ["NOT_TOLD", "Doubt", "Ledger"]
@@ -142,6 +146,23 @@ class Ledger(ABC, Generic[_K]):
     def miss(self, position: int) -> tuple[Change, ...]:
         """Updates up to here may be missing."""
         return () if self.followed_since is None else self.follow(position)
+
+    def restore(self, snapshot: Snapshot, position: int) -> tuple[Change, ...]:
+        """The machine that follows the account has told all that it knows, and that is whole."""
+        was_whole: bool = self.knowledge is Knowledge.WHOLE
+        changes: tuple[Difference, ...] = self._replace(snapshot, position)
+        # What was told in it was told on this subscription.
+        self.followed_since, self._list_after = position - 1, position
+        self.doubts.clear()
+        self._differences.clear()
+        self.retry()
+        self._is_listed, self._is_audit_wanted, self._is_audit_finding = True, False, False
+        self._asked_ts, self._answered_ts = snapshot.latest_ts, None
+        if was_whole and not changes:
+            return ()
+        self.audit_differences += was_whole and len(changes)
+        resynced = self._resynced(changes, None, is_audit=was_whole)
+        return (*changes, *(() if was_whole else self._know(Knowledge.WHOLE)), resynced)
 
     # Questions.
 
@@ -378,6 +399,10 @@ class Ledger(ABC, Generic[_K]):
         """The answer came too early to settle it."""
         if (doubt := self.doubts.get(name)) is not None:
             doubt.is_asked = False
+
+    @abstractmethod
+    def _replace(self, snapshot: Snapshot, position: int) -> tuple[Difference, ...]:
+        """Replace all that is known by what a snapshot has; return the differences."""
 
     @abstractmethod
     def _listable(self) -> set[_K]:

@@ -40,7 +40,14 @@ from typing import Final
 
 from attrs import define, frozen
 
-from topone_proto.account._changes import Change, MovedBackwards, OrderChanged, OutcomeUnknown
+from topone_proto.account._changes import (
+    Change,
+    Difference,
+    Knowledge,
+    MovedBackwards,
+    OrderChanged,
+    OutcomeUnknown,
+)
 from topone_proto.account._config import AccountConfig
 from topone_proto.account._evidence import (
     contradiction,
@@ -51,6 +58,7 @@ from topone_proto.account._evidence import (
 )
 from topone_proto.account._ledger import NOT_TOLD, Ledger
 from topone_proto.account._questions import OrdersQuery
+from topone_proto.account._snapshot import Snapshot
 from topone_proto.wire.orders import ORDERS, Order, OrderUpdate
 
 __all__ = ["Orders"]
@@ -170,6 +178,7 @@ class Orders(Ledger[int]):
         """Believe an update or not, by what is held and by what the stream told before."""
         order, number = update.order, update.order.id
         reason = contradiction(order, known.order)
+        changes: tuple[Change, ...]
         if reason is None:
             changes = self._put(order, update.ts, position)
             if known.heard is None or contradiction(order, known.heard) is None:
@@ -325,7 +334,7 @@ class Orders(Ledger[int]):
             return ()
         return self._finish(self._give_up(number), self._answered_ts)
 
-    def _give_up(self, name: int) -> tuple[Change, ...]:
+    def _give_up(self, name: int) -> tuple[Difference, ...]:
         known = self._open.pop(name, None) or self._rest.pop(name, None)
         if known is None and name not in self._lost:
             known = _Known(self._rows[name], NOT_TOLD)
@@ -337,17 +346,48 @@ class Orders(Ledger[int]):
             self._forget(self._lost)
         return (OutcomeUnknown(known.order),)
 
+    # --- snapshots ------------------------------------------------------------------------------
+
+    def _replace(self, snapshot: Snapshot, position: int) -> tuple[Difference, ...]:
+        """An order that the holder does not have any more has ended, and how is unknown. What had
+        closed before the first picture is no news."""
+        is_first = self.knowledge is Knowledge.UNKNOWN
+        self._pass, self._is_on_probation, self._is_refuted = _NO_PASS, False, False
+        rest = snapshot.other_orders[-self._max_closed :]
+        orders = (*rest, *snapshot.open_orders)
+        listed = {order.id for order in (*orders, *snapshot.unknown_outcomes)}
+        changes: list[Difference] = []
+        for number in sorted(self._listable() - listed):
+            changes += self._give_up(number)
+        for order in snapshot.unknown_outcomes[-self._max_closed :]:
+            was_lost = order.id in self._lost
+            self._put(order, None, position)
+            kept = self._open if order.is_open else self._rest
+            self._lost[order.id] = kept.pop(order.id)
+            if not (is_first or was_lost):
+                changes.append(OutcomeUnknown(order))
+        if len(self._lost) > self._max_closed:
+            self._forget(self._lost)
+        for order in orders:
+            is_news = not (is_first and order.is_closed and self._find(order.id) is None)
+            differences = self._heal(order, position)
+            known = self._find(order.id)
+            assert known is not None  # no more than are kept
+            known.heard = known.told = None
+            changes += differences if is_news else ()
+        return tuple(changes)
+
     # --- what is kept ---------------------------------------------------------------------------
 
     def _find(self, number: int) -> _Known | None:
         return self._open.get(number) or self._rest.get(number) or self._lost.get(number)
 
-    def _heal(self, order: Order, position: int) -> tuple[Change, ...]:
+    def _heal(self, order: Order, position: int) -> tuple[Difference, ...]:
         return self._put(order, None, position, healed=True)
 
     def _put(
         self, order: Order, ts: int | None, position: int, *, healed: bool = False
-    ) -> tuple[Change, ...]:
+    ) -> tuple[Difference, ...]:
         was_lost = order.id in self._lost
         known = (
             self._open.pop(order.id, None)

@@ -1,0 +1,291 @@
+"""An account that another machine follows: what it hands over, and what a copy makes of it."""
+
+from decimal import Decimal
+from typing import Any
+
+import attrs
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from accounts import balances_query, order, orders_query
+from topone_proto import (
+    BALANCE,
+    ORDERS,
+    Balance,
+    BalanceUpdate,
+    BusAnomaly,
+    Connected,
+    Disconnected,
+    Failure,
+    FailureKind,
+    Gap,
+    Order,
+    OrderStatus,
+    OrderUpdate,
+    Snapshot,
+    Subscribed,
+    TakenOver,
+    kline,
+)
+from topone_proto.account import (
+    Account,
+    AggregatedFill,
+    BalanceChanged,
+    BalanceUnlisted,
+    FillCorrected,
+    Knowledge,
+    KnowledgeChanged,
+    OrderChanged,
+    OutcomeUnknown,
+    Resynced,
+)
+
+WHOLE, STALE, UNKNOWN = Knowledge.WHOLE, Knowledge.STALE, Knowledge.UNKNOWN
+DONE = OrderStatus.COMPLETED
+BOTH = (ORDERS, BALANCE)
+
+
+def balance(asset: str = "ETH", available: int = 5) -> Balance:
+    return Balance(asset, Decimal(available), Decimal(0))
+
+
+def whole(*orders: Order, balances: tuple[Balance, ...] = (balance(),)) -> Account:
+    """An account that has these orders and balances, and is followed."""
+    account = Account()
+    account.apply(Subscribed(ORDERS, 1000, 1))
+    account.answer(orders_query(account), [each for each in orders if each.is_open], pages=1)
+    account.apply(Subscribed(BALANCE, 1000, 1))
+    account.answer(balances_query(account), balances)
+    for each in orders:
+        if not each.is_open:
+            account.apply(OrderUpdate(each, 1001))
+    return account
+
+
+def copy_of(account: Account) -> Account:
+    snapshot = account.snapshot()
+    assert snapshot is not None
+    copy = Account()
+    copy.apply(snapshot)
+    return copy
+
+
+def content(account: Account) -> Any:
+    return account.open_orders(), account.balances(), account.other_orders()
+
+
+def test_a_copy_is_whole_and_the_same() -> None:
+    account = whole(order(1), order(2, 3), order(3, 10, DONE))
+    copy = copy_of(account)
+    assert content(copy) == content(account)
+    assert copy.knowledge(ORDERS) is copy.knowledge(BALANCE) is WHOLE
+    assert copy.is_current(1)
+    assert copy.is_current("ETH")
+    assert copy.latest_ts == account.latest_ts == 1001
+    assert copy.ask() == ()
+    assert copy.is_settled
+    assert copy.snapshot() == account.snapshot()
+
+
+def test_what_comes_after_a_snapshot_is_applied() -> None:
+    copy = copy_of(whole(order(1)))
+    assert copy.apply(OrderUpdate(order(1, 4), 1002)) == (
+        OrderChanged(order(1), order(1, 4), 1002),
+        AggregatedFill(order(1, 4), 100.0, Decimal(4), Decimal(8)),
+    )
+    copy.apply(BalanceUpdate(balance(available=6), 1003))
+    assert copy.balance("ETH").value == balance(available=6)
+    assert copy.knowledge(ORDERS) is copy.knowledge(BALANCE) is WHOLE
+
+
+def test_the_first_snapshot_reports_what_is_open_and_not_what_has_been() -> None:
+    snapshot = whole(order(1, 3), order(2, 10, DONE)).snapshot()
+    assert snapshot is not None
+    changes = Account().apply(snapshot)
+    assert [type(change) for change in changes] == [
+        *(OrderChanged, AggregatedFill, KnowledgeChanged, Resynced),
+        *(BalanceChanged, KnowledgeChanged, Resynced),
+    ]
+    assert changes[0] == OrderChanged(None, order(1, 3), None, healed=True)
+    assert changes[3] == Resynced(ORDERS, (changes[0], changes[1]), 1001, None)  # type: ignore[arg-type]  # as listed
+
+
+def test_a_snapshot_after_a_gap_tells_what_was_missed() -> None:
+    copy = copy_of(whole(order(1), order(2), order(3)))
+    copy.apply(Gap(ORDERS, 1000, 2000, 1))
+    assert copy.knowledge(ORDERS) is STALE
+    # The first was filled, the second is gone, another came and went, and another came.
+    later = whole(order(1, 10, DONE), order(3), order(4, 10, DONE), order(5))
+    snapshot = later.snapshot()
+    assert snapshot is not None
+    changes = copy.apply(snapshot)
+    assert changes[:-2] == (
+        OutcomeUnknown(order(2)),
+        OrderChanged(order(1), order(1, 10, DONE), None, healed=True),
+        AggregatedFill(order(1, 10, DONE), 100.0, Decimal(10), Decimal(20), healed=True),
+        OrderChanged(None, order(4, 10, DONE), None, healed=True),
+        AggregatedFill(order(4, 10, DONE), None, Decimal(10), Decimal(20), healed=True),
+        OrderChanged(None, order(5), None, healed=True),
+    )
+    assert changes[-2] == KnowledgeChanged(ORDERS, STALE, WHOLE)
+    assert copy.open_orders() == later.open_orders()
+    assert copy.unknown_outcomes().value == {2: order(2)}
+
+
+def test_a_snapshot_is_the_truth_even_where_it_contradicts() -> None:
+    copy = copy_of(whole(order(1, 5)))
+    copy.apply(OrderUpdate(order(1, 2), 1002))
+    assert 1 in copy.unresolved
+    assert copy.knowledge(ORDERS) is STALE
+    snapshot = whole(order(1, 3)).snapshot()
+    assert snapshot is not None
+    changes = copy.apply(snapshot)
+    assert FillCorrected(order(1, 3), Decimal(-2), Decimal(-4), healed=True) in changes
+    assert not copy.unresolved
+    assert copy.knowledge(ORDERS) is WHOLE
+    # What the stream said before does not count against what it says from here on.
+    copy.apply(OrderUpdate(order(1, 4), 1003))
+    assert copy.knowledge(ORDERS) is WHOLE
+
+
+def test_a_balance_that_is_not_in_a_snapshot_is_unlisted() -> None:
+    copy = copy_of(whole(balances=(balance(), balance("BTC"))))
+    snapshot = whole(balances=(balance("BTC", 7),)).snapshot()
+    assert snapshot is not None
+    changes = copy.apply(snapshot)
+    assert changes[:2] == (
+        BalanceUnlisted(balance()),
+        BalanceChanged(balance("BTC"), balance("BTC", 7), None, healed=True),
+    )
+    # The topic was whole, so the stream had left something out.
+    assert isinstance(changes[2], Resynced)
+    assert changes[2].is_audit
+    assert copy.audit_differences == 2
+
+
+def test_a_snapshot_that_brings_nothing_new_changes_nothing() -> None:
+    account = whole(order(1), order(2, 10, DONE))
+    copy = copy_of(account)
+    snapshot = account.snapshot()
+    assert snapshot is not None
+    assert copy.apply(snapshot) == ()
+
+
+def test_outcomes_that_nobody_knows_are_handed_over_and_told_once() -> None:
+    account = whole(order(1), order(2))
+    account.apply(Gap(ORDERS, 1000, 2000, 1))
+    account.answer(orders_query(account), [order(1)], pages=1)
+    account.give_up(2)
+    snapshot = account.snapshot()
+    assert snapshot is not None
+    assert snapshot.unknown_outcomes == (order(2),)
+    first = Account()
+    assert not any(isinstance(change, OutcomeUnknown) for change in first.apply(snapshot))
+    assert first.unknown_outcomes() == account.unknown_outcomes()
+    # One that was followed meanwhile is told, once.
+    copy = copy_of(whole(order(1), order(2)))
+    copy.apply(TakenOver("main", 2))
+    assert OutcomeUnknown(order(2)) in copy.apply(snapshot)
+    assert copy.apply(snapshot) == ()
+    # One that it had never heard of as well.
+    copy = copy_of(whole(order(1)))
+    assert OutcomeUnknown(order(2)) in copy.apply(snapshot)
+    assert copy.unknown_outcomes() == account.unknown_outcomes()
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [TakenOver("main", 2), Disconnected(Failure(FailureKind.LOST), 1.0, 1, 1)],
+)
+def test_a_take_over_ends_all_trust_until_the_next_snapshot(loss: Any) -> None:
+    account = whole(order(1))
+    copy = copy_of(account)
+    assert copy.apply(loss) == (
+        KnowledgeChanged(ORDERS, WHOLE, STALE),
+        KnowledgeChanged(BALANCE, WHOLE, STALE),
+    )
+    assert not copy.is_current(1)
+    assert copy.snapshot() is None
+    snapshot = account.snapshot()
+    assert snapshot is not None
+    changes = copy.apply(snapshot)
+    assert [type(change) for change in changes] == [KnowledgeChanged, Resynced] * 2
+    assert copy.is_current(1)
+
+
+def test_an_anomaly_on_the_bus_changes_nothing() -> None:
+    copy = copy_of(whole(order(1)))
+    assert copy.apply(BusAnomaly("garbage", "\\xff")) == ()
+    assert copy.knowledge(ORDERS) is WHOLE
+
+
+def test_there_is_no_snapshot_of_what_is_not_known() -> None:
+    account = Account()
+    assert account.snapshot() is None
+    account.apply(Connected(1))
+    account.apply(Subscribed(BALANCE, 1000, 1))
+    assert account.snapshot() is None
+    account.answer(balances_query(account), [balance()])
+    assert account.snapshot() == Snapshot((BALANCE,), (balance(),), latest_ts=1000)
+    account.apply(Subscribed(ORDERS, 1000, 1))
+    assert account.snapshot() is None
+
+
+def test_a_snapshot_says_nothing_of_a_topic_that_it_does_not_have() -> None:
+    copy = copy_of(whole(order(1)))
+    copy.apply(TakenOver("main", 2))
+    copy.apply(Snapshot((BALANCE, kline("ETH/BTC", "1m")), (balance(),)))
+    assert copy.knowledge(BALANCE) is WHOLE
+    assert copy.knowledge(ORDERS) is STALE
+    assert copy.open_orders().value == {1: order(1)}
+
+
+def test_a_copy_that_remembers_less_forgets_the_oldest_and_says_it_once() -> None:
+    account = whole(*(order(number, 10, DONE) for number in range(1, 8)), order(9))
+    snapshot = account.snapshot()
+    assert snapshot is not None
+    lost = tuple(order(number) for number in range(10, 15))
+    snapshot = attrs.evolve(snapshot, unknown_outcomes=lost)
+    copy = Account(max_closed=3)
+    copy.apply(snapshot)
+    assert list(copy.other_orders().value) == [5, 6, 7]
+    assert list(copy.unknown_outcomes().value) == [12, 13, 14]
+    assert copy.apply(snapshot) == ()
+
+
+STATES = st.builds(
+    order,
+    st.integers(1, 5),
+    st.integers(0, 9),
+    st.sampled_from([OrderStatus.PENDING, OrderStatus.PARTIAL_CANCELED, DONE, OrderStatus(9)]),
+)
+
+
+@given(
+    st.lists(STATES.map(lambda state: OrderUpdate(state, 1002)), max_size=8),
+    st.lists(STATES, max_size=4, unique_by=lambda state: state.id),
+    st.integers(0, 8),
+)
+def test_a_copy_follows_as_the_account_itself_does(
+    updates: list[OrderUpdate], orders: list[Order], lag: int
+) -> None:
+    """From any moment at which the account is whole: both have the same, and while the account
+    stays whole, so does the copy."""
+    account = whole(*orders)
+    copy = Account(max_closed=2)
+    copy.apply(Subscribed(ORDERS, 900, 1))
+    for update in updates[:lag]:
+        copy.apply(update)
+        account.apply(update)
+    snapshot = account.snapshot()
+    if snapshot is None:
+        return
+    copy.apply(snapshot)
+    assert copy.open_orders() == account.open_orders()
+    for update in updates[lag:]:
+        account.apply(update)
+        copy.apply(update)
+        if account.knowledge(ORDERS) is not WHOLE:
+            break
+        assert copy.open_orders() == account.open_orders()

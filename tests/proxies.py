@@ -76,6 +76,7 @@ class FaultProxy:
         self._flows = asyncio.Event()
         self._flows.set()
         self._swallows = False
+        self._mute = False
         self._chunk = 65536
         self._listener: asyncio.Server | None = None
         self.port = 0
@@ -101,17 +102,19 @@ class FaultProxy:
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._pump(reader, back))
-                group.create_task(self._pump(there, writer))
+                group.create_task(self._pump(there, writer, answers=True))
         finally:
             self._links.discard(link)
             for end in link.ends:
                 end.transport.abort()
 
-    async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+    async def _pump(
+        self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, *, answers: bool = False
+    ) -> None:
         with suppress(OSError):
             while data := await source.read(self._chunk):
                 await self._flows.wait()
-                if not self._swallows:
+                if not self._swallows and not (answers and self._mute):
                     sink.write(data)
                     await sink.drain()
             sink.write_eof()
@@ -133,10 +136,14 @@ class FaultProxy:
         that."""
         self._swallows = True
 
+    def mute(self) -> None:
+        """What is sent arrives, and the answer does not."""
+        self._mute = True
+
     def heal(self) -> None:
         """New connections get through again; those that were swallowed are beyond help."""
         self._call(self._reset)
-        self._swallows = False
+        self._swallows = self._mute = False
 
     def crawl(self) -> None:
         """One byte at a time, so that every frame arrives in pieces."""

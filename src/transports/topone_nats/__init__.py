@@ -1,1 +1,14 @@
-"""The bus of the relay on NATS JetStream."""
+"""The bus of the relay on NATS JetStream: ``connect``. Set it up: docs/relay-buses.md."""
+
+try:
+    from topone_nats._bus import NatsBus
+    from topone_nats._connect import connect
+    from topone_nats._streams import StreamLimits
+except ModuleNotFoundError as _error:
+    if _error.name is None or _error.name.partition(".")[0] != "nats":
+        raise
+    raise ImportError(
+        'topone_nats needs nats-py: pip install "topone-proto[nats]"', name="nats"
+    ) from None
+
+__all__ = ["NatsBus", "StreamLimits", "connect"]

@@ -22,7 +22,7 @@ and the connection is made again meanwhile. The exception is ``read``, which goe
 yields ``Interrupted`` and ``Restored``.
 """
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from typing import Protocol, Self, TypeAlias
 
 from topone_proto import TopOneError
@@ -242,12 +242,13 @@ class Bus(Protocol):
         message itself may have been dropped by now."""
         ...
 
-    def read(self, account: str, start: str | None = None) -> AsyncIterator[Received]:
+    def read(self, account: str, start: str | None = None) -> AsyncGenerator[Received]:
         """Yield the messages of an account in order, and go on for ever.
 
         The bus is asked for a bounded number of messages at a time, so a slow reader holds a
         bounded number of them. After an interruption the iteration goes on behind the last message
-        that it gave, without loss and without repetition, as far as the bus still has them.
+        that it gave, without loss and without repetition, as far as the bus still has them. Close
+        it when it is no longer needed: ``async with aclosing(bus.read(...)) as reading:``.
 
         Args:
             account: The account's name.

@@ -1,0 +1,279 @@
+"""One connection to a NATS server at a time, dialled when it is needed, and requests over it.
+
+nats-py speaks the protocol, with its own reconnects switched off: a connection that ends is thrown
+away, everything that waits for an answer over it fails at once, and the next call dials again. So
+nothing is sent later than its caller believes, and a caller never waits for a bus that is away.
+"""
+
+import asyncio
+import re
+import ssl
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import nats.errors
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+
+from topone_relay._bus import BusRefused, BusUnavailable
+
+__all__ = ["Connection", "Link"]
+
+_PERMISSION = re.compile(
+    r'permissions violation for (publish|subscription) to "([^"]*)"', re.IGNORECASE
+)
+_AUTHORIZATION = re.compile("authorization|authentication|expired|revoked", re.IGNORECASE)
+_PAUSE_AFTER_FAILURE = 0.25
+_LONGEST_PAUSE = 2.0
+
+
+class Link:
+    """An open connection. ``lost`` is set when it has ended."""
+
+    def __init__(self, client: Client) -> None:
+        self.client = client
+        self.lost = asyncio.Event()
+        self.max_payload = client.max_payload
+        self._inbox = client.new_inbox()
+        self._waiting: dict[str, tuple[str, asyncio.Future[Msg]]] = {}
+        self._count = 0
+        self._unreadable: str | None = None
+        self._listeners: set[Callable[[], None]] = set()
+
+    async def open(self) -> None:
+        """Subscribe to the answers of all requests."""
+        await self.subscribe("connect", f"{self._inbox}.*", self._answered)
+
+    async def request(
+        self,
+        call: str,
+        subject: str,
+        data: bytes,
+        headers: Mapping[str, str] | None,
+        patience: float,
+    ) -> Msg:
+        """Return the answer to a request.
+
+        Raises:
+            BusUnavailable: there was none.
+            BusRefused: it is not permitted.
+        """
+        self._count += 1
+        reply = f"{self._inbox}.{self._count}"
+        future: asyncio.Future[Msg] = asyncio.get_running_loop().create_future()
+        self._waiting[reply] = (subject.lower(), future)
+        try:
+            if self.lost.is_set():
+                raise BusUnavailable(call, "the connection is lost")
+            if self._unreadable is not None:
+                raise _not_permitted(call, f"subscribe to {self._unreadable}")
+            async with asyncio.timeout(patience):
+                await self.client.publish(
+                    subject, data, reply=reply, headers=dict(headers) if headers else None
+                )
+                return await future
+        except TimeoutError:
+            raise BusUnavailable(call, f"no answer within {patience:g} s") from None
+        except _NotPermitted as refusal:
+            raise _not_permitted(call, str(refusal)) from None
+        except nats.errors.MaxPayloadError:
+            raise BusRefused(
+                call,
+                f"a message of {len(data)} bytes is larger than the server's max_payload of "
+                f"{self.max_payload}",
+                "raise max_payload at the server, or lower RelayConfig.max_message_size",
+            ) from None
+        except (nats.errors.Error, OSError, _Lost) as error:
+            raise BusUnavailable(call, describe(error)) from None
+        finally:
+            self._waiting.pop(reply, None)
+
+    async def send(self, call: str, subject: str, data: bytes, reply: str) -> None:
+        """Publish a message whose answers arrive at a subscription."""
+        try:
+            await self.client.publish(subject, data, reply=reply)
+        except (nats.errors.Error, OSError) as error:
+            raise BusUnavailable(call, describe(error)) from None
+
+    async def subscribe(
+        self, call: str, subject: str, callback: Callable[[Msg], Any]
+    ) -> Subscription:
+        """Return a subscription whose messages a coroutine function gets."""
+        try:
+            # Bounded by what is asked for, not by what nats-py would drop in silence.
+            return await self.client.subscribe(  # pyright: ignore[reportUnknownMemberType]  # a Future of nothing said
+                subject, cb=callback, pending_msgs_limit=0, pending_bytes_limit=0
+            )
+        except (nats.errors.Error, OSError) as error:
+            raise BusUnavailable(call, describe(error)) from None
+
+    def listen(self, listener: Callable[[], None]) -> None:
+        """Call a function when the connection is lost."""
+        self._listeners.add(listener)
+
+    def unlisten(self, listener: Callable[[], None]) -> None:
+        """Do not call it any more."""
+        self._listeners.discard(listener)
+
+    async def ended(self) -> None:
+        """Fail everything that waits. Called by nats-py."""
+        self.lost.set()
+        for _subject, future in self._waiting.values():
+            if not future.done():
+                future.set_exception(_Lost("the connection is lost"))
+        for listener in tuple(self._listeners):
+            listener()
+
+    async def troubled(self, error: Exception) -> None:
+        """Fail the requests that the server says are not permitted. Called by nats-py."""
+        found = _PERMISSION.search(str(error))
+        if found is None:
+            return
+        verb, subject = found.groups()
+        if verb.lower() == "subscription":
+            if subject.lower().startswith(self._inbox.lower()):
+                self._unreadable = subject
+                for _subject, future in self._waiting.values():
+                    if not future.done():
+                        future.set_exception(_NotPermitted(f"subscribe to {subject}"))
+            return
+        for asked, future in self._waiting.values():
+            if asked == subject.lower() and not future.done():
+                future.set_exception(_NotPermitted(f"publish to {subject}"))
+
+    async def _answered(self, message: Msg) -> None:
+        _subject, future = self._waiting.get(message.subject, ("", None))
+        if future is not None and not future.done():
+            future.set_result(message)
+
+
+class Connection:
+    """Dials when there is no open link."""
+
+    def __init__(self, options: Mapping[str, Any]) -> None:
+        # Behind a function, so that no repr and no traceback shows the password among them.
+        self._options: Callable[[], dict[str, Any]] = lambda: dict(options)
+        self._link: Link | None = None
+        self._dialling = asyncio.Lock()
+        self._failure: BusUnavailable | BusRefused | None = None
+        self._pause = _PAUSE_AFTER_FAILURE
+        self._not_before = 0.0
+        self.closed = asyncio.Event()
+
+    async def link(self, call: str) -> Link:
+        """Return the open link, dialling if there is none.
+
+        Raises:
+            BusUnavailable: no server can be reached.
+            BusRefused: the server does not let this client in.
+        """
+        if self._link is not None and not self._link.lost.is_set():
+            return self._link
+        async with self._dialling:
+            if self._link is not None and not self._link.lost.is_set():
+                return self._link
+            if self.closed.is_set():
+                raise BusUnavailable(call, "the bus is closed")
+            now = asyncio.get_running_loop().time()
+            # Many callers must not dial as often as they call.
+            if self._failure is not None and now < self._not_before:
+                raise _again(call, self._failure)
+            try:
+                self._link = await self._dial(call)
+            except (BusUnavailable, BusRefused) as failure:
+                self._failure = failure
+                self._not_before = asyncio.get_running_loop().time() + self._pause
+                self._pause = min(2 * self._pause, _LONGEST_PAUSE)
+                raise
+            self._failure = None
+            self._pause = _PAUSE_AFTER_FAILURE
+            return self._link
+
+    async def close(self) -> None:
+        """Close the link, for good."""
+        self.closed.set()
+        if self._link is not None:
+            link, self._link = self._link, None
+            await link.client.close()
+            await link.ended()
+
+    async def _dial(self, call: str) -> Link:
+        client = Client()
+        link: Link | None = None
+
+        async def ended() -> None:
+            if link is not None:
+                await link.ended()
+
+        async def troubled(error: Exception) -> None:
+            if link is not None:
+                await link.troubled(error)
+
+        try:
+            await client.connect(
+                **self._options(),
+                allow_reconnect=False,
+                max_reconnect_attempts=1,
+                reconnect_time_wait=0,
+                closed_cb=ended,
+                error_cb=troubled,
+            )
+            link = Link(client)
+            await link.open()
+        except (nats.errors.Error, OSError, TimeoutError) as error:
+            last = client.last_error if isinstance(error, nats.errors.NoServersError) else None
+            raise _dial_failure(call, last or error) from None
+        except asyncio.CancelledError:
+            await client.close()
+            raise
+        return link
+
+
+class _NotPermitted(Exception):
+    pass
+
+
+class _Lost(Exception):
+    pass
+
+
+def describe(error: BaseException) -> str:
+    """Return a few words on an error of the network, without addresses."""
+    if isinstance(error, _Lost):
+        return str(error)
+    if isinstance(error, OSError) and error.strerror:
+        return f"{type(error).__name__}: {error.strerror.partition('(')[0].strip()}"
+    if isinstance(error, nats.errors.Error):
+        return str(error) or type(error).__name__
+    return type(error).__name__
+
+
+def _dial_failure(call: str, error: BaseException) -> BusUnavailable | BusRefused:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return BusRefused(
+            call,
+            f"the server's certificate is not accepted ({error.verify_message})",
+            "give connect(tls=...) a context that trusts it, and dial the name that it is for",
+        )
+    if isinstance(error, nats.errors.Error) and _AUTHORIZATION.search(str(error)):
+        return BusRefused(
+            call,
+            "the server refuses the credentials",
+            "check user and password, token, nkey or credentials file, and the server's users",
+        )
+    return BusUnavailable(call, describe(error))
+
+
+def _not_permitted(call: str, deed: str) -> BusRefused:
+    return BusRefused(
+        call,
+        f"the server does not permit this user to {deed}",
+        "give the user the permissions that the page on setting up the bus lists",
+    )
+
+
+def _again(call: str, failure: BusUnavailable | BusRefused) -> BusUnavailable | BusRefused:
+    if isinstance(failure, BusRefused):
+        return BusRefused(call, failure.problem, failure.remedy)
+    return BusUnavailable(call, failure.detail)

@@ -6,7 +6,7 @@ one can be made to happen: a node that is cut off, a bus that is away, a call wh
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from typing import Self
 
 from attrs import Factory, define
@@ -214,7 +214,7 @@ class MemoryBus:
         await self._reach("pointer")
         return self._broker.stream(account).pointer
 
-    async def read(self, account: str, start: str | None = None) -> AsyncIterator[Received]:
+    async def read(self, account: str, start: str | None = None) -> AsyncGenerator[Received]:
         """Yield the messages of an account; see ``Bus``."""
         event = asyncio.Event()
         self._broker.watch(event)

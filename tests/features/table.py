@@ -42,9 +42,9 @@ from topone_proto.account import (
     _budget,
     _evidence,
     _ledger,
-    _machine,
     _orders,
     _pace,
+    _requests,
     _tokens,
     token_service,
 )
@@ -863,7 +863,7 @@ def pages_that_are_refused_are_asked_for_smaller() -> AbstractContextManager[Any
 
 @feature(9, *SESSION, "-k", "nobody_reports")
 def a_request_without_an_end_is_given_up() -> AbstractContextManager[Any]:
-    return patch.object(_machine, "_GRACE", 1e6)
+    return patch.object(_requests, "GRACE", 1e6)
 
 
 @feature(9, *SESSION, "-k", "wrong_clock")
@@ -957,12 +957,12 @@ def an_order_call_is_of_use_for_a_moment_only() -> AbstractContextManager[Any]:
 
 @feature(3, *SESSION, "-k", "set_back_in_a_block")
 def a_block_outlasts_no_clock_that_is_set_back() -> AbstractContextManager[Any]:
-    return patch.object(_machine, "_SET_BACK", 1e9)
+    return patch.object(_requests, "_SET_BACK", 1e9)
 
 
 @feature(3, "tests/test_token_service.py")
 def a_clock_that_was_set_back_is_noticed() -> AbstractContextManager[Any]:
-    return patch.object(token_service, "_corrected", lambda state, _: state)
+    return patch.object(token_service, "corrected", lambda state, _: state)
 
 
 # --- Over HTTP, and in a file

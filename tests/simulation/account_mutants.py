@@ -10,7 +10,7 @@ from unittest.mock import patch
 import attrs
 
 from simulation.mutants import Mutant, Mutate, _around, _patched
-from topone_proto.account import AccountSession, _machine, _orders
+from topone_proto.account import AccountSession, _orders, _requests
 from topone_proto.account._account import Account
 from topone_proto.account._budget import OrderBudget
 from topone_proto.account._healing import Healer
@@ -141,7 +141,7 @@ def a_request_without_an_end_is_waited_for() -> AbstractContextManager[Any]:
 
     removal = ExitStack()
     removal.enter_context(_around(AccountSession, "fetch_failed", failed))
-    removal.enter_context(patch.object(_machine, "_GRACE", 1e6))
+    removal.enter_context(patch.object(_requests, "GRACE", 1e6))
     return removal
 
 

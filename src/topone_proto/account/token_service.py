@@ -38,10 +38,16 @@ from typing import Final
 from attrs import evolve
 
 from topone_proto._checks import or_default
-from topone_proto._values import value
 from topone_proto.account._config import AccountConfig
 from topone_proto.account._storing import Storing
-from topone_proto.errors import TopOneError
+from topone_proto.account._token_values import (
+    FetchNewToken,
+    SaveTokenState,
+    TokenState,
+    TokenStep,
+    TokenUnobtainable,
+    corrected,
+)
 from topone_proto.secrets.token import Token
 from topone_proto.wire.http import ApiError, ApiErrorMeaning
 
@@ -61,62 +67,6 @@ _LONGEST_WAIT: Final = 86_400.0
 
 # This part of the interval is margin.
 _MARGIN: Final = 1 / 20
-
-
-@value
-class TokenState:
-    """Everything that outlives a process, and that processes of one account share."""
-
-    token: Token | None = None
-    """The latest token; None if there is none."""
-    obtained_at: float | None = None
-    """The time before the request that brought it was sent, in seconds since 1970 UTC."""
-    asked_at: float | None = None
-    """The time of the latest request, whatever came of it."""
-    not_before: float | None = None
-    """The time from which the budget allows the next one."""
-    failures: int = 0
-    """The requests in a row that came to nothing."""
-    ahead: float = 0.0
-    """The seconds by which the exchange's clock is ahead of this machine's, as the exchange has
-    said when it refused a signature for its time."""
-
-
-@value
-class FetchNewToken:
-    """Send a token request, and report ``obtained`` or ``failed``."""
-
-
-@value
-class SaveTokenState:
-    """Store the state durably, then call ``stored``; if something else is stored there than what
-    this service knows, call ``loaded`` with it instead."""
-
-    state: TokenState
-    """The state to store. It has the token in it: only its owner may read the place."""
-
-
-@value
-class TokenStep:
-    """The result of an input of the service."""
-
-    token: Token | None
-    """The token to use now; None if there is none yet."""
-    actions: tuple[SaveTokenState | FetchNewToken, ...] = ()
-    """Actions to carry out, in this order."""
-    deadline: float | None = None
-    """The time at which to call ``wanted`` again; None if nothing is due."""
-
-
-class TokenUnobtainable(TopOneError):
-    """There is no token, and asking again cannot help."""
-
-    def __init__(self, problem: str, remedy: str) -> None:
-        super().__init__(f"{problem}: {remedy}")
-        self.problem = problem
-        """The cause, as far as it is known."""
-        self.remedy = remedy
-        """The way to mend it."""
 
 
 _REMEDY: Final = {
@@ -202,7 +152,7 @@ class TokenService:
         Raises:
             TokenUnobtainable: there is none, and there will be none.
         """
-        state = self._state = _corrected(self._state, wall)
+        state = self._state = corrected(self._state, wall)
         token, obtained_at = state.token, state.obtained_at
         config = self._config
         if token is None or obtained_at is None or wall >= obtained_at + config.token_hard_age:
@@ -264,7 +214,7 @@ class TokenService:
         if not state.ahead:
             # The other one has not learnt it yet.
             state = evolve(state, ahead=own.ahead)
-        state, held_until = _corrected(state, wall), self._held_until
+        state, held_until = corrected(state, wall), self._held_until
         if held_until is not None and (state.not_before is None or state.not_before < held_until):
             state = evolve(state, not_before=held_until)
         if (state.obtained_at or 0.0) > (own.obtained_at or 0.0):
@@ -339,7 +289,7 @@ class TokenService:
         """
         was_sent = self.is_fetching
         self._sent_at, self._is_reserving = None, False
-        state, config = _corrected(self._state, wall), self._config
+        state, config = corrected(self._state, wall), self._config
         interval, block = config.token_interval, config.token_block
         # Doubled up to the length of a block, and spread upwards: never sooner.
         failures = state.failures
@@ -411,15 +361,3 @@ class TokenService:
         if step.actions:
             return step
         return evolve(step, actions=(SaveTokenState(self._state),))
-
-
-def _corrected(state: TokenState, wall: float) -> TokenState:
-    """The state as if the clock had always been what it is now."""
-    asked_at, obtained_at, not_before = state.asked_at, state.obtained_at, state.not_before
-    if asked_at is not None and asked_at > wall:
-        if not_before is not None:
-            not_before -= asked_at - wall
-        asked_at = wall
-    if obtained_at is not None and obtained_at > wall:
-        obtained_at = wall
-    return evolve(state, asked_at=asked_at, obtained_at=obtained_at, not_before=not_before)

@@ -1,5 +1,7 @@
 """The ends of an account, and what an application is told of them: through every public door."""
 
+import re
+import time
 import traceback
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -11,7 +13,15 @@ import topone_simulator
 from account_plays import CONFIG, SERVER, playing
 from test_open_account import DOORS, Door
 from topone_proto import Closed, Credentials, FailureKind, FeedFailed
-from topone_proto.account import StateNotStored
+from topone_proto.account import (
+    DelayCause,
+    FetchDelayed,
+    FetchKind,
+    StateNotStored,
+    StoredState,
+    write_state,
+)
+from topone_proto.account.token_service import TokenState
 from topone_proto.exchange import DropConnections, ErrorForm, ExpireTokens, RejectHttp, ResetHttp
 
 WRONG_KEY = "wr0ng-k3y"
@@ -114,6 +124,25 @@ def test_a_wait_that_is_too_long_names_the_cause(door: Door) -> None:
         assert isinstance(error, TimeoutError)
         assert str(error).startswith(f"{method} took longer than 0.01 s; the latest problem: token")
         assert "refused" in str(error)
+
+
+def test_a_block_that_an_earlier_process_has_left_is_named(door: Door, tmp_path: Path) -> None:
+    state, now = tmp_path / "state", time.time()
+    token = TokenState(None, None, now - 10, now + 3000, failures=1)
+    state.write_text(write_state(StoredState(token=token)), encoding="utf-8")
+    state.chmod(0o600)
+    with topone_simulator.run_in_thread() as simulator:
+
+        async def main() -> None:
+            async with door.open(simulator, cache=state, account_config=CONFIG) as account:
+                while not isinstance(event := await anext(account), FetchDelayed):
+                    pass
+                assert (event.kind, event.cause) == (FetchKind.TOKEN, DelayCause.BLOCK)
+                error = await raised(lambda: account.wait_until_whole(0.01))
+                assert isinstance(error, TimeoutError)
+                assert re.search(r"; token: the exchange blocks, \d{3,4} s to wait$", str(error))
+
+        door.run(main)
 
 
 def test_not_to_wait_at_all_is_possible(door: Door) -> None:

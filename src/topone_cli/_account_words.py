@@ -12,7 +12,9 @@ from topone_proto.account import (
     BalanceUnlisted,
     Change,
     ClockCorrected,
+    DelayCause,
     Difference,
+    FetchDelayed,
     FetchFailed,
     FetchKind,
     FillCorrected,
@@ -43,6 +45,11 @@ _QUESTIONS: Final = {
     FetchKind.OPEN_ORDERS: "open orders",
     FetchKind.HISTORY: "finished orders",
 }
+_CAUSES: Final = {
+    DelayCause.BUDGET: "so many were asked for a moment ago that the exchange allows none now",
+    DelayCause.BACKOFF: "the latest requests came to nothing",
+    DelayCause.BLOCK: "the exchange blocks such requests for a while",
+}
 _KNOWN: Final = {
     Knowledge.UNKNOWN: "not known yet",
     Knowledge.STALE: "may be outdated",
@@ -64,6 +71,8 @@ def describe_change(change: Change | Report) -> str:
         case FetchFailed(kind=kind, problem=problem, retry_in=wait):
             again = "not asked again" if wait is None else f"asked again in {wait:.0f} s"
             return f"{_QUESTIONS[kind]}: {in_options(problem)}; {again}"
+        case FetchDelayed(kind=kind, cause=cause, retry_in=wait):
+            return f"{_QUESTIONS[kind]}: {_CAUSES[cause]}; asked in {wait:.0f} s"
         case ClockCorrected(seconds=seconds):
             return (
                 f"this machine's clock is {abs(seconds):.0f} s {'slow' if seconds > 0 else 'fast'}:"

@@ -19,7 +19,9 @@ from topone_proto.account import (
     AccountSession,
     AccountStep,
     ClockCorrected,
+    DelayCause,
     Fetch,
+    FetchDelayed,
     FetchFailed,
     LoadState,
     StateNotStored,
@@ -36,6 +38,13 @@ __all__ = ["Prover", "explain_refusal"]
 _WAITED_FOR: Final = 100.0
 
 _M = ApiErrorMeaning
+
+_LATEST: Final = "the latest requests came to nothing, and asking would prolong that"
+_CAUSES: Final = {
+    DelayCause.BUDGET: "one was asked for a moment ago",
+    DelayCause.BACKOFF: _LATEST,
+    DelayCause.BLOCK: "it was asked for too often or refused, and asking would prolong that",
+}
 
 
 _UNKNOWN_APP_ID: Final = "T0001"
@@ -164,6 +173,8 @@ class Prover:
                         f"this machine's clock is {abs(seconds):.0f} s {way}: set it, best by NTP; "
                         "it is corrected for now"
                     )
+                case FetchDelayed(cause=cause, retry_in=wait):
+                    self._weigh(cause, wait)
                 case FetchFailed(problem=problem):
                     raise CommandFailed(self._trouble or problem)
                 case StateNotStored(problem=problem):
@@ -205,18 +216,18 @@ class Prover:
         except ApiError as error:
             self._trouble = explain_refusal(error)
 
-    def _wait(self, session: AccountSession, step: AccountStep) -> AccountStep:
-        not_before = self._store.load().token.not_before
-        wait = 0.0 if not_before is None else not_before - time.time()
+    def _weigh(self, cause: DelayCause, wait: float) -> None:
+        """Wait as long as a budget says, or give up."""
         if wait > self._patience:
-            why = "one was asked for a moment ago"
-            if wait > _WAITED_FOR:
-                why = "it was asked for too often or refused, and asking would prolong that"
             raise CommandFailed(
-                f"no token may be asked for before {clock(not_before)}: {why}; try again then"
+                f"no token may be asked for before {clock(time.time() + wait)}: {_CAUSES[cause]}; "
+                "try again then"
             )
+        is_budget = cause is DelayCause.BUDGET
+        why = "the exchange gives one token a minute" if is_budget else _CAUSES[cause]
+        self._note(f"{why}: {wait:.0f} s to wait")
+
+    def _wait(self, session: AccountSession, step: AccountStep) -> AccountStep:
         assert step.deadline is not None  # it waits for something
-        if wait > 0:
-            self._note(f"the exchange gives one token a minute: {wait:.0f} s to wait")
         self._sleep(max(0.0, step.deadline - time.monotonic()))
         return session.deadline_reached(time.monotonic())

@@ -51,6 +51,7 @@ from topone_proto.account import (
 from topone_proto.account._budget import OrderBudget
 from topone_proto.account._healing import Healer
 from topone_proto.account._machine import Machine
+from topone_proto.account._waits import Waits
 from topone_proto.account.token_service import TokenService, TokenState
 from topone_proto.adapters import AccountCore, FeedCore
 from topone_proto.capture import _recorder
@@ -864,6 +865,21 @@ def pages_that_are_refused_are_asked_for_smaller() -> AbstractContextManager[Any
 @feature(9, *SESSION, "-k", "nobody_reports")
 def a_request_without_an_end_is_given_up() -> AbstractContextManager[Any]:
     return patch.object(_requests, "GRACE", 1e6)
+
+
+@feature(2, "tests/test_account_waits.py")
+def a_wait_for_a_budget_is_said() -> AbstractContextManager[Any]:
+    return method(Waits, "found", ())
+
+
+@feature(2, "tests/test_account_waits.py", "-k", "is_enough or not_said_twice")
+def a_wait_that_a_failure_has_told_is_not_said_again() -> AbstractContextManager[Any]:
+    return method(Waits, "note", None)
+
+
+@feature(2, "tests/test_open_account_ends.py", "-k", "earlier_process and asyncio")
+def a_wait_that_is_too_long_names_the_budget() -> AbstractContextManager[Any]:
+    return method(Waits, "present", ())
 
 
 @feature(9, *SESSION, "-k", "wrong_clock")

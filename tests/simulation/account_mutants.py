@@ -19,6 +19,7 @@ from topone_proto.account._orders import Orders
 from topone_proto.account._passes import ListPass, LookupPass
 from topone_proto.account._stored import Store
 from topone_proto.account._tokens import SuppliedTokens
+from topone_proto.account._waits import Waits
 from topone_proto.account._work import Caused
 from topone_proto.account.token_service import FetchNewToken, TokenService, TokenState, TokenStep
 from topone_proto.testing.simulation.accounts.process import Life
@@ -152,6 +153,14 @@ def a_driver_forgets_what_another_process_stored() -> AbstractContextManager[Any
             original(self, found)
 
     return _around(Life, "_stored", stored)
+
+
+# --- quiet: a wait is said ------------------------------------------------------------------------
+
+
+@account_mutant("quiet", seeds=200)
+def a_wait_for_a_budget_is_not_said() -> AbstractContextManager[Any]:
+    return patch.object(Waits, "found", lambda *_: ())
 
 
 # --- I11: nothing is invented ---------------------------------------------------------------------

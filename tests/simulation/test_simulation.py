@@ -66,7 +66,9 @@ def test_the_storms_reach_everything_that_an_application_can_be_told() -> None:
         RequestTimedOut Subscribed SubscriptionRejected UnexpectedResponse Unrecognised
         Unsubscribed"""
     # What accounts that heal themselves are told.
-    events += " AggregatedFill BalanceChanged ClockCorrected FetchFailed KnowledgeChanged"
+    events += (
+        " AggregatedFill BalanceChanged ClockCorrected FetchDelayed FetchFailed KnowledgeChanged"
+    )
     events += " OrderChanged OutcomeUnknown Resynced StateNotStored"
     # What a simulated network cannot tell from REFUSED, and what takes a second process; every
     # other kind of failure comes up.

@@ -32,6 +32,8 @@ from topone_proto.account._live import AccountSession
 from topone_proto.account._questions import BalancesQuery, OrdersQuery, Query
 from topone_proto.account._reports import (
     ClockCorrected,
+    DelayCause,
+    FetchDelayed,
     FetchFailed,
     FetchKind,
     Report,
@@ -54,8 +56,10 @@ __all__ = [
     "BusAnomaly",
     "Change",
     "ClockCorrected",
+    "DelayCause",
     "Difference",
     "Fetch",
+    "FetchDelayed",
     "FetchFailed",
     "FetchKind",
     "FillCorrected",

@@ -69,6 +69,11 @@ class OrderBudget:
             times.append(now + self.not_before - wall)
         return max(times)
 
+    def is_blocked(self, now: float, wall: float) -> bool:
+        """Return True if the exchange has blocked requests about orders."""
+        self._correct(wall)
+        return now < self._blocked_until or wall < (self.not_before or _NEVER)
+
     def spend(self, now: float, wall: float, count: int = 1) -> None:
         """Note that so many requests leave now."""
         self._note(now, wall, min(count, self._limit), 0.0)

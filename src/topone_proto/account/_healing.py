@@ -107,6 +107,14 @@ class Healer:
                 return waiting
         return None
 
+    def delayed(self, now: float, orders_from: float) -> FetchKind | None:
+        """Return the kind of the first question about orders, if nothing but their budget is in its
+        way."""
+        if not self._resumes_at <= now < orders_from:
+            return None
+        kinds = (waiting.kind for waiting in self._queue)
+        return next((kind for kind in kinds if kind is not FetchKind.BALANCES), None)
+
     def deadline(self, now: float, orders_from: float) -> float | None:
         """Return the time at which to ``choose`` again; None if nothing is to be asked."""
         times = [

@@ -183,7 +183,9 @@ class Machine(Requester):
         if self._is_running:
             # Its budget is stored already.
             self._renew(caused, now, wall)
+            self._waits.note(caused.events, now)
             if not self._is_paused:
+                self._say_wait(caused, now)
                 self._heal(caused, now, wall)
             if not self._is_paused or self._store.deadline is None:
                 self._save(caused, now)

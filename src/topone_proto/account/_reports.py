@@ -4,7 +4,15 @@ from enum import Enum
 
 from topone_proto._values import value
 
-__all__ = ["ClockCorrected", "FetchFailed", "FetchKind", "Report", "StateNotStored"]
+__all__ = [
+    "ClockCorrected",
+    "DelayCause",
+    "FetchDelayed",
+    "FetchFailed",
+    "FetchKind",
+    "Report",
+    "StateNotStored",
+]
 
 
 class FetchKind(Enum):
@@ -32,6 +40,35 @@ class FetchFailed:
     """Seconds until it is asked again at the earliest; None if it is not: asking cannot help."""
 
 
+class DelayCause(Enum):
+    """The reason why a request may not be sent yet."""
+
+    BUDGET = "budget"
+    """So many requests were made a moment ago that the exchange allows none now: by this process,
+    another one of the account, or the application."""
+    BACKOFF = "backoff"
+    """The latest requests came to nothing, so there is a longer wait."""
+    BLOCK = "block"
+    """The exchange has blocked such requests, or so many came to nothing that the wait is as long
+    as a block."""
+
+
+@value
+class FetchDelayed:
+    """A request is needed and may not be sent yet. Said once for each wait of more than a second,
+    unless a ``FetchFailed`` has told it already; a wait that becomes longer is another one.
+
+    It may end sooner: another process of the account may get the token that this one waits for.
+    """
+
+    kind: FetchKind
+    """The question that waits."""
+    cause: DelayCause
+    """The reason."""
+    retry_in: float
+    """Seconds until it may be asked at the earliest."""
+
+
 @value
 class ClockCorrected:
     """The exchange does not accept this machine's clock for a signature. From now on signatures
@@ -52,5 +89,5 @@ class StateNotStored:
     """Seconds until the next try."""
 
 
-Report = FetchFailed | ClockCorrected | StateNotStored
+Report = FetchFailed | FetchDelayed | ClockCorrected | StateNotStored
 """Anything that an account session reports beside events and changes."""

@@ -15,9 +15,10 @@ from topone_proto.account._budget import OrderBudget
 from topone_proto.account._config import AccountConfig
 from topone_proto.account._healing import Healer
 from topone_proto.account._passes import Pass
-from topone_proto.account._reports import FetchFailed, FetchKind
+from topone_proto.account._reports import DelayCause, FetchDelayed, FetchFailed, FetchKind
 from topone_proto.account._stored import Store, StoredState
 from topone_proto.account._tokens import OwnTokens, SuppliedTokens
+from topone_proto.account._waits import Waits
 from topone_proto.account._work import Caused, UnderWay
 from topone_proto.failures import Failure
 from topone_proto.secrets.token import Token
@@ -70,6 +71,7 @@ class Requester:
         self._healer = Healer(self.account, settings, jitter)
         self._budget = OrderBudget(settings, state.order_calls, state.orders_not_before, jitter)
         self._store = Store(state)
+        self._waits = Waits()
         self._next_id = 1
         self._under_way: list[UnderWay] = []
         # The pass whose next request leaves once its budget is stored.
@@ -94,6 +96,20 @@ class Requester:
         self._ahead = wall - now
         return wall
 
+    def delays(self, now: float) -> tuple[FetchDelayed, ...]:
+        """Return the requests that wait for a budget or for the end of a block, each with the
+        seconds that are left."""
+        return self._waits.present(now)
+
+    def _say_wait(self, caused: Caused, now: float) -> None:
+        """Report a wait for a token that nobody knows of yet."""
+        tokens = self._tokens
+        if not isinstance(tokens, OwnTokens) or tokens.token is not None:
+            self._waits.over(FetchKind.TOKEN)
+        elif tokens.deadline is not None:
+            found = self._waits.found(FetchKind.TOKEN, tokens.delay_cause, tokens.deadline, now)
+            caused.events += found
+
     def _renew(self, caused: Caused, now: float, wall: float) -> None:
         """Ask for a token."""
         tokens = self._tokens
@@ -110,8 +126,14 @@ class Requester:
         is_busy = any(request.waiting is not None for request in self._under_way)
         if is_busy or self._reserved is not None or token is None:
             return
-        waiting = self._healer.choose(now, self._budget.free_at(now, wall))
+        orders_from = self._budget.free_at(now, wall)
+        waiting = self._healer.choose(now, orders_from)
         if waiting is None:
+            kind = self._healer.delayed(now, orders_from)
+            if kind is not None:
+                is_blocked = self._budget.is_blocked(now, wall)
+                cause = DelayCause.BLOCK if is_blocked else DelayCause.BUDGET
+                caused.events += self._waits.found(kind, cause, orders_from, now)
             return
         if waiting.kind is FetchKind.BALANCES:
             self._send(waiting.request(token), waiting, caused, now)
@@ -149,6 +171,7 @@ class Requester:
             self._withdraw()
             return
         self._reserved = None
+        self._waits.over(waiting.kind)
         self._budget.sent(now)
         self._send(waiting.request(self._tokens.token), waiting, caused, now)
 

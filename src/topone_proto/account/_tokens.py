@@ -12,7 +12,13 @@ from collections.abc import Callable
 from typing import Final
 
 from topone_proto.account._config import AccountConfig
-from topone_proto.account._reports import ClockCorrected, FetchFailed, FetchKind, Report
+from topone_proto.account._reports import (
+    ClockCorrected,
+    DelayCause,
+    FetchFailed,
+    FetchKind,
+    Report,
+)
 from topone_proto.account.token_service import (
     FetchNewToken,
     TokenService,
@@ -222,6 +228,16 @@ class OwnTokens(Tokens):
     def causes(self) -> str:
         """The refusals since a token was last accepted, in words; empty without one."""
         return "; then ".join(self._refusals)
+
+    @property
+    def delay_cause(self) -> DelayCause:
+        """The reason why the next request has to wait, while there is a ``deadline`` and no
+        token."""
+        state = self.state
+        if not state.failures:
+            return DelayCause.BUDGET
+        wait = (state.not_before or 0.0) - (state.asked_at or 0.0)
+        return DelayCause.BLOCK if wait >= self._config.token_block else DelayCause.BACKOFF
 
     def set_back(self, seconds: float) -> None:
         """The time of day was set back by so much."""

@@ -3,7 +3,7 @@ wait."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import attrs
 
@@ -12,6 +12,7 @@ from topone_proto.account import (
     AccountEvent,
     AccountSession,
     AccountStep,
+    DelayCause,
     Fetch,
     FetchFailed,
     FetchKind,
@@ -36,6 +37,16 @@ from topone_proto.wire.topic import Topic, Update
 __all__ = ["AccountCore"]
 
 _Source = TypeVar("_Source", bound=Callable[..., object])
+
+_WHY: Final = {
+    DelayCause.BUDGET: "the exchange's budget is spent",
+    DelayCause.BACKOFF: "the latest requests came to nothing",
+    DelayCause.BLOCK: "the exchange blocks",
+}
+
+
+def _words(kind: FetchKind) -> str:
+    return kind.value.replace("_", " ")
 
 
 class AccountCore(BaseCore[_Source, AccountStep, AccountEvent]):
@@ -152,10 +163,13 @@ class AccountCore(BaseCore[_Source, AccountStep, AccountEvent]):
         step = self.account.refresh(now)
         return self._until("refresh", self._is_compared), step
 
-    def overdue(self, method: str, seconds: float) -> TimeoutError:
+    def overdue(self, method: str, seconds: float, now: float) -> TimeoutError:
         """Return the error for a call that has waited for so long. It names what went wrong last
-        since the account was whole."""
+        since the account was whole, and what still waits for a budget."""
         cause = f"; the latest problem: {self._problem}" if self._problem else ""
+        for delay in self.account.delays(now):
+            what, why = _words(delay.kind), _WHY[delay.cause]
+            cause += f"; {what}: {why}, {delay.retry_in:.0f} s to wait"
         return TimeoutError(f"{method} took longer than {seconds:g} s{cause}")
 
     def give_up(self, number: int, now: float) -> AccountStep:
@@ -195,7 +209,7 @@ class AccountCore(BaseCore[_Source, AccountStep, AccountEvent]):
             match event:
                 case FetchFailed(kind=kind, problem=problem):
                     self._fetch_failures[kind] += 1
-                    self._problem = f"{kind.value.replace('_', ' ')}: {problem}"
+                    self._problem = f"{_words(kind)}: {problem}"
                 case StateNotStored(problem=problem):
                     self._problem = f"the budgets cannot be stored: {problem}"
                 case Disconnected(reason=reason):

@@ -21,8 +21,8 @@ class AsyncAccount(AsyncHandle[AccountStep, AccountEvent], AccountView):
 
     Iterating gives changes (``OrderChanged``, ``AggregatedFill``, ``BalanceChanged``,
     ``KnowledgeChanged``, ``Resynced`` and so on), the feed's events other than updates, and reports
-    about requests (``FetchFailed``, ``ClockCorrected``, ``StateNotStored``). Each is given once, in
-    order. An update shows itself by its changes.
+    about requests (``FetchFailed``, ``FetchDelayed``, ``ClockCorrected``, ``StateNotStored``). Each
+    is given once, in order. An update shows itself by its changes.
 
     Reading never needs iterating. Until the application first iterates, what is more than
     ``SessionConfig.capacity`` is left out, the oldest first, and nothing is ever held up; a
@@ -54,8 +54,8 @@ class AsyncAccount(AsyncHandle[AccountStep, AccountEvent], AccountView):
             timeout: seconds to wait at most, 0 for not at all; None for as long as it takes.
 
         Raises:
-            TimeoutError: it was not whole in time. It names what went wrong last. The account
-                goes on.
+            TimeoutError: it was not whole in time. It names what went wrong last, and what waits
+                for a budget or the end of a block. The account goes on.
             FeedClosed: the account is closed, or was before.
             FeedFailed: the account ended by itself.
             TooManyEvents: the application iterates over the account, and more events wait than it
@@ -118,4 +118,4 @@ class AsyncAccount(AsyncHandle[AccountStep, AccountEvent], AccountView):
         if seconds is None or (step is None and waiter.is_settled):
             await waiting
         elif await self._driver.runtime.timeout(self._driver.now() + seconds, waiting):
-            raise self._core.overdue(waiter.method, seconds)
+            raise self._core.overdue(waiter.method, seconds, self._driver.now())

@@ -108,7 +108,7 @@ class Account(Handle[AccountEvent], AccountView):
         try:
             self._call(method, timeout=timeout)
         except TimeoutError:
-            raise self._account_core.overdue(method, timeout or 0.0) from None
+            raise self._account_core.overdue(method, timeout or 0.0, time.monotonic()) from None
 
     def give_up(self, number: int) -> None:
         """Stop asking for an order by its id; see ``AsyncAccount.give_up``.

@@ -13,6 +13,8 @@ from topone_proto.account import (
     AggregatedFill,
     BalanceChanged,
     BalanceUnlisted,
+    Fetch,
+    FetchDelayed,
     FetchFailed,
     FillCorrected,
     Knowledge,
@@ -20,9 +22,10 @@ from topone_proto.account import (
     OrderChanged,
     OutcomeUnknown,
     Resynced,
+    StateNotStored,
 )
 from topone_proto.events import Closed, Disconnected
-from topone_proto.session.actions import SendText
+from topone_proto.session.actions import Connect, SendText
 from topone_proto.testing.simulation.accounts.deliveries import AccountDeliveries
 from topone_proto.testing.simulation.accounts.truth import Truth
 from topone_proto.testing.simulation.client_plan import ClientPlan
@@ -37,6 +40,9 @@ __all__ = ["KEY", "AccountJudge"]
 
 KEY: Final = "the-S3CRET-key-of-the-account"
 """The application key: a text that must be nowhere."""
+_LONGEST_SILENCE: Final = 120.0
+"""Seconds for which an account that is not whole may tell nothing and ask nothing, beyond the time
+that it has named."""
 _SECRET: Final = re.compile(rf"topapi:[0-9A-Za-z]|{KEY}|sig=[0-9a-f]")
 
 
@@ -77,6 +83,9 @@ class AccountJudge:
         self._filled: defaultdict[int, Decimal] = defaultdict(Decimal)
         self._close_called_at: float | None = None
         self._free_at = 0.0
+        # The time until which it has said that it waits, or at which it did something last.
+        self._busy_until = world.now
+        self._is_paused = False
 
     # --- what goes in and comes out -------------------------------------------------------------
 
@@ -84,6 +93,7 @@ class AccountJudge:
         """A step of the session, before anything is done about it."""
         if self.closed is not None and step.events:
             self._fail("I5", f"after Closed: {step.events[0]}")
+        self._listen(step)
         self.deliveries.put(step.events)
         for event in step.events:
             self._see(event)
@@ -93,6 +103,21 @@ class AccountJudge:
                 self._fail("I5", f"after Closed: {action}")
         if self.closed is not None and step.deadline is not None:
             self._fail("I5", f"a deadline is left after Closed: {step.deadline}")
+
+    def _listen(self, step: AccountStep) -> None:
+        """Look whether it was silent for too long, and note until when it may be."""
+        now = self._world.now
+        if now > self._busy_until + _LONGEST_SILENCE and self.closed is None:
+            self._fail("quiet", f"not whole, and not a word since {self._busy_until}")
+        is_calm = self.is_whole or self._is_paused or self.hopeless is not None
+        if is_calm or any(isinstance(each, Connect | Fetch | SendText) for each in step.actions):
+            self._busy_until = max(self._busy_until, now)
+        for event in step.events:
+            match event:
+                case FetchFailed() | FetchDelayed() | StateNotStored() | Disconnected():
+                    self._busy_until = max(self._busy_until, now + (event.retry_in or 0.0))
+                case _:
+                    pass
 
     def _see(self, event: AccountEvent) -> None:
         self.seen.add(type(event).__name__)
@@ -230,6 +255,7 @@ class AccountJudge:
     def held_up(self, seconds: float) -> None:  # noqa: ARG002 - as of a feed's judge
         """The process had no turn for so long, until now."""
         self._free_at = self._world.now
+        self._busy_until = max(self._busy_until, self._world.now)
 
     def unanswered(self, link: Link, *, is_reading: bool, can_know: bool) -> None:
         """The exchange closes a connection because a ping of its own was not answered."""
@@ -243,6 +269,9 @@ class AccountJudge:
 
     def paused(self) -> None:
         """The process stops reading."""
+        self._is_paused = True
 
     def resumed(self) -> None:
         """The process reads again."""
+        self._is_paused = False
+        self._busy_until = max(self._busy_until, self._world.now)

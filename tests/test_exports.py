@@ -20,8 +20,8 @@ FOR_APPLICATIONS = """
     Family FeedCancelled FeedClosed FeedFailed FeedMetrics FetchToken Gap Headers KlineUpdate
     Level LocalProtocolError Malformed Message Order OrderStatus OrderType OrderUpdate Ping
     PullEnd PullError PullLost PullRefused PullTimedOut PullUnreadable
-    Request RequestTimedOut Response SendPing SendText Session SessionConfig SessionState Side
-    Snapshot
+    Request RequestTimedOut Response Resumed SendPing SendText Session SessionConfig SessionState
+    Side Snapshot Stalled
     Step Subscribed SubscriptionRejected SubscriptionState TakenOver Token TooManyEvents TopOneError
     Topic UnexpectedResponse UnexpectedUpdate Unrecognised Unsubscribed Update
     deals decode depth encode kline

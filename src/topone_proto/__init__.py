@@ -73,7 +73,14 @@ from topone_proto.wire.requests import DEFAULT_HTTP_URL
 from topone_proto.wire.topic import Family, Topic, Update
 
 if TYPE_CHECKING:
-    from topone_proto.account import AccountConfig, BusAnomaly, Snapshot, TakenOver
+    from topone_proto.account import (
+        AccountConfig,
+        BusAnomaly,
+        Resumed,
+        Snapshot,
+        Stalled,
+        TakenOver,
+    )
 
 __all__ = [
     "BALANCE",
@@ -135,6 +142,7 @@ __all__ = [
     "Request",
     "RequestTimedOut",
     "Response",
+    "Resumed",
     "SendPing",
     "SendText",
     "Session",
@@ -142,6 +150,7 @@ __all__ = [
     "SessionState",
     "Side",
     "Snapshot",
+    "Stalled",
     "Step",
     "Subscribed",
     "SubscriptionRejected",
@@ -165,7 +174,9 @@ __all__ = [
 
 
 # Most programs that follow a feed need nothing of an account, which takes as long to load.
-_OF_ACCOUNT: Final = frozenset({"AccountConfig", "BusAnomaly", "Snapshot", "TakenOver"})
+_OF_ACCOUNT: Final = frozenset(
+    {"AccountConfig", "BusAnomaly", "Resumed", "Snapshot", "Stalled", "TakenOver"}
+)
 
 
 def __getattr__(name: str) -> object:

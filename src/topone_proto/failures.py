@@ -49,6 +49,8 @@ class FailureKind(StrEnum):
     """A request was not acknowledged within ``SessionConfig.ack_timeout``."""
     FORKED = "forked"
     """The feed was opened before ``os.fork``, and this is the child process."""
+    BUS = "bus"
+    """A message bus refused to let an account be read, and would again."""
 
 
 _ADVICE: Final = {
@@ -66,6 +68,7 @@ _ADVICE: Final = {
     FailureKind.SILENCE: "the connection went silent",
     FailureKind.ACK_TIMEOUT: "the server did not answer a request",
     FailureKind.FORKED: "a feed lives in the process that opened it: open another one in this one",
+    FailureKind.BUS: "check the bus's credentials, permissions and streams",
 }
 
 # The two causes that are known for a 403; the page of the exchange speaks of the first only.

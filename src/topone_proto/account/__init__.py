@@ -39,7 +39,14 @@ from topone_proto.account._reports import (
     Report,
     StateNotStored,
 )
-from topone_proto.account._snapshot import BusAnomaly, RelayEvent, Snapshot, TakenOver
+from topone_proto.account._snapshot import (
+    BusAnomaly,
+    RelayEvent,
+    Resumed,
+    Snapshot,
+    Stalled,
+    TakenOver,
+)
 from topone_proto.account._stored import LoadState, StoredState, StoreState, read_state, write_state
 
 __all__ = [
@@ -75,8 +82,10 @@ __all__ = [
     "RelayEvent",
     "RenewToken",
     "Report",
+    "Resumed",
     "Resynced",
     "Snapshot",
+    "Stalled",
     "StateNotStored",
     "StoreState",
     "StoredState",

@@ -7,7 +7,7 @@ from topone_proto.wire.balance import Balance
 from topone_proto.wire.orders import Order
 from topone_proto.wire.topic import Topic, Update
 
-__all__ = ["BusAnomaly", "RelayEvent", "Snapshot", "TakenOver"]
+__all__ = ["BusAnomaly", "RelayEvent", "Resumed", "Snapshot", "Stalled", "TakenOver"]
 
 
 @value
@@ -55,5 +55,25 @@ class BusAnomaly:
     """More about it: the kind that is unknown, or the beginning of the message."""
 
 
-RelayEvent = Event | Snapshot | TakenOver | BusAnomaly
+@value
+class Stalled:
+    """Nothing comes over the bus at present: it cannot be read, or nobody follows the account.
+    What is known may be out of date by any time, so nothing is ``WHOLE`` until ``Resumed``.
+
+    Nothing is missing because of this alone: what was published meanwhile follows, or a ``Gap``.
+    """
+
+    reason: str
+    """The cause, in a few words."""
+    detail: str
+    """More about it."""
+
+
+@value
+class Resumed:
+    """Messages come over the bus again, after ``Stalled``. The events that were published meanwhile
+    follow."""
+
+
+RelayEvent = Event | Snapshot | TakenOver | BusAnomaly | Stalled | Resumed
 """Anything that a follower of an account is told over a bus."""

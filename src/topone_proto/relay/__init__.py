@@ -2,7 +2,8 @@
 any number of consumers see the very same events.
 
 Pure: the packages of a bus carry the messages and keep the leases. The events that only a consumer
-sees are in ``topone_proto.account``: ``Snapshot``, ``TakenOver``, ``BusAnomaly``.
+sees are in ``topone_proto.account``: ``Snapshot``, ``TakenOver``, ``BusAnomaly``, ``Stalled``,
+``Resumed``.
 """
 
 from topone_proto.relay._actions import (

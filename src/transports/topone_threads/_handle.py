@@ -15,7 +15,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from inspect import iscoroutinefunction
-from typing import Any, Final, Generic, NoReturn, Self, TypeVar
+from typing import Any, Final, Generic, NoReturn, Protocol, Self, TypeVar
 
 import attrs
 
@@ -34,7 +34,7 @@ from topone_proto.feed.handle import AsyncHandle, HandleCore, OpenHandle
 from topone_threads import _io
 from topone_threads._tokens import TokenCalls
 
-__all__ = ["BaseHandle", "Handle"]
+__all__ = ["BaseHandle", "Bell", "Handle"]
 
 _Event = TypeVar("_Event")
 
@@ -43,6 +43,14 @@ _GRACE: Final = 0.5
 
 # Seconds to wait at most in one go: some platforms cannot wait for much longer.
 _LONGEST: Final = 3600.0
+
+
+class Bell(Protocol):
+    """A means to wake somebody who waits."""
+
+    def release(self) -> object:
+        """Wake them, from any thread."""
+        ...
 
 
 class BaseHandle(_io.Tenant, Generic[_Event]):
@@ -69,7 +77,7 @@ class BaseHandle(_io.Tenant, Generic[_Event]):
         self._io: _io.IoThread | None = None
         # Until it has an I/O thread.
         self._use(threading.RLock())
-        self._bells: dict[threading.Lock, None] = {}
+        self._bells: dict[Bell, None] = {}
         self._is_over = self._is_forked = False
         self._handed_back: list[_Event] = []
 
@@ -112,13 +120,11 @@ class BaseHandle(_io.Tenant, Generic[_Event]):
             if not self._take_into(taken):
                 self._refuse("get")
                 self._wait(lambda: self._take_into(taken) or self._core.is_over, timeout)
-            if self._core.is_paused and self._core.may_resume and self._async is not None:
-                self._post(self._async.driver.pause_or_resume)
+            self._read_on()
             return taken[0] if taken else self._raise_end()
         except BaseException:
             # Most often a Ctrl-C; nobody was given this event.
-            self._handed_back += taken
-            self._ring()
+            self._hand_back(taken)
             raise
 
     def close(self) -> None:
@@ -221,6 +227,16 @@ class BaseHandle(_io.Tenant, Generic[_Event]):
             # A Ctrl-C comes after a call, so that no event is on neither list then.
             taken.append(event)
         return True
+
+    def _read_on(self) -> None:
+        """Have more read, if there is room again."""
+        if self._core.is_paused and self._core.may_resume and self._async is not None:
+            self._post(self._async.driver.pause_or_resume)
+
+    def _hand_back(self, taken: list[_Event]) -> None:
+        """Give back what nobody was given."""
+        self._handed_back += taken
+        self._ring()
 
     def _refuse(self, method: str) -> None:
         """Raise if nothing can come of a call that waits."""

@@ -13,6 +13,7 @@ import pytest
 import pytest_asyncio
 
 import topone_nats
+import topone_redis
 from bus_servers import NatsServer, Server, ValkeyServer, running
 from proxies import fault_proxy
 from topone_relay import (
@@ -31,7 +32,7 @@ LONG = 60.0
 _numbers = itertools.count(1)
 
 
-@pytest.fixture(scope="module", params=["nats"])
+@pytest.fixture(scope="module", params=["nats", "redis"])
 def server(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Server]:
@@ -60,7 +61,9 @@ async def other(server: Server) -> AsyncIterator[Bus]:
 
 def connect(server: Server, address: str | None = None, **options: Any) -> Bus:
     address = address or server.address
-    return topone_nats.connect(f"nats://{address}", **options)
+    if server.kind == "nats":
+        return topone_nats.connect(f"nats://{address}", **options)
+    return topone_redis.connect(f"redis://{address}", **options)
 
 
 async def take(reading: AsyncGenerator[Received], number: int) -> list[Received]:

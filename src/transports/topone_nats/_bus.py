@@ -48,6 +48,7 @@ from topone_relay._bus import (
     Received,
 )
 from topone_relay._names import name_of
+from topone_relay._options import Hidden
 from topone_relay._reading import read_on
 
 __all__ = ["NatsBus"]
@@ -87,7 +88,7 @@ class NatsBus:
 
     def __init__(
         self,
-        options: Mapping[str, Any],
+        options: Hidden,
         *,
         prefix: str,
         limits: StreamLimits,

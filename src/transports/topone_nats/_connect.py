@@ -1,6 +1,6 @@
 """The options of a bus on NATS."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from inspect import signature
 from typing import Any
 from urllib.parse import urlsplit
@@ -10,6 +10,7 @@ from nats.aio.client import Client
 from topone_nats._bus import NatsBus
 from topone_nats._streams import StreamLimits
 from topone_proto import ConfigurationError
+from topone_relay._options import Hidden, check_seconds
 
 __all__ = ["connect"]
 
@@ -26,13 +27,6 @@ _OURS = {
     "self",
     "servers",
 }
-
-
-class _Secret:
-    """Holds something that no repr may show."""
-
-    def __init__(self, content: Any) -> None:
-        self.reveal: Callable[[], Any] = lambda: content
 
 
 def connect(
@@ -65,15 +59,14 @@ def connect(
     Raises:
         ConfigurationError: an option cannot be used.
     """
-    given = _Secret(options)
-    urls = _Secret([servers] if isinstance(servers, str) else list(servers))
+    given = Hidden(options)
+    urls = Hidden([servers] if isinstance(servers, str) else list(servers))
     # No traceback that shows local variables may show these.
     del servers, options
-    _check_seconds("timeout", timeout)
-    _check_seconds("heartbeat", heartbeat)
+    check_seconds(timeout=timeout, heartbeat=heartbeat)
     _check_servers(urls)
     _check_options(set(given.reveal()))
-    return NatsBus(
+    settings = Hidden(
         {
             "name": "topone",
             "connect_timeout": timeout,
@@ -82,7 +75,10 @@ def connect(
             "pending_size": _PENDING_SIZE,
             "servers": urls.reveal(),
             **given.reveal(),
-        },
+        }
+    )
+    return NatsBus(
+        settings,
         prefix=prefix,
         limits=StreamLimits() if limits is None else limits,
         timeout=timeout,
@@ -90,14 +86,7 @@ def connect(
     )
 
 
-def _check_seconds(setting: str, seconds: float) -> None:
-    if not 0 < seconds < float("inf"):
-        raise ConfigurationError(
-            setting=setting, problem=f"{seconds!r} s", remedy="give a number of seconds above 0"
-        )
-
-
-def _check_servers(urls: _Secret) -> None:
+def _check_servers(urls: Hidden) -> None:
     if not urls.reveal() or not all(map(_is_server, urls.reveal())):
         raise ConfigurationError(
             setting="servers",

@@ -17,6 +17,8 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
 from topone_relay._bus import BusRefused, BusUnavailable
+from topone_relay._options import Hidden
+from topone_relay._reading import Closing
 
 __all__ = ["Connection", "Link"]
 
@@ -151,15 +153,14 @@ class Link:
 class Connection:
     """Dials when there is no open link."""
 
-    def __init__(self, options: Mapping[str, Any]) -> None:
-        # Behind a function, so that no repr and no traceback shows the password among them.
-        self._options: Callable[[], dict[str, Any]] = lambda: dict(options)
+    def __init__(self, options: Hidden) -> None:
+        self._options = options
         self._link: Link | None = None
         self._dialling = asyncio.Lock()
         self._failure: BusUnavailable | BusRefused | None = None
         self._pause = _PAUSE_AFTER_FAILURE
         self._not_before = 0.0
-        self.closed = asyncio.Event()
+        self.closed = Closing()
 
     async def link(self, call: str) -> Link:
         """Return the open link, dialling if there is none.
@@ -173,8 +174,7 @@ class Connection:
         async with self._dialling:
             if self._link is not None and not self._link.lost.is_set():
                 return self._link
-            if self.closed.is_set():
-                raise BusUnavailable(call, "the bus is closed")
+            self.closed.check(call)
             now = asyncio.get_running_loop().time()
             # Many callers must not dial as often as they call.
             if self._failure is not None and now < self._not_before:
@@ -212,7 +212,7 @@ class Connection:
 
         try:
             await client.connect(
-                **self._options(),
+                **self._options.reveal(),
                 allow_reconnect=False,
                 max_reconnect_attempts=1,
                 reconnect_time_wait=0,

@@ -10,9 +10,9 @@ from typing import Any
 from attrs import field, frozen, validators
 
 from topone_nats._api import STREAM_NOT_FOUND, Api, ApiError, failure_of
-from topone_proto import ConfigurationError
 from topone_relay._bus import BusRefused
 from topone_relay._names import token_of
+from topone_relay._options import check_prefix
 
 __all__ = ["Names", "StreamLimits", "Streams"]
 
@@ -43,12 +43,7 @@ class Names:
     """The names of everything on the bus."""
 
     def __init__(self, prefix: str) -> None:
-        if not prefix or token_of(prefix, "prefix") != prefix:
-            raise ConfigurationError(
-                setting="prefix",
-                problem="it is part of the names of streams and subjects",
-                remedy="use letters, digits, _ and -",
-            )
+        check_prefix(prefix)
         self.prefix = prefix
         self.stream = prefix
         self.leases = f"KV_{prefix}-leases"

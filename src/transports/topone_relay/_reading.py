@@ -7,10 +7,19 @@ from typing import Protocol
 
 from topone_relay._bus import BusUnavailable, Interrupted, Message, Received, Restored
 
-__all__ = ["Source", "read_on"]
+__all__ = ["Closing", "Source", "read_on"]
 
 _FIRST_PAUSE = 0.1
 _LONGEST_PAUSE = 2.0
+
+
+class Closing(asyncio.Event):
+    """Set when a bus is closed."""
+
+    def check(self, call: str) -> None:
+        """Raise ``BusUnavailable`` if the bus is closed."""
+        if self.is_set():
+            raise BusUnavailable(call, "the bus is closed")
 
 
 class Source(Protocol):

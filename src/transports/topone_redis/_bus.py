@@ -1,0 +1,274 @@
+"""The bus on Redis or Valkey streams.
+
+**Leases** stand in one hash with the time at which they expire, so that all are read at once. A
+script takes one, by the server's clock, and counts up the account's fence: that is the epoch.
+
+**Fencing.** A script stores a message if the fence still is the holder's epoch. So an old holder is
+refused from the moment on at which a new one has its lease.
+
+**Repeats.** The same script compares the number with the last one of the epoch.
+
+What the server has acknowledged survives as far as its persistence and its replicas allow: the page
+on setting up the bus says what to configure.
+"""
+
+import secrets
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from typing import Any, Self
+
+from attrs import field, frozen, validators
+from redis.asyncio import BlockingConnectionPool, ConnectionPool, Redis
+
+from topone_redis import _scripts
+from topone_redis._errors import bus_errors
+from topone_relay._bus import BusRefused, Cluster, Fenced, Lease, Message, Pointer, Received
+from topone_relay._names import name_of, token_of
+from topone_relay._options import check_prefix
+from topone_relay._reading import Closing, read_on
+
+__all__ = ["RedisBus", "StreamLimits"]
+
+_BATCH = 64
+_LAST_SEQUENCE = (1 << 64) - 1
+
+
+@frozen(kw_only=True)
+class StreamLimits:
+    """The limits of an account's stream. Every publisher applies its own with each message."""
+
+    max_messages_per_account: int = field(default=10_000, validator=validators.gt(0))
+    """The number of messages kept for one account."""
+    max_age: float = field(default=24 * 3600.0, validator=validators.gt(0))
+    """The age in seconds at which a message is dropped, when the next one is published."""
+    exact: bool = True
+    """True to keep to the limits exactly; False to let the server drop whole blocks, which costs it
+    less and keeps up to a hundred messages more."""
+
+
+class RedisBus:
+    """A ``Bus`` on Redis or Valkey: see ``connect``."""
+
+    def __init__(
+        self,
+        commands: BlockingConnectionPool,
+        reading: ConnectionPool,
+        *,
+        prefix: str,
+        limits: StreamLimits,
+        heartbeat: float,
+    ) -> None:
+        check_prefix(prefix)
+        self._pools = (commands, reading)
+        self._redis: Redis = Redis(connection_pool=commands)
+        self._reading: Redis = Redis(connection_pool=reading)
+        # In braces, so that a cluster keeps all of them on one server, as scripts need it.
+        self._prefix = f"{{{prefix}}}"
+        self._limits = limits
+        self._heartbeat = heartbeat
+        self._id = secrets.token_hex(8)
+        self._epochs: dict[str, int] = {}
+        self._ttls: dict[str, int] = {}
+        self._closing = Closing()
+        self._execute: Callable[..., Awaitable[Any]] = self._redis.execute_command  # pyright: ignore[reportUnknownMemberType]  # says not all of its types
+        self._scripts = {
+            name: self._redis.register_script(getattr(_scripts, name)) for name in _scripts.__all__
+        }
+
+    async def acquire(self, account: str, holder: str, ttl: float) -> Lease | None:
+        """Return a new lease of an account, or None while another one has not expired."""
+        known = str(self._epochs.get(account, 0))
+        milliseconds = _milliseconds(ttl)
+        found = await self._run(
+            "acquire",
+            "ACQUIRE",
+            [self._key("leases"), self._key("head", account)],
+            token_of(account),
+            milliseconds,
+            self._id,
+            token_of(holder, "holder"),
+            known,
+        )
+        if found is None:
+            return None
+        epoch, name = int(found[0]), name_of(found[1].decode())
+        self._epochs[account] = epoch
+        self._ttls[account] = milliseconds
+        return Lease(account, name, epoch)
+
+    async def renew(self, lease: Lease) -> bool:
+        """Return True if the lease now lives for another ``ttl`` seconds, False if it is lost."""
+        ttl = self._ttls.get(lease.account)
+        if ttl is None:
+            return False
+        keys = [self._key("leases")]
+        token = token_of(lease.account)
+        return bool(await self._run("renew", "RENEW", keys, token, ttl, lease.epoch))
+
+    async def release(self, lease: Lease) -> None:
+        """End a lease."""
+        keys = [self._key("leases")]
+        await self._run("release", "RELEASE", keys, token_of(lease.account), lease.epoch)
+        if self._epochs.get(lease.account) == lease.epoch:
+            del self._epochs[lease.account], self._ttls[lease.account]
+
+    async def cluster(self) -> Cluster:
+        """Return all leases and members."""
+        keys = [self._key("leases"), self._key("members")]
+        leases, members = await self._run("cluster", "CLUSTER", keys)
+        held: dict[str, Lease] = {}
+        for token, entry in _pairs(leases):
+            epoch, _, _, holder = entry.split(b" ", 3)
+            account = name_of(token.decode())
+            held[account] = Lease(account, name_of(holder.decode()), int(epoch))
+        alive = {
+            name_of(token.decode()): entry.partition(b" ")[2] for token, entry in _pairs(members)
+        }
+        return Cluster(held, alive)
+
+    async def announce(self, node: str, info: bytes, ttl: float) -> None:
+        """Report that a node is alive, for another ``ttl`` seconds."""
+        keys = [self._key("members")]
+        token = token_of(node, "node")
+        await self._run("announce", "ANNOUNCE", keys, token, _milliseconds(ttl), info)
+
+    async def leave(self, node: str) -> None:
+        """Report that a node is gone."""
+        await self._command("leave", "HDEL", self._key("members"), token_of(node, "node"))
+
+    async def publish(self, lease: Lease, number: int, data: bytes) -> str:
+        """Publish a message behind all others of the account and return its place."""
+        limits = self._limits
+        place = await self._run(
+            "publish",
+            "PUBLISH",
+            [self._key("head", lease.account), self._key("messages", lease.account)],
+            lease.epoch,
+            number,
+            data,
+            limits.max_messages_per_account,
+            _milliseconds(limits.max_age),
+            "=" if limits.exact else "~",
+        )
+        if place is None:
+            raise Fenced(lease.account, lease.epoch)
+        text: str = place.decode()
+        return text
+
+    async def point(self, lease: Lease, number: int, place: str) -> None:
+        """Keep the place of the account's latest snapshot."""
+        key = self._key("pointer", lease.account)
+        if not await self._run("point", "POINT", [key], lease.epoch, number, place):
+            raise Fenced(lease.account, lease.epoch)
+
+    async def pointer(self, account: str) -> Pointer | None:
+        """Return the place of the account's latest snapshot; None if there never was one."""
+        found = await self._command("pointer", "GET", self._key("pointer", account))
+        try:
+            epoch, number, place = (found or b"").decode().split(" ")
+            return Pointer(int(epoch), int(number), place)
+        except ValueError:
+            return None
+
+    def read(self, account: str, start: str | None = None) -> AsyncGenerator[Received]:
+        """Yield the messages of an account in order, and go on for ever."""
+        key = self._key("messages", account)
+
+        async def source(start: str | None, *, behind: bool) -> AsyncGenerator[Message | None]:
+            last = "0-0" if start is None else start if behind else _before(start)
+            # The first answer comes at once, and shows that the stream can be read.
+            block: int | None = None
+            while True:
+                with bus_errors("read"):
+                    found = await self._reading.xread({key: last}, _BATCH, block)
+                if block is None:
+                    block = _milliseconds(self._heartbeat)
+                    yield None
+                for identity, fields in _entries(found):
+                    last = identity.decode()
+                    yield Message(_data(fields), last)
+
+        return read_on(source, start, self._closing)
+
+    async def bookmark(self, account: str, reader: str) -> bytes:
+        """Return what was last kept for a durable reader; empty if nothing was."""
+        key = self._key("bookmark", account, reader)
+        return _bytes(await self._command("bookmark", "GET", key))
+
+    async def keep_bookmark(self, account: str, reader: str, data: bytes) -> None:
+        """Keep what a durable reader needs in order to go on after a restart."""
+        await self._command("keep_bookmark", "SET", self._key("bookmark", account, reader), data)
+
+    async def load_state(self, account: str) -> bytes:
+        """Return the state that the machines share for an account; empty if there is none."""
+        return _bytes(await self._command("load_state", "GET", self._key("state", account)))
+
+    async def swap_state(self, account: str, new: bytes, previous: bytes) -> bytes | None:
+        """Store a state, if what is stored now is ``previous``. Returns None then, otherwise what
+        is stored."""
+        key = self._key("state", account)
+        present: bytes | None = await self._run("swap_state", "SWAP", [key], new, previous)
+        return present
+
+    async def close(self) -> None:
+        """Close the connections and end every ``read``."""
+        self._closing.set()
+        for pool in self._pools:
+            await pool.disconnect(inuse_connections=True)
+
+    async def __aenter__(self) -> Self:
+        """Return the bus itself."""
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        """Close the bus."""
+        await self.close()
+
+    def _key(self, kind: str, *names: str) -> str:
+        return ":".join([self._prefix, kind, *map(token_of, names)])
+
+    async def _run(
+        self, call: str, script: str, keys: Sequence[str], *arguments: str | int | bytes
+    ) -> Any:
+        self._closing.check(call)
+        with bus_errors(call):
+            return await self._scripts[script](keys, arguments)
+
+    async def _command(self, call: str, *words: str | bytes) -> Any:
+        self._closing.check(call)
+        with bus_errors(call):
+            return await self._execute(*words)
+
+
+def _milliseconds(seconds: float) -> int:
+    return max(1, int(seconds * 1000))
+
+
+def _bytes(found: bytes | None) -> bytes:
+    return b"" if found is None else found
+
+
+def _pairs(flat: Sequence[bytes]) -> Sequence[tuple[bytes, bytes]]:
+    return list(zip(flat[::2], flat[1::2], strict=True))
+
+
+def _entries(found: Any) -> Sequence[tuple[bytes, dict[bytes, bytes]]]:
+    entries: Sequence[tuple[bytes, dict[bytes, bytes]]] = found[0][1] if found else ()
+    return entries
+
+
+def _data(fields: dict[bytes, bytes]) -> bytes:
+    """Return a message as it was published; of somebody else's entry, whatever it holds."""
+    data = fields.get(b"data")
+    return b" ".join(fields.values()) if data is None else data
+
+
+def _before(place: str) -> str:
+    """Return the last place before this one, since the server reads behind a place."""
+    moment, dash, sequence = place.partition("-")
+    if not (moment.isdecimal() and dash and sequence.isdecimal()):
+        raise BusRefused(
+            "read", f"{place!r} is no place on this bus", "use a place that this bus has given"
+        )
+    if int(sequence) > 0:
+        return f"{moment}-{int(sequence) - 1}"
+    return f"{int(moment) - 1}-{_LAST_SEQUENCE}" if int(moment) > 0 else "0-0"

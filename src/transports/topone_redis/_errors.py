@@ -1,0 +1,68 @@
+"""Errors of redis-py and of the server, as errors of the bus."""
+
+import re
+import ssl
+from collections.abc import Generator
+from contextlib import contextmanager
+
+from redis import exceptions
+
+from topone_relay._bus import BusRefused, BusUnavailable
+
+__all__ = ["bus_errors"]
+
+_CREDENTIALS = re.compile("WRONGPASS|NOAUTH|invalid (username|password)|Authentication required")
+_PERMISSION = re.compile("NOPERM|no permission", re.IGNORECASE)
+# The server gets over these, or is helped.
+_PASSING = re.compile(
+    "OOM|MISCONF|LOADING|READONLY|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|BUSY|NOREPLICAS"
+)
+
+
+@contextmanager
+def bus_errors(call: str) -> Generator[None]:
+    """Raise what the block raises as an error of the bus.
+
+    Args:
+        call: The call of the bus that is under way.
+    """
+    try:
+        yield
+    except (exceptions.RedisError, OSError, TimeoutError) as error:
+        raise _translated(call, error) from None
+
+
+def _translated(call: str, error: BaseException) -> BusRefused | BusUnavailable:
+    cause = error.__cause__ or error.__context__
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        error = cause
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return BusRefused(
+            call,
+            f"the server's certificate is not accepted ({error.verify_message})",
+            "give connect(ssl_ca_certs=...) the certificate of its authority, and dial the name "
+            "that it is for",
+        )
+    text = str(error)
+    if isinstance(error, exceptions.AuthenticationError) or _CREDENTIALS.search(text):
+        return BusRefused(
+            call,
+            "the server refuses the credentials",
+            "check user and password in the URL or the options, and the server's users",
+        )
+    if isinstance(error, exceptions.ResponseError):
+        if _PERMISSION.search(text):
+            return BusRefused(
+                call,
+                "the server does not permit this user to do that",
+                "give the user the permissions that the page on setting up the bus lists",
+            )
+        if not _PASSING.search(text):
+            return BusRefused(
+                call, f"the server says {text}", "check the server, which may be too old"
+            )
+        return BusUnavailable(call, f"the server says {text}")
+    if isinstance(error, exceptions.TimeoutError | TimeoutError):
+        return BusUnavailable(call, "no answer in time")
+    # Their texts name the address, so only the kind is told.
+    return BusUnavailable(call, f"{type(error).__name__} of the connection")

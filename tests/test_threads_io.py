@@ -415,14 +415,14 @@ def flood(pings: bytes) -> Callable[[socket.socket], None]:
 def test_pongs_that_nobody_reads_do_not_pile_up(monkeypatch: pytest.MonkeyPatch) -> None:
     ping = b"\x89\x7d" + bytes(125)
     most = 0
-    take_in = topone_asyncio._websocket._WebSocket._take_in
+    take_in = topone_asyncio._websocket._WebSocket.data_received
 
     def spied(websocket: Any, data: bytes) -> None:
         nonlocal most
         take_in(websocket, data)
         most = max(most, websocket._transport.get_write_buffer_size())
 
-    monkeypatch.setattr(topone_asyncio._websocket._WebSocket, "_take_in", spied)
+    monkeypatch.setattr(topone_asyncio._websocket._WebSocket, "data_received", spied)
     settings = SessionConfig(ping_interval=0.2, pong_timeout=0.2, retry_first=30, close_timeout=0.1)
     with (
         serving(flood(ping * 1000)) as url,

@@ -379,7 +379,7 @@ def test_an_alert_in_place_of_an_answer_is_told() -> None:
     garbled = bytearray(server.says(b"HTTP/1.1 403 No\r\n\r\n"))
     garbled[-1] ^= 1
     with pytest.raises(ConnectionFailed) as failed:
-        client.receive(garbled)
+        client.receive(bytes(garbled))
     assert failed.value.failure.kind is FailureKind.TLS
 
 

@@ -60,34 +60,44 @@ class _WebSocket(asyncio.Protocol):
         self._flush()
 
     def data_received(self, data: bytes) -> None:
-        self.heard_at = self._now()
-        if self._receiver is not None:
-            self._take_in(data)
+        """Take in what the peer has sent; ``b""`` says that no more will come."""
+        if data:
+            self.heard_at = self._now()
+        try:
+            is_more = self._client.receive(data)
+        except Exception as error:  # noqa: BLE001 - of the dial or of a callback: for whoever waits
+            is_more = True
+            if self._fault is None:
+                # Without a traceback it makes no cycle with this frame.
+                is_told = isinstance(error, ConnectionFailed)
+                self._fault = error.with_traceback(None) if is_told else error
+        if is_more:
+            self._flush()
+        receiver = self._receiver
+        if receiver is None:
+            self._pile_up(len(data))
             return
-        unread = self._unread
-        if not unread:
-            self._piled = 0
-        self._take_in(data)
-        if unread:
-            self._piled += len(data)
-            if self._piled > _PILE and not self._is_piled:
-                self._is_piled = True
-                self._read_or_pause()
+        if self._unread:
+            receiver.frames_received(self._unread)
+            self._unread.clear()
+        if is_more:
+            self._report_end(receiver)
 
     def eof_received(self) -> None:
-        self._take_in(b"")
+        self.data_received(b"")
 
     def connection_lost(self, exc: Exception | None) -> None:
         if exc is not None and self._sock is not None:
             # Sending may have failed. asyncio reads no more then, whatever came before.
             with suppress(OSError):
                 while data := self._sock.recv(_PILE):
-                    self._take_in(data)
+                    self.data_received(data)
         if exc is not None and not self._client.is_connected and self._fault is None:
             # It says more about a failed dial than the end of the bytes does.
             self._fault = exc
         self._is_lost = True
-        self._take_in(b"")
+        self.data_received(b"")
+        self._wake()
 
     def pause_writing(self) -> None:
         self._is_full = True
@@ -127,13 +137,18 @@ class _WebSocket(asyncio.Protocol):
                 self._is_piled = False
                 self._read_or_pause()
             await self._news()
-        return unread.popleft()
+        message = unread.popleft()
+        if not unread:
+            self._piled = 0
+        return message
 
     def listen(self, receiver: FrameReceiver) -> None:
         self._receiver = receiver
         self._is_piled = False
         self._read_or_pause()
-        self._push(receiver)
+        receiver.frames_received(self._unread)
+        self._unread.clear()
+        self._report_end(receiver)
 
     def pause_reading(self) -> None:
         self._is_piled = True
@@ -173,35 +188,26 @@ class _WebSocket(asyncio.Protocol):
             while self._is_used and not self._is_lost:  # pragma: no cover - asyncio takes one turn
                 await self._news()
 
-    def _take_in(self, data: bytes) -> None:
-        client = self._client
-        try:
-            client.receive(data)
-        except Exception as error:  # noqa: BLE001 - of the dial or of a callback: for whoever waits
-            if self._fault is None:
-                # Without a traceback it makes no cycle with this frame.
-                is_told = isinstance(error, ConnectionFailed)
-                self._fault = error.with_traceback(None) if is_told else error
-        if client.has_to_send:
-            self._flush()
-        if self._receiver is not None:
-            self._push(self._receiver)
-        if self._waiting:
-            self._wake()
-
-    def _push(self, receiver: FrameReceiver) -> None:
+    def _pile_up(self, size: int) -> None:
+        """Wake whoever waits for messages, and pause reading if too many wait."""
         if self._unread:
-            frames = tuple(self._unread)
-            self._unread.clear()
-            receiver.frames_received(frames)
+            self._piled += size
+            if self._piled > _PILE and not self._is_piled:
+                self._is_piled = True
+                self._read_or_pause()
+        self._wake()
+
+    def _report_end(self, receiver: FrameReceiver) -> None:
+        """Tell the receiver of the end, once there is one."""
         end = self._fault or self._client.end()
         if end is not None:
             receiver.connection_lost(end)
 
     def _flush(self) -> None:
         # asyncio complains about a write after the end.
-        if self._transport is not None and not self._transport.is_closing():
-            self._transport.write(self._client.to_send())
+        transport = self._transport
+        if transport is not None and not transport.is_closing() and self._client.has_to_send:
+            transport.write(self._client.to_send())
 
     def _read_or_pause(self) -> None:
         transport = self._transport

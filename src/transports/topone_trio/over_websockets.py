@@ -52,7 +52,7 @@ class _WebSocket:
             data = await self._stream.receive_some(_CHUNK)
             self._note(data)
             try:
-                client.receive(data)
+                client.receive(bytes(data))
             except ConnectionFailed:
                 # To send a TLS alert, if there is one.
                 await self._answer()
@@ -92,7 +92,7 @@ class _WebSocket:
         except trio.BrokenResourceError:
             data = b""
         self._note(data)
-        self._client.receive(data)
+        self._client.receive(bytes(data))
         await self._answer()
 
     def _note(self, data: bytes | bytearray) -> None:

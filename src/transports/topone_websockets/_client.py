@@ -3,7 +3,7 @@
 import logging
 import ssl
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from websockets.client import ClientProtocol
@@ -99,6 +99,8 @@ class WebSocketClient:
             self._take_all,
             self._fragments,
         )
+        # Takes the bytes of the server: the answer to the handshake, then frames.
+        self._receive: Callable[[bytes], bool] = self._receive_answer
 
     @property
     def is_connected(self) -> bool:
@@ -127,19 +129,20 @@ class WebSocketClient:
                 data = self._tls.to_send(data)
         return data if self._proxy_tls is None else self._proxy_tls.to_send(data)
 
-    def receive(self, data: bytes | bytearray) -> None:
+    def receive(self, data: bytes) -> bool:
         """Take in what the peer has sent; ``b""`` says that no more will come.
+
+        Returns:
+            False if it was nothing but messages: there is nothing ``to_send``, and no ``end``.
 
         Raises:
             ConnectionFailed: TLS, the proxy or the handshake has come to nothing. The peer may be
                 told why, by what there is ``to_send``. Never once it ``is_connected``: ask ``end``
                 then.
         """
-        pieces: Iterable[bytes | bytearray] = (data,)
-        if self._proxy is not None:
-            pieces = self._from_proxy(data)
-        elif self._tls is None:
+        if self._tls is None and self._proxy is None:
             return self._receive(data)
+        pieces = (data,) if self._proxy is None else self._from_proxy(data)
         try:
             for plain in pieces:
                 for text in (plain,) if self._tls is None else self._tls.receive(plain):
@@ -147,10 +150,10 @@ class WebSocketClient:
         except ssl.SSLError as error:
             failure = self._said_of_proxy(failure_from_exception(error))
         else:
-            return None
+            return True
         raise ConnectionFailed(failure)
 
-    def _from_proxy(self, data: bytes | bytearray) -> Iterator[bytes | bytearray]:
+    def _from_proxy(self, data: bytes) -> Iterator[bytes]:
         """Yield the bytes of the server in what was received."""
         pieces = (data,) if self._proxy_tls is None else self._proxy_tls.receive(data)
         for piece in pieces:
@@ -214,19 +217,14 @@ class WebSocketClient:
         behind what it has sent before."""
         if self._protocol.state is State.OPEN:
             self._protocol.send_close(code, reason)
+            self._frames.end_short_cut()
 
     def _send(self, send: Callable[[bytes], None], data: bytes) -> None:
         if self._protocol.state is not State.OPEN:
             raise self.end() or ConnectionEnded()
         send(data)
 
-    def _receive(self, data: bytes | bytearray) -> None:
-        if self._protocol.state is State.CONNECTING:
-            self._receive_answer(data)
-        else:
-            self._frames.receive(data)
-
-    def _receive_answer(self, data: bytes | bytearray) -> None:
+    def _receive_answer(self, data: bytes) -> bool:
         try:
             accepted = self._answer.receive(data)
         except ConnectionFailed as failed:
@@ -237,15 +235,16 @@ class WebSocketClient:
             failure = failure_from_exception(alert)
         else:
             if accepted is None:
-                return
+                return True
             # What follows the head is frames.
             end = accepted.index(_HEAD_END) + len(_HEAD_END)
             self._protocol.receive_data(accepted[:end])
             if self._protocol.handshake_exc is None:
+                self._receive = self._frames.receive
                 self._take_all()
                 if end < len(accepted):
                     self._frames.receive(accepted[end:])
-                return
+                return True
             failure = WRONG_ACCEPT
         raise ConnectionFailed(failure)
 

@@ -7,7 +7,8 @@ byte that is not of a whole message, in order, so its state is what it would be 
 What makes that right: while there is a short cut, websockets gets whole frames only, though perhaps
 in pieces, so that its parser stands between two frames whenever one is cut out. A frame whose end
 is not certain, or that may be the last one, ends the short cut: from its first byte on, all goes to
-websockets.
+websockets. So does everything once the connection is not open any more: whoever closes it calls
+``end_short_cut``.
 """
 
 from collections.abc import Callable, Sized
@@ -61,22 +62,25 @@ class Frames:
         self._wanted = 0
         # How many bytes of a frame that websockets is being shown are still to come.
         self._through = 0
+        # True if websockets was shown some of what is being taken in.
+        self._is_shown = False
 
-    def receive(self, data: bytes | bytearray) -> None:
-        """Take in what the peer has sent; ``b""`` says that no more will come."""
-        if not self._has_short_cut:
-            self._show(data)
-        elif not data or self._protocol.state is not State.OPEN:
-            self._end_short_cut(b"")
+    def receive(self, data: bytes) -> bool:
+        """Take in what the peer has sent; ``b""`` says that no more will come. Returns True if
+        ``protocol`` was shown something."""
+        self._is_shown = False
+        if not data or not self._has_short_cut:
+            self.end_short_cut()
             self._show(data)
         elif not self._held:
-            self._cut(bytes(data))
+            self._cut(data)
         else:
             self._held += data
             if len(self._held) >= self._wanted:
                 data = bytes(self._held)
                 self._held.clear()
                 self._cut(data)
+        return self._is_shown
 
     def end_short_cut(self) -> None:
         """Show websockets everything from now on."""
@@ -128,7 +132,8 @@ class Frames:
             self._held.clear()
             self._show(data)
 
-    def _show(self, data: bytes | bytearray) -> None:
+    def _show(self, data: bytes) -> None:
+        self._is_shown = True
         if data:
             self._protocol.receive_data(data)
         else:

@@ -455,7 +455,7 @@ def a_dial_that_was_held_back_is_never_made() -> AbstractContextManager[Any]:
 @mutant("freshness", seeds=500)
 def conflation_comes_too_late() -> AbstractContextManager[Any]:
     # The reader stops first: what may be left out counts as well.
-    return patch.object(_Conflating, "needed", property(len))
+    return patch.object(_Conflating, "needed", _Conflating.__len__)
 
 
 @mutant("freshness", "I4", seeds=500)

@@ -121,14 +121,13 @@ class BaseCore(Generic[_Source, _Step, _Event]):
         Not while a waiter waits, since the answer is among what is not read yet, and the caller of
         ``subscribe`` may be the very task that takes the events.
         """
-        return self._buffer.full and not self._waiters.are_left
+        return self._buffer.needed() >= self._capacity and not self._waiters.are_left
 
     @property
     def may_resume(self) -> bool:
         """True if a transport that has paused should read again. Half of the buffer has to be free,
         so that it does not pause and resume with every event."""
-        needed = self._capacity - self._buffer.room
-        return needed <= self._capacity // 2 or self._waiters.are_left
+        return self._buffer.needed() <= self._capacity // 2 or self._waiters.are_left
 
     def pause_or_resume(self, now: float) -> _Step | None:
         """Tell the machine that reading pauses or goes on, if that has changed. The step goes
@@ -163,7 +162,8 @@ class BaseCore(Generic[_Source, _Step, _Event]):
         if self._waiting and self._waiters.are_left:
             # The next frame may be the answer, and then the buffer may be too full for another.
             return 1
-        return min(self._buffer.room, self._max_unsent + 1 - unsent, _FRAMES_PER_TURN)
+        room = self._capacity - self._buffer.needed()
+        return max(0, min(room, self._max_unsent + 1 - unsent, _FRAMES_PER_TURN))
 
     @property
     def waiting(self) -> int:

@@ -69,7 +69,13 @@ class DeliveryBuffer:
         # How many were left out because nobody takes any.
         self._unread = 0
         conflates = policy is DeliveryPolicy.CONFLATE
-        self._waiting: deque[Any] | _Conflating = _Conflating(capacity) if conflates else deque()
+        self._waiting: deque[Any] | _Conflating
+        if conflates:
+            self._waiting = conflating = _Conflating(capacity)
+            self._count_needed = conflating.needed
+        else:
+            self._waiting = deque()
+            self._count_needed = self._waiting.__len__
         self.put_update: Callable[[object], object] = (
             self._waiting.append if is_read else self._put_one
         )
@@ -78,6 +84,8 @@ class DeliveryBuffer:
             self._waiting.extend if is_read else self.put
         )
         """Take some events in: what ``put`` does, in less time once they are read."""
+        self.needed: Callable[[], int] = self._count_needed if is_read else int
+        """Return the number of events that hold reading up once they are ``capacity``."""
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -90,11 +98,7 @@ class DeliveryBuffer:
     @property
     def room(self) -> int:
         """The number of events that may still be put before the buffer is full; not below 0."""
-        waiting = self._waiting
-        if not self._is_read:
-            return self._capacity
-        needed = waiting.needed if isinstance(waiting, _Conflating) else len(waiting)
-        return max(0, self._capacity - needed)
+        return max(0, self._capacity - self.needed())
 
     @property
     def full(self) -> bool:
@@ -114,6 +118,7 @@ class DeliveryBuffer:
             return
         self._is_read = True
         self.put_update, self.put_changes = self._waiting.append, self._waiting.extend
+        self.needed = self._count_needed
         if self._unread and not isinstance(self._waiting, _Conflating):
             self._waiting.appendleft(Conflated(self._unread))
 
@@ -162,9 +167,8 @@ class _Conflating:
     def __len__(self) -> int:
         return len(self._events) + bool(self._left_out)
 
-    @property
     def needed(self) -> int:
-        """The number of waiting events that must not be left out."""
+        """Return the number of waiting events that must not be left out."""
         return len(self._events) - len(self._superseded)
 
     def extend(self, events: Iterable[object]) -> None:

@@ -373,7 +373,8 @@ class Driver:
                 if core.is_paused or self._is_over:
                     break
         self.events_came.notify_all()
-        self.pause_or_resume()
+        if core.must_pause:
+            self.pause_or_resume()
 
     async def _write(self, websocket: AsyncWebSocket | PushingWebSocket) -> None:
         try:

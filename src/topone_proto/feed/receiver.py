@@ -68,7 +68,8 @@ class Receiver:
             if not isinstance(fault, Exception):
                 raise
         else:
-            self.hold_or_go_on()
+            if self.backlog or self._core.is_paused:
+                self.hold_or_go_on()
 
     def connection_lost(self, end: Exception) -> None:
         """Note the end, after the last frame."""

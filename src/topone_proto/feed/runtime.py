@@ -17,8 +17,8 @@ _T = TypeVar("_T")
 class Condition(Protocol):
     """A place where tasks wait for a change of one kind: they look, and wait if there is none."""
 
-    async def wait(self) -> None:
-        """Wait until ``notify_all`` is called."""
+    def wait(self) -> Awaitable[None]:
+        """Wait until ``notify_all`` is called. Awaited at once, or not at all."""
         ...
 
     def notify_all(self) -> None:

@@ -53,11 +53,6 @@ class EventRedactor:
         self._redactor = redactor
         self._keep = keep
 
-    def is_clean(self, update: Update) -> bool:
-        """True if the names in an update are none that a token is in. For the hot path: a name is
-        searched once."""
-        return self._redactor.is_clean(update.text)
-
     def event(self, event: Event, known: Container[Topic]) -> Event:
         """Return the event without any token.
 

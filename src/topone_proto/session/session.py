@@ -245,7 +245,7 @@ class Session(Life):
         found = connection.take_frame(frame, now)
         if isinstance(found, Step):
             return self._of_frame(found, now)
-        if self._clean.is_clean(found):
+        if self._redactor.is_clean(found.text):
             return found
         return self._of_frame(Step((found,), (), connection.deadline), now)
 
@@ -255,7 +255,11 @@ class Session(Life):
         if not step.events:
             return self._after(step, now) if step.answers else self._of(step)
         first = step.events[0]
-        if isinstance(first, Update) and len(step.events) == 1 and self._clean.is_clean(first):
+        if (
+            isinstance(first, Update)
+            and len(step.events) == 1
+            and self._redactor.is_clean(first.text)
+        ):
             return self._of(step)
         self._begin("message_received", now)
         return self._after(step, now)

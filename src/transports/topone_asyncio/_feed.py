@@ -43,20 +43,23 @@ class Condition:
     """The tasks that wait for a change of one kind."""
 
     def __init__(self) -> None:
-        self._waiting: set[asyncio.Future[None]] = set()
+        self._waiting: list[asyncio.Future[None]] = []
+        self._create_future = asyncio.get_running_loop().create_future
 
-    async def wait(self) -> None:
-        future = asyncio.get_running_loop().create_future()
-        self._waiting.add(future)
-        try:
-            await future
-        finally:
-            self._waiting.discard(future)
+    # No coroutine: whoever is woken goes on in one function less.
+    def wait(self) -> asyncio.Future[None]:
+        future = self._create_future()
+        # Without those whose waiting was cancelled.
+        self._waiting = [other for other in self._waiting if not other.done()]
+        self._waiting.append(future)
+        return future
 
     def notify_all(self) -> None:
-        for future in self._waiting:
-            if not future.done():
-                future.set_result(None)
+        if self._waiting:
+            waiting, self._waiting = self._waiting, []
+            for future in waiting:
+                if not future.done():
+                    future.set_result(None)
 
 
 class _Task:

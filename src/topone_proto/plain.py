@@ -8,14 +8,16 @@ from collections.abc import Callable, Mapping
 from decimal import Decimal, InvalidOperation
 from enum import StrEnum
 from functools import cache, partial
-from typing import Any, get_origin
+from typing import Any, TypeVar, get_origin
 
 from cattrs import BaseValidationError, Converter
 
 from topone_proto.events import Event, event_classes
 from topone_proto.wire.topic import Topic, Update
 
-__all__ = ["from_plain", "to_plain"]
+__all__ = ["from_plain", "plain_of", "to_plain", "value_of"]
+
+_T = TypeVar("_T")
 
 
 def to_plain(event: Event) -> dict[str, Any]:
@@ -39,6 +41,30 @@ def from_plain(plain: Mapping[str, Any]) -> Event:
     """
     event: Event = _structured(plain, Event)
     return event
+
+
+def plain_of(value: Any) -> Any:
+    """A value of this package as plain data, without its class's name.
+
+    >>> plain_of(Topic("orders"))
+    'orders'
+    """
+    return _converter().unstructure(value)
+
+
+def value_of(plain: Any, cls: type[_T]) -> _T:
+    """Return the value of a class that ``plain_of`` made ``plain`` of.
+
+    Raises:
+        ValueError: it is no such value.
+
+    >>> value_of("orders", Topic)
+    Topic(name='orders')
+    """
+    try:
+        return _converter().structure(plain, cls)
+    except (BaseValidationError, ValueError, TypeError) as error:
+        raise ValueError(f"not the fields of {cls.__name__}") from error
 
 
 def _structured(plain: Mapping[str, Any], union: Any) -> Any:

@@ -21,6 +21,7 @@ from topone_proto.relay._actions import (
     Renew,
 )
 from topone_proto.relay._config import RelayConfig
+from topone_proto.relay._cursor import Cursor
 from topone_proto.relay._envelope import (
     ENVELOPE_VERSION,
     Envelope,
@@ -35,6 +36,7 @@ __all__ = [
     "ENVELOPE_VERSION",
     "Acquire",
     "CloseAccount",
+    "Cursor",
     "Envelope",
     "EnvelopeError",
     "HolderEvent",

@@ -13,7 +13,7 @@ from topone_cli._format import clock, printable
 from topone_cli._life import Life, Line
 from topone_cli._rows import height_of, panel
 
-__all__ = ["feed_panel", "header"]
+__all__ = ["feed_panel", "header", "lines_panel", "shortened"]
 
 _EVENT_STYLES: Final = {
     "": "italic",
@@ -34,7 +34,12 @@ _STATE_STYLES: Final = {
 
 def feed_panel(life: Life) -> Panel:
     """Return a panel with the latest lines, as many as there is room for."""
-    return panel("Feed", _Latest(tuple(life.log)))
+    return lines_panel("Feed", tuple(life.log))
+
+
+def lines_panel(title: str, lines: Sequence[Line]) -> Panel:
+    """Return a panel with the last of some lines, as many as there is room for."""
+    return panel(title, _Latest(lines))
 
 
 def header(life: Life, title: str, at: float, width: int, facts: Sequence[str] = ()) -> Text:
@@ -45,7 +50,7 @@ def header(life: Life, title: str, at: float, width: int, facts: Sequence[str] =
         longer = f"{state}, retry in {max(0.0, life.retry_at - at):.1f} s"
         state = longer if len(longer) <= width else state
     header = Text(no_wrap=True, overflow="ellipsis")
-    header.append(f"{_shortened(printable(title), width)}\n", "bold")
+    header.append(f"{shortened(printable(title), width)}\n", "bold")
     header.append(state, _STATE_STYLES[life.state])
     room = width - len(state)
     for fact in (*facts, *_facts(life, at)):
@@ -56,7 +61,7 @@ def header(life: Life, title: str, at: float, width: int, facts: Sequence[str] =
     return header
 
 
-def _shortened(title: str, width: int) -> str:
+def shortened(title: str, width: int) -> str:
     """Return as many of the parts between commas as fit: a URL cut short is another one."""
     while cell_len(title) > width and ", " in title:
         title = title.rpartition(", ")[0]

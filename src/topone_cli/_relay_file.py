@@ -49,6 +49,8 @@ class BusTable:
     url: str | list[str]
     """The server, or several of one cluster: ``nats://``, ``tls://``, ``redis://``,
     ``rediss://``."""
+    prefix: str | None = None
+    """The first part of all names on the bus, for several relays that share one."""
     user: str | None = None
     """The user's name."""
     password_file: str | None = None
@@ -308,9 +310,10 @@ def _strict(kind: type[_T], *others: type) -> Callable[[Any, Any], _T]:
 
 
 def _structure_texts(value: Any, _: Any) -> list[str]:
-    if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
+    texts = cast("list[object]", value) if isinstance(value, list) else [None]
+    if not all(isinstance(text, str) for text in texts):
         raise TypeError
-    return cast("list[str]", value)
+    return cast("list[str]", texts)
 
 
 def _structure_urls(value: Any, _: Any) -> str | list[str]:

@@ -14,24 +14,47 @@ from topone_relay._bus import (
     Restored,
 )
 from topone_relay._entry import AccountEntry
+from topone_relay._following import Followed, OpenEntry, open_entry
+from topone_relay._happenings import (
+    AccountFailed,
+    BusBack,
+    BusLost,
+    Happening,
+    Leaving,
+    MemberJoined,
+    MemberLeft,
+)
 from topone_relay._memory import MemoryBroker, MemoryBus
+from topone_relay._status import AccountStatus, NodeStatus
 from topone_relay._store import BusStore, StateNotShared
 
 __all__ = [
     "AccountEntry",
+    "AccountFailed",
+    "AccountStatus",
     "Bus",
+    "BusBack",
+    "BusLost",
     "BusRefused",
     "BusStore",
     "BusUnavailable",
     "Cluster",
     "Fenced",
+    "Followed",
+    "Happening",
     "Interrupted",
     "Lease",
+    "Leaving",
+    "MemberJoined",
+    "MemberLeft",
     "MemoryBroker",
     "MemoryBus",
     "Message",
+    "NodeStatus",
+    "OpenEntry",
     "Pointer",
     "Received",
     "Restored",
     "StateNotShared",
+    "open_entry",
 ]

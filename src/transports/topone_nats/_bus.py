@@ -5,11 +5,12 @@ condition that the key is empty, ``renew`` with the condition that the last entr
 sequence number of the first entry is the epoch: a stream never uses a number twice.
 
 **Fencing.** Every message is written with the condition that the last one of the account's subject
-is the one that the holder knows of. A holder learns of it in two steps: it reads the last message's
-number, *then* renews its lease. If the renewal is accepted, no later lease was acquired before the
-reading, so no message of a later epoch is among those read; and if one is written afterwards, the
-condition fails. So whoever is refused reads and renews again: a holder that has been replaced
-cannot renew and is fenced, and one that was crossed by somebody else's message goes on.
+is the one that the holder knows of. Whoever is refused, and whoever writes the first time, reads
+the last message. One of a holder of the same or an earlier epoch, as its id tells, shows that
+nobody later has written: the condition is safe. After any other message the holder renews its
+lease *behind* the reading. If that is accepted, no later lease was acquired before the reading, so
+no message of a later epoch is among those read; otherwise it is fenced. Whatever is written after
+the reading makes the condition fail.
 
 **Repeats.** A message carries an id of account, epoch and number. The server recognises it within
 its duplicate window; later, or if it looks at the condition first, the last message's id shows that
@@ -53,7 +54,7 @@ from topone_relay._reading import read_on
 
 __all__ = ["NatsBus"]
 
-_TRIES = 5
+_TRIES = 8
 _OPERATION = "KV-Operation"
 
 
@@ -238,7 +239,7 @@ class NatsBus:
     async def pointer(self, account: str) -> Pointer | None:
         """Return the place of the account's latest snapshot; None if there never was one."""
         subject = self._names.kept("pointer", account)
-        return _pointer_of(await self._api.glance("pointer", self._names.state, subject))
+        return _pointer_of(await self._streams.glance_at_state("pointer", subject))
 
     def read(self, account: str, start: str | None = None) -> AsyncGenerator[Received]:
         """Yield the messages of an account in order, and go on for ever."""
@@ -267,7 +268,7 @@ class NatsBus:
     async def bookmark(self, account: str, reader: str) -> bytes:
         """Return what was last kept for a durable reader; empty if nothing was."""
         subject = self._names.kept("bookmark", account, reader)
-        found = await self._api.glance("bookmark", self._names.state, subject)
+        found = await self._streams.glance_at_state("bookmark", subject)
         return b"" if found is None else found.data
 
     async def keep_bookmark(self, account: str, reader: str, data: bytes) -> None:
@@ -370,16 +371,20 @@ class NatsBus:
     # --- Publishing
 
     async def _place_of_repeat(self, held: _Held, subject: str, identity: str) -> int | None:
-        """Learn of the subject's last message, and prove the lease after that. Returns the place of
-        the last message if it is the one to publish."""
+        """Learn of the subject's last message, and that nobody later has written. Returns its place
+        if it is the one to publish.
+
+        Raises:
+            Fenced: somebody later may have written.
+        """
         last = await self._last("publish", self._names.stream, subject)
-        async with held.lock:
-            if not await self._renew("publish", held):
-                raise Fenced(held.lease.account, held.lease.epoch)
+        writer = None if last is None else last.headers.get("Nats-Msg-Id", "")
+        if writer is not None and not 0 < _epoch_of(writer, subject) <= held.lease.epoch:
+            async with held.lock:
+                if not await self._renew("publish", held):
+                    raise Fenced(held.lease.account, held.lease.epoch)
         held.last = 0 if last is None else last.seq
-        if last is not None and last.headers.get("Nats-Msg-Id") == identity:
-            return last.seq
-        return None
+        return last.seq if last is not None and writer == identity else None
 
     # --- Requests
 
@@ -414,6 +419,12 @@ def _sequence(place: str) -> int:
             "read", f"{place!r} is no place on this bus", "use a place that this bus has given"
         )
     return int(place)
+
+
+def _epoch_of(identity: str, subject: str) -> int:
+    """Return the epoch in the id of a holder's message, 0 for somebody else's."""
+    account, _, rest = identity.rpartition(":")[0].rpartition(":")
+    return int(rest) if account == subject and rest.isdecimal() else 0
 
 
 def _is_deleted(headers: Mapping[str, str]) -> bool:

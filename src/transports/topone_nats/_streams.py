@@ -9,7 +9,7 @@ from typing import Any
 
 from attrs import field, frozen, validators
 
-from topone_nats._api import STREAM_NOT_FOUND, Api, ApiError, failure_of
+from topone_nats._api import STREAM_NOT_FOUND, Api, ApiError, Stored, failure_of
 from topone_relay._bus import BusRefused
 from topone_relay._names import token_of
 from topone_relay._options import check_prefix
@@ -146,6 +146,25 @@ class Streams:
         if name not in self._known:
             await self._need(call, _bucket(name, 0, self._limits.replicas))
             self._known.add(name)
+
+    async def glance_at_state(self, call: str, subject: str) -> Stored | None:
+        """Return an entry of the bucket for what stays; None if either is not there.
+
+        Looks first whether the bucket is there: some servers do not answer otherwise.
+        """
+        name = self._names.state
+        direct = f"{name} direct"
+        if direct not in self._known:
+            try:
+                config = await self._config(call, f"STREAM.INFO.{name}", {})
+            except ApiError as error:
+                if error.number == STREAM_NOT_FOUND:
+                    return None
+                raise failure_of(call, error) from None
+            if not config.get("allow_direct"):
+                return await self._api.last(call, name, subject)
+            self._known.add(direct)
+        return await self._api.glance(call, name, subject)
 
     async def _need(self, call: str, config: dict[str, Any]) -> dict[str, Any]:
         name = config["name"]

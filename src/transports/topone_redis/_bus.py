@@ -178,6 +178,7 @@ class RedisBus:
             # The first answer comes at once, and shows that the stream can be read.
             block: int | None = None
             while True:
+                self._closing.check("read")
                 with bus_errors("read"):
                     found = await self._reading.xread({key: last}, _BATCH, block)
                 if block is None:

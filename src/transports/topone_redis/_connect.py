@@ -63,14 +63,26 @@ def connect(
             problem="the bus sets it itself",
             remedy="leave it out",
         )
+    common = {"socket_connect_timeout": timeout, "protocol": 2}
     commands = _pool(
         BlockingConnectionPool,
         where,
         given,
-        {"max_connections": _CONNECTIONS, "timeout": timeout, "socket_timeout": timeout},
-        timeout,
+        **common,
+        max_connections=_CONNECTIONS,
+        timeout=timeout,
+        socket_timeout=timeout,
+        # A connection that the server has closed meanwhile is no failure.
+        retry=Retry(NoBackoff(), 1, supported_errors=(LostConnection,)),
     )
-    reading = _pool(ConnectionPool, where, given, {"socket_timeout": 2 * heartbeat + 1}, timeout)
+    reading = _pool(
+        ConnectionPool,
+        where,
+        given,
+        **common,
+        socket_timeout=2 * heartbeat + 1,
+        retry=Retry(NoBackoff(), 0),
+    )
     return RedisBus(
         commands,
         reading,
@@ -80,21 +92,9 @@ def connect(
     )
 
 
-def _pool(
-    kind: Any, where: Hidden, given: Hidden, settings: dict[str, Any], connect_timeout: float
-) -> Any:
+def _pool(kind: Any, where: Hidden, given: Hidden, **settings: Any) -> Any:
     try:
-        pool = kind.from_url(
-            where.reveal(),
-            **{
-                "socket_connect_timeout": connect_timeout,
-                "protocol": 2,
-                # A connection that the server has closed meanwhile is no failure.
-                "retry": Retry(NoBackoff(), 1, supported_errors=(LostConnection,)),
-                **settings,
-                **given.reveal(),
-            },
-        )
+        pool = kind.from_url(where.reveal(), **settings, **given.reveal())
         # Shows at once which options no connection takes.
         pool.make_connection()
     except (TypeError, ValueError, AttributeError) as error:

@@ -57,6 +57,7 @@ from topone_proto.account.token_service import TokenService, TokenState
 from topone_proto.adapters import AccountCore, FeedCore
 from topone_proto.capture import _recorder
 from topone_proto.feed import buffer as delivery
+from topone_proto.feed import driver
 from topone_proto.feed.account_driver import AccountDriver
 from topone_proto.feed.driver import Driver
 from topone_proto.feed.receiver import Receiver
@@ -609,6 +610,11 @@ def reading_stops_when_the_buffer_is_full() -> AbstractContextManager[Any]:
 @feature(5, "tests/test_pushing.py")
 def pushed_frames_stop_when_the_application_is_behind() -> AbstractContextManager[Any]:
     return method(Receiver, "hold_or_go_on", None)
+
+
+@feature(5, "tests/test_unread.py")
+def messages_that_have_come_are_taken_at_once() -> AbstractContextManager[Any]:
+    return patch.object(driver, "getattr", lambda *given: given[-1], create=True)
 
 
 @feature(5, "tests/test_session.py", "tests/test_feed.py")

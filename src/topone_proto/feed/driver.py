@@ -327,12 +327,18 @@ class Driver:
     async def _read_awaited(self, websocket: AsyncWebSocket) -> None:
         core, now, receive = self.core, self.now, websocket.receive
         received, notify_all = core.received, self.events_came.notify_all
+        unread: deque[str | bytes] = getattr(websocket, "unread", deque())
         while True:
             while core.is_paused:
                 await self._room_came.wait()
+            at = now()
             for _ in range(core.room(len(self._outbox))):
-                frame = await receive()
-                step = received(frame, now())
+                if unread:
+                    frame = unread.popleft()
+                else:
+                    frame = await receive()
+                    at = now()
+                step = received(frame, at)
                 if step is None:
                     notify_all()
                 else:

@@ -39,6 +39,9 @@ class AsyncWebSocket(_WebSocket, Protocol):
     It may have an attribute ``heard_at: float | None``: when the last bytes of the peer came, on
     the feed's clock, be they a part of a frame or a control frame. With it a large frame on a slow
     line, or a peer that only pings, is not taken for dead.
+
+    It may have an attribute ``unread: deque[str | bytes]``: the whole messages that have come, the
+    oldest first, which ``receive`` takes, too. They are taken out of it without an await for each.
     """
 
     async def receive(self) -> str | bytes:

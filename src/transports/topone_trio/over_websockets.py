@@ -5,6 +5,7 @@ from topone_trio.over_websockets import open_websocket
 async with topone_trio.open_feed(token=..., open_websocket=open_websocket) as feed: ...
 """
 
+import socket
 import ssl
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, suppress
@@ -29,18 +30,23 @@ from topone_trio._dial import context_for, open_tcp, proxy_for
 
 __all__ = ["open_websocket"]
 
-# Bytes to take from the stream at once.
+# Bytes to take from the socket at once.
 _CHUNK: Final = 65536
 
 
 class _WebSocket:
-    def __init__(self, stream: trio.SocketStream, client: WebSocketClient) -> None:
+    def __init__(
+        self, sock: socket.socket, stream: trio.SocketStream, client: WebSocketClient
+    ) -> None:
+        # Read without the stream, which tries before it waits: hardly ever is there anything.
+        self._sock = sock
         self._stream = stream
         self._client = client
-        self._unread = client.unread
         self._sending = trio.Lock()
         # True once half a frame may have been sent: the peer cannot read what follows.
         self._is_torn = False
+        self.unread = client.unread
+        """The messages that have come."""
         self.heard_at: float | None = None
         """The time at which the last bytes came, by trio's clock."""
 
@@ -49,10 +55,8 @@ class _WebSocket:
         while not client.is_connected:
             # A server that refuses may have answered already, and closed.
             await self._answer()
-            data = await self._stream.receive_some(_CHUNK)
-            self._note(data)
             try:
-                client.receive(bytes(data))
+                client.receive(await self._read())
             except ConnectionFailed:
                 # To send a TLS alert, if there is one.
                 await self._answer()
@@ -61,11 +65,17 @@ class _WebSocket:
         await self._answer()
 
     async def receive(self) -> str | bytes:
-        while not self._unread:
-            if (end := self._client.end()) is not None:
+        unread, client = self.unread, self._client
+        while not unread:
+            if (end := client.end()) is not None:
                 raise end
-            await self._pump()
-        return self._unread.popleft()
+            try:
+                data = await self._read()
+            except OSError:
+                data = b""
+            if client.receive(data):
+                await self._answer()
+        return unread.popleft()
 
     async def send_text(self, text: str) -> None:
         self._client.send_text(text)
@@ -83,21 +93,17 @@ class _WebSocket:
             await self._sent()
             while True:
                 # The peer's close frame comes after what it has sent before.
-                self._unread.clear()
+                self.unread.clear()
                 await self.receive()
 
-    async def _pump(self) -> None:
-        try:
-            data = await self._stream.receive_some(_CHUNK)
-        except trio.BrokenResourceError:
-            data = b""
-        self._note(data)
-        self._client.receive(bytes(data))
-        await self._answer()
-
-    def _note(self, data: bytes | bytearray) -> None:
-        if data:
-            self.heard_at = trio.current_time()
+    async def _read(self) -> bytes:
+        while True:
+            await trio.lowlevel.wait_readable(self._sock)
+            with suppress(BlockingIOError, InterruptedError):
+                data = self._sock.recv(_CHUNK)
+                if data:
+                    self.heard_at = trio.current_time()
+                return data
 
     async def _answer(self) -> None:
         """Send the answers to what was received, which counts even if they do not arrive."""
@@ -148,8 +154,10 @@ async def open_websocket(
             proxy = await proxy_for(connect.endpoint)
             context = ssl_context or await context_for(connect.endpoint)
             client = WebSocketClient(connect, on_pong, ssl_context=context, proxy=proxy)
-            stream = await open_tcp(*client.address)
-            websocket = _WebSocket(stream, client)
+            dialled = await open_tcp(*client.address)
+            sock = socket.socket(fileno=dialled.socket.detach())
+            stream = trio.SocketStream(trio.socket.from_stdlib_socket(sock))
+            websocket = _WebSocket(sock, stream, client)
             await websocket.shake_hands()
         except Exception as error:  # noqa: BLE001 - whatever it is, no dial came about
             failure = client.failure(error) if client else failure_from_exception(error)

@@ -23,7 +23,9 @@ from topone_proto import (
     Order,
     OrderStatus,
     OrderUpdate,
+    Resumed,
     Snapshot,
+    Stalled,
     Subscribed,
     TakenOver,
     kline,
@@ -289,3 +291,45 @@ def test_a_copy_follows_as_the_account_itself_does(
         if account.knowledge(ORDERS) is not WHOLE:
             break
         assert copy.open_orders() == account.open_orders()
+
+
+# Nothing comes over the bus.
+
+
+STALLED, RESUMED = Stalled("the bus cannot be read", "it is away"), Resumed()
+
+
+def whole_copy() -> Account:
+    copy = Account()
+    copy.apply(Snapshot(BOTH, (balance(),), (order(1),), (order(2, status=DONE),), latest_ts=1))
+    assert copy.knowledge(BALANCE) is copy.knowledge(ORDERS) is WHOLE
+    return copy
+
+
+def test_nothing_is_whole_while_nothing_comes_and_all_is_right_after() -> None:
+    copy = whole_copy()
+    assert copy.apply(STALLED) == tuple(KnowledgeChanged(topic, WHOLE, STALE) for topic in BOTH)
+    assert copy.apply(STALLED) == ()
+    assert copy.knowledge(BALANCE) is copy.balances().knowledge is STALE
+    assert copy.order(1).knowledge is copy.open_orders().knowledge is STALE
+    # A closed order stays as it is.
+    assert [copy.is_current(name) for name in ("ETH", 1, 2)] == [False, False, True]
+    assert copy.apply(RESUMED) == tuple(KnowledgeChanged(topic, STALE, WHOLE) for topic in BOTH)
+    assert copy.apply(RESUMED) == ()
+    assert copy.knowledge(BALANCE) is copy.balances().knowledge is WHOLE
+    assert [copy.is_current(name) for name in ("ETH", 1, 2)] == [True, True, True]
+
+
+def test_what_is_told_while_nothing_came_is_applied_and_claims_nothing() -> None:
+    copy = whole_copy()
+    copy.apply(STALLED)
+    (change,) = copy.apply(BalanceUpdate(balance(available=6), 7))
+    assert isinstance(change, BalanceChanged)
+    assert copy.apply(TakenOver("main", 2)) == ()
+    assert copy.apply(RESUMED) == ()
+    assert copy.knowledge(BALANCE) is STALE
+    copy.apply(STALLED)
+    changes = copy.apply(Snapshot(BOTH, (balance(available=6),), (order(1),), latest_ts=8))
+    assert KnowledgeChanged not in map(type, changes)
+    assert copy.knowledge(BALANCE) is STALE
+    assert KnowledgeChanged(BALANCE, STALE, WHOLE) in copy.apply(RESUMED)

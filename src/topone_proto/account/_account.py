@@ -12,11 +12,12 @@ from typing import cast, overload
 from topone_proto._checks import check_time, or_default
 from topone_proto.account._balances import Balances
 from topone_proto.account._changes import Change, Knowledge, Reading
+from topone_proto.account._claims import Claims
 from topone_proto.account._config import AccountConfig
 from topone_proto.account._orders import Orders
 from topone_proto.account._pace import Horizon
 from topone_proto.account._questions import BalancesQuery, OrdersQuery, Query
-from topone_proto.account._snapshot import RelayEvent, Snapshot, TakenOver
+from topone_proto.account._snapshot import RelayEvent, Resumed, Snapshot, Stalled, TakenOver
 from topone_proto.errors import ConfigurationError, LocalProtocolError
 from topone_proto.events import (
     Closed,
@@ -80,41 +81,42 @@ class Account:
         self._ledgers = (self._orders, self._balances)
         self._position = 0
         self._latest_ts: int | None = None
+        self._claims = Claims(self._orders, self._balances)
 
     # Reading.
 
     def knowledge(self, topic: Topic) -> Knowledge:
         """Return how far a topic can be trusted."""
         for ledger in self._of(topic):
-            return ledger.knowledge
+            return self._claims.known(ledger)
         return Knowledge.UNKNOWN
 
     def balances(self) -> Reading[Mapping[str, Balance]]:
         """All balances that are known, by asset."""
-        return Reading(self._balances.balances, self._balances.knowledge)
+        return Reading(self._balances.balances, self._claims.known(self._balances))
 
     def balance(self, asset: str) -> Reading[Balance | None]:
         """The balance of one asset; None if none is known."""
-        return Reading(self._balances.find(asset), self._balances.knowledge)
+        return Reading(self._balances.find(asset), self._claims.known(self._balances))
 
     def open_orders(self) -> Reading[Mapping[int, Order]]:
         """All open orders that are known, by id."""
-        return Reading(self._orders.open_orders, self._orders.knowledge)
+        return Reading(self._orders.open_orders, self._claims.known(self._orders))
 
     def other_orders(self) -> Reading[Mapping[int, Order]]:
         """The orders that are not open and not forgotten yet, by id, the oldest first. A status
         that the exchange does not document is neither open nor closed; such orders are here."""
-        return Reading(self._orders.other_orders, self._orders.knowledge)
+        return Reading(self._orders.other_orders, self._claims.known(self._orders))
 
     def unknown_outcomes(self) -> Reading[Mapping[int, Order]]:
         """The last known states of orders that are not open any more and of which nobody says how
         they ended, by id, the oldest first. See ``OutcomeUnknown``."""
-        return Reading(self._orders.unknown_outcomes, self._orders.knowledge)
+        return Reading(self._orders.unknown_outcomes, self._claims.known(self._orders))
 
     def order(self, number: int) -> Reading[Order | None]:
         """One order by its id; None if it is not known, or not any more. Of one in
         ``unknown_outcomes`` this is the last known state."""
-        return Reading(self._orders.find(number), self._orders.knowledge)
+        return Reading(self._orders.find(number), self._claims.known(self._orders))
 
     def is_current(self, name: int | str) -> bool:
         """True if what is known of one order, by id, or balance, by asset, is right even if its
@@ -122,8 +124,10 @@ class Account:
         since, no update can have been missed, and nothing contradicts it. A closed order stays as
         it is."""
         if isinstance(name, int):
-            return self._orders.is_current(name)
-        return self._balances.is_current(name)
+            order = self._orders.find(name)
+            is_final = order is not None and order.is_closed
+            return self._orders.is_current(name) and (is_final or not self._claims.is_stalled)
+        return self._balances.is_current(name) and not self._claims.is_stalled
 
     @property
     def latest_ts(self) -> int | None:
@@ -143,8 +147,11 @@ class Account:
         changes, in order.
 
         A relayed account asks nothing: each ``Snapshot`` makes its topics ``WHOLE``, and
-        ``TakenOver`` ends that as ``Disconnected`` does.
+        ``TakenOver`` ends that as ``Disconnected`` does. From ``Stalled`` to ``Resumed`` nothing is
+        ``WHOLE``.
         """
+        if self._claims.is_stalled:
+            return self._apply_stalled(event)
         self._position += 1
         changes: tuple[Change, ...] = ()
         match event:
@@ -171,11 +178,8 @@ class Account:
                 changes = self._lose(ORDERS, BALANCE)
             case Gap(topic=topic):
                 changes = self._miss(topic)
-            case Malformed(topics=topics) | Unrecognised(topics=topics):
-                # It may have been an update of these.
-                changes = self._miss(*topics)
             case _:
-                pass
+                changes = self._note(event)
         return changes
 
     def snapshot(self) -> Snapshot | None:
@@ -383,6 +387,26 @@ class Account:
             case BalancesQuery():  # pragma: no branch - there is no other
                 balances = cast("Iterable[Balance]", found)
                 return self._balances.merge(query, balances, answered_ts, self._position)
+
+    def _note(self, event: RelayEvent) -> tuple[Change, ...]:
+        """Take in what is no news of a topic by itself."""
+        match event:
+            case Malformed(topics=topics) | Unrecognised(topics=topics):
+                # It may have been an update of these.
+                return self._miss(*topics)
+            case Stalled():
+                return self._claims.stall(is_stalled=True)
+            case _:
+                return ()
+
+    def _apply_stalled(self, event: RelayEvent) -> tuple[Change, ...]:
+        """Take an event in while nothing is claimed to be whole."""
+        if isinstance(event, Resumed):
+            return self._claims.stall(is_stalled=False)
+        self._claims.is_stalled = False
+        changes = self.apply(event)
+        self._claims.is_stalled = True
+        return () if isinstance(event, Stalled) else self._claims.told(changes)
 
     def _see(self, ts: int | None) -> None:
         if ts is not None and (self._latest_ts is None or ts > self._latest_ts):

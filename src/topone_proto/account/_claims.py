@@ -13,7 +13,7 @@ __all__ = ["Claims"]
 
 
 class Claims:
-    """What is said of the knowledge of some ledgers."""
+    """The knowledge of some ledgers, as it is told."""
 
     def __init__(self, orders: Orders, balances: Balances) -> None:
         self._ledgers: tuple[Orders | Balances, ...] = (orders, balances)

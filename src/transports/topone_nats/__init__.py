@@ -1,8 +1,10 @@
-"""The bus of the relay on NATS JetStream: ``connect``. Set it up: docs/relay-buses.md."""
+"""The bus of the relay on NATS JetStream: ``open_feed`` for consumers, ``connect`` for the
+relay. Set it up: docs/relay-buses.md."""
 
 try:
     from topone_nats._bus import NatsBus
     from topone_nats._connect import connect
+    from topone_nats._feed import open_feed
     from topone_nats._streams import StreamLimits
 except ModuleNotFoundError as _error:
     if _error.name is None or _error.name.partition(".")[0] != "nats":
@@ -11,4 +13,4 @@ except ModuleNotFoundError as _error:
         'topone_nats needs nats-py: pip install "topone-proto[nats]"', name="nats"
     ) from None
 
-__all__ = ["NatsBus", "StreamLimits", "connect"]
+__all__ = ["NatsBus", "StreamLimits", "connect", "open_feed"]

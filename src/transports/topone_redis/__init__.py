@@ -1,8 +1,10 @@
-"""The bus of the relay on Redis or Valkey streams: ``connect``. Set it up: docs/relay-buses.md."""
+"""The bus of the relay on Redis or Valkey streams: ``open_feed`` for consumers, ``connect``
+for the relay. Set it up: docs/relay-buses.md."""
 
 try:
     from topone_redis._bus import RedisBus, StreamLimits
     from topone_redis._connect import connect
+    from topone_redis._feed import open_feed
 except ModuleNotFoundError as _error:
     if _error.name is None or _error.name.partition(".")[0] != "redis":
         raise
@@ -10,4 +12,4 @@ except ModuleNotFoundError as _error:
         'topone_redis needs redis: pip install "topone-proto[redis]"', name="redis"
     ) from None
 
-__all__ = ["RedisBus", "StreamLimits", "connect"]
+__all__ = ["RedisBus", "StreamLimits", "connect", "open_feed"]

@@ -1,5 +1,7 @@
 """One account for many machines: the interface of a bus, and what runs on top of it."""
 
+from topone_proto.relay.feed_core import FeedPosition, RelayMetrics
+from topone_relay._async import AsyncRelayFeed
 from topone_relay._bus import (
     Bus,
     BusRefused,
@@ -14,6 +16,7 @@ from topone_relay._bus import (
     Restored,
 )
 from topone_relay._entry import AccountEntry
+from topone_relay._feed import RelayFeed, RelayFeedOpening, open_feed
 from topone_relay._following import Followed, OpenEntry, open_entry
 from topone_relay._happenings import (
     AccountFailed,
@@ -32,6 +35,7 @@ __all__ = [
     "AccountEntry",
     "AccountFailed",
     "AccountStatus",
+    "AsyncRelayFeed",
     "Bus",
     "BusBack",
     "BusLost",
@@ -39,6 +43,7 @@ __all__ = [
     "BusStore",
     "BusUnavailable",
     "Cluster",
+    "FeedPosition",
     "Fenced",
     "Followed",
     "Happening",
@@ -54,7 +59,11 @@ __all__ = [
     "OpenEntry",
     "Pointer",
     "Received",
+    "RelayFeed",
+    "RelayFeedOpening",
+    "RelayMetrics",
     "Restored",
     "StateNotShared",
     "open_entry",
+    "open_feed",
 ]

@@ -1,0 +1,409 @@
+"""A consumer's feed without its I/O: what came over the bus, until the application takes it.
+
+Theory. Messages go through a ``Cursor``, which knows what is missing, and their events into a
+queue. The queue is bounded: with ``capacity`` events the feed ``is_paused`` and asks the bus for no
+more, until half of it is free. What the bus drops meanwhile is a ``Gap``, by its number.
+
+Nothing may look fresh that is not. A holder publishes at least every few seconds, if only to say
+that it is alive. So the feed *stalls* as soon as the bus says that it cannot be read, or once no
+message has come for ``silence_timeout``; it goes on with the next message. Either is reported once.
+The time while it is paused does not count, since nothing is read then.
+
+Two places in the stream matter. The feed's position is behind the event that was handed out last.
+``settled`` is behind the last event that the application is done with: it has come back for
+another, or has left the block of the feed without an error. A durable feed keeps ``settled`` on the
+bus, so that a process that is killed gets again what it was at, and nothing is skipped. Both go on
+with messages that have no events, which wait in the queue as places: the bus drops an idle
+account's latest event one day, and its absence would look like a loss.
+"""
+
+from collections import Counter, deque
+from collections.abc import Callable, Mapping
+from typing import Any, Final, NamedTuple, Self
+
+from attrs import Attribute, field, frozen
+from attrs.validators import optional
+
+from topone_proto._values import value
+from topone_proto.account import BusAnomaly, RelayEvent, Resumed, Stalled, TakenOver
+from topone_proto.errors import ConfigurationError, FeedFailed
+from topone_proto.events import ANOMALIES, Closed, Gap, Update
+from topone_proto.failures import Failure
+from topone_proto.relay._cursor import Cursor
+from topone_proto.relay._position import Position
+from topone_proto.session.config import MAX_COUNT, MAX_SECONDS
+
+__all__ = ["FeedPosition", "Placed", "RelayFeedConfig", "RelayFeedCore", "RelayMetrics"]
+
+BUS: Final = "the bus cannot be read"
+SILENCE: Final = "nobody publishes"
+
+
+@frozen
+class FeedPosition:
+    """The place in an account's stream up to which a feed has handed everything out.
+
+    Store its text together with what the program did because of the event, and hand it to
+    ``open_feed(position=…)``: the feed goes on with the next event.
+
+    >>> FeedPosition.parse("3-17-2@8812")
+    FeedPosition(position=Position(epoch=3, number=17, index=2, gap_due=False), place='8812')
+    """
+
+    position: Position
+    """The place by the numbers of the messages."""
+    place: str
+    """The place by the bus, where reading begins; only the bus can read it."""
+
+    def __str__(self) -> str:
+        return f"{self.position}@{self.place}"
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Return the position that was written as ``text``.
+
+        Raises:
+            ConfigurationError: it is none.
+        """
+        position, at, place = text.partition("@")
+        if not at or not place:
+            raise ConfigurationError(
+                setting="position",
+                problem=f"{text!r:.80} is no position of a feed",
+                remedy="use what str(feed.position) gave, such as 3-17-2@8812",
+            )
+        return cls(Position.parse(position), place)
+
+
+class Placed(NamedTuple):
+    """An event of the stream, with the place behind it."""
+
+    event: RelayEvent | None
+    """The event; None if there is only a place."""
+    position: Position | None
+    """The place by the numbers; None if nothing of the stream was delivered yet."""
+    place: str
+    """The place of its message on the bus."""
+
+    @property
+    def behind(self) -> FeedPosition | None:
+        """The place behind it, for a feed that goes on there."""
+        return None if self.position is None else FeedPosition(self.position, self.place)
+
+
+def _check_count(_: object, attribute: "Attribute[Any]", count: Any) -> None:
+    if isinstance(count, bool) or not (isinstance(count, int) and 1 <= count <= MAX_COUNT):
+        raise ConfigurationError(
+            setting=attribute.name,
+            problem=f"{count!r:.80} is no such number",
+            remedy=f"use a whole number of at least 1 and at most {MAX_COUNT}",
+        )
+
+
+def _check_seconds(_: object, attribute: "Attribute[Any]", seconds: Any) -> None:
+    is_number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
+    if not (is_number and 0 < seconds <= MAX_SECONDS):
+        raise ConfigurationError(
+            setting=attribute.name,
+            problem=f"{seconds!r:.80} is no time to wait",
+            remedy=f"use seconds greater than zero and at most {MAX_SECONDS}",
+        )
+
+
+_maybe_seconds: "Callable[[object, Attribute[Any], Any], None]" = optional(_check_seconds)
+
+
+@frozen(kw_only=True)
+class RelayFeedConfig:
+    """Settings of a feed that comes over a bus. Times are in seconds.
+
+    Raises:
+        ConfigurationError: a time is not positive, or the capacity is no whole number of at least
+            one.
+    """
+
+    capacity: int = field(default=10_000, validator=_check_count)
+    """The number of events that may wait for the application; those of the message that filled it
+    wait besides."""
+    silence_timeout: float | None = field(default=35.0, validator=_maybe_seconds)
+    """The time without a message after which nobody seems to follow the account. Holders publish
+    at least every ``RelayConfig.beat_interval``, and stand-bys take over within
+    ``RelayConfig.ttl``, of 10 s each. None: silence means nothing."""
+    close_timeout: float = field(default=5.0, validator=_check_seconds)
+    """The time that closing may take."""
+
+
+@value
+class RelayMetrics:
+    """The counters and gauges of a feed from a bus at one moment. Counters begin at 0 with the feed
+    and only grow."""
+
+    messages: int
+    """Counter: messages received."""
+    updates: int
+    """Counter: updates of topics received."""
+    gaps: int
+    """Counter: gaps reported."""
+    take_overs: int
+    """Counter: the times that another machine has taken the account over."""
+    stalls: int
+    """Counter: the times that nothing came any more."""
+    anomalies: Mapping[str, int] = field(hash=False)
+    """Counter: what came and means nothing, by the name of its event."""
+    epoch: int | None
+    """Gauge: the number of the lease under which the last message was published; None before the
+    first."""
+    waiting: int
+    """Gauge: events that wait for the application."""
+    capacity: int
+    """At so many the bus is asked for no more."""
+    is_paused: bool
+    """Gauge: True while the application is behind, so that nothing is read."""
+    is_stalled: bool
+    """Gauge: True while nothing comes: the bus is away, or nobody follows the account."""
+    last_received_age: float | None
+    """Gauge: the seconds since the last message; None before the first."""
+
+
+class RelayFeedCore:
+    """A feed from a bus, without its I/O.
+
+    Args:
+        account: the account's name on the bus.
+        config: every number.
+    """
+
+    def __init__(self, account: str, config: RelayFeedConfig) -> None:
+        self._account = account
+        self._cursor = Cursor(account=account)
+        self.config: RelayFeedConfig = config
+        """Every number."""
+        self._waiting: deque[Placed] = deque()
+        self.start: Placed = Placed(None, None, "")
+        """The place where everything begins."""
+        self._queued = self.start
+        self.settled: Placed = self.start
+        """The latest event that the application is done with."""
+        self.on_settled: Callable[[], object] | None = None
+        """Is called once, and forgotten, when ``settled`` moves; in any thread."""
+        self.is_paused: bool = False
+        """True while the application is behind: nothing is to be read."""
+        self.is_closed: bool = False
+        """True once the feed has ended. Events may still wait."""
+        self.failure: Failure | None = None
+        """The reason for which the feed ended by itself."""
+        self.fault: BaseException | None = None
+        """The fault of the program that ended it; None without one."""
+        self._is_fault_raised = False
+        self.is_stalled: bool = False
+        """True while nothing comes."""
+        self._last_received: float | None = None
+        self._quiet_since: float | None = None
+        self._messages = self._updates = self._gaps = self._take_overs = self._stalls = 0
+        self._anomalies: Counter[str] = Counter()
+
+    # Inputs.
+
+    def opened(self, start: FeedPosition | None, now: float) -> None:
+        """Begin to wait for messages.
+
+        Args:
+            start: the place up to which everything was handed out before; None for a feed that
+                starts anew.
+            now: the time.
+        """
+        self._quiet_since = now
+        if start is not None:
+            self._cursor = Cursor(start.position, account=self._account)
+            self._queue(Placed(None, start.position, start.place))
+
+    def received(self, data: bytes, place: str, now: float) -> None:
+        """Take a message of the bus in."""
+        if self.is_closed:
+            return
+        self._messages += 1
+        self._last_received = self._quiet_since = now
+        pairs = self._cursor.received(data)
+        if self.is_stalled:
+            self.is_stalled = False
+            self._report(Resumed())
+        for event, position in pairs:
+            self._queue(Placed(event, position, place))
+            self._note(event)
+        if not pairs:
+            self._queue(Placed(None, self._cursor.position, place))
+        if len(self._waiting) >= self.config.capacity:
+            self.is_paused = True
+
+    def interrupted(self, detail: str) -> None:
+        """Note that the bus cannot be read."""
+        self._stall(BUS, detail)
+
+    def restored(self, now: float) -> None:
+        """Note that the bus can be read again. The feed goes on with the next message."""
+        self._quiet_since = now
+
+    def deadline_reached(self, now: float) -> None:
+        """Report that nobody publishes, if that is so at ``now``. Calling early is harmless."""
+        deadline = self.deadline
+        if deadline is not None and deadline <= now:
+            self._stall(SILENCE, f"there was no message for {self.config.silence_timeout:g} s")
+
+    def resumed(self, now: float) -> None:
+        """Note that reading goes on."""
+        self.is_paused = False
+        self._quiet_since = now
+
+    def close(self, now: float = 0.0) -> tuple[()]:  # noqa: ARG002 - as every machine's
+        """End the feed."""
+        if not self.is_closed:
+            self._end(Closed(self.failure))
+        return ()
+
+    def refuse(self, failure: Failure) -> None:
+        """End the feed, since trying again cannot help."""
+        if not self.is_closed:
+            self.failure = failure
+            self._end(Closed(failure))
+
+    def take(self, step: object) -> None:
+        """Do nothing: every input has done everything already."""
+
+    @property
+    def machine(self) -> Self:
+        """The feed itself: it takes its inputs."""
+        return self
+
+    @property
+    def deadline(self) -> float | None:
+        """The time to call ``deadline_reached``; None for not before another input."""
+        timeout = self.config.silence_timeout
+        if (
+            timeout is None
+            or self._quiet_since is None
+            or self.is_stalled
+            or self.is_paused
+            or self.is_closed
+        ):
+            return None
+        return self._quiet_since + timeout
+
+    # For the application.
+
+    def get(self) -> Placed | None:
+        """Return the next event, or the next place without one; None if there is none now."""
+        waiting = self._waiting
+        if not waiting:
+            return None
+        # A Ctrl-C may come behind any call of `popleft`, and the event would be lost.
+        placed = waiting[0]
+        del waiting[0]
+        return placed
+
+    def settle(self, given: Placed) -> None:
+        """Note that the application is done with what it was given."""
+        if given is not self.settled:
+            self.settled = given
+            call, self.on_settled = self.on_settled, None
+            if call is not None:
+                call()
+
+    @property
+    def has_events(self) -> bool:
+        """True if ``get`` will return something."""
+        return bool(self._waiting)
+
+    @property
+    def is_over(self) -> bool:
+        """True if no event will come any more."""
+        return self.is_closed and not self._waiting
+
+    @property
+    def is_recorded(self) -> bool:
+        """False: what is on the bus is its own recording."""
+        return False
+
+    @property
+    def may_resume(self) -> bool:
+        """True if what has paused should go on: half of the queue is free."""
+        return len(self._waiting) <= self.config.capacity // 2
+
+    def fail(self, fault: BaseException) -> None:
+        """Note a fault of the program; the first one counts."""
+        if self.fault is None:
+            self.fault = fault
+
+    def raise_unseen_fault(self) -> None:
+        """Return if there is no fault, or somebody was given it already.
+
+        Raises:
+            BaseException: the fault, as it is.
+        """
+        if self.fault is not None and not self._is_fault_raised:
+            self.raise_failure()
+
+    def raise_failure(self) -> None:
+        """Return if the feed was closed.
+
+        Raises:
+            FeedFailed: it ended by itself.
+            BaseException: it ended by a fault of the program, which is raised as it is.
+        """
+        if self.fault is not None:
+            self._is_fault_raised = True
+            raise self.fault
+        if self.failure is not None:
+            raise FeedFailed(self.failure)
+
+    def metrics(self, now: float) -> RelayMetrics:
+        """Return the counters and gauges at the time ``now``."""
+        last, position = self._last_received, self._queued.position
+        return RelayMetrics(
+            messages=self._messages,
+            updates=self._updates,
+            gaps=self._gaps,
+            take_overs=self._take_overs,
+            stalls=self._stalls,
+            anomalies=self._anomalies.copy(),
+            epoch=None if position is None else position.epoch,
+            waiting=len(self._waiting),
+            capacity=self.config.capacity,
+            is_paused=self.is_paused,
+            is_stalled=self.is_stalled,
+            last_received_age=None if last is None else now - last,
+        )
+
+    def _stall(self, reason: str, detail: str) -> None:
+        if not self.is_stalled and not self.is_closed:
+            self.is_stalled = True
+            self._stalls += 1
+            self._report(Stalled(reason, detail))
+
+    def _end(self, event: Closed) -> None:
+        self.is_closed, self.is_paused = True, False
+        self._report(event)
+
+    def _report(self, event: RelayEvent) -> None:
+        _, position, place = self._queued
+        self._queue(Placed(event, position, place))
+
+    def _queue(self, placed: Placed) -> None:
+        waiting = self._waiting
+        if waiting and waiting[-1] is self._queued and placed.event is None is self._queued.event:
+            waiting[-1] = placed
+        else:
+            waiting.append(placed)
+        self._queued = placed
+
+    def _note(self, event: RelayEvent) -> None:
+        match event:
+            case Update():
+                self._updates += 1
+            case Gap():
+                self._gaps += 1
+            case TakenOver():
+                self._take_overs += 1
+            case _ if isinstance(event, (*ANOMALIES, BusAnomaly)):
+                self._anomalies[type(event).__name__] += 1
+            case _:
+                pass

@@ -1,0 +1,54 @@
+"""The feed of an account that comes over Redis or Valkey."""
+
+from typing import Any
+
+from topone_redis._connect import connect
+from topone_relay import FeedPosition, RelayFeedOpening
+from topone_relay import open_feed as open_feed_from
+from topone_relay._options import Hidden
+
+__all__ = ["open_feed"]
+
+
+def open_feed(
+    url: str,
+    *,
+    account: str = "main",
+    position: FeedPosition | str | None = None,
+    durable: str | None = None,
+    capacity: int = 10_000,
+    silence_timeout: float | None = 35.0,
+    close_timeout: float = 5.0,
+    **options: Any,
+) -> RelayFeedOpening:
+    """Open a feed of an account that a relay follows, for the length of a ``with`` block: ``async
+    with`` under asyncio and trio, ``with`` for threads.
+
+    Example:
+        ``async with topone_redis.open_feed("redis://localhost", account="main") as feed: …``
+
+    Args:
+        url: ``redis://host:port/database``, ``rediss://`` for TLS, or ``unix://path``.
+        account: the account's name at the relay.
+        position: the place to go on behind; see ``topone_relay.open_feed``.
+        durable: a name under which the bus remembers the place; see there.
+        capacity: the number of events that may wait; see there.
+        silence_timeout: the seconds without a message after which ``Stalled`` says so; see there.
+        close_timeout: the seconds that closing may take.
+        **options: what ``topone_redis.connect`` takes: ``username``, ``password``, …
+
+    Raises:
+        ConfigurationError: an option or the position cannot be used.
+    """
+    given = Hidden((url, options))
+    # No traceback that shows local variables may show these.
+    del url, options
+    return open_feed_from(
+        connect(given.reveal()[0], **given.reveal()[1]),
+        account=account,
+        position=position,
+        durable=durable,
+        capacity=capacity,
+        silence_timeout=silence_timeout,
+        close_timeout=close_timeout,
+    )

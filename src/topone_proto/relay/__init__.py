@@ -13,6 +13,7 @@ from topone_proto.relay._actions import (
     ItemsDropped,
     LeaseAcquired,
     LeaseEnded,
+    LeaseUnsure,
     OpenAccount,
     Publish,
     RelayAction,
@@ -30,6 +31,7 @@ from topone_proto.relay._envelope import (
     decode_envelope,
     encode_envelope,
 )
+from topone_proto.relay._holder import Holder, HolderState
 from topone_proto.relay._position import Position
 
 __all__ = [
@@ -39,11 +41,14 @@ __all__ = [
     "Cursor",
     "Envelope",
     "EnvelopeError",
+    "Holder",
     "HolderEvent",
+    "HolderState",
     "Item",
     "ItemsDropped",
     "LeaseAcquired",
     "LeaseEnded",
+    "LeaseUnsure",
     "OpenAccount",
     "Position",
     "Publish",

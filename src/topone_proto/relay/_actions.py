@@ -9,6 +9,7 @@ __all__ = [
     "ItemsDropped",
     "LeaseAcquired",
     "LeaseEnded",
+    "LeaseUnsure",
     "OpenAccount",
     "Publish",
     "RelayAction",
@@ -90,7 +91,18 @@ RelayAction = Acquire | Renew | Release | OpenAccount | CloseAccount | Publish
 
 @value
 class LeaseAcquired:
-    """This machine follows the account from now on."""
+    """This machine may publish from now on."""
+
+    account: str
+    """The account's name on the bus."""
+    epoch: int
+    """The number of the lease."""
+
+
+@value
+class LeaseUnsure:
+    """The bus has not answered until the lease ran out by this machine's own clock. Nothing is
+    published until the bus grants a renewal, which ``LeaseAcquired`` reports."""
 
     account: str
     """The account's name on the bus."""
@@ -100,7 +112,8 @@ class LeaseAcquired:
 
 @value
 class LeaseEnded:
-    """This machine publishes nothing of the account any more."""
+    """This machine does not have the lease any more. Whatever is under way for it can be cancelled,
+    and its end is not to be reported."""
 
     account: str
     """The account's name on the bus."""
@@ -121,7 +134,7 @@ class ItemsDropped:
     """The number of items."""
 
 
-HolderEvent = LeaseAcquired | LeaseEnded | ItemsDropped
+HolderEvent = LeaseAcquired | LeaseUnsure | LeaseEnded | ItemsDropped
 """Anything that a holder reports, for logs and metrics."""
 
 

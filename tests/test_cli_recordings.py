@@ -31,12 +31,12 @@ from commands import (
 )
 from frames import ack, balance, order, requests
 from topone_cli._chart import report
+from topone_cli._events import AnyEvent
 from topone_cli._files import open_recording, reading_progress
 from topone_cli._replay import Player
 from topone_cli._run import Adapter, Source, run_feed
 from topone_cli._stats import Stats, Timeline
 from topone_proto import BALANCE, ORDERS, Closed, Event, Subscribed, Token
-from topone_proto.account import AccountEvent
 from topone_proto.adapters import failure_from_response
 from topone_proto.capture import Capture, RecordedSession, replay
 from topone_proto.exchange import DropConnections, RejectRequest
@@ -362,7 +362,7 @@ class Log:
         self.time = time
         self.told: list[tuple[float, float]] = []
 
-    def event(self, event: AccountEvent, at: float) -> None:
+    def event(self, event: AnyEvent, at: float) -> None:
         self.told.append((self.time.now - 1000.0, at - WALL - 50.0))
 
     def note(self, text: str, at: float) -> None:
@@ -385,7 +385,7 @@ def test_a_replay_that_is_late_catches_up() -> None:
     time = Time()
 
     class Slow(Log):
-        def event(self, event: AccountEvent, at: float) -> None:
+        def event(self, event: AnyEvent, at: float) -> None:
             super().event(event, at)
             self.time.now += 7.0 if len(self.told) == 1 else 0.0
 

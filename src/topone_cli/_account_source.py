@@ -6,6 +6,7 @@ from typing import Any
 from attrs import define, field
 
 from topone_cli._access import Access
+from topone_cli._run import SILENT
 from topone_cli._token import RereadToken
 from topone_proto import Token, Topic
 from topone_proto.account import AccountConfig
@@ -24,6 +25,7 @@ class AccountSource:
     origin: str | None = None
     insecure: bool = False
     config: AccountConfig | None = None
+    if_nothing_came: str = SILENT
     cache: Any = None
     """The file of token and budgets; None for the memory."""
     account: Any = field(init=False, default=None)

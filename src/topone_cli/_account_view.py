@@ -6,6 +6,7 @@ from typing import Final, TypeVar
 from attrs import Factory, define
 
 from topone_cli._account_words import differences_in_words
+from topone_cli._events import AnyEvent
 from topone_cli._format import printable, word
 from topone_cli._life import KEPT, Life, Line
 from topone_proto import (
@@ -15,12 +16,12 @@ from topone_proto import (
     Disconnected,
     Gap,
     Order,
+    TakenOver,
     Topic,
     Unsubscribed,
     Update,
 )
 from topone_proto.account import (
-    AccountEvent,
     AggregatedFill,
     BalanceChanged,
     BalanceUnlisted,
@@ -125,7 +126,7 @@ class AccountLife(Life):
         }
         return [f"{name} {count}" for name, count in counts.items() if count]
 
-    def take(self, event: AccountEvent, at: float) -> None:
+    def take(self, event: AnyEvent, at: float) -> None:
         """Fold in an event that came at ``at``."""
         super().take(event, at)
         match event:
@@ -145,7 +146,7 @@ class AccountLife(Life):
                 _add(self.unknown_outcomes, order.id, order)
             case MovedBackwards(kept=kept):
                 self._doubts.add(kept.id if isinstance(kept, Order) else kept.asset)
-            case Disconnected():
+            case Disconnected() | TakenOver():
                 self._told.clear()
             case Gap(topic=topic) | Unsubscribed(topic=topic):
                 self._told.difference_update(self._names(topic))
@@ -178,7 +179,7 @@ class AccountLife(Life):
     def _names(self, topic: Topic) -> tuple[int | str, ...]:
         return tuple(self._balances) if topic == BALANCE else tuple(self._orders)
 
-    def _log(self, event: AccountEvent, at: float) -> None:
+    def _log(self, event: AnyEvent, at: float) -> None:
         match event:
             case Resynced(topic=topic, differences=differences, is_audit=is_audit):
                 name = "Resynced"

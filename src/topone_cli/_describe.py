@@ -10,11 +10,13 @@ from topone_cli._account_words import (
     ordered,
 )
 from topone_cli._errors import explain_failure
+from topone_cli._events import AnyEvent
 from topone_cli._format import number, printable, server_clock
 from topone_cli._market_words import describe_update
 from topone_proto import (
     DEFAULT_URL,
     BalanceUpdate,
+    BusAnomaly,
     Closed,
     Conflated,
     Connected,
@@ -26,15 +28,19 @@ from topone_proto import (
     Malformed,
     OrderUpdate,
     RequestTimedOut,
+    Resumed,
+    Snapshot,
+    Stalled,
     Subscribed,
     SubscriptionRejected,
+    TakenOver,
     UnexpectedResponse,
     UnexpectedUpdate,
     Unrecognised,
     Unsubscribed,
     Update,
 )
-from topone_proto.account import AccountEvent, Change, Report
+from topone_proto.account import Change, Report
 
 __all__ = [
     "average",
@@ -48,7 +54,7 @@ __all__ = [
 _THIS_MACHINE: Final = ("127.0.0.1", "::1", "localhost")
 
 
-def describe(event: AccountEvent) -> str:
+def describe(event: AnyEvent) -> str:
     """Return ``event`` in words, without its name."""
     if isinstance(event, Change | Report):
         return printable(describe_change(event))
@@ -76,9 +82,25 @@ def describe(event: AccountEvent) -> str:
             )
         case Closed(failure=failure):
             text = "" if failure is None else _cause(failure)
+        case Snapshot() | TakenOver() | BusAnomaly() | Stalled() | Resumed():
+            text = _of_bus(event)
         case _:
             text = _oddity(event)
     return printable(text)
+
+
+def _of_bus(event: Snapshot | TakenOver | BusAnomaly | Stalled | Resumed) -> str:
+    match event:
+        case Snapshot(balances=balances, open_orders=orders):
+            return f"the whole account: {len(balances)} balances, {len(orders)} open orders"
+        case TakenOver(epoch=epoch):
+            return f"another machine follows the account now, under lease {epoch}"
+        case BusAnomaly(reason=reason, detail=detail):
+            return f"{reason}: {detail}" if detail else reason
+        case Stalled(reason=reason, detail=detail):
+            return f"{reason} ({detail}): what is shown may be out of date"
+        case Resumed():
+            return "messages come again"
 
 
 def _cause(failure: Failure) -> str:
@@ -86,7 +108,7 @@ def _cause(failure: Failure) -> str:
     return f"{failure.kind}" if failure.status is None else f"HTTP {failure.status}"
 
 
-def suggestion(event: AccountEvent, url: str, *, is_private: bool = True) -> str | None:
+def suggestion(event: AnyEvent, url: str, *, is_private: bool = True) -> str | None:
     """Return what to do when the first dial has failed; None after any other event.
 
     Args:

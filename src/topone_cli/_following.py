@@ -6,13 +6,13 @@ from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
 
 from topone_cli._describe import suggestion
+from topone_cli._events import AnyEvent
 from topone_cli._files import Recorder, new_recording
 from topone_cli._format import printable
 from topone_cli._output import Output
 from topone_cli._run import Adapter, Opened
 from topone_cli._token import RereadToken
 from topone_proto import Disconnected, FailureKind
-from topone_proto.account import AccountEvent
 
 __all__ = ["feed_title", "recorder_of", "shower"]
 
@@ -27,7 +27,7 @@ def feed_title(command: str, adapter: Adapter, url: str, record: Path | None) ->
 
 def shower(
     output: Output, source: Opened, *, is_private: bool = True
-) -> Callable[[AccountEvent], None]:
+) -> Callable[[AnyEvent], None]:
     """Return a function that shows an event, and says what to do if there is no connection.
 
     Args:
@@ -38,7 +38,7 @@ def shower(
     token = source.token
     said: str | None = None
 
-    def show(event: AccountEvent) -> None:
+    def show(event: AnyEvent) -> None:
         nonlocal said
         now = time.time()
         output.event(event, now)

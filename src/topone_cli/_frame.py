@@ -27,6 +27,7 @@ _STATE_STYLES: Final = {
     "connecting": "yellow",
     "connected": "bold green",
     "disconnected": "bold red",
+    "stalled": "bold red",
     "closed": "bold",
     "failed": "bold red",
 }

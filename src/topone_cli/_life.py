@@ -6,16 +6,21 @@ from typing import Final
 from attrs import Factory, define, evolve, frozen
 
 from topone_cli._describe import describe
+from topone_cli._events import AnyEvent
 from topone_proto import (
+    BusAnomaly,
     Closed,
     Connected,
     Disconnected,
     Failure,
     Gap,
+    Resumed,
+    Snapshot,
+    Stalled,
     Topic,
     Update,
 )
-from topone_proto.account import AccountEvent, BalanceChanged, MovedBackwards, OrderChanged
+from topone_proto.account import BalanceChanged, MovedBackwards, OrderChanged
 from topone_proto.events import ANOMALIES
 
 __all__ = ["KEPT", "Life", "Line"]
@@ -42,7 +47,8 @@ class Life:
     """The state of a feed. Times are in seconds since 1970 UTC and come from the caller."""
 
     state: str = "connecting"
-    """The state of the connection: connecting, connected, disconnected, closed or failed."""
+    """The state of the connection: connecting, connected, disconnected, stalled, closed or
+    failed."""
     retry_at: float | None = None
     """The time of the next dial; None unless one is waited for."""
     epoch: int = 0
@@ -62,14 +68,16 @@ class Life:
         lambda: deque[tuple[int, int]](maxlen=_RATE_SPAN + 1)
     )
     """The latest seconds that had events, and how many."""
+    _before_stall: str = "connecting"
+    """The state of the connection when nothing came over the bus any more."""
     _failing: tuple[Failure, Line] | None = None
     """The cause of the latest dial's failure and its line, if nothing else came since."""
 
-    def take(self, event: AccountEvent, at: float) -> None:
+    def take(self, event: AnyEvent, at: float) -> None:
         """Fold in an event that came at ``at``."""
         self.events += 1
         self._count(int(at))
-        self.anomalies += isinstance(event, (*ANOMALIES, MovedBackwards))
+        self.anomalies += isinstance(event, (*ANOMALIES, BusAnomaly, MovedBackwards))
         match event:
             case Update(ts=int(ts)) | BalanceChanged(ts=int(ts)) | OrderChanged(ts=int(ts)):
                 self.lag = at - ts / 1000
@@ -78,6 +86,13 @@ class Life:
             case Disconnected(retry_in=retry_in):
                 self.state, self.lag = "disconnected", None
                 self.retry_at = None if retry_in is None else at + retry_in
+            case Snapshot():
+                # Of a holder that is connected, which may be long ago.
+                self.state, self.retry_at = "connected", None
+            case Stalled():
+                self._before_stall, self.state, self.lag = self.state, "stalled", None
+            case Resumed():
+                self.state = self._before_stall
             case Gap(topic=topic):
                 self.gaps[topic] = self.gaps.get(topic, 0) + 1
             case Closed(failure=failure):
@@ -98,7 +113,7 @@ class Life:
             sum(n for second, n in self._seconds if now - _RATE_SPAN <= second < now) / _RATE_SPAN
         )
 
-    def _log(self, event: AccountEvent, at: float) -> None:
+    def _log(self, event: AnyEvent, at: float) -> None:
         """Add the line of ``event``. What fails again in the same way takes the place of its line
         before."""
         line = Line(at, type(event).__name__, describe(event))

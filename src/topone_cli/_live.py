@@ -14,6 +14,7 @@ from topone_cli._demo import run_demo
 from topone_cli._errors import VARIABLE
 from topone_cli._files import new_recording, require_new_file
 from topone_cli._following import feed_title, recorder_of, shower
+from topone_cli._from_bus import BusOptions, prepared, recorded, shown_on
 from topone_cli._help import Command
 from topone_cli._options import (
     AccountOptions,
@@ -98,18 +99,29 @@ the environment, else from a prompt; never from an argument.
 topone watch
 topone watch --topics orders --json --token-file token.txt
 topone watch --record today.jsonl.gz
+topone watch --from nats://127.0.0.1:4222 --account main
 {VARIABLE}=demo topone watch --url ws://127.0.0.1:8765/ws/user/""",
 )
 @spread
 def watch(
     *,
     feed: AccountOptions,
+    bus: BusOptions,
     json: JsonOption = False,
     plain: PlainOption = False,
     record: RecordOption = None,
 ) -> None:
-    """Show your account on the exchange, or on any server that speaks its protocol."""
+    """Show your account on the exchange, or on any server that speaks its protocol, or on a message
+    bus."""
     require_one_style(json=json, plain=plain)
+    bus.require_alone(feed)
+    if bus.is_given:
+        with prepared(feed, bus, record) as (chosen, source, recorder):
+            title = feed_title("watch", chosen, source.url, record)
+            with open_output(AccountShown(), title, time.time, json=json, plain=plain) as output:
+                handle = recorded(source, recorder, shown_on(output))
+                run_feed(chosen, source, handle, feed.seconds, recorder)
+        return
     with _prepared(feed, record) as (chosen, source):
         title = feed_title("watch", chosen, feed.url, record)
         with (
@@ -129,6 +141,7 @@ the environment, else from a prompt; never from an argument. It is not recorded.
 \b
 topone record today.jsonl.gz
 topone record orders.jsonl --topics orders --seconds 3600
+topone record main.jsonl.gz --from nats://127.0.0.1:4222 --account main
 {VARIABLE}=demo topone record demo.jsonl --url ws://127.0.0.1:8765/ws/user/""",
 )
 @spread
@@ -138,8 +151,20 @@ def record(
     ],
     *,
     feed: AccountOptions,
+    bus: BusOptions,
 ) -> None:
-    """Record a feed into a file, for replay and stats. Shows only the life of the connection."""
+    """Record a feed into a file, for replay and stats. Shows only the life of the connection.
+
+    From a message bus, every event is written as a line of JSON with its position.
+    """
+    bus.require_alone(feed)
+    if bus.is_given:
+        with prepared(feed, bus, file) as (chosen, source, recorder):
+            assert recorder is not None
+            with recording_progress(str(file), recorder, Console()) as progress:
+                handle = recorded(source, recorder, shown_on(progress))
+                run_feed(chosen, source, handle, feed.seconds, recorder)
+        return
     with (
         _prepared(feed, file) as (chosen, source),
         closing(new_recording(file, overwrite=feed.overwrite)) as recorder,

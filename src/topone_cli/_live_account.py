@@ -17,6 +17,7 @@ from topone_cli._files import require_new_file
 from topone_cli._fill_files import open_fill_file, require_fill_file
 from topone_cli._following import feed_title, recorder_of, shower
 from topone_cli._format import printable
+from topone_cli._from_bus import BusOptions, folded, prepared, recorded
 from topone_cli._help import Command
 from topone_cli._historian import ACCOUNT_CALLS, Historian
 from topone_cli._options import (
@@ -56,12 +57,14 @@ topone account
 topone account --web
 topone account --json
 topone account --export fills.csv
-topone account --export fills.sqlite --plain""",
+topone account --export fills.sqlite --plain
+topone account --from nats://127.0.0.1:4222 --account main""",
 )
 @spread
 def account(
     *,
     feed: HealedOptions,
+    bus: BusOptions,
     json: JsonOption = False,
     plain: PlainOption = False,
     export: Annotated[
@@ -77,9 +80,19 @@ def account(
 ) -> None:
     """Show your account whole: what is missing is asked for over HTTP, at once and after every gap.
 
-    What is not certain says so.
+    What is not certain says so. From a message bus nothing is asked: the relay has done it.
     """
     require_one_style(json=json, plain=plain)
+    bus.require_alone(feed)
+    if bus.is_given:
+        if export is not None:
+            raise Misuse("--export: leave out --from, as the file is completed over HTTP")
+        with prepared(feed, bus, record) as (chosen, on_bus, recorder):
+            title = feed_title("account", chosen, on_bus.url, record)
+            with open_paged(title, json=json, plain=plain, web=web, port=port) as output:
+                take = recorded(on_bus, recorder, folded(output))
+                run_feed(chosen, on_bus, take, feed.seconds, recorder)
+        return
     feed.require_endpoint()
     endpoint = feed.require_http()
     topics = feed.parse_topics()

@@ -7,6 +7,7 @@ from typing import Final, Self
 
 from attrs import Factory, define
 
+from topone_cli._events import AnyEvent
 from topone_cli._life import KEPT, Life
 from topone_proto import (
     Book,
@@ -21,7 +22,6 @@ from topone_proto import (
     Topic,
     Update,
 )
-from topone_proto.account import AccountEvent
 from topone_proto.wire.kline import PERIODS
 
 __all__ = ["MarketView"]
@@ -92,7 +92,7 @@ class MarketView(Life):
         """True if there may be something newer than what is shown of ``topic``."""
         return topic in self._seen and topic not in self._current
 
-    def take(self, event: AccountEvent, at: float) -> None:
+    def take(self, event: AnyEvent, at: float) -> None:
         """Fold in an event that came at ``at``."""
         super().take(event, at)
         match event:

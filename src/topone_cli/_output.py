@@ -14,6 +14,7 @@ from rich.live import Live
 
 from topone_cli._account_view import AccountLife
 from topone_cli._describe import describe
+from topone_cli._events import AnyEvent
 from topone_cli._format import clock
 from topone_cli._life import Life
 from topone_cli._market_picture import market_picture
@@ -23,7 +24,6 @@ from topone_cli._plain import plain_of
 from topone_cli._terminal import started
 from topone_cli._view import View
 from topone_proto import Candle, Topic
-from topone_proto.account import AccountEvent
 
 __all__ = [
     "AccountShown",
@@ -46,7 +46,7 @@ class Output(Protocol):
     """A destination of events. Both methods may be called from any thread. ``at`` is in seconds
     since 1970 UTC."""
 
-    def event(self, event: AccountEvent, at: float) -> None:
+    def event(self, event: AnyEvent, at: float) -> None:
         """Show an event."""
 
     def note(self, text: str, at: float) -> None:
@@ -56,7 +56,7 @@ class Output(Protocol):
 class JsonLines:
     """An output for programs: every event is a JSON object in one line, its class's name first."""
 
-    def event(self, event: AccountEvent, at: float) -> None:  # noqa: ARG002 - an event has its own times
+    def event(self, event: AnyEvent, at: float) -> None:  # noqa: ARG002 - an event has its own times
         """Write one line."""
         typer.echo(json.dumps(plain_of(event)))
 
@@ -74,7 +74,7 @@ class PlainLines:
     def __init__(self, write: Callable[[str], object] = typer.echo) -> None:
         self._write = write
 
-    def event(self, event: AccountEvent, at: float) -> None:
+    def event(self, event: AnyEvent, at: float) -> None:
         """Write one line."""
         self._write(f"{clock(at)} {type(event).__name__:13} {describe(event)}".rstrip())
 
@@ -209,7 +209,7 @@ class LiveScreen:
         self._now = now
         self._lock = threading.Lock()
 
-    def event(self, event: AccountEvent, at: float) -> None:
+    def event(self, event: AnyEvent, at: float) -> None:
         with self._lock:
             self._shown.life.take(event, at)
 

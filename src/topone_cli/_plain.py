@@ -2,13 +2,14 @@
 
 from typing import Any
 
-from topone_proto.account import AccountEvent, Resynced
+from topone_cli._events import AnyEvent
+from topone_proto.account import Resynced
 from topone_proto.plain import to_plain
 
 __all__ = ["plain_of"]
 
 
-def plain_of(event: AccountEvent) -> dict[str, Any]:
+def plain_of(event: AnyEvent) -> dict[str, Any]:
     """Return an event with its class's name first, and those within it as well.
 
     >>> from topone_proto import Connected

@@ -7,13 +7,13 @@ from rich.console import Console
 from rich.filesize import decimal
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from topone_cli._events import AnyEvent
 from topone_cli._files import Recorder
 from topone_cli._format import printable
 from topone_cli._masks import hide_tokens
 from topone_cli._output import PlainLines
 from topone_cli._terminal import started
 from topone_proto import Update
-from topone_proto.account import AccountEvent
 
 __all__ = ["RecordingProgress", "recording_progress"]
 
@@ -44,7 +44,7 @@ class RecordingProgress:
         size = decimal(self._recorder.size)
         return f"{self._updates} updates, {self._recorder.lines} lines, {size}"
 
-    def event(self, event: AccountEvent, at: float) -> None:
+    def event(self, event: AnyEvent, at: float) -> None:
         """Show or count an event."""
         if isinstance(event, Update):
             self._updates += 1

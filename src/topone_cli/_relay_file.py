@@ -33,7 +33,7 @@ from topone_proto.relay import RelayConfig
 from topone_proto.wire.topic import Socket, families
 from topone_relay import AccountEntry
 
-__all__ = ["BusTable", "RelayFile", "read_relay_file"]
+__all__ = ["BusTable", "RelayFile", "read_bus_table", "read_relay_file"]
 
 _T = TypeVar("_T")
 
@@ -123,6 +123,15 @@ def read_relay_file(path: Path, warn: Callable[[str], object]) -> RelayFile:
     return _Reader(path, warn).read()
 
 
+def read_bus_table(path: Path) -> BusTable:
+    """Read the table of the bus alone, for consumers.
+
+    Raises:
+        ConfigurationError: the file cannot be read, or something in the table cannot be used.
+    """
+    return _Reader(path, len).read_bus()
+
+
 class _Reader:
     """The file, and the names of what is being read."""
 
@@ -140,18 +149,25 @@ class _Reader:
                 where = f"accounts.{name:.80}"
                 raise self._refusal(where, "this is no name of an account", ACCOUNT_NAME)
         file = self._structure(plain, _File, "")
-        bus = self._structure(
-            {
-                key: str(self._place(value)) if key.endswith("_file") else value
-                for key, value in plain["bus"].items()
-            },
-            BusTable,
-            "bus",
-        )
+        bus = self._bus(plain)
         entries = [
             self._entry(name, file.defaults | table) for name, table in file.accounts.items()
         ]
         return RelayFile(path=self._path, bus=bus, config=file.relay, entries=tuple(entries))
+
+    def read_bus(self) -> BusTable:
+        """Return the table of the bus alone."""
+        plain = self._load()
+        if not isinstance(plain.get("bus"), dict):
+            raise self._refusal("bus", "there is no such table", "add one, with url = ...")
+        return self._bus(plain)
+
+    def _bus(self, plain: dict[str, Any]) -> BusTable:
+        table = {
+            key: str(self._place(value)) if key.endswith("_file") else value
+            for key, value in plain["bus"].items()
+        }
+        return self._structure(table, BusTable, "bus")
 
     def _load(self) -> dict[str, Any]:
         try:

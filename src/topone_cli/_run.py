@@ -16,14 +16,16 @@ from attrs import frozen
 
 from topone_cli._describe import refusal
 from topone_cli._errors import CommandFailed, explain_failure
+from topone_cli._events import AnyEvent
 from topone_cli._files import Recorder
 from topone_cli._streams import output_failure
 from topone_proto import (
     Closed,
     Disconnected,
-    Event,
     Failure,
     FeedClosed,
+    Snapshot,
+    Stalled,
     Subscribed,
     SubscriptionRejected,
     Token,
@@ -31,9 +33,11 @@ from topone_proto import (
     TopOneError,
 )
 
-__all__ = ["Adapter", "History", "Opened", "Source", "choose_adapter", "run_feed"]
+__all__ = ["SILENT", "Adapter", "History", "Opened", "Source", "choose_adapter", "run_feed"]
 
-_Take = Callable[[Event], bool]
+SILENT: Final = "the server did not answer; give it more time"
+
+_Take = Callable[[AnyEvent], bool]
 """Takes an event. Returns True to go on."""
 _Open = Callable[[Any], Any]
 """Opens a feed with the module of an adapter."""
@@ -90,6 +94,11 @@ class Opened(Protocol):
         """The account's token, or what gets it; None without one."""
         ...
 
+    @property
+    def if_nothing_came(self) -> str:
+        """The likely cause if nothing comes and no failure is known."""
+        ...
+
     def open(self, adapter: Any, record: Callable[[str], object] | None) -> Any:
         """Open it with the module of an adapter."""
         ...
@@ -105,6 +114,7 @@ class Source:
     """The account's token, or what gets it; None for market data, which needs none."""
     origin: str | None = None
     insecure: bool = False
+    if_nothing_came: str = SILENT
 
     def open(self, adapter: Any, record: Callable[[str], object] | None) -> Any:
         """Open a feed with the module of an adapter."""
@@ -133,7 +143,7 @@ class History:
     note: Callable[[str], object]
     """Takes the words for why there are none."""
 
-    def span(self, event: Event) -> tuple[float, float] | None:
+    def span(self, event: AnyEvent) -> tuple[float, float] | None:
         """Return the span to ask for after ``event``, in seconds since 1970 UTC; None for none."""
         if not isinstance(event, Subscribed) or event.topic != self.topic:
             return None
@@ -167,10 +177,10 @@ def run_feed(
         ImportError: the adapter's extra is not installed.
         KeyboardInterrupt: Ctrl-C; the feed is closed.
     """
-    outcome = _Outcome(source.topics)
+    outcome = _Outcome(source.topics, source.if_nothing_came)
     is_closed = False
 
-    def take(event: Event) -> bool:
+    def take(event: AnyEvent) -> bool:
         nonlocal is_closed
         if is_closed:
             # What an account says of its knowledge then is no news.
@@ -190,21 +200,27 @@ def run_feed(
 class _Outcome:
     """The fate of the subscriptions."""
 
-    def __init__(self, topics: Iterable[Topic]) -> None:
+    def __init__(self, topics: Iterable[Topic], if_nothing_came: str) -> None:
+        self._if_nothing_came = if_nothing_came
         self._refusals: dict[Topic, SubscriptionRejected | None] = dict.fromkeys(topics)
         self._is_subscribed = False
         self._trouble: Failure | None = None
+        self._stall: str | None = None
 
     @property
     def is_refused(self) -> bool:
         """True if no topic is left to follow."""
         return None not in self._refusals.values()
 
-    def take(self, event: Event) -> None:
+    def take(self, event: AnyEvent) -> None:
         match event:
             case SubscriptionRejected(topic=topic):
                 # What is to be tried again is not refused for good.
                 self._refusals[topic] = event if event.retry_in is None else None
+            case Snapshot():
+                self._is_subscribed = True
+            case Stalled(reason=reason, detail=detail):
+                self._stall = f"{reason} ({detail})"
             case Subscribed(topic=topic):
                 self._is_subscribed = True
                 self._refusals[topic] = None
@@ -218,8 +234,10 @@ class _Outcome:
             refusals = (event for event in self._refusals.values() if event is not None)
             raise CommandFailed("; ".join(map(refusal, refusals)))
         if not self._is_subscribed:
-            trouble = "the server did not answer; give it more time"
-            if self._trouble is not None:
+            trouble = self._if_nothing_came
+            if self._stall is not None:
+                trouble = self._stall
+            elif self._trouble is not None:
                 trouble = explain_failure(self._trouble)
             raise CommandFailed(f"no topic was subscribed to in all that time: {trouble}")
 
@@ -273,7 +291,7 @@ async def _follow(feed: Any, take: _Take, history: History | None) -> None:
                 history.fail(error)
 
 
-async def _take_rest(feed: AsyncIterable[Event], take: _Take) -> None:
+async def _take_rest(feed: AsyncIterable[AnyEvent], take: _Take) -> None:
     async for event in feed:
         take(event)
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from attrs import Factory, define
 
 from topone_cli._describe import describe_backwards
+from topone_cli._events import AnyEvent
 from topone_cli._format import word
 from topone_cli._life import KEPT, Life, Line
 from topone_proto import (
@@ -15,7 +16,6 @@ from topone_proto import (
 )
 from topone_proto.account import (
     Account,
-    AccountEvent,
     AggregatedFill,
     Change,
     MovedBackwards,
@@ -41,7 +41,7 @@ class View(Life):
         """The life of the feed: this."""
         return self
 
-    def take(self, event: AccountEvent, at: float) -> None:
+    def take(self, event: AnyEvent, at: float) -> None:
         """Fold in an event that came at ``at``."""
         super().take(event, at)
         # What is shown in the end is what was known when it was closed.

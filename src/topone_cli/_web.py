@@ -23,9 +23,9 @@ from attrs import define
 
 from topone_cli._account_view import AccountLife
 from topone_cli._errors import CommandFailed
+from topone_cli._events import AnyEvent
 from topone_cli._output import Output
 from topone_cli._snapshot import snapshot
-from topone_proto.account import AccountEvent
 
 __all__ = ["WebPage", "shown_on_page"]
 
@@ -84,7 +84,7 @@ class WebPage:
         self._state = state
         self._changed = changed
 
-    def event(self, event: AccountEvent, at: float) -> None:
+    def event(self, event: AnyEvent, at: float) -> None:
         """Show an event."""
         self._output.event(event, at)
         with self._state.lock:

@@ -65,8 +65,9 @@ class _Clients:
 class FaultProxy:
     """Calls come from the test's thread; everything happens in the proxy's own."""
 
-    def __init__(self, target: str) -> None:
+    def __init__(self, target: str, ssl_context: ssl.SSLContext | None = None) -> None:
         self._loop = asyncio.get_running_loop()
+        self._ssl_context = ssl_context
         host, _, rest = target.removeprefix("ws://").partition(":")
         port, slash, self._path = rest.partition("/")
         self._path = slash + self._path
@@ -89,7 +90,9 @@ class FaultProxy:
         return f"ws://127.0.0.1:{self.port}{self._path}"
 
     async def listen(self) -> None:
-        self._listener = await asyncio.start_server(self._clients, "127.0.0.1", self.port)
+        self._listener = await asyncio.start_server(
+            self._clients, "127.0.0.1", self.port, ssl=self._ssl_context
+        )
         self.port = self._listener.sockets[0].getsockname()[1]
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -120,7 +123,11 @@ class FaultProxy:
                 if not self._swallows and not (answers and self._mute):
                     sink.write(data)
                     await sink.drain()
-            sink.write_eof()
+            # TLS has no half of a connection to close.
+            if sink.can_write_eof():
+                sink.write_eof()
+            else:
+                sink.close()
 
     def _call(self, function: Callable[[], T]) -> T:
         done: Future[T] = Future()
@@ -180,11 +187,16 @@ class FaultProxy:
 
 
 @contextmanager
-def fault_proxy(target: str) -> Iterator[FaultProxy]:
+def fault_proxy(target: str, ssl_context: ssl.SSLContext | None = None) -> Iterator[FaultProxy]:
+    """Run a proxy in a thread; with a context, TLS is spoken to it, and none behind it."""
     started: Future[tuple[FaultProxy, Callable[[], object]]] = Future()
 
     async def main() -> None:
-        proxy, stop, loop = FaultProxy(target), asyncio.Event(), asyncio.get_running_loop()
+        proxy, stop, loop = (
+            FaultProxy(target, ssl_context),
+            asyncio.Event(),
+            asyncio.get_running_loop(),
+        )
         await proxy.listen()
         started.set_result((proxy, lambda: loop.call_soon_threadsafe(stop.set)))
         await stop.wait()

@@ -71,6 +71,7 @@ ELSEWHERE = {
     "conformance.md": "test_conformance.py",
     "market-data.md": "test_market_feeds.py",
     "metrics.md": "test_metrics.py",
+    "relay-buses.md": "buses/test_bus_access.py",
     "testing.md": "test_strategies.py",
 }
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)

@@ -183,6 +183,8 @@ __import__(sys.argv[1])
         ("topone_simulator", "aiohttp", "simulator"),
         ("topone_proto.testing.conformance", "trustme", "testing"),
         ("topone_trio.over_websockets", "websockets", "trio-websockets"),
+        ("topone_nats", "nats", "nats"),
+        ("topone_redis", "redis", "redis"),
     ],
 )
 def test_a_package_without_its_library_names_the_extra(
@@ -205,6 +207,8 @@ def test_a_package_without_its_library_names_the_extra(
         "topone_threads",
         "topone_websockets",
         "topone_simulator",
+        "topone_nats",
+        "topone_redis",
     ],
 )
 def test_a_package_that_is_broken_otherwise_blames_no_extra(package: str) -> None:

@@ -28,6 +28,7 @@ _PERMISSION = re.compile(
 _AUTHORIZATION = re.compile("authorization|authentication|expired|revoked", re.IGNORECASE)
 _PAUSE_AFTER_FAILURE = 0.25
 _LONGEST_PAUSE = 2.0
+_CLOSE_TIMEOUT = 0.5
 
 
 class Link:
@@ -76,27 +77,37 @@ class Link:
                 )
                 return await future
         except TimeoutError:
-            raise BusUnavailable(call, f"no answer within {patience:g} s") from None
-        except _NotPermitted as refusal:
-            raise _not_permitted(call, str(refusal)) from None
-        except nats.errors.MaxPayloadError:
-            raise BusRefused(
-                call,
-                f"a message of {len(data)} bytes is larger than the server's max_payload of "
-                f"{self.max_payload}",
-                "raise max_payload at the server, or lower RelayConfig.max_message_size",
-            ) from None
-        except (nats.errors.Error, OSError, _Lost) as error:
-            raise BusUnavailable(call, describe(error)) from None
+            failure: BusUnavailable | BusRefused = BusUnavailable(
+                call, f"no answer within {patience:g} s"
+            )
+        except (nats.errors.Error, OSError, _Lost, _NotPermitted) as error:
+            failure = self._failure(call, error, len(data))
         finally:
             self._waiting.pop(reply, None)
+        # Out here it has no context: in that are frames of nats-py, with what it was given.
+        raise failure
+
+    def _failure(self, call: str, error: Exception, size: int) -> BusUnavailable | BusRefused:
+        if isinstance(error, _NotPermitted):
+            return _not_permitted(call, str(error))
+        if isinstance(error, nats.errors.MaxPayloadError):
+            return BusRefused(
+                call,
+                f"a message of {size} bytes is larger than the server's max_payload of "
+                f"{self.max_payload}",
+                "raise max_payload at the server, or lower RelayConfig.max_message_size",
+            )
+        return BusUnavailable(call, describe(error))
 
     async def send(self, call: str, subject: str, data: bytes, reply: str) -> None:
         """Publish a message whose answers arrive at a subscription."""
         try:
             await self.client.publish(subject, data, reply=reply)
         except (nats.errors.Error, OSError) as error:
-            raise BusUnavailable(call, describe(error)) from None
+            failure = BusUnavailable(call, describe(error))
+        else:
+            return
+        raise failure
 
     async def subscribe(
         self, call: str, subject: str, callback: Callable[[Msg], Any]
@@ -108,7 +119,8 @@ class Link:
                 subject, cb=callback, pending_msgs_limit=0, pending_bytes_limit=0
             )
         except (nats.errors.Error, OSError) as error:
-            raise BusUnavailable(call, describe(error)) from None
+            failure = BusUnavailable(call, describe(error))
+        raise failure
 
     def listen(self, listener: Callable[[], None]) -> None:
         """Call a function when the connection is lost."""
@@ -195,7 +207,7 @@ class Connection:
         self.closed.set()
         if self._link is not None:
             link, self._link = self._link, None
-            await link.client.close()
+            await _close(link.client)
             await link.ended()
 
     async def _dial(self, call: str) -> Link:
@@ -223,11 +235,23 @@ class Connection:
             await link.open()
         except (nats.errors.Error, OSError, TimeoutError) as error:
             last = client.last_error if isinstance(error, nats.errors.NoServersError) else None
-            raise _dial_failure(call, last or error) from None
+            failure = _dial_failure(call, last or error)
+            await _close(client)
         except asyncio.CancelledError:
-            await client.close()
+            await _close(client)
             raise
-        return link
+        else:
+            return link
+        raise failure
+
+
+async def _close(client: Client) -> None:
+    """Close a client, whatever state it is in, and wait for that no longer than needed."""
+    try:
+        async with asyncio.timeout(_CLOSE_TIMEOUT):
+            await client.close()
+    except Exception:  # noqa: BLE001 - nothing more can be done about a connection that is given up
+        return
 
 
 class _NotPermitted(Exception):

@@ -20,7 +20,7 @@ from attrs import field, frozen, validators
 from redis.asyncio import BlockingConnectionPool, ConnectionPool, Redis
 
 from topone_redis import _scripts
-from topone_redis._errors import bus_errors
+from topone_redis._errors import as_bus_errors
 from topone_relay._bus import BusRefused, Cluster, Fenced, Lease, Message, Pointer, Received
 from topone_relay._names import name_of, token_of
 from topone_relay._options import check_prefix
@@ -179,8 +179,8 @@ class RedisBus:
             block: int | None = None
             while True:
                 self._closing.check("read")
-                with bus_errors("read"):
-                    found = await self._reading.xread({key: last}, _BATCH, block)
+                answer = self._reading.xread({key: last}, _BATCH, block)
+                found = await as_bus_errors("read", answer)
                 if block is None:
                     block = _milliseconds(self._heartbeat)
                     yield None
@@ -231,13 +231,11 @@ class RedisBus:
         self, call: str, script: str, keys: Sequence[str], *arguments: str | int | bytes
     ) -> Any:
         self._closing.check(call)
-        with bus_errors(call):
-            return await self._scripts[script](keys, arguments)
+        return await as_bus_errors(call, self._scripts[script](keys, arguments))
 
     async def _command(self, call: str, *words: str | bytes) -> Any:
         self._closing.check(call)
-        with bus_errors(call):
-            return await self._execute(*words)
+        return await as_bus_errors(call, self._execute(*words))
 
 
 def _milliseconds(seconds: float) -> int:

@@ -94,14 +94,18 @@ def connect(
 
 def _pool(kind: Any, where: Hidden, given: Hidden, **settings: Any) -> Any:
     try:
-        pool = kind.from_url(where.reveal(), **settings, **given.reveal())
-        # Shows at once which options no connection takes.
-        pool.make_connection()
+        return _usable(kind.from_url(where.reveal(), **settings, **given.reveal()))
     except (TypeError, ValueError, AttributeError) as error:
         problem = str(error) if isinstance(error, TypeError) else "one of them cannot be used"
-        raise ConfigurationError(
-            setting="url or options",
-            problem=problem,
-            remedy="give a URL such as redis://host:6379/0, and options that redis-py takes",
-        ) from None
+    # Out here it has no context: in that are frames with the options.
+    raise ConfigurationError(
+        setting="url or options",
+        problem=problem,
+        remedy="give a URL such as redis://host:6379/0, and options that redis-py takes",
+    )
+
+
+def _usable(pool: Any) -> Any:
+    # Shows at once which options no connection takes.
+    pool.make_connection()
     return pool

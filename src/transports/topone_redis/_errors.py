@@ -2,14 +2,16 @@
 
 import re
 import ssl
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections.abc import Awaitable
+from typing import TypeVar
 
 from redis import exceptions
 
 from topone_relay._bus import BusRefused, BusUnavailable
 
-__all__ = ["bus_errors"]
+__all__ = ["as_bus_errors"]
+
+_T = TypeVar("_T")
 
 _CREDENTIALS = re.compile("WRONGPASS|NOAUTH|invalid (username|password)|Authentication required")
 _PERMISSION = re.compile("NOPERM|no permission", re.IGNORECASE)
@@ -19,17 +21,23 @@ _PASSING = re.compile(
 )
 
 
-@contextmanager
-def bus_errors(call: str) -> Generator[None]:
-    """Raise what the block raises as an error of the bus.
+async def as_bus_errors(call: str, answer: Awaitable[_T]) -> _T:
+    """Return an answer; raise what it raises as an error of the bus.
 
     Args:
         call: The call of the bus that is under way.
+        answer: The answer of redis-py.
+
+    Raises:
+        BusUnavailable: try again later.
+        BusRefused: trying again cannot help.
     """
     try:
-        yield
+        return await answer
     except (exceptions.RedisError, OSError, TimeoutError) as error:
-        raise _translated(call, error) from None
+        failure = _translated(call, error)
+    # Out here it has no context: in that are frames with the password.
+    raise failure
 
 
 def _translated(call: str, error: BaseException) -> BusRefused | BusUnavailable:

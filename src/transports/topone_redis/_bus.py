@@ -17,13 +17,13 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from typing import Any, Self
 
 from attrs import field, frozen, validators
-from redis.asyncio import BlockingConnectionPool, ConnectionPool, Redis
+from redis.asyncio import Redis
 
 from topone_redis import _scripts
 from topone_redis._errors import as_bus_errors
 from topone_relay._bus import BusRefused, Cluster, Fenced, Lease, Message, Pointer, Received
 from topone_relay._names import name_of, token_of
-from topone_relay._options import check_prefix
+from topone_relay._options import Hidden, check_prefix
 from topone_relay._reading import Closing, read_on
 
 __all__ = ["RedisBus", "StreamLimits"]
@@ -50,15 +50,15 @@ class RedisBus:
 
     def __init__(
         self,
-        commands: BlockingConnectionPool,
-        reading: ConnectionPool,
+        pools: Hidden,
         *,
         prefix: str,
         limits: StreamLimits,
         heartbeat: float,
     ) -> None:
         check_prefix(prefix)
-        self._pools = (commands, reading)
+        self._pools = pools
+        commands, reading = pools.reveal()
         self._redis: Redis = Redis(connection_pool=commands)
         self._reading: Redis = Redis(connection_pool=reading)
         # In braces, so that a cluster keeps all of them on one server, as scripts need it.
@@ -213,7 +213,7 @@ class RedisBus:
     async def close(self) -> None:
         """Close the connections and end every ``read``."""
         self._closing.set()
-        for pool in self._pools:
+        for pool in self._pools.reveal():
             await pool.disconnect(inuse_connections=True)
 
     async def __aenter__(self) -> Self:

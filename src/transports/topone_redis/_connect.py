@@ -84,8 +84,7 @@ def connect(
         retry=Retry(NoBackoff(), 0),
     )
     return RedisBus(
-        commands,
-        reading,
+        Hidden((commands, reading)),
         prefix=prefix,
         limits=StreamLimits() if limits is None else limits,
         heartbeat=heartbeat,

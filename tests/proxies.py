@@ -26,7 +26,9 @@ class _Link:
 
     def reset(self) -> None:
         for end in self.ends:
-            connection: socket.socket = end.get_extra_info("socket")
+            connection: socket.socket | None = end.get_extra_info("socket")
+            if connection is None:  # TLS has closed it
+                continue
             # With this, closing sends RST at once, whatever is still unsent.
             with suppress(OSError):
                 connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

@@ -26,7 +26,7 @@ from topone_proto import (
     Gap,
 )
 from topone_proto.account import Knowledge, KnowledgeChanged
-from topone_proto.relay import ItemsDropped, LeaseAcquired, LeaseEnded
+from topone_proto.relay import ItemsDropped, LeaseAcquired, LeaseEnded, LeaseUnsure
 from topone_relay import (
     AccountFailed,
     AccountStatus,
@@ -87,10 +87,12 @@ STATUS = NodeStatus(
         account("third", "desk-b"),
         account("lost", None, problem="the app key does not belong to this app id"),
         account("new", None),
+        account("torn", "desk-a", is_held=False),
     ),
 )
 EVENTS = {
     LeaseAcquired("main", 7): "held here from now on, epoch 7",
+    LeaseUnsure("main", 7): "nothing is published, as the bus does not renew",
     LeaseEnded("main", 7, "another machine has it"): "no longer held here, epoch 7: another mac",
     ItemsDropped("main", 9): "9 items dropped",
     MemberJoined("desk-b"): "desk-b is there",
@@ -120,7 +122,7 @@ def test_the_table_says_who_holds_what_at_any_size(width: int, height: int) -> N
     lines = drawn(screen, width, height)
     text = "\n".join(lines)
     assert lines[0].startswith("topone relay, node desk-a")
-    assert lines[1].startswith("running  3 of 6 held here  2 by nobody")
+    assert lines[1].startswith("running  3 of 7 held here  2 by nobody")
     assert ("2 nodes: desk-a, desk-b" in lines[1]) is (width > 40)
     rows = {words[1]: words[2:] for line in lines if len(words := line.split()) > 3}
     expected = {
@@ -130,6 +132,7 @@ def test_the_table_says_who_holds_what_at_any_size(width: int, height: int) -> N
         "third": ["desk-b", "stand-by"],
         "lost": ["nobody", "failed"],
         "new": ["nobody", "waiting"],
+        "torn": ["desk-a", "unsure"],
     }
     assert {name: rows[name][:2] for name in expected} == expected
     # What needs somebody comes first.

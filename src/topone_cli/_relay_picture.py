@@ -31,7 +31,8 @@ _ACCOUNTS: Final = (
 _NOBODY: Final = "nobody"
 _WRONG: Final = "failed"
 _PARTIAL: Final = "not whole"
-_STYLES: Final = {_NOBODY: "bold red", _WRONG: "bold red", _PARTIAL: "yellow"}
+_UNSURE: Final = "unsure"
+_STYLES: Final = {_NOBODY: "bold red", _WRONG: "bold red", _PARTIAL: "yellow", _UNSURE: "yellow"}
 
 
 @define
@@ -127,4 +128,7 @@ def _state(account: AccountStatus, node: str) -> str:
         return "whole" if account.is_whole else _PARTIAL
     if account.problem:
         return _WRONG
-    return "stand-by" if account.holder not in {None, node} else "waiting"
+    if account.holder == node:
+        # The bus has not renewed the lease.
+        return _UNSURE
+    return "waiting" if account.holder is None else "stand-by"

@@ -1,6 +1,6 @@
 """What happens to a relay, in words, one line each. Pure, and safe to print."""
 
-from typing import Final
+from typing import Final, get_args
 
 from topone_cli._describe import describe
 from topone_cli._errors import explain_failure
@@ -8,11 +8,12 @@ from topone_cli._format import printable
 from topone_proto import Closed, Connected, Disconnected, Gap, SubscriptionRejected
 from topone_proto.account import FetchFailed, Knowledge, KnowledgeChanged, StateNotStored
 from topone_proto.events import ANOMALIES
-from topone_proto.relay import ItemsDropped, LeaseAcquired, LeaseEnded
+from topone_proto.relay import ItemsDropped, LeaseAcquired, LeaseEnded, LeaseUnsure
 from topone_relay import (
     AccountFailed,
     BusBack,
     BusLost,
+    Happening,
     Leaving,
     MemberJoined,
     MemberLeft,
@@ -28,13 +29,14 @@ _TOLD: Final = (
     Gap,
     StateNotStored,
     SubscriptionRejected,
+    *get_args(Happening),
     *ANOMALIES,
 )
 
 
 def is_told(event: object) -> bool:
-    """Return True if an event of an account is worth a line in the log of a relay of hundreds:
-    what changes in the account itself is not."""
+    """Return True if an event is worth a line in the log of a relay of hundreds: what changes in an
+    account itself is not."""
     if isinstance(event, KnowledgeChanged):
         return event.after is Knowledge.WHOLE
     return isinstance(event, _TOLD)
@@ -48,6 +50,8 @@ def relay_words(event: object) -> str:
             text = f"held here from now on, epoch {epoch}"
         case LeaseEnded(epoch=epoch, reason=reason):
             text = f"no longer held here, epoch {epoch}: {reason}"
+        case LeaseUnsure(epoch=epoch):
+            text = f"nothing is published, as the bus does not renew the lease, epoch {epoch}"
         case ItemsDropped(count=count):
             text = f"{count} items dropped, as the bus takes none; a gap and a snapshot follow"
         case MemberJoined(member=node):

@@ -28,6 +28,7 @@ from topone_relay._happenings import (
     MemberLeft,
 )
 from topone_relay._memory import MemoryBroker, MemoryBus
+from topone_relay._node import Node
 from topone_relay._status import AccountStatus, NodeStatus
 from topone_relay._store import BusStore, StateNotShared
 
@@ -55,6 +56,7 @@ __all__ = [
     "MemoryBroker",
     "MemoryBus",
     "Message",
+    "Node",
     "NodeStatus",
     "OpenEntry",
     "Pointer",

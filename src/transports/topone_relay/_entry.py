@@ -21,18 +21,28 @@ from topone_proto import (
 from topone_proto.account import AccountConfig
 from topone_proto.adapters import StateStore
 
-__all__ = ["AccountEntry"]
+__all__ = ["AccountEntry", "check_name"]
 
 _NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
+def check_name(name: Any, setting: str) -> str:
+    """Return a name of an account or a node on a bus.
+
+    Raises:
+        ConfigurationError: it cannot be one.
+    """
+    if isinstance(name, str) and _NAME.fullmatch(name):
+        return name
+    raise ConfigurationError(
+        setting=setting,
+        problem=f"{name!r:.80} cannot be a name on a bus",
+        remedy="use at most 64 letters, digits, - and _",
+    )
+
+
 def _check_name(_: object, __: "Attribute[str]", name: Any) -> None:
-    if not (isinstance(name, str) and _NAME.fullmatch(name)):
-        raise ConfigurationError(
-            setting="AccountEntry.name",
-            problem=f"{name!r:.80} cannot be the name of an account on a bus",
-            remedy="use at most 64 letters, digits, - and _",
-        )
+    check_name(name, "AccountEntry.name")
 
 
 def _default_url(entry: "AccountEntry") -> str:

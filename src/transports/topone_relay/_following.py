@@ -19,7 +19,7 @@ class Followed(Protocol):
     """An account that is open."""
 
     def snapshot(self) -> Snapshot | None:
-        """Return the account as the latest step has left it; None while it is not whole, and for
+        """Return the account as the latest step has left it; None while it is not whole. Empty for
         market data."""
         ...
 
@@ -53,7 +53,8 @@ class _Followed:
         self._machine = machine
 
     def snapshot(self) -> Snapshot | None:
-        return None if self._machine is None else self._machine.account.snapshot()
+        # A publisher keeps the market data itself.
+        return Snapshot(()) if self._machine is None else self._machine.account.snapshot()
 
     @property
     def is_whole(self) -> bool | None:

@@ -10,7 +10,7 @@ import attrs
 
 import topone_asyncio
 import topone_trio
-from benchmarks import clients
+from benchmarks import accounts, clients
 from benchmarks.clients import Client, Mode, Times, on_asyncio, on_trio
 from benchmarks.loopback import LoopbackServer, server_ports, url_of
 from benchmarks.measuring import Effort, Row, Table, in_fresh_processes, optional
@@ -90,7 +90,7 @@ ADAPTERS = (
 
 def tables(effort: Effort) -> list[Table]:
     """Measure."""
-    return in_fresh_processes(_measure, effort)
+    return [*in_fresh_processes(_measure, effort), *accounts.tables(effort)]
 
 
 def _measure(effort: Effort) -> list[Table]:

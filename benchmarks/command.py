@@ -12,7 +12,7 @@ from rich.console import Console
 
 from benchmarks import adapters, core, decode, footprint, machine, scale
 from benchmarks.bars import judge
-from benchmarks.measuring import EFFORTS, Effort, Table, from_json, to_json
+from benchmarks.measuring import EFFORTS, Effort, Table, from_json, say, to_json
 from benchmarks.report import draw, show, show_bars, write_docs
 
 GROUPS: Final[dict[str, Callable[[Effort], list[Table]]]] = {
@@ -55,18 +55,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         rounds = f"{max(1, effort.processes)} processes of {effort.rounds} rounds"
         tables, described = [], {"effort": f"{chosen.effort}, {rounds}", **machine.describe()}
         groups = chosen.groups or list(GROUPS)
+        if not chosen.groups:
+            say(f"all groups take about {effort.seconds / 60:.0f} minutes on two idle cores")
         for number, group in enumerate(groups, 1):
             started = perf_counter()
-            _say(f"measuring {group}, {number} of {len(groups)}")
+            say(f"measuring {group}, {number} of {len(groups)}")
             try:
                 tables += GROUPS[group](effort)
             except KeyboardInterrupt:
-                _say(f"interrupted while measuring {group}; nothing is written")
+                say(f"interrupted while measuring {group}; nothing is written")
                 return 130
             except Exception:  # noqa: BLE001 - the other groups can be measured all the same
                 traceback.print_exc()
                 failed.append(group)
-            _say(f"  {perf_counter() - started:.0f} s")
+            say(f"  {perf_counter() - started:.0f} s")
     if chosen.json:
         chosen.json.write_text(to_json(tables, described), encoding="utf-8")
     show(tables, described, console)
@@ -74,14 +76,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if verdicts:
         show_bars(verdicts, console)
     if failed:
-        _say(f"FAILED: {', '.join(failed)}; neither the page nor pictures are written")
+        say(f"FAILED: {', '.join(failed)}; neither the page nor pictures are written")
         return 1
     if chosen.pictures:
         draw(tables, chosen.pictures)
     if chosen.docs:
         console.print(f"\nwrote {write_docs(tables, described, DOCS).relative_to(Path.cwd())}")
     return int(chosen.check and any(verdict.holds is False for verdict in verdicts))
-
-
-def _say(progress: str) -> None:
-    print(progress, file=sys.stderr, flush=True)

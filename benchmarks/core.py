@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from decimal import Decimal
 from itertools import repeat
 from time import perf_counter
 from typing import Any
@@ -17,7 +18,25 @@ from benchmarks.measuring import (
     optional,
     over,
 )
-from topone_proto import BALANCE, ORDERS, Connection, Request, Session, Step, Topic
+from topone_proto import (
+    BALANCE,
+    ORDERS,
+    Connection,
+    Disconnected,
+    Failure,
+    FailureKind,
+    Order,
+    OrderStatus,
+    OrderType,
+    OrderUpdate,
+    Request,
+    Session,
+    Side,
+    Step,
+    Subscribed,
+    Topic,
+)
+from topone_proto.account import Account, Knowledge, OrdersQuery
 from topone_proto.wire.codec import decode, encode
 
 DECODE = "decode"
@@ -27,6 +46,10 @@ FRESH = "a new session"
 OLD = "after many events"
 LATE = "after thirty days"
 BUSY = "with 60 subscriptions"
+UPDATE_SMALL, UPDATE_LARGE = "an update, a small account", "an update, a large account"
+HEAL_SMALL, HEAL_LARGE = "making it whole, a small account", "making it whole, a large account"
+SMALL = 100
+_BLOCK = 100
 
 
 def tables(effort: Effort) -> list[Table]:
@@ -35,7 +58,7 @@ def tables(effort: Effort) -> list[Table]:
 
 
 def _measure(effort: Effort) -> list[Table]:
-    measured = [_updates(effort), _ages(effort), _requests(effort)]
+    measured = [_updates(effort), _ages(effort), _accounts(effort), _requests(effort)]
     if optional("topone_proto.testing.simulation"):
         measured.append(_simulation(effort))
     return measured
@@ -132,6 +155,78 @@ def _ages(effort: Effort) -> Table:
     ]
     rows = interleave(subjects, effort)
     return Table("core/age", "Nothing grows: an update in a session that…", "s", FRESH, rows)
+
+
+def _order(number: int, status: OrderStatus) -> Order:
+    is_open = status is OrderStatus.PENDING
+    amount = Decimal("1.389")
+    return Order(
+        id=number,
+        market="ETH/BTC",
+        type=OrderType.LIMIT,
+        side=Side.BUY,
+        status=status,
+        price=Decimal("0.08132"),
+        amount=amount,
+        left=amount if is_open else Decimal(0),
+        deal_stock=Decimal(0) if is_open else amount,
+        deal_money=Decimal(0) if is_open else Decimal("0.10953654"),
+        create_time=1522235513.740678,
+        update_time=1522235513.740684,
+    )
+
+
+class _Followed:
+    """An account that is whole, and its orders."""
+
+    def __init__(self, open_orders: int, closed_orders: int) -> None:
+        self.account = Account()
+        self.open = [_order(number, OrderStatus.PENDING) for number in range(open_orders)]
+        self._next = open_orders
+        self.heal(1)
+        self.run(closed_orders)
+
+    def heal(self, times: int) -> float:
+        """Lose the connection and make it whole again, so many times."""
+        account = self.account
+        started = perf_counter()
+        for _ in repeat(None, times):
+            account.apply(Disconnected(Failure(FailureKind.LOST), 1.0, 1, 1))
+            account.apply(Subscribed(ORDERS, 1, 1))
+            for query in account.ask():
+                if isinstance(query, OrdersQuery):
+                    account.answer(query, self.open, pages=1)
+        seconds = perf_counter() - started
+        assert account.knowledge(ORDERS) is Knowledge.WHOLE
+        return seconds
+
+    def run(self, times: int) -> float:
+        """Open and close so many orders."""
+        seconds = 0.0
+        for _ in range(0, times, _BLOCK):
+            states = (OrderStatus.PENDING, OrderStatus.COMPLETED)
+            numbers = range(self._next, self._next + _BLOCK)
+            self._next += _BLOCK
+            updates = [OrderUpdate(_order(n, status), 1) for n in numbers for status in states]
+            started = perf_counter()
+            for update in updates:
+                self.account.apply(update)
+            seconds += perf_counter() - started
+        return seconds
+
+
+def _accounts(effort: Effort) -> Table:
+    small, large = _Followed(SMALL, SMALL), _Followed(effort.open_orders, effort.closed_orders)
+    size = f"{effort.open_orders:,} open and {effort.closed_orders:,} closed orders"
+    # An order is two updates. It is followed in blocks, whatever number is asked for.
+    subjects = [
+        Subject(UPDATE_SMALL, lambda n: small.run(n * _BLOCK), "", 2 * _BLOCK),
+        Subject(UPDATE_LARGE, lambda n: large.run(n * _BLOCK), size, 2 * _BLOCK),
+        Subject(HEAL_SMALL, small.heal, f"for each of {SMALL} open orders", SMALL),
+        Subject(HEAL_LARGE, large.heal, "for each open order", effort.open_orders),
+    ]
+    rows = interleave(subjects, effort)
+    return Table("core/account", "Account.apply and Account.answer", "s", UPDATE_SMALL, rows)
 
 
 def _requests(effort: Effort) -> Table:

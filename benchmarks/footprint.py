@@ -1,11 +1,15 @@
 """Group 5: how long importing takes, and how much is installed."""
 
 import importlib.metadata
+import os
 import random
 import re
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import topone_proto
 from benchmarks.measuring import Effort, Row, Table
@@ -31,16 +35,28 @@ def tables(effort: Effort) -> list[Table]:
     return [_imports(effort), _sizes()]
 
 
-def seconds_of(statement: str) -> float | None:
-    """Return the seconds that an import takes in a fresh interpreter; None if it fails."""
+def seconds_of(statement: str, bytecode: str) -> float | None:
+    """Return the seconds that an import takes in a fresh interpreter which keeps its bytecode in a
+    folder, whatever the environment says of that; None if it fails."""
     program = f"from time import perf_counter as c; s = c(); {statement}; print(c() - s)"
+    environment = {**os.environ, "PYTHONPYCACHEPREFIX": bytecode}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
     done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+        [sys.executable, "-c", program],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     return float(done.stdout.split()[-1]) if done.returncode == 0 else None
 
 
 def _imports(effort: Effort) -> Table:
+    with TemporaryDirectory() as folder:
+        return _imports_with(partial(seconds_of, bytecode=folder), effort)
+
+
+def _imports_with(seconds_of: Callable[[str], float | None], effort: Effort) -> Table:
     # The first import of each writes its bytecode, and shows whether it is there at all.
     present = {name: code for name, code in STATEMENTS.items() if seconds_of(code) is not None}
     samples: dict[str, list[float]] = {name: [] for name in present}
@@ -51,7 +67,7 @@ def _imports(effort: Effort) -> Table:
             samples[name].append(seconds)
     rows = tuple(Row(name, tuple(values)) for name, values in samples.items())
     absent = tuple(name for name in STATEMENTS if name not in present)
-    title = "Import in a fresh interpreter"
+    title = "Import in a fresh interpreter, bytecode written before"
     return Table("footprint/import", title, "s", ENGINES, rows, absent)
 
 

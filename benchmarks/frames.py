@@ -73,6 +73,36 @@ def orders(**extra: Any) -> list[str]:
     ]
 
 
+def fills(count: int) -> list[bytes]:
+    """So many updates of open orders, each with a little more filled."""
+    updates = []
+    for number in range(count):
+        filled = number // COUNT + 1
+        updates.append(
+            _dumps(
+                {
+                    "method": "sub_orders",
+                    "ts": 1561948335075 + number,
+                    "data": {
+                        "id": 132991 + number % COUNT,
+                        "market": MARKETS[number % len(MARKETS)],
+                        "type": 1,
+                        "side": 1,
+                        "status": 1,
+                        "price": "0.08132",
+                        "amount": "1000000.5",
+                        "left": f"{1000000 - filled}.5",
+                        "dealStock": str(filled),
+                        "dealMoney": f"{filled * 0.08132:.5f}",
+                        "createTime": 1522235513.740678,
+                        "updateTime": round(1522235514 + number / 1000, 6),
+                    },
+                }
+            ).encode()
+        )
+    return updates
+
+
 def balances() -> list[str]:
     """Balance updates."""
     random_ = random.Random(5)

@@ -23,7 +23,8 @@ from itertools import repeat
 from multiprocessing.connection import Connection
 from urllib.parse import parse_qs, urlsplit
 
-from benchmarks.frames import ORDER_FRAME, order_frames
+from benchmarks.frames import ORDER_FRAME, fills, order_frames
+from benchmarks.machine import apart_from
 
 # Stands in for an API token.
 TOKEN = "topapi:do-not-print-me"
@@ -127,7 +128,7 @@ class LoopbackServer:
         url = urlsplit(request.target)
         name = url.path.strip("/").replace("-", "_")
         self.hits[name] += 1
-        scene = getattr(self, f"scene_{name}")
+        scene = getattr(self, f"scene_{name}", self.scene_nothing)
         await scene(request, reader, writer, {k: v[0] for k, v in parse_qs(url.query).items()})
 
     @staticmethod
@@ -161,6 +162,26 @@ class LoopbackServer:
         await self.subscribed(request, reader, writer)
         if "held" in query:
             await self.gate.wait()
+        await self.send(blocks, reader, writer)
+
+    async def scene_fills(
+        self,
+        request: Request,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        query: Query,
+    ) -> None:
+        """Send ``n`` updates of orders of which more and more is filled, once they are let go."""
+        frames = [encode_frame(frame) for frame in fills(int(query["n"]))]
+        blocks = [b"".join(frames[at : at + 200]) for at in range(0, len(frames), 200)]
+        await self.subscribed(request, reader, writer)
+        await self.gate.wait()
+        await self.send(blocks, reader, writer)
+
+    async def send(
+        self, blocks: list[bytes], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        """Send them as fast as the socket takes them."""
         for block in blocks:
             writer.write(block)
             await writer.drain()
@@ -203,6 +224,18 @@ class LoopbackServer:
             if opcode in {PING, CLOSE}:
                 writer.write(encode_frame(payload, PONG if opcode == PING else CLOSE))
 
+    async def scene_nothing(
+        self,
+        _request: Request,
+        _reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        _query: Query,
+    ) -> None:
+        """Answer a question about an account: it has nothing. Plain HTTP."""
+        body = b'{"code":0,"data":{"list":[],"total":0}}'
+        head = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n"
+        writer.write(head % len(body) + body)
+
     async def scene_release(
         self,
         _request: Request,
@@ -242,14 +275,17 @@ def server_process(pipe: Connection, kind: type[LoopbackServer], certificate: st
 
 @contextlib.contextmanager
 def server_ports(kind: type[LoopbackServer], certificate: str | None = None) -> Iterator[list[int]]:
-    """Run a server in another process for the length of a ``with`` block."""
+    """Run a server in another process for the length of a ``with`` block, on a processor of its own
+    if there are several."""
     spawn = multiprocessing.get_context("spawn")
     ours, theirs = spawn.Pipe()
     process = spawn.Process(target=server_process, args=(theirs, kind, certificate), daemon=True)
     process.start()
     theirs.close()
     try:
-        yield ours.recv()
+        ports = ours.recv()
+        with apart_from(process.pid):
+            yield ports
     finally:
         ours.close()
         process.terminate()

@@ -14,6 +14,7 @@ import json
 import multiprocessing
 import random
 import statistics
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from itertools import repeat
@@ -49,9 +50,15 @@ class Effort:
     """Events that an old session has seen."""
     scenarios: int
     """Simulated scenarios in one round."""
+    open_orders: int
+    """Open orders of a large account."""
+    closed_orders: int
+    """Orders of it that have closed."""
+    seconds: float
+    """The time that all of it takes, about, on two cores that have nothing else to do."""
 
 
-# For the docs' page: about ten minutes on two cores.
+# For the docs' page.
 FULL: Final = Effort(
     processes=3,
     rounds=5,
@@ -63,6 +70,9 @@ FULL: Final = Effort(
     idle_seconds=20.0,
     aged=300_000,
     scenarios=30,
+    open_orders=10_000,
+    closed_orders=1_000_000,
+    seconds=900,
 )
 QUICK: Final = Effort(
     processes=2,
@@ -75,6 +85,9 @@ QUICK: Final = Effort(
     idle_seconds=20.0,
     aged=100_000,
     scenarios=10,
+    open_orders=1_000,
+    closed_orders=100_000,
+    seconds=240,
 )
 # For the test that everything still runs; the numbers mean nothing.
 TINY: Final = Effort(
@@ -88,6 +101,9 @@ TINY: Final = Effort(
     idle_seconds=0.1,
     aged=100,
     scenarios=1,
+    open_orders=10,
+    closed_orders=100,
+    seconds=60,
 )
 EFFORTS: Final = {"full": FULL, "quick": QUICK, "tiny": TINY}
 
@@ -229,10 +245,19 @@ def in_fresh_process(effort: Effort, function: Callable[..., Any], *arguments: A
 def in_fresh_processes(
     function: Callable[[Effort], Sequence[Table]], effort: Effort
 ) -> list[Table]:
-    """Measure in one fresh process after the other."""
-    return joined(
-        [in_fresh_process(effort, function, effort) for _ in range(max(1, effort.processes))]
-    )
+    """Measure in one fresh process after the other, and say how far it is."""
+    parts = []
+    count, started = max(1, effort.processes), perf_counter()
+    for number in range(1, count + 1):
+        parts.append(in_fresh_process(effort, function, effort))
+        each = (perf_counter() - started) / number
+        say(f"  process {number} of {count}, {each:.0f} s each")
+    return joined(parts)
+
+
+def say(progress: str) -> None:
+    """Tell whoever waits how far it is."""
+    print(progress, file=sys.stderr, flush=True)
 
 
 def optional(module: str) -> Any | None:

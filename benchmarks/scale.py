@@ -189,7 +189,8 @@ async def _measure_burst(
     return watch.stop().wall / events
 
 
-def _crowd_of(size: int, kind: str) -> str:
+def crowd_of(size: int, kind: str) -> str:
+    """Return the name of a row."""
     return f"{size:,} with {kind}"
 
 
@@ -221,12 +222,12 @@ def _feeds_on(name: str, port: int, effort: Effort) -> Table:
         f"scale/feeds-{name}",
         f"{name}: {effort.burst:,} order updates, spread over connections in one process",
         "s",
-        _crowd_of(1, name),
+        crowd_of(1, name),
         tuple(
             Row(
-                _crowd_of(size, kind),
+                crowd_of(size, kind),
                 tuple(samples[size, kind]),
-                against=_crowd_of(size, CONNECTION),
+                against=crowd_of(size, CONNECTION),
             )
             for size, kind, *_ in crowds
         ),

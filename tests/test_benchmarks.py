@@ -82,7 +82,7 @@ def test_check_compares_within_rounds(tmp_path: Path) -> None:
     assert "FALLS SHORT" in done.stdout
     assert "2 (2 to 2)" in done.stdout
     # By how much of the bar.
-    assert "FALLS SHORT by 11.1 %" in done.stdout
+    assert "FALLS SHORT by 60.0 %" in done.stdout
 
 
 def test_without_check_nothing_fails(tmp_path: Path) -> None:

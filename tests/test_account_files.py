@@ -22,6 +22,8 @@ from topone_proto.account import AccountConfig, StateNotStored
 from topone_proto.exchange import HttpConfig
 from topone_simulator import Simulator, run_in_thread
 
+pytestmark = pytest.mark.thorough
+
 QUICK = AccountConfig(
     answer_lag=0.0,
     retry_first=0.02,

@@ -53,6 +53,8 @@ from topone_proto.account import (
     Query,
 )
 
+pytestmark = pytest.mark.thorough
+
 LOST = Disconnected(Failure(FailureKind.LOST), 1.0, 1, 1)
 UNKNOWN = OrderStatus(5)
 

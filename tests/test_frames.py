@@ -132,6 +132,7 @@ def compare(seed: int) -> None:
         assert with_short_cut == without, f"seed {seed}, piece {number}"
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("first", range(0, 2000, 200))
 def test_the_short_cut_changes_nothing(first: int) -> None:
     for seed in range(first, first + 200):

@@ -63,6 +63,7 @@ def test_the_book_is_never_crossed(seed: int, rate: float, market_rate: float) -
                 assert all(amount > 0 for _, amount in (*book.asks, *book.bids))
 
 
+@pytest.mark.thorough
 @settings(max_examples=20)
 @given(st.integers(), st.sampled_from([*PERIODS]))
 def test_a_candle_is_what_its_deals_make_it(seed: int, period: str) -> None:

@@ -49,6 +49,7 @@ class Guided:
                 break
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("number", range(len(BLOCKS)))
 def test_the_examples_of_the_page_run(
     number: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -19,6 +19,8 @@ import pytest
 
 from topone_accounts import FileStore
 
+pytestmark = pytest.mark.thorough
+
 RESTARTS: Final = int(os.environ.get("TOPONE_RESTARTS", "20"))
 INTERVAL: Final = 1.0
 """Seconds between two requests of the account, as its processes know it."""

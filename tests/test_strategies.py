@@ -310,6 +310,7 @@ PATHS = {
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("defect", "paths"),
     [
@@ -328,6 +329,7 @@ def test_every_field_gets_its_defect() -> None:
     check_all_made(near_misses([Defect.WRONG_TYPE]), lambda miss: [miss.path], *PATHS)
 
 
+@pytest.mark.thorough
 def test_any_frames_mean_anything() -> None:
     check_all_made(any_frames().map(decode), its_type, *get_args(Message))
 

@@ -10,6 +10,8 @@ __all__ = ["main"]
 _FAILED = 1
 _USAGE = 2
 _INTERRUPTED = 128 + signal.SIGINT
+# The libraries of the extra "cli"; those of the simulator are imported by the commands that use it.
+_NEEDED = {"aiohttp", "filelock", "httpcore", "platformdirs", "rich", "typer", "websockets"}
 
 
 def main() -> None:
@@ -27,15 +29,15 @@ def main() -> None:
 def _run() -> int:
     try:
         from topone_cli._app import app
+
+        _end_tidily()
+        app()
     except ImportError as error:
         package = (error.name or "").partition(".")[0]
-        if package not in {"filelock", "httpcore", "platformdirs", "rich", "typer", "websockets"}:
+        if package not in _NEEDED:
             raise
         sys.stderr.write(f'topone needs {package}: pip install "topone-proto[cli]"\n')
         return _USAGE
-    _end_tidily()
-    try:
-        app()
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 0
     return 0

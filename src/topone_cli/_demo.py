@@ -4,7 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from topone_cli._access import Access
 from topone_cli._account_source import AccountSource
@@ -15,7 +15,9 @@ from topone_cli._run import Adapter, run_feed
 from topone_cli._topics import ACCOUNT_TOPICS
 from topone_proto.account import AccountConfig, AccountEvent, Resynced
 from topone_proto.exchange import DropConnections, RefuseHandshake
-from topone_simulator import Simulator
+
+if TYPE_CHECKING:
+    from topone_simulator import Simulator
 
 __all__ = ["run_demo"]
 
@@ -25,7 +27,7 @@ _ANSWER_LAG: Final = 0.2
 
 
 def run_demo(
-    simulator: Simulator,
+    simulator: "Simulator",
     output: Output,
     adapter: Adapter,
     seconds: float | None,

@@ -37,7 +37,6 @@ from topone_cli._record import recording_progress
 from topone_cli._root import app
 from topone_cli._run import Adapter, Source, choose_adapter, run_feed
 from topone_cli._token import find_token, require_token_source
-from topone_simulator import run_in_thread
 
 __all__ = ["demo", "record", "watch"]
 
@@ -71,6 +70,9 @@ def demo(
     After a few seconds the connection is dropped on purpose, to show what that looks like, and how
     what was missed is found.
     """
+    # As in ``simulate``: no other command needs it.
+    from topone_simulator import run_in_thread
+
     require_one_style(json=json, plain=plain)
     with reported():
         chosen = choose_adapter(adapter)

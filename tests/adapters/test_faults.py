@@ -22,6 +22,8 @@ from topone_proto import (
 )
 from topone_simulator import Simulator
 
+pytestmark = pytest.mark.thorough
+
 
 @pytest.fixture
 def proxy(simulator: Simulator) -> Iterator[FaultProxy]:

@@ -32,6 +32,8 @@ from topone_proto.exchange import (
 )
 from topone_simulator import Simulator, run_in_thread
 
+pytestmark = pytest.mark.thorough
+
 # Never a local variable of a test: its own frames are in the tracebacks, too.
 SECRET = "topapi:t0p-s3cr3t-%t0ken"
 IN_URL = "t0p-s3cr3t-%25t0ken"

@@ -4,6 +4,7 @@ Most of what a fresh process does for a feature is to start: four fifths of a se
 fork imports the tests itself, after the feature is removed, as a fresh process does.
 """
 
+import gc
 import importlib
 import json
 import os
@@ -81,6 +82,8 @@ def _serve(requests: IO[str], answers: IO[str]) -> None:
     # Imports pytest's plugins as pytest does, so that it can rewrite their asserts. One is anyio's,
     # which the table imports as well.
     pytest.main([*_QUIET, "--collect-only", "tests/test_features.py"])
+    # pytest collects garbage ten times in a run: what is here already need not be looked through.
+    gc.freeze()
     for line in requests:
         answers.write(f"{_run(*json.loads(line))}\n")
         answers.flush()

@@ -5,6 +5,7 @@ A test that passes with its feature removed proves nothing. Add a row for every 
 added to the docs: ``test_features`` walks through all of them.
 """
 
+import gc
 import logging
 import os
 import re
@@ -169,7 +170,7 @@ def gap_by_the_clocks_of_both_connections() -> AbstractContextManager[Any]:
     return around(gaps.Break, "span", span)
 
 
-@feature(1, "tests/test_session.py", "tests/stateful/test_session_machine.py")
+@feature(1, "tests/test_session.py", "-k", "a_gap_spans_connections_that_were_never")
 def gap_that_outlives_a_second_loss() -> AbstractContextManager[Any]:
     return patch.object(gaps.Break, "again", lambda self, clock: gaps.Break(None, None, None))
 
@@ -183,12 +184,12 @@ def update_that_overtakes_its_acknowledgement() -> AbstractContextManager[Any]:
     return around(subscriptions.Subscription, "move", move)
 
 
-@feature(1, "tests/test_connection.py")
+@feature(1, "tests/test_connection.py", "-k", "a_refusal_with_data_loses_no_data")
 def update_that_nobody_asked_for_is_an_event() -> AbstractContextManager[Any]:
     return patch.object(channel, "UnexpectedUpdate", lambda update: update)
 
 
-@feature(1, "tests/test_codec.py")
+@feature(1, "tests/test_codec.py", "-k", "however_a_message_is_written_it_means")
 def update_that_carries_a_code() -> AbstractContextManager[Any]:
     def read(original: Any, frame: Any, *args: Any) -> Any:
         envelope = classify._decode_envelope(frame)
@@ -199,12 +200,12 @@ def update_that_carries_a_code() -> AbstractContextManager[Any]:
     return wrapped(classify, "_classify", read)
 
 
-@feature(1, "tests/test_connection.py")
+@feature(1, "tests/test_connection.py", "-k", "a_snapshot_with_the_acknowledgement_is_delivered")
 def data_within_an_acknowledgement() -> AbstractContextManager[Any]:
     return method(Connection, "_delivered", ())
 
 
-@feature(1, "tests/test_market_data.py")
+@feature(1, "tests/test_market_data.py", "-k", "a_broken_frame_may_be_of_any")
 def broken_frame_may_be_of_any_topic_followed() -> AbstractContextManager[Any]:
     def add(original: Any, self: Any, entry: Any) -> None:
         original(self, entry)
@@ -213,7 +214,7 @@ def broken_frame_may_be_of_any_topic_followed() -> AbstractContextManager[Any]:
     return around(subscriptions.Subscriptions, "add", add)
 
 
-@feature(1, "tests/test_codec.py")
+@feature(1, "tests/test_codec.py", "-k", "what_a_frame_may_have_been")
 def topics_of_a_frame_that_cannot_be_read() -> AbstractContextManager[Any]:
     return patch.object(classify, "suspects", lambda *_: ())
 
@@ -221,22 +222,22 @@ def topics_of_a_frame_that_cannot_be_read() -> AbstractContextManager[Any]:
 # --- 2. never stale and quiet --------------------------------------------------------------------
 
 
-@feature(2, "tests/test_connection.py")
+@feature(2, "tests/test_connection.py", "-k", "a_ping_goes_out_every_interval")
 def pings_of_the_client() -> AbstractContextManager[Any]:
     return method(Liveness, "ping", ())
 
 
-@feature(2, "tests/test_connection.py")
+@feature(2, "tests/test_connection.py", "-k", "a_half_open_connection_is_noticed_within")
 def half_open_connection_is_given_up() -> AbstractContextManager[Any]:
     return _never_fails(FailureKind.PONG_TIMEOUT)
 
 
-@feature(2, "tests/test_connection.py")
+@feature(2, "tests/test_connection.py", "-k", "silence_ends_a_connection_that_sends_no")
 def silent_connection_is_given_up() -> AbstractContextManager[Any]:
     return _never_fails(FailureKind.SILENCE)
 
 
-@feature(2, "tests/test_connection.py")
+@feature(2, "tests/test_connection.py", "-k", "a_request_that_is_not_answered_ends")
 def acknowledgement_has_a_deadline() -> AbstractContextManager[Any]:
     def time_out(_: Any, self: Connection, __: Any) -> Step:
         return Step((), (), self.deadline)
@@ -251,7 +252,7 @@ def _never_fails(kind: FailureKind) -> AbstractContextManager[Any]:
     return around(Connection, "_fail", fail)
 
 
-@feature(2, "tests/test_connection.py")
+@feature(2, "tests/test_connection.py", "-k", "bytes_of_the_peer_are_an_answer")
 def bytes_count_as_life() -> AbstractContextManager[Any]:
     def bytes_received(_: Any, self: Connection, __: float, ___: float) -> Step:
         return Step((), (), self.deadline)
@@ -264,7 +265,7 @@ def bytes_are_reported_by_the_drivers() -> AbstractContextManager[Any]:
     return method(Session, "bytes_received", Step())
 
 
-@feature(2, "tests/test_connection.py")
+@feature(2, "tests/test_connection.py", "-k", "an_acknowledgement_behind_a_slow_frame")
 def acknowledgement_behind_a_slow_frame_is_waited_for() -> AbstractContextManager[Any]:
     def overdue(original: Any, self: Any, now: float, _: float) -> Any:
         return original(self, now, -1e9)
@@ -272,22 +273,22 @@ def acknowledgement_behind_a_slow_frame_is_waited_for() -> AbstractContextManage
     return around(Requests, "overdue", overdue)
 
 
-@feature(2, "tests/test_connection.py")
+@feature(2, "tests/test_connection.py", "-k", "a_server_that_only_pings_is_given")
 def acknowledgement_is_not_waited_for_for_ever() -> AbstractContextManager[Any]:
     return patch.object(pending, "PATIENCE", 10**9)
 
 
-@feature(2, "tests/test_connection.py", "tests/test_session.py")
+@feature(2, "tests/test_session.py", "-k", "a_dial_whose_end_is_noticed_late")
 def late_deadline_proves_nothing() -> AbstractContextManager[Any]:
     return method(Lateness, "grace", None)
 
 
-@feature(2, "tests/test_connection.py")
+@feature(2, "tests/test_connection.py", "-k", "a_request_that_is_not_answered_ends")
 def lateness_ends() -> AbstractContextManager[Any]:
     return method(Lateness, "grace", 1.0)
 
 
-@feature(2, "tests/test_connection.py")
+@feature(2, "tests/test_connection.py", "-k", "a_connection_that_was_given_up_ignores")
 def pause_does_not_count() -> AbstractContextManager[Any]:
     def resumed(_: Any, self: Connection, __: float) -> Step:
         self._life.paused_at = None
@@ -297,7 +298,7 @@ def pause_does_not_count() -> AbstractContextManager[Any]:
     return around(Connection, "reading_resumed", resumed)
 
 
-@feature(2, "tests/test_connection.py")
+@feature(2, "tests/test_connection.py", "-k", "a_ping_is_answered_in_kind")
 def answer_to_an_application_ping() -> AbstractContextManager[Any]:
     return patch.object(classify, "Ping", lambda answer: Unrecognised("no ping", None, answer))
 
@@ -343,12 +344,12 @@ def back_off_is_spread_at_random() -> AbstractContextManager[Any]:
     return around(Backoff, "spread", spread)
 
 
-@feature(3, "tests/test_session.py")
+@feature(3, "tests/test_session.py", "-k", "acknowledgements_and_a_stable_while_reset")
 def back_off_starts_anew_after_a_stable_connection() -> AbstractContextManager[Any]:
     return around(Backoff, "lose", _lose(settled_at=None))
 
 
-@feature(3, "tests/test_session.py")
+@feature(3, "tests/test_session.py", "-k", "a_handshake_alone_does_not_reset")
 def back_off_goes_on_after_an_unstable_connection() -> AbstractContextManager[Any]:
     return around(Backoff, "lose", _lose(settled_at=-1e9))
 
@@ -361,12 +362,12 @@ def _lose(*, settled_at: float | None) -> Callable[..., Any]:
     return lose
 
 
-@feature(3, "tests/test_session.py")
+@feature(3, "tests/test_session.py", "-k", "what_the_server_asked_for_is_waited")
 def wait_after_http_429() -> AbstractContextManager[Any]:
     return around(Backoff, "delay", _delay_of(status=500))
 
 
-@feature(3, "tests/test_session.py")
+@feature(3, "tests/test_session.py", "-k", "what_the_server_asked_for_is_waited")
 def wait_that_the_server_asks_for() -> AbstractContextManager[Any]:
     return around(Backoff, "delay", _delay_of(retry_after=None))
 
@@ -378,7 +379,7 @@ def _delay_of(**changes: Any) -> Callable[..., Any]:
     return delay
 
 
-@feature(3, "tests/test_session.py")
+@feature(3, "tests/test_session.py", "-k", "the_number_of_retries_can_be_limited")
 def limit_of_attempts() -> AbstractContextManager[Any]:
     def delay(original: Any, self: Backoff, failure: Failure) -> Any:
         config = self._config
@@ -391,12 +392,12 @@ def limit_of_attempts() -> AbstractContextManager[Any]:
     return around(Backoff, "delay", delay)
 
 
-@feature(3, "tests/test_session.py")
+@feature(3, "tests/test_session.py", "-k", "a_refused_fixed_token_ends_the_feed")
 def refused_token_ends_the_feed() -> AbstractContextManager[Any]:
     return patch.object(Failure, "refuses_token", property(lambda _: False))
 
 
-@feature(3, "tests/test_session.py")
+@feature(3, "tests/test_session.py", "-k", "a_refused_token_is_replaced_by")
 def token_source_gets_a_second_chance() -> AbstractContextManager[Any]:
     def fail(original: Any, self: Session, failure: Failure, now: float) -> Any:
         self._is_fixed, is_fixed = True, self._is_fixed
@@ -413,7 +414,7 @@ def resubscription_that_was_refused_is_tried_again() -> AbstractContextManager[A
     return method(Refusals, "refuse", None)
 
 
-@feature(3, "tests/test_session.py")
+@feature(3, "tests/test_session.py", "-k", "a_refused_resubscription_still_names_the_gap")
 def refusals_have_a_limit() -> AbstractContextManager[Any]:
     def refuse(original: Any, self: Refusals, topic: Topic, now: float) -> Any:
         self._limit = sys.maxsize
@@ -439,12 +440,12 @@ def requests_of_pulls_are_spaced() -> AbstractContextManager[Any]:
     return around(pulls.Pulls, "ask", ask)
 
 
-@feature(1, "tests/test_pulls.py")
+@feature(1, "tests/test_pulls.py", "-k", "a_lost_connection_has_the_piece_asked")
 def piece_that_was_lost_is_asked_for_again() -> AbstractContextManager[Any]:
     return patch.object(pulls, "TRIES", 1)
 
 
-@feature(3, "tests/test_pulls.py")
+@feature(3, "tests/test_pulls.py", "-k", "a_lost_connection_has_the_piece_asked")
 def tries_of_a_pull_have_a_limit() -> AbstractContextManager[Any]:
     return method(pulls.Pulls, "lose", ())
 
@@ -454,17 +455,17 @@ def pull_is_asked_in_pieces() -> AbstractContextManager[Any]:
     return patch.object(pulls, "PIECE", 10**9)
 
 
-@feature(2, "tests/test_pulls.py")
+@feature(2, "tests/test_pulls.py", "-k", "an_answer_that_does_not_come_ends")
 def answer_to_a_pull_has_a_deadline() -> AbstractContextManager[Any]:
     return method(Pieces, "time_out", ())
 
 
-@feature(5, "tests/test_pulls.py")
+@feature(5, "tests/test_pulls.py", "-k", "a_cancelled_pull_leaves_nothing_behind")
 def cancelled_pull_leaves_nothing_behind() -> AbstractContextManager[Any]:
     return method(pulls.Pulls, "cancel", None)
 
 
-@feature(2, "tests/test_session.py")
+@feature(2, "tests/test_session.py", "-k", "what_is_no_topic_is_refused_at")
 def topic_of_another_socket_is_refused() -> AbstractContextManager[Any]:
     return patch.object(wishes.Wishes, "checked", lambda _, topic: topic)
 
@@ -472,47 +473,47 @@ def topic_of_another_socket_is_refused() -> AbstractContextManager[Any]:
 # --- 4. never a leak -----------------------------------------------------------------------------
 
 
-@feature(4, "tests/test_session.py", "tests/test_redaction.py")
+@feature(4, "tests/test_session.py", "-k", "a_server_that_repeats_the_token_does")
 def redaction_of_every_text() -> AbstractContextManager[Any]:
     return patch.object(Redactor, "redact", lambda _, text: text)
 
 
-@feature(4, "tests/test_session.py")
+@feature(4, "tests/test_session.py", "-k", "a_server_that_repeats_the_token_does")
 def redaction_of_anomalies() -> AbstractContextManager[Any]:
     return patch.object(EventRedactor, "event", lambda _, event, __: event)
 
 
-@feature(4, "tests/test_session.py")
+@feature(4, "tests/test_session.py", "-k", "a_server_that_repeats_the_token_does")
 def redaction_of_failures() -> AbstractContextManager[Any]:
     return patch.object(EventRedactor, "_words", lambda _, text, most: text[:most])
 
 
-@feature(4, "tests/test_session.py")
+@feature(4, "tests/test_session.py", "-k", "names_in_updates_are_searched")
 def redaction_of_updates() -> AbstractContextManager[Any]:
     return method(EventRedactor, "is_clean", True)
 
 
-@feature(4, "tests/test_redaction.py")
+@feature(4, "tests/test_redaction.py", "-k", "every_spelling_is_removed")
 def redaction_of_escapes() -> AbstractContextManager[Any]:
     return patch.object(spellings, "_has_escapes", lambda _: False)
 
 
-@feature(4, "tests/test_redaction.py")
+@feature(4, "tests/test_redaction.py", "-k", "escapes_of_escapes")
 def redaction_of_escapes_within_escapes() -> AbstractContextManager[Any]:
     return patch.object(spellings, "LAYERS", 1)
 
 
-@feature(4, "tests/test_redaction.py")
+@feature(4, "tests/test_redaction.py", "-k", "a_token_that_is_cut_off")
 def redaction_of_a_token_that_was_cut() -> AbstractContextManager[Any]:
     return patch.object(redaction, "at_ends", lambda *_: iter(()))
 
 
-@feature(4, "tests/test_redaction.py")
+@feature(4, "tests/test_redaction.py", "-k", "both_halves_are_removed_wherever_they_are")
 def redaction_of_pieces() -> AbstractContextManager[Any]:
     return patch.object(redaction, "in_runs", lambda *_: iter(()))
 
 
-@feature(4, "tests/test_session.py", "tests/test_redaction.py")
+@feature(4, "tests/test_session.py", "-k", "no_failure_has_the_token_in_its")
 def redaction_of_an_earlier_token() -> AbstractContextManager[Any]:
     def add(original: Any, self: Redactor, token: Token) -> Any:
         self.forget()
@@ -521,17 +522,17 @@ def redaction_of_an_earlier_token() -> AbstractContextManager[Any]:
     return around(Redactor, "add", add)
 
 
-@feature(4, "tests/test_capture.py")
+@feature(4, "tests/test_capture.py", "-k", "a_recorded_life_lives_again")
 def redaction_of_recordings() -> AbstractContextManager[Any]:
     return patch.object(masking.Masker, "mask", lambda _, text: text)
 
 
-@feature(4, "tests/test_endpoint.py")
+@feature(4, "tests/test_endpoint.py", "-k", "no_text_shows_a_token")
 def token_cannot_be_printed() -> AbstractContextManager[Any]:
     return patch.object(Token, "__repr__", lambda self: f"Token({self.reveal()})")
 
 
-@feature(4, "tests/test_endpoint.py")
+@feature(4, "tests/test_endpoint.py", "-k", "a_name_that_no_host_can_have")
 def token_in_a_url_is_refused() -> AbstractContextManager[Any]:
     return patch.object(Endpoint, "__attrs_post_init__", lambda _: None)
 
@@ -543,18 +544,20 @@ def no_cache_keeps_the_dialled_url() -> AbstractContextManager[Any]:
         urlsplit(found)
         return found
 
+    # The test looks through all objects, and those from before this process's start are frozen.
+    gc.unfreeze()
     return around(Connect, "target", target)
 
 
 # --- 5. never unbounded --------------------------------------------------------------------------
 
 
-@feature(5, "tests/test_delivery.py", "tests/test_feed.py")
+@feature(5, "tests/test_delivery.py", "-k", "conflating_keeps_the_newest_of_each")
 def conflation() -> AbstractContextManager[Any]:
     return method(delivery._Conflating, "_make_room", None)
 
 
-@feature(5, "tests/adapters/test_adapters.py", "-k", "recent or conflated")
+@feature(5, "tests/test_delivery.py", "tests/test_feed.py")
 def conflation_goes_on_reading() -> AbstractContextManager[Any]:
     return patch.object(delivery._Conflating, "needed", delivery._Conflating.__len__)
 
@@ -568,27 +571,27 @@ def conflation_is_counted() -> AbstractContextManager[Any]:
     return around(delivery._Conflating, "_make_room", make_room)
 
 
-@feature(5, "tests/test_market_data.py")
+@feature(5, "tests/test_market_data.py", "-k", "the_newest_book_of_a_topic_replaces")
 def newest_book_replaces_the_others() -> AbstractContextManager[Any]:
     return patch.object(depth.DepthUpdate, "key", None)
 
 
-@feature(5, "tests/test_market_data.py")
+@feature(5, "tests/test_market_data.py", "-k", "the_newest_candle_of_a_time_replaces")
 def newest_candle_of_each_time_is_kept() -> AbstractContextManager[Any]:
     return patch.object(kline.KlineUpdate, "key", property(lambda self: (self.topic.name,)))
 
 
-@feature(1, "tests/test_market_data.py")
+@feature(1, "tests/test_market_data.py", "-k", "no_deal_is_left_out")
 def deals_are_never_left_out() -> AbstractContextManager[Any]:
     return patch.object(deals.DealsUpdate, "key", property(lambda self: (self.topic.name,)))
 
 
-@feature(5, "tests/test_market_data.py")
+@feature(5, "tests/test_market_data.py", "-k", "the_typed_pass_learns_topics_and_forgets")
 def topics_that_the_codec_knows_are_bounded() -> AbstractContextManager[Any]:
     return method(codec._TypedPass, "forget", None)
 
 
-@feature(5, "tests/test_market_data.py")
+@feature(5, "tests/test_market_data.py", "-k", "the_levels_that_are_known_are_bounded")
 def levels_that_are_known_are_bounded() -> AbstractContextManager[Any]:
     class Growing(dict[Any, Any]):
         def clear(self) -> None:
@@ -602,7 +605,7 @@ def conflation_keeps_the_end_of_an_order() -> AbstractContextManager[Any]:
     return patch.object(Order, "is_closed", property(lambda _: False))
 
 
-@feature(5, "tests/test_feed.py", "tests/stateful/test_feed_machine.py")
+@feature(5, "tests/test_feed.py", "-k", "reading_stops_at_the_capacity_and_goes")
 def reading_stops_when_the_buffer_is_full() -> AbstractContextManager[Any]:
     return patch.object(FeedCore, "must_pause", property(lambda _: False))
 
@@ -617,7 +620,7 @@ def messages_that_have_come_are_taken_at_once() -> AbstractContextManager[Any]:
     return patch.object(driver, "getattr", lambda *given: given[-1], create=True)
 
 
-@feature(5, "tests/test_session.py", "tests/test_feed.py")
+@feature(5, "tests/test_session.py", "-k", "reading_that_was_paused_while_dialling")
 def no_dial_while_the_application_is_behind() -> AbstractContextManager[Any]:
     def reading_paused(original: Any, self: Session, now: float) -> Any:
         step = original(self, now)
@@ -644,12 +647,12 @@ def limit_of_a_frame() -> AbstractContextManager[Any]:
     return around(Connection, "__init__", init)
 
 
-@feature(5, "tests/test_codec.py")
+@feature(5, "tests/test_codec.py", "-k", "one_defect_is_malformed_where_it")
 def limit_of_what_an_anomaly_keeps() -> AbstractContextManager[Any]:
     return patch.object(classify, "excerpt", lambda frame, _: str(frame))
 
 
-@feature(5, "tests/test_session.py", "tests/test_connection.py")
+@feature(5, "tests/test_connection.py", "-k", "requests_beyond_the_limit_are_the_callers")
 def limit_of_pending_requests() -> AbstractContextManager[Any]:
     def init(original: Any, self: Any, *arguments: Any, **more: Any) -> None:
         original(self, *arguments, **more)
@@ -658,7 +661,7 @@ def limit_of_pending_requests() -> AbstractContextManager[Any]:
     return around(Connection, "__init__", init)
 
 
-@feature(5, "tests/test_connection.py")
+@feature(5, "tests/test_connection.py", "-k", "a_keep_alive_of_the_servers_own")
 def keep_alives_are_reported_once() -> AbstractContextManager[Any]:
     return method(Noise, "is_reported", False)
 
@@ -666,7 +669,7 @@ def keep_alives_are_reported_once() -> AbstractContextManager[Any]:
 # --- 6. money is exact ---------------------------------------------------------------------------
 
 
-@feature(6, "tests/test_market_data.py")
+@feature(6, "tests/test_market_data.py", "-k", "a_book_is_sorted_and_has_no")
 def level_of_nothing_is_left_out() -> AbstractContextManager[Any]:
     def levels_of(original: Any, rows: Any, path: str) -> Any:
         return original([[row[0], b'"1"'] for row in rows or ()], path)
@@ -679,22 +682,22 @@ def book_is_sorted() -> AbstractContextManager[Any]:
     return patch.object(depth, "_price", lambda _: 0)
 
 
-@feature(6, "tests/test_market_data.py")
+@feature(6, "tests/test_market_data.py", "-k", "a_book_that_cannot_be_is_delivered")
 def crossed_book_says_so() -> AbstractContextManager[Any]:
     return patch.object(depth.Book, "is_crossed", property(lambda _: False))
 
 
-@feature(6, "tests/test_codec.py")
+@feature(6, "tests/test_codec.py", "-k", "the_updates_of_the_page")
 def decimals_are_exact() -> AbstractContextManager[Any]:
     return patch.object(balance, "to_decimal", lambda text: Decimal(float(text)))
 
 
-@feature(6, "tests/test_codec.py")
+@feature(6, "tests/test_codec.py", "-k", "one_defect_is_malformed_where_it")
 def what_is_no_number_is_refused() -> AbstractContextManager[Any]:
     return patch.object(decimals, "_DECIMAL", re.compile(".*"))
 
 
-@feature(6, "tests/test_models.py")
+@feature(6, "tests/test_models.py", "-k", "a_total_is_exact_in_any_context")
 def totals_are_exact() -> AbstractContextManager[Any]:
     return patch.object(balance, "_EXACT", Context(prec=28))
 
@@ -707,7 +710,7 @@ def unknown_numbers_are_kept() -> AbstractContextManager[Any]:
     return patch.object(models.WireEnum, "_missing_", classmethod(lambda *_: None))
 
 
-@feature(7, "tests/test_codec.py")
+@feature(7, "tests/test_codec.py", "-k", "however_a_message_is_written_it_means")
 def frame_that_cannot_be_read_is_an_event() -> AbstractContextManager[Any]:
     def read(*_: Any) -> Any:
         raise OverflowError
@@ -715,7 +718,7 @@ def frame_that_cannot_be_read_is_an_event() -> AbstractContextManager[Any]:
     return patch.object(classify, "_classify", read)
 
 
-@feature(7, "tests/test_codec.py")
+@feature(7, "tests/test_codec.py", "-k", "a_frame_may_be_compressed")
 def frame_that_is_compressed() -> AbstractContextManager[Any]:
     return patch.object(classify, "GZIP", b"never")
 
@@ -723,17 +726,17 @@ def frame_that_is_compressed() -> AbstractContextManager[Any]:
 # --- 8. close means closed -----------------------------------------------------------------------
 
 
-@feature(8, "tests/test_session.py")
+@feature(8, "tests/test_session.py", "-k", "close_ends_everything_from_any_state")
 def close_ends_the_session() -> AbstractContextManager[Any]:
     return method(Session, "close", Step())
 
 
-@feature(8, "tests/test_session.py")
+@feature(8, "tests/test_session.py", "-k", "close_ends_everything_from_any_state")
 def close_has_a_time_limit() -> AbstractContextManager[Any]:
     return patch.object(session, "Close", lambda code, reason, _: Close(code, reason, 1e9))
 
 
-@feature(8, "tests/test_capture.py")
+@feature(8, "tests/test_capture.py", "-k", "an_error_of_the_recorder_never_costs")
 def recorder_that_fails_costs_no_step() -> AbstractContextManager[Any]:
     def fail(_: Any, __: Any, error: BaseException) -> None:
         raise error
@@ -971,7 +974,7 @@ def a_token_is_taken_back_by_value() -> AbstractContextManager[Any]:
     return around(TokenService, "refused", refused)
 
 
-@feature(3, "tests/test_token_service.py")
+@feature(3, "tests/test_token_service.py", "-k", "a_block_that_another_process_does_not")
 def a_block_outlives_what_another_process_stores() -> AbstractContextManager[Any]:
     return patch.object(TokenService, "_held_until", PropertyMock(return_value=None), create=True)
 

@@ -490,7 +490,7 @@ def redaction_of_failures() -> AbstractContextManager[Any]:
 
 @feature(4, "tests/test_session.py", "-k", "names_in_updates_are_searched")
 def redaction_of_updates() -> AbstractContextManager[Any]:
-    return method(EventRedactor, "is_clean", True)
+    return method(Redactor, "is_clean", True)
 
 
 @feature(4, "tests/test_redaction.py", "-k", "every_spelling_is_removed")

@@ -18,6 +18,12 @@ from dials import stop_listening
 T = TypeVar("T")
 
 
+def _abort(writer: asyncio.StreamWriter) -> None:
+    # Python 3.11.2 forgets what is below TLS if a transport is closed twice.
+    with suppress(AttributeError):
+        writer.transport.abort()
+
+
 class _Link:
     """One connection through the proxy."""
 
@@ -32,7 +38,7 @@ class _Link:
             # With this, closing sends RST at once, whatever is still unsent.
             with suppress(OSError):
                 connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            end.transport.abort()
+            _abort(end)
 
 
 _Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Coroutine[Any, Any, None]]
@@ -59,9 +65,7 @@ class _Clients:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for writer in self._writers:
-            # Python 3.11.2 forgets what is below TLS if a transport is closed twice.
-            with suppress(AttributeError):
-                writer.transport.abort()
+            _abort(writer)
 
 
 class FaultProxy:
@@ -113,7 +117,7 @@ class FaultProxy:
         finally:
             self._links.discard(link)
             for end in link.ends:
-                end.transport.abort()
+                _abort(end)
 
     async def _pump(
         self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, *, answers: bool = False

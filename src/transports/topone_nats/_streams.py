@@ -5,6 +5,7 @@ entries expire; pointers, bookmarks and shared states in one whose entries stay.
 stream as NATS' key-value stores are, so that ``nats kv`` shows it.
 """
 
+import time
 from typing import Any
 
 from attrs import field, frozen, validators
@@ -168,6 +169,9 @@ class Streams:
 
     async def _need(self, call: str, config: dict[str, Any]) -> dict[str, Any]:
         name = config["name"]
+        # Behind every number that a stream of this name can have had, should it have been deleted:
+        # epochs and places only grow. Servers before 2.10 begin at 1.
+        config = {**config, "first_seq": time.time_ns() // 1000}
         try:
             return await self._config(call, f"STREAM.INFO.{name}", {})
         except ApiError as error:

@@ -15,9 +15,14 @@ _T = TypeVar("_T")
 
 _CREDENTIALS = re.compile("WRONGPASS|NOAUTH|invalid (username|password)|Authentication required")
 _PERMISSION = re.compile("NOPERM|no permission", re.IGNORECASE)
-# The server gets over these, or is helped.
-_PASSING = re.compile(
-    "OOM|MISCONF|LOADING|READONLY|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|BUSY|NOREPLICAS"
+# The server gets over these, or is helped. redis-py cuts the word off for which it has a class.
+_PASSING = re.compile("MISCONF|LOADING|CLUSTERDOWN|BUSY|NOREPLICAS|UNKILLABLE")
+_PASSING_CLASSES = (
+    exceptions.ClusterDownError,
+    exceptions.MasterDownError,
+    exceptions.OutOfMemoryError,
+    exceptions.ReadOnlyError,
+    exceptions.TryAgainError,
 )
 
 
@@ -59,13 +64,13 @@ def _translated(call: str, error: BaseException) -> BusRefused | BusUnavailable:
             "check user and password in the URL or the options, and the server's users",
         )
     if isinstance(error, exceptions.ResponseError):
-        if _PERMISSION.search(text):
+        if isinstance(error, exceptions.NoPermissionError) or _PERMISSION.search(text):
             return BusRefused(
                 call,
                 "the server does not permit this user to do that",
                 "give the user the permissions that the page on setting up the bus lists",
             )
-        if not _PASSING.search(text):
+        if not isinstance(error, _PASSING_CLASSES) and not _PASSING.search(text):
             return BusRefused(
                 call, f"the server says {text}", "check the server, which may be too old"
             )

@@ -35,7 +35,7 @@ if is_held then
 end
 -- At least the time: so it grows even if the server has lost what it knew.
 local fence = tonumber(redis.call('HGET', KEYS[2], 'fence') or 0)
-epoch = text(math.max(fence + 1, tonumber(time[1])))
+epoch = text(math.max(fence + 1, now))
 redis.call('HSET', KEYS[2], 'fence', epoch)
 redis.call('HSET', KEYS[1], ARGV[1],
     epoch .. ' ' .. text(now + ARGV[2]) .. ' ' .. ARGV[3] .. ' ' .. ARGV[4])

@@ -1,0 +1,244 @@
+"""The bus on NATS alone: what operators, other programs and full disks do to it."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import aclosing
+from pathlib import Path
+
+import nats
+import pytest
+import pytest_asyncio
+from nats.aio.client import Client
+
+import topone_nats
+from bus_plays import LONG, acquire, again, messages, new_account, take, take_messages
+from bus_servers import NatsServer, Server, running
+from proxies import fault_proxy
+from topone_relay import Bus, BusRefused, BusUnavailable, Fenced, Interrupted, Message, Restored
+from waits import PATIENCE
+
+pytestmark = pytest.mark.asyncio
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with running(NatsServer(tmp_path_factory.mktemp("nats"))) as server:
+        yield server
+
+
+@pytest.fixture
+def prefix() -> str:
+    """A stream of one's own, to do with as one likes."""
+    return new_account().replace(" ", "-")
+
+
+@pytest_asyncio.fixture
+async def bus(server: Server, prefix: str) -> AsyncIterator[Bus]:
+    async with topone_nats.connect(f"nats://{server.address}", prefix=prefix) as bus:
+        yield bus
+
+
+@pytest_asyncio.fixture
+async def raw(server: Server) -> AsyncIterator[Client]:
+    client = await nats.connect(f"nats://{server.address}")
+    yield client
+    await client.close()
+
+
+async def test_a_stream_that_is_deleted_is_made_again(bus: Bus, raw: Client, prefix: str) -> None:
+    lease = await acquire(bus, "main")
+    places = [int(await bus.publish(lease, number, b"old")) for number in (1, 2)]
+    async with aclosing(bus.read("main")) as reading:
+        await take_messages(reading, 2)
+        assert await raw.jetstream().delete_stream(prefix)
+        with pytest.raises(BusUnavailable):
+            await bus.publish(lease, 3, b"3")
+        # Behind every place of the stream that was there before, so readers miss nothing.
+        assert int(await again(bus, lease, 3, b"3")) > places[1]
+        assert await take_messages(reading, 1) == [b"3"]
+    assert await messages(bus, "main", 1, str(places[0])) == [b"3"]
+
+
+async def test_epochs_grow_even_if_the_leases_are_deleted(
+    bus: Bus, raw: Client, prefix: str
+) -> None:
+    lease = await acquire(bus, "main")
+    await bus.publish(lease, 1, b"1")
+    assert await raw.jetstream().delete_stream(f"KV_{prefix}-leases")
+    with pytest.raises(BusUnavailable):
+        await bus.renew(lease)
+    later = await acquire(bus, "main", "two")
+    assert later.epoch > lease.epoch
+    assert not await bus.renew(lease)
+    await bus.publish(later, 1, b"later 1")
+    with pytest.raises(Fenced):
+        await bus.publish(lease, 2, b"2")
+
+
+async def test_a_consumer_that_is_deleted_is_made_again(bus: Bus, raw: Client, prefix: str) -> None:
+    lease = await acquire(bus, "main")
+    await bus.publish(lease, 1, b"1")
+    manager = raw.jetstream()
+    async with aclosing(bus.read("main")) as reading:
+        assert await take_messages(reading, 1) == [b"1"]
+        waiting = asyncio.create_task(take(reading, 3))
+        for consumer in await manager.consumers_info(prefix):
+            assert await manager.delete_consumer(prefix, consumer.name)
+        await bus.publish(lease, 2, b"2")
+        interrupted, restored, message = await waiting
+        assert isinstance(interrupted, Interrupted)
+        assert restored == Restored()
+        assert isinstance(message, Message)
+        assert message.data == b"2"
+
+
+async def test_a_reader_leaves_no_consumer_behind(bus: Bus, raw: Client, prefix: str) -> None:
+    lease = await acquire(bus, "main")
+    await bus.publish(lease, 1, b"1")
+    assert await messages(bus, "main", 1) == [b"1"]
+    async with asyncio.timeout(PATIENCE):
+        while await raw.jetstream().consumers_info(prefix):
+            await bus.pointer("main")
+
+
+async def test_a_repeat_is_known_when_the_server_has_forgotten_it(
+    server: Server, raw: Client, prefix: str
+) -> None:
+    with fault_proxy(server.address) as proxy:
+        url = f"nats://127.0.0.1:{proxy.port}"
+        async with topone_nats.connect(url, prefix=prefix, timeout=0.5) as bus:
+            lease = await acquire(bus, "main")
+            await again(bus, lease, 1, b"1")
+            manager = raw.jetstream()
+            config = (await manager.stream_info(prefix)).config
+            await manager.update_stream(config, duplicate_window=0.1)
+            proxy.mute()
+            with pytest.raises(BusUnavailable):
+                await bus.publish(lease, 2, b"2")
+            proxy.heal()
+            mark = {"Nats-Msg-Id": "mark"}
+            async with asyncio.timeout(PATIENCE):
+                await manager.publish(f"{prefix}.elsewhere", b"", headers=mark)
+                while True:
+                    ack = await manager.publish(f"{prefix}.elsewhere", b"", headers=mark)
+                    if not ack.duplicate:
+                        break
+                    await asyncio.sleep(0.02)
+            await again(bus, lease, 2, b"2")
+            await again(bus, lease, 3, b"3")
+            assert await messages(bus, "main", 3) == [b"1", b"2", b"3"]
+
+
+async def test_a_stream_that_knows_repeats_too_briefly_is_refused(
+    bus: Bus, raw: Client, prefix: str
+) -> None:
+    await raw.jetstream().add_stream(name=prefix, subjects=[f"{prefix}.*"], duplicate_window=1)
+    lease = await acquire(bus, "main")
+    with pytest.raises(BusRefused, match="for 1 s only"):
+        await bus.publish(lease, 1, b"1")
+
+
+async def test_a_stream_of_the_operator_is_used_as_it_is(
+    bus: Bus, raw: Client, prefix: str
+) -> None:
+    manager = raw.jetstream()
+    await manager.add_stream(name=prefix, subjects=[f"{prefix}.*"], max_msg_size=1000)
+    lease = await acquire(bus, "main")
+    await bus.publish(lease, 1, b"1")
+    with pytest.raises(BusRefused, match="max_msg_size"):
+        await bus.publish(lease, 2, b"x" * 1001)
+    assert await bus.renew(lease)
+    with pytest.raises(BusRefused, match="max_payload"):
+        await bus.publish(lease, 2, b"x" * 2_000_000)
+    assert (await manager.stream_info(prefix)).config.max_msg_size == 1000
+
+
+async def test_a_subject_of_another_stream_is_refused(bus: Bus, raw: Client, prefix: str) -> None:
+    await raw.jetstream().add_stream(name=f"{prefix}-x", subjects=[f"{prefix}.>"])
+    lease = await acquire(bus, "main")
+    with pytest.raises(BusRefused, match="JetStream says"):
+        await bus.publish(lease, 1, b"1")
+
+
+async def test_strange_entries_are_passed_over(bus: Bus, raw: Client, prefix: str) -> None:
+    lease = await acquire(bus, "main")
+    place = await bus.publish(lease, 1, b"1")
+    await bus.point(lease, 1, place)
+    stream = raw.jetstream()
+    await stream.publish(f"$KV.{prefix}-leases.lease.strange", b"\xff")
+    await stream.publish(f"$KV.{prefix}-leases.other", b"\xff")
+    await stream.publish(f"$KV.{prefix}-state.pointer.main", b"\xff")
+    assert await bus.pointer("main") is None
+    assert set((await bus.cluster()).leases) == {"main"}
+    assert await bus.acquire("strange", "one", LONG) is None
+    await bus.point(lease, 1, place)
+    assert await bus.pointer("main") is not None
+    await stream.publish(f"$KV.{prefix}-leases.lease.main", b"\xff")
+    assert not await bus.renew(lease)
+    await bus.release(lease)
+
+
+async def test_a_lease_can_be_renewed_by_another_bus_and_released(
+    server: Server, bus: Bus, prefix: str
+) -> None:
+    lease = await acquire(bus, "main")
+    async with topone_nats.connect(f"nats://{server.address}", prefix=prefix) as other:
+        assert await other.renew(lease)
+    assert await bus.renew(lease)
+    async with topone_nats.connect(f"nats://{server.address}", prefix=prefix) as other:
+        assert await other.renew(lease)
+    await bus.release(lease)
+    assert await bus.acquire("main", "two", LONG) is not None
+
+
+async def test_a_bookmark_may_be_the_first_thing_on_a_bus(bus: Bus) -> None:
+    await bus.keep_bookmark("main", "reader", b"1")
+    assert await bus.bookmark("main", "reader") == b"1"
+    assert await bus.load_state("main") == b""
+
+
+async def test_a_dial_that_is_cancelled_leaves_nothing(server: Server) -> None:
+    with fault_proxy(server.address) as proxy:
+        proxy.pause()
+        async with topone_nats.connect(f"nats://127.0.0.1:{proxy.port}") as bus:
+            task = asyncio.create_task(bus.pointer("main"))
+            async with asyncio.timeout(PATIENCE):
+                while True:
+                    await asyncio.sleep(0.01)
+                    if proxy.accepted:
+                        break
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            proxy.resume()
+            assert await bus.pointer("main") is None
+
+
+async def test_a_server_without_jetstream_is_named_as_such(tmp_path: Path) -> None:
+    server = NatsServer(tmp_path)
+    (tmp_path / "nats.conf").write_text('listen: "127.0.0.1:-1"', "utf-8")
+    with running(server):
+        async with topone_nats.connect(f"nats://{server.address}") as bus:
+            with pytest.raises(BusUnavailable, match="is it enabled"):
+                await bus.acquire("main", "one", LONG)
+            async with aclosing(bus.read("main")) as reading:
+                [received] = await take(reading, 1)
+            assert isinstance(received, Interrupted)
+
+
+async def test_a_server_that_is_full_says_so(tmp_path: Path) -> None:
+    server = NatsServer(tmp_path)
+    config = (tmp_path / "nats.conf").read_text("utf-8")
+    (tmp_path / "nats.conf").write_text(
+        config.replace("store_dir", "max_file_store: 1000000, store_dir"), "utf-8"
+    )
+    with running(server):
+        async with topone_nats.connect(f"nats://{server.address}") as bus:
+            lease = await acquire(bus, "main")
+            with pytest.raises(BusUnavailable, match="insufficient storage"):
+                await bus.publish(lease, 1, b"1")
+        limits = topone_nats.StreamLimits(max_bytes=500_000)
+        async with topone_nats.connect(f"nats://{server.address}", limits=limits) as bus:
+            lease = await acquire(bus, "second")
+            for number in range(1, 20):
+                await bus.publish(lease, number, b"x" * 100_000)

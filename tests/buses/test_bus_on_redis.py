@@ -1,0 +1,116 @@
+"""The bus on Redis and Valkey alone: what operators, other programs and a full memory do to it."""
+
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import pytest
+import pytest_asyncio
+import redis.asyncio
+
+import topone_redis
+from bus_plays import LONG, acquire, messages
+from bus_servers import Server, ValkeyServer, running
+from topone_relay import Bus, BusRefused, BusUnavailable, Fenced
+
+pytestmark = pytest.mark.asyncio
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with running(ValkeyServer(tmp_path_factory.mktemp("redis"))) as server:
+        yield server
+
+
+@pytest_asyncio.fixture
+async def bus(server: Server) -> AsyncIterator[Bus]:
+    async with topone_redis.connect(f"redis://{server.address}") as bus:
+        yield bus
+
+
+@pytest_asyncio.fixture
+async def raw(server: Server) -> AsyncIterator[Any]:
+    async with redis.asyncio.Redis.from_url(f"redis://{server.address}") as raw:
+        yield raw
+        await raw.config_set("maxmemory", 0)
+        await raw.flushall()
+
+
+async def test_a_server_that_has_lost_everything_is_no_danger(bus: Bus, raw: Any) -> None:
+    lease = await acquire(bus, "main")
+    await bus.publish(lease, 1, b"1")
+    await raw.flushall()
+    await raw.script_flush()
+    with pytest.raises(Fenced):
+        await bus.publish(lease, 2, b"2")
+    assert not await bus.renew(lease)
+    later = await acquire(bus, "main")
+    assert later.epoch > lease.epoch
+    await bus.publish(later, 1, b"later 1")
+    assert await messages(bus, "main", 1) == [b"later 1"]
+
+
+async def test_a_server_that_is_full_says_so(bus: Bus, raw: Any) -> None:
+    lease = await acquire(bus, "main")
+    await bus.publish(lease, 1, b"1")
+    await raw.config_set("maxmemory", 1)
+    with pytest.raises(BusUnavailable, match="maxmemory"):
+        await bus.publish(lease, 2, b"2")
+    await raw.config_set("maxmemory", 0)
+    await bus.publish(lease, 2, b"2")
+    assert await messages(bus, "main", 2) == [b"1", b"2"]
+
+
+async def test_strange_entries_are_passed_over(bus: Bus, raw: Any) -> None:
+    lease = await acquire(bus, "main")
+    await raw.hset("{topone}:leases", "strange", b"\xff")
+    await raw.hset("{topone}:members", "strange", b"\xff")
+    await raw.set("{topone}:pointer:main", b"\xff")
+    found = await bus.cluster()
+    assert found.leases == {"main": lease}
+    assert found.members == {}
+    assert await bus.pointer("main") is None
+    await bus.point(lease, 1, "1-1")
+    assert await bus.pointer("main") is not None
+
+
+async def test_a_key_of_another_kind_is_refused(bus: Bus, raw: Any) -> None:
+    await raw.set("{topone}:messages:main", b"x")
+    lease = await acquire(bus, "main")
+    with pytest.raises(BusRefused, match="WRONGTYPE"):
+        await bus.publish(lease, 1, b"1")
+    with pytest.raises(BusRefused, match="WRONGTYPE"):
+        await messages(bus, "main", 1)
+
+
+async def test_messages_of_one_moment_have_places_of_their_own(bus: Bus, raw: Any) -> None:
+    for place in ("5-0", "5-1", "6-0"):
+        await raw.xadd("{topone}:messages:main", {"data": place}, place)
+    assert await messages(bus, "main", 3, "0-0") == [b"5-0", b"5-1", b"6-0"]
+    assert await messages(bus, "main", 2, "5-1") == [b"5-1", b"6-0"]
+    assert await messages(bus, "main", 1, "6-0") == [b"6-0"]
+
+
+async def test_limits_can_be_kept_roughly(server: Server, raw: Any) -> None:
+    limits = topone_redis.StreamLimits(max_messages_per_account=10, exact=False)
+    async with topone_redis.connect(f"redis://{server.address}", limits=limits) as bus:
+        lease = await acquire(bus, "main")
+        for number in range(1, 501):
+            await bus.publish(lease, number, b"x")
+    assert 10 <= await raw.xlen("{topone}:messages:main") < 300
+
+
+async def test_old_messages_are_dropped(server: Server, raw: Any) -> None:
+    limits = topone_redis.StreamLimits(max_age=3600.0)
+    async with topone_redis.connect(f"redis://{server.address}", limits=limits) as bus:
+        lease = await acquire(bus, "main")
+        await raw.xadd("{topone}:messages:main", {"data": "old"}, "1-1")
+        await bus.publish(lease, 1, b"1")
+        assert await messages(bus, "main", 1) == [b"1"]
+
+
+async def test_a_lease_that_another_bus_has_cannot_be_renewed(server: Server, raw: Any) -> None:
+    url = f"redis://{server.address}"
+    async with topone_redis.connect(url) as bus, topone_redis.connect(url) as other:
+        lease = await acquire(bus, "main")
+        assert not await other.renew(lease)
+        assert await other.acquire("main", "two", LONG) is None

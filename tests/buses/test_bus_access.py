@@ -233,7 +233,8 @@ async def test_a_token_of_the_nats_server_lets_in(tmp_path: Path) -> None:
 @pytest.mark.asyncio
 async def test_an_nkey_lets_in(tmp_path: Path) -> None:
     seed = nkeys.encode_seed(bytes(range(32)), nkeys.PREFIX_BYTE_USER)
-    public = nkeys.from_seed(bytearray(seed)).public_key.decode()
+    pair: Any = nkeys.from_seed(bytearray(seed))
+    public = pair.public_key.decode()
     (tmp_path / "seed").write_bytes(seed)
     config = f"authorization {{ users = [ {{ nkey: {public} }} ] }}"
     with running(NatsServer(tmp_path, config)) as server:

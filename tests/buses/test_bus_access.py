@@ -55,11 +55,15 @@ def logged() -> Iterator[io.StringIO]:
         logger.setLevel(level)
 
 
-def rendered(error: BaseException) -> str:
+def rendered(error: BaseException | None) -> str:
+    """Return an exception, and whatever it came from, as the chattiest tools show it."""
+    if error is None:
+        return ""
     lines = traceback.TracebackException.from_exception(error, capture_locals=True).format()
     # The frames of this very file have what they give.
     frames = [line for line in lines if f'File "{__file__}"' not in line]
-    return "".join(frames) + repr(error) + str(error) + repr(error.__dict__)
+    shown = "".join(frames) + repr(error) + str(error) + repr(error.__dict__)
+    return shown + rendered(error.__context__) + rendered(error.__cause__)
 
 
 # --- The page's own programs and settings

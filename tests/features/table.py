@@ -13,12 +13,18 @@ import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 from decimal import Context, Decimal
+from functools import partial
 from typing import Any
 from unittest.mock import PropertyMock, patch
 from urllib.parse import urlsplit
 
 import attrs
+from redis.exceptions import RedisError
 
+import topone_nats._api
+import topone_nats._bus
+import topone_nats._pull
+import topone_redis._bus
 import topone_threads
 from topone_accounts import FileStore, HttpClient, _client, _store
 from topone_proto import (
@@ -77,6 +83,8 @@ from topone_proto.wire import _classify as classify
 from topone_proto.wire import _members as members
 from topone_proto.wire import balance, codec, deals, decimals, depth, kline
 from topone_proto.wire.http import HttpRequest
+from topone_redis import _errors, _scripts
+from topone_relay import _reading
 from topone_threads._handle import Handle
 from topone_websockets import _frames
 
@@ -1106,6 +1114,88 @@ def a_store_that_hangs_takes_one_thread() -> AbstractContextManager[Any]:
     return patch.object(
         AccountDriver, "_is_store_busy", property(lambda _: False, lambda *_: None), create=True
     )
+
+
+# --- 10. one holder ------------------------------------------------------------------------------
+
+
+def without_header(name: str) -> AbstractContextManager[Any]:
+    """Publishing to NATS without one of its conditions."""
+
+    def put(original: Any, self: Any, *args: Any, headers: Any = None, **kwargs: Any) -> Any:
+        left = {key: text for key, text in (headers or {}).items() if key != name}
+        return original(self, *args, headers=left, **kwargs)
+
+    return around(topone_nats._api.Api, "put", put)
+
+
+@feature(10, "tests/buses/test_bus_leases.py", "-k", "that_wakes and nats")
+def a_holder_on_nats_writes_behind_what_it_knows() -> AbstractContextManager[Any]:
+    def put(original: Any, self: Any, *args: Any, last: Any = None, **kwargs: Any) -> Any:
+        return original(self, *args, **kwargs)
+
+    return around(topone_nats._api.Api, "put", put)
+
+
+@feature(10, "tests/buses/test_bus_leases.py", "-k", "slept and nats")
+def a_holder_on_nats_proves_its_lease() -> AbstractContextManager[Any]:
+    async def renew(*_: object) -> bool:
+        return True
+
+    return patch.object(topone_nats.NatsBus, "_renew", renew)
+
+
+@feature(10, "tests/buses/test_bus_leases.py", "-k", "that_wakes and redis")
+def a_holder_on_redis_is_fenced() -> AbstractContextManager[Any]:
+    script = _scripts.PUBLISH.replace("'fence') ~= ARGV[1]", "'fence') == ''")
+    return patch.object(_scripts, "PUBLISH", script)
+
+
+@feature(10, "tests/buses/test_bus_outages.py", "-k", "message_whose and nats")
+def a_repeat_on_nats_is_known_by_its_id() -> AbstractContextManager[Any]:
+    return without_header("Nats-Msg-Id")
+
+
+@feature(10, "tests/buses/test_bus_outages.py", "-k", "message_whose and redis")
+def a_repeat_on_redis_is_known_by_its_number() -> AbstractContextManager[Any]:
+    script = _scripts.PUBLISH.replace("<= tonumber(last[2])", "<= 0")
+    return patch.object(_scripts, "PUBLISH", script)
+
+
+@feature(10, "tests/buses/test_bus_outages.py", "-k", "was_cut")
+def a_reader_of_a_bus_goes_on_behind_its_last_message() -> AbstractContextManager[Any]:
+    def again(source: Any) -> Any:
+        return lambda start, *, behind: source(start, behind=False)
+
+    def read_on(original: Any, source: Any, start: Any, closed: Any) -> Any:
+        return original(again(source), start, closed)
+
+    replacement = partial(read_on, _reading.read_on)
+    stack = ExitStack()
+    stack.enter_context(patch("topone_nats._bus.read_on", replacement))
+    stack.enter_context(patch("topone_redis._bus.read_on", replacement))
+    return stack
+
+
+@feature(5, "tests/buses/test_bus_reading.py", "-k", "holds_little and nats")
+def a_reader_on_nats_asks_for_a_batch() -> AbstractContextManager[Any]:
+    return patch.multiple(topone_nats._pull, _BATCH=1_000_000, _BYTES=1 << 30)
+
+
+@feature(5, "tests/buses/test_bus_reading.py", "-k", "holds_little and redis")
+def a_reader_on_redis_asks_for_a_batch() -> AbstractContextManager[Any]:
+    return patch.object(topone_redis._bus, "_BATCH", 1_000_000)
+
+
+@feature(4, "tests/buses/test_bus_access.py", "-k", "nowhere and redis")
+def an_error_of_redis_has_no_context() -> AbstractContextManager[Any]:
+    async def as_bus_errors(call: str, answer: Any) -> Any:
+        try:
+            return await answer
+        except (RedisError, OSError, TimeoutError) as error:
+            raise _errors._translated(call, error) from None
+
+    return patch.object(topone_redis._bus, "as_bus_errors", as_bus_errors)
 
 
 # --- the command: named by texts, so that no other row has to import it ---------------------------

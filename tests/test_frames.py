@@ -38,6 +38,16 @@ class Side:
         with suppress(ConnectionEnded):
             self.client.send_ping(b"")
 
+    def receive(self, data: bytes) -> None:
+        """Take bytes in as the asyncio adapter does."""
+        message = self.client.only_message(data)
+        to_send = len(self.client._protocol.writes)
+        if message is not None:
+            self.client.unread.append(message)
+        elif not self.client.receive(data):
+            assert len(self.client._protocol.writes) == to_send
+            assert self.client.end() is None
+
     def seen(self) -> dict[str, Any]:
         """Everything that can be seen from outside."""
         client = self.client
@@ -100,9 +110,10 @@ def frame(opcode: int, size: int, *, fin: bool = True) -> bytes:
     return bytes((opcode | (0x80 if fin else 0),)) + length + body
 
 
-def pieces(rng: random.Random, stream: bytes) -> list[bytes]:
-    """The stream, cut at random: byte by byte, at a few places, or hardly."""
-    match rng.randrange(4):
+def pieces(rng: random.Random, frames: list[bytes]) -> list[bytes]:
+    """The stream, cut at random: between frames, byte by byte, at a few places, or hardly."""
+    stream = b"".join(frames)
+    match rng.randrange(5):
         case 0:
             places = list(range(len(stream)))
         case 1:
@@ -110,6 +121,8 @@ def pieces(rng: random.Random, stream: bytes) -> list[bytes]:
         case 2:
             step = rng.randrange(1, 40)
             places = list(range(0, len(stream), step))
+        case 3:
+            return [part for part in frames if part]
         case _:
             places = [rng.randrange(len(stream) + 1)]
     cuts = sorted({0, *places, len(stream)})
@@ -118,8 +131,7 @@ def pieces(rng: random.Random, stream: bytes) -> list[bytes]:
 
 def compare(seed: int) -> None:
     rng = random.Random(seed)
-    stream = b"".join(some_frame(rng) for _ in range(rng.randrange(1, 9)))
-    parts = pieces(rng, stream)
+    parts = pieces(rng, [some_frame(rng) for _ in range(rng.randrange(1, 9))])
     early = parts.pop(0) if parts and rng.random() < 0.5 else b""
     sides = [Side(has_short_cut=has, early=early) for has in (True, False)]
     leaves = rng.randrange(len(parts) + 1) if rng.random() < 0.2 else None
@@ -127,7 +139,7 @@ def compare(seed: int) -> None:
         for side in sides:
             if number == leaves:
                 side.client.close(1000, "")
-            side.client.receive(part)
+            side.receive(part)
         with_short_cut, without = (side.seen() for side in sides)
         assert with_short_cut == without, f"seed {seed}, piece {number}"
 
@@ -145,6 +157,11 @@ def test_whole_messages_never_see_websockets(monkeypatch: pytest.MonkeyPatch) ->
     for part in (frame(1, 5), frame(2, 200)[:1], frame(2, 200)[1:3], frame(2, 200)[3:]):
         side.client.receive(part)
     assert [len(message) for message in side.client.unread] == [5, 5, 200]
+    monkeypatch.setattr(side.client._frames, "_cut", None)
+    for size in (2, 125, 126, LIMIT):
+        message = side.client.only_message(frame(1, size))
+        assert message is not None
+        assert len(message) == size
 
 
 def test_after_a_control_frame_the_short_cut_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:

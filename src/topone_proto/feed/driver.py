@@ -351,7 +351,14 @@ class Driver:
 
     async def _read_pushed(self, websocket: PushingWebSocket) -> None:
         held = self.runtime.condition()
-        receiver = Receiver(websocket, self.core, held, read=self._take_frames, fail=self.fail)
+        receiver = Receiver(
+            websocket,
+            self.core,
+            held,
+            read=self._take_frames,
+            read_one=self._take_frame,
+            fail=self.fail,
+        )
         websocket.listen(receiver)
         try:
             while True:
@@ -363,6 +370,22 @@ class Driver:
                 await self.runtime.checkpoint()
         finally:
             receiver.is_over = True
+
+    def _take_frame(self, frame: str | bytes) -> None:
+        """Take one frame, for which there is room.
+
+        Raises:
+            ConnectionEnded: the peer does not read.
+        """
+        core = self.core
+        step = core.received(frame, self.now())
+        if step is not None:
+            self.take(step)
+            core.room(len(self._outbox))
+            return
+        self.events_came.notify_all()
+        if core.must_pause:
+            self.pause_or_resume()
 
     def _take_frames(self, backlog: "deque[str | bytes]") -> None:
         """Take frames, as many as there is room for and as is fair to other tasks.

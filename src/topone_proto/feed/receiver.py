@@ -8,7 +8,7 @@ before the WebSocket has stopped to read.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from topone_proto.errors import ConnectionEnded
@@ -27,6 +27,7 @@ class Receiver:
         core: says whether the application is behind.
         changed: wakes the task ``reader``.
         read: takes frames out of the backlog, as many as it can.
+        read_one: takes one frame, for which there is room.
         fail: ends the feed with a fault of the program.
     """
 
@@ -37,12 +38,14 @@ class Receiver:
         changed: Condition,
         *,
         read: Callable[[deque[str | bytes]], object],
+        read_one: Callable[[str | bytes], object],
         fail: Callable[[BaseException], object],
     ) -> None:
         self._websocket = websocket
         self._core = core
         self._changed = changed
         self._read = read
+        self._read_one = read_one
         self._fail = fail
         self._is_held = False
         self._end: Exception | None = None
@@ -51,16 +54,20 @@ class Receiver:
         self.is_over = False
         """True once nothing is to be read any more."""
 
-    def frames_received(self, frames: Iterable[str | bytes]) -> None:
+    def frames_received(self, frames: Sequence[str | bytes]) -> None:
         """Take whole messages, the oldest first."""
         if self.is_over:
             return
-        self.backlog.extend(frames)
         if self._is_held:
+            self.backlog.extend(frames)
             return
         # The WebSocket library is not to see what a recorder raises.
         try:
-            self._read(self.backlog)
+            if len(frames) == 1:
+                self._read_one(frames[0])
+            else:
+                self.backlog.extend(frames)
+                self._read(self.backlog)
         except ConnectionEnded as end:
             self.connection_lost(end)
         except BaseException as fault:

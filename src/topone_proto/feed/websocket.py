@@ -1,6 +1,6 @@
 """The interface between the driver of a feed and a WebSocket. Nothing here does anything."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol, runtime_checkable
 
@@ -53,7 +53,7 @@ class FrameReceiver(Protocol):
     """The receiving end of a ``PushingWebSocket``. Its methods never wait, and raise nothing that
     the WebSocket would have to handle."""
 
-    def frames_received(self, frames: Iterable[str | bytes]) -> None:
+    def frames_received(self, frames: Sequence[str | bytes]) -> None:
         """Take whole messages, the oldest first: all that came at once, so that the application is
         woken once."""
         ...

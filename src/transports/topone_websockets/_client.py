@@ -61,6 +61,9 @@ class WebSocketClient:
             (endpoint.host, endpoint.port) if proxy is None else (proxy.host, proxy.port)
         )
         """The host and the port to dial. Look the host up as it is, with the dot at its end."""
+        self.only_message: Callable[[bytes], bytes | None] = _none
+        """Return the message that the peer has sent, if it was a single whole one and can be seen
+        at once. None: nothing was done, and ``receive`` takes the bytes in."""
         # What bytes of the peer pass through, in this order, before they are frames.
         self._proxy_tls: Tls | None = None
         self._tunnel: Tunnel | None = None
@@ -241,6 +244,8 @@ class WebSocketClient:
             self._protocol.receive_data(accepted[:end])
             if self._protocol.handshake_exc is None:
                 self._receive = self._frames.receive
+                if self._tls is None and self._proxy is None:
+                    self.only_message = self._frames.only_message
                 self._take_all()
                 if end < len(accepted):
                     self._frames.receive(accepted[end:])
@@ -268,3 +273,7 @@ class WebSocketClient:
                 self._on_ping(bytes(frame.data))
             case _:
                 pass
+
+
+def _none(_: bytes) -> None:
+    """Return None."""

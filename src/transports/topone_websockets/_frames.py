@@ -82,6 +82,22 @@ class Frames:
                 self._cut(data)
         return self._is_shown
 
+    def only_message(self, data: bytes) -> bytes | None:
+        """Return the message that these bytes are, if they are a whole one and nothing else, as
+        they are where there is time between two messages. None: nothing was done, and ``receive``
+        takes them.
+        """
+        size = len(data)
+        if size < 4 or data[0] not in _WHOLE or self._held or self._through or self._fragments:
+            return None
+        length, start = data[1], 2
+        if length == _SHORT + 1:
+            length, start = data[2] << 8 | data[3], 4
+        elif length > _SHORT:
+            return None
+        is_one = start + length == size and length <= self._limit and self._has_short_cut
+        return data[start:] if is_one else None
+
     def end_short_cut(self) -> None:
         """Show websockets everything from now on."""
         self._end_short_cut(b"")

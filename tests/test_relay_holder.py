@@ -325,6 +325,18 @@ def test_a_release_publishes_what_waits_and_says_that_nobody_follows() -> None:
     assert machine.do(machine.holder.start) == [Acquire("main")]
 
 
+def test_an_account_that_is_wanted_again_while_it_is_released_is_for_others_first() -> None:
+    machine = whole()
+    machine.tell(money(2))
+    machine.do(machine.holder.release)
+    assert machine.do(machine.holder.start) == []
+    machine.deliver()
+    assert machine.events[-1] == LeaseEnded("main", 1, "it was released")
+    assert machine.holder.state is HolderState.TRYING
+    assert machine.at(100.9) == []
+    assert machine.at(101) == [Acquire("main")]
+
+
 @pytest.mark.parametrize("state", ["releasing", "unsure", "trying", "refused"])
 def test_a_release_while_the_bus_is_away_gives_the_lease_back(state: str) -> None:
     machine = whole()

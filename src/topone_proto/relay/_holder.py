@@ -138,6 +138,7 @@ class Holder:
         self._lease = Lease(self._config)
         self._publisher = Publisher(account, self._config, snapshot)
         self._is_open = False
+        self._is_wanted = False
         self._acquire_at = 0.0
         self._unsure_since = 0.0
 
@@ -167,9 +168,11 @@ class Holder:
     # --- inputs of the node ---------------------------------------------------------------------
 
     def start(self, now: float) -> RelayStep:
-        """The account is wanted here: get the lease as soon as nobody has it. Idempotent."""
+        """The account is wanted here: get the lease as soon as nobody has it. While it is released,
+        that is completed first. Idempotent."""
         check_time(now)
         self.failure = None
+        self._is_wanted = True
         if self.state is HolderState.IDLE:
             self.state = HolderState.TRYING
             self._acquire_at = now
@@ -178,6 +181,7 @@ class Holder:
     def release(self, now: float) -> RelayStep:
         """The account is not wanted here any more: hand it over. Idempotent."""
         check_time(now)
+        self._is_wanted = False
         caused = _Caused()
         match self.state:
             case HolderState.HOLDING:
@@ -327,7 +331,7 @@ class Holder:
         self._publish(caused, now)
         if self.state is HolderState.RELEASING and self._publisher.is_idle:
             self._end("it was released", caused, gives_back=True)
-            self.state = HolderState.IDLE
+            self._finish_release(now)
         if self.state is HolderState.TRYING and not lease.is_asked and now >= self._acquire_at:
             lease.sent(now)
             caused.actions.append(Acquire(self.account))
@@ -346,7 +350,7 @@ class Holder:
         assert epoch is not None  # as long as it is held
         if self.state is HolderState.RELEASING:
             self._end("it ran out while it was released", caused, gives_back=True)
-            self.state = HolderState.IDLE
+            self._finish_release(now)
             return
         self.state = HolderState.UNSURE
         self._unsure_since = now
@@ -357,10 +361,15 @@ class Holder:
         it."""
         self._end(reason, caused)
         if self.state is HolderState.RELEASING:
-            self.state = HolderState.IDLE
+            self._finish_release(now)
         else:
             self.state = HolderState.TRYING
             self._acquire_at = now
+
+    def _finish_release(self, now: float) -> None:
+        """The lease is given back: it is for others to take, unless nobody does."""
+        self.state = HolderState.TRYING if self._is_wanted else HolderState.IDLE
+        self._acquire_at = now + self._config.acquire_interval
 
     def _end(self, reason: str, caused: _Caused, *, gives_back: bool = False) -> None:
         epoch = self._lease.epoch

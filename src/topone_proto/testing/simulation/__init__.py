@@ -68,6 +68,21 @@ I10: whole again
 I11: nothing invented
     Every order, fill and balance that is told was so at the exchange, and fills add up. An outcome
     is unknown only of an order that has ended.
+I12: one writer
+    Of machines that follow one account, each with a ``Holder``: all messages of an epoch that the
+    bus accepts are one machine's, numbered 1, 2, 3 without a hole, and one that is repeated has the
+    same bytes. No message leaves a machine while another has the lease, unless its clock stood
+    still, and then the bus refuses it.
+I13: once and in order, or a gap
+    Whoever reads with a ``Cursor``, however slowly, and dies and goes on from the position that it
+    stored: each event that was published comes once and in its order, or each topic that it knows
+    of has a ``Gap`` after what is missing. Each update that the holder was told is published, or a
+    gap of its topic is. An ``Account`` that is fed with that is what the exchange's was at one
+    moment whenever it is whole, and never goes back; when nothing goes wrong any more, it is whole
+    within ``relay_bound``, and up to date.
+I14: taken over in time
+    A lease that nobody has is taken within two seconds by a machine that is able to: it is awake
+    and reaches the bus, which answers.
 market
     The newest book and the newest candle that an application has taken since the latest
     acknowledgement are the exchange's whenever nothing is on its way to it; deals are owed like any
@@ -111,6 +126,25 @@ from topone_proto.testing.simulation.accounts.plan import (
 )
 from topone_proto.testing.simulation.client_plan import AccountPlan, Call, ClientPlan, Pull, Supply
 from topone_proto.testing.simulation.drawing import draw
+from topone_proto.testing.simulation.relays.plan import (
+    BusAway,
+    CutOff,
+    FeedLost,
+    Garbage,
+    Kill,
+    LoseAnswers,
+    MachinePlan,
+    Pause,
+    ReaderPlan,
+    RelayTrouble,
+    ReleaseLease,
+    SharedRelay,
+    SlowBus,
+    StopReading,
+    Suspend,
+    Trim,
+)
+from topone_proto.testing.simulation.relays.relaying import relay_bound
 from topone_proto.testing.simulation.runs import Report, recovery_bound, run
 from topone_proto.testing.simulation.scenario import (
     DEALS,
@@ -139,31 +173,48 @@ __all__ = [
     "AccountTrouble",
     "BlackHole",
     "BlockLoop",
+    "BusAway",
     "Call",
     "ClientPlan",
+    "CutOff",
     "Entry",
     "ExpireToken",
+    "FeedLost",
     "FullDisk",
+    "Garbage",
     "IgnorePings",
+    "Kill",
+    "LoseAnswers",
     "LoseUpdates",
+    "MachinePlan",
     "Outage",
+    "Pause",
     "ProcessPlan",
     "Publish",
     "Pull",
+    "ReaderPlan",
+    "RelayTrouble",
+    "ReleaseLease",
     "Report",
     "Scenario",
     "SetClock",
     "SharedAccount",
+    "SharedRelay",
+    "SlowBus",
     "SlowDisk",
     "SlowFrame",
     "Stop",
+    "StopReading",
     "Supply",
+    "Suspend",
     "Trade",
+    "Trim",
     "Trouble",
     "Unreachable",
     "Violation",
     "draw",
     "recovery_bound",
+    "relay_bound",
     "run",
     "shrink",
     "whole_bound",

@@ -13,7 +13,7 @@ from typing import Final
 
 from attrs import asdict, evolve
 
-from topone_proto.testing.simulation.drawing import ACCOUNTS, draw
+from topone_proto.testing.simulation.drawing import ACCOUNTS, RELAYS, draw
 from topone_proto.testing.simulation.ranges import Failed, run_range, sums_of
 from topone_proto.testing.simulation.runs import run
 from topone_proto.testing.simulation.scenario import Scenario
@@ -39,11 +39,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         metavar="SHARE",
         help="scenarios with an account that heals itself over HTTP, 0 to 1 (default: %(default)s)",
     )
+    parser.add_argument(
+        "--relays",
+        type=_share,
+        default=RELAYS,
+        metavar="SHARE",
+        help="scenarios of an account that is relayed, 0 to 1 (default: %(default)s)",
+    )
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
     chosen = parser.parse_args(arguments)
     if chosen.seed is not None:
-        return _one(chosen.seed, chosen.accounts, as_json=chosen.json)
-    return _many(chosen.seeds, chosen.jobs, chosen.accounts, as_json=chosen.json)
+        return _one(chosen.seed, chosen.accounts, chosen.relays, as_json=chosen.json)
+    return _many(chosen.seeds, chosen.jobs, chosen.accounts, chosen.relays, as_json=chosen.json)
 
 
 def _range(text: str) -> range:
@@ -64,8 +71,8 @@ def _share(text: str) -> float:
 # --- one ----------------------------------------------------------------------------------------
 
 
-def _one(seed: int, accounts: float, *, as_json: bool) -> int:
-    scenario = draw(seed, accounts=accounts)
+def _one(seed: int, accounts: float, relays: float, *, as_json: bool) -> int:
+    scenario = draw(seed, accounts=accounts, relays=relays)
     timeline: list[Entry] = []
     try:
         report = run(scenario, timeline)
@@ -98,6 +105,8 @@ def _print(scenario: Scenario, timeline: list[Entry]) -> None:
         print(brief(evolve(scenario.account, processes=(), trades=(), troubles=())))
         for process in scenario.account.processes:
             print(brief(process))
+    if scenario.relay is not None:
+        print(brief(evolve(scenario.relay, changes=(), troubles=())))
     print()
     for entry in timeline:
         print(f"{entry.at:10.3f}  {entry.who:9} {entry.what}")
@@ -106,14 +115,14 @@ def _print(scenario: Scenario, timeline: list[Entry]) -> None:
 # --- many ---------------------------------------------------------------------------------------
 
 
-def _many(seeds: range, jobs: int, accounts: float, *, as_json: bool) -> int:
+def _many(seeds: range, jobs: int, accounts: float, relays: float, *, as_json: bool) -> int:
     started = time.perf_counter()
     count = 0
     sums: Counter[str] = Counter()
     failures: list[Failed] = []
     # A Ctrl-C ends the search, and what was found so far is shown.
     with suppress(KeyboardInterrupt):
-        for result in run_range(seeds, jobs, accounts):
+        for result in run_range(seeds, jobs, accounts, relays):
             count += result.seeds
             sums.update(result.sums)
             failures += result.failures
@@ -133,6 +142,7 @@ def _many(seeds: range, jobs: int, accounts: float, *, as_json: bool) -> int:
     else:
         for failed in failures:
             share = "" if accounts == ACCOUNTS else f" --accounts {accounts:g}"
+            share += "" if relays == RELAYS else f" --relays {relays:g}"
             print(f"{failed.what}\n    replay: {_COMMAND} --seed {failed.seed}{share}")
         what = ", ".join(f"{name} {amount:.0f}" for name, amount in sums.items())
         print(f"{count} seeds in {took:.1f} s: {len(failures)} broken; {what}")

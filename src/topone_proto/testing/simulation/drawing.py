@@ -21,6 +21,7 @@ from topone_proto.testing.simulation.parts import (
     draw_traffic,
     draw_trouble,
 )
+from topone_proto.testing.simulation.relays.drawing import draw_relay
 from topone_proto.testing.simulation.scenario import Publish, Scenario, Trouble, Unreachable
 from topone_proto.testing.simulation.variations import (
     for_each_client,
@@ -32,20 +33,27 @@ from topone_proto.testing.simulation.variations import (
 from topone_proto.wire.balance import BALANCE
 from topone_proto.wire.orders import ORDERS
 
-__all__ = ["ACCOUNTS", "draw"]
+__all__ = ["ACCOUNTS", "RELAYS", "draw"]
 
 ACCOUNTS: Final = 0.15
 """The share of scenarios with an account that processes follow by themselves."""
 
+RELAYS: Final = 0.05
+"""The share of scenarios of an account that is relayed, and of nothing else."""
 
-def draw(seed: int, *, accounts: float = ACCOUNTS) -> Scenario:
+
+def draw(seed: int, *, accounts: float = ACCOUNTS, relays: float = RELAYS) -> Scenario:
     """Return the scenario of a seed.
 
     Args:
         seed: the seed.
         accounts: the share of scenarios with an account that processes follow by themselves, from 0
             to 1. Those that have one with a smaller share have the same with a larger one.
+        relays: the share of scenarios of nothing but an account that is relayed, in the same way.
     """
+    relay = Random(f"{seed} relay")
+    if relay.random() < relays:
+        return draw_relay(relay, seed)
     rng = Random(seed)
     scenario = _draw_stall(rng, seed) if rng.random() < 0.1 else _draw_storm(rng, seed)
     clients = tuple(evolve(client, account=draw_account(rng)) for client in scenario.clients)

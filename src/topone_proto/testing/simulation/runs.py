@@ -22,6 +22,7 @@ from topone_proto.testing.simulation.accounts.process import APP_ID
 from topone_proto.testing.simulation.adapter import Adapter
 from topone_proto.testing.simulation.client import Client
 from topone_proto.testing.simulation.link import Link
+from topone_proto.testing.simulation.relays.relaying import Relaying
 from topone_proto.testing.simulation.scenario import (
     DEALS,
     BlackHole,
@@ -66,6 +67,10 @@ class Report:
     """HTTP requests of the processes that follow an account by themselves."""
     restarts: int
     """The number of times that such a process was killed and started again."""
+    leases: int
+    """The number of leases that machines of a relay have got."""
+    relayed: int
+    """The number of events that readers of a relay were told."""
     closed: int
     """Feeds that ended before the end."""
     seen: frozenset[str]
@@ -131,6 +136,9 @@ class _Run:
         self.following: Following | None = None
         if scenario.account is not None:
             self.following = Following(self.world, scenario, self.server)
+        self.relaying: Relaying | None = None
+        if scenario.relay is not None:
+            self.relaying = Relaying(self.world, scenario.relay, scenario.seed)
 
     def __call__(self) -> Report:
         world, scenario = self.world, self.scenario
@@ -138,6 +146,8 @@ class _Run:
             world.at(plan.starts, self.clients[plan.name].start)
         if self.following is not None:
             self.following.start()
+        if self.relaying is not None:
+            self.relaying.start()
         for publish in scenario.traffic:
             world.at(publish.at, self._publish, publish)
         for trouble in scenario.troubles:
@@ -148,6 +158,7 @@ class _Run:
         self._close_all()
         clients = self.clients.values()
         lives = () if self.following is None else self.following.lives
+        relaying = self.relaying
         adapters = [feed.adapter for feed in clients] + [life.adapter for life in lives]
         return Report(
             seconds=world.now,
@@ -158,9 +169,13 @@ class _Run:
             pulled=sum(client.pulled for client in clients),
             requests=0 if self.following is None else self.following.budgets.requests,
             restarts=0 if self.following is None else self.following.restarts,
+            leases=0 if relaying is None else relaying.bus.leases,
+            relayed=0 if relaying is None else sum(reader.told for reader in relaying.readers),
             closed=closed,
             seen=frozenset[str]().union(
-                *(client.auditor.seen for client in clients), *(life.judge.seen for life in lives)
+                *(client.auditor.seen for client in clients),
+                *(life.judge.seen for life in lives),
+                *(reader.seen for reader in (() if relaying is None else relaying.readers)),
             ),
         )
 
@@ -189,6 +204,8 @@ class _Run:
             client.check_calm()
         if self.following is not None:
             self.following.settle(recovery_bound(self.scenario))
+        if self.relaying is not None:
+            self.relaying.settle()
 
     def _close_all(self) -> None:
         world = self.world
@@ -199,7 +216,7 @@ class _Run:
         if self.following is not None:
             self.following.close()
             plans += [process.plan.client for process in self.following.processes.values()]
-        world.run(world.now + max(plan.config.close_timeout for plan in plans))
+        world.run(world.now + max((plan.config.close_timeout for plan in plans), default=0.0))
         for client in self.clients.values():
             client.check_closed()
         if self.following is not None:

@@ -30,6 +30,7 @@ from topone_proto.exchange import (
 from topone_proto.failures import FailureKind
 from topone_proto.testing.simulation.accounts.plan import SharedAccount
 from topone_proto.testing.simulation.client_plan import ClientPlan
+from topone_proto.testing.simulation.relays.plan import SharedRelay
 from topone_proto.wire.deals import deals
 from topone_proto.wire.depth import depth
 from topone_proto.wire.kline import kline
@@ -202,3 +203,5 @@ class Scenario:
     """The account that processes follow by themselves, if there is one."""
     troubles: tuple[Trouble, ...] = ()
     """The fault."""
+    relay: SharedRelay | None = None
+    """The account that is relayed to other machines, if there is one: without the gateway."""

@@ -76,6 +76,7 @@ def _smaller(scenario: Scenario) -> Iterator[Scenario]:
                 traffic=(*scenario.traffic[:place], fewer, *scenario.traffic[place + 1 :]),
             )
     yield from _smaller_account(scenario)
+    yield from _smaller_relay(scenario)
     if scenario.gateway.ping_interval is not None:
         yield evolve(scenario, gateway=evolve(scenario.gateway, ping_interval=None))
 
@@ -105,6 +106,24 @@ def _smaller_account(scenario: Scenario) -> Iterator[Scenario]:
             simpler = evolve(process, **changes)
             rest = (*processes[:place], simpler, *processes[place + 1 :])
             yield evolve(scenario, account=evolve(shared, processes=rest))
+
+
+def _smaller_relay(scenario: Scenario) -> Iterator[Scenario]:
+    """The same with less of the relay. A trouble names whom it hits by a number, so nobody but the
+    last is left out."""
+    relay = scenario.relay
+    if relay is None:
+        return
+    for troubles in _fewer(relay.troubles):
+        yield evolve(scenario, relay=evolve(relay, troubles=troubles))
+    for changes in _fewer(relay.changes):
+        yield evolve(scenario, relay=evolve(relay, changes=changes))
+    numbers = {getattr(trouble.what, "reader", 0) for trouble in relay.troubles}
+    if len(relay.readers) > 1 + max(numbers, default=0):
+        yield evolve(scenario, relay=evolve(relay, readers=relay.readers[:-1]))
+    numbers = {getattr(trouble.what, "machine", 0) for trouble in relay.troubles}
+    if len(relay.machines) > 1 + max(numbers, default=0):
+        yield evolve(scenario, relay=evolve(relay, machines=relay.machines[:-1]))
 
 
 def _fewer_moments(process: ProcessPlan) -> Iterator[dict[str, Any]]:

@@ -122,6 +122,20 @@ def test_the_fresher_of_two_tokens_is_kept() -> None:
     assert tokens.loaded(newer, START + 3).token == ONE
 
 
+def test_a_correction_of_the_clock_is_not_undone_by_one_that_is_only_passed_on() -> None:
+    old = TokenState(asked_at=START - 200, ahead=-3600.0)
+    tokens = service(old)
+    assert asks(tokens, tokens.wanted(START), START)
+    tokens.failed(error(ApiErrorMeaning.CLOCK), START + 1, ahead=3600.0)
+    # Another process has asked in between, and knows of no newer time than was stored.
+    passed_on = attrs.evolve(old, asked_at=START + 1, not_before=START + 66)
+    tokens.loaded(passed_on, START + 2, known=old)
+    assert tokens.state.ahead == 3600.0
+    learnt = attrs.evolve(passed_on, ahead=3601.0)
+    tokens.loaded(learnt, START + 3, known=passed_on)
+    assert tokens.state.ahead == 3601.0
+
+
 def test_a_clock_that_was_set_forward_earns_no_request() -> None:
     tokens = with_token()
     tokens.refused(ONE, START + 1)

@@ -291,7 +291,7 @@ class AccountSession(Machine):
         before = self._store.found(state)
         calls, not_before = state.order_calls, state.orders_not_before
         self._budget.merge(before.order_calls, calls, not_before, now)
-        self._tokens.loaded(state.token, now, wall)
+        self._tokens.loaded(state.token, before.token, now, wall)
         if state.token.asked_at != before.token.asked_at:
             self._look_for_token(now)
         return self._settle(Caused(), now)

@@ -100,8 +100,8 @@ class Tokens:
     def not_stored(self, now: float, wall: float) -> None:
         """The state could not be stored."""
 
-    def loaded(self, state: TokenState, now: float, wall: float) -> None:
-        """Another process has stored this state."""
+    def loaded(self, state: TokenState, known: TokenState, now: float, wall: float) -> None:
+        """Another process has stored this state, in place of the one that was known."""
 
     def accepted(self, token: Token) -> None:
         """The exchange has accepted this token."""
@@ -142,7 +142,7 @@ class SuppliedTokens(Tokens):
         """The state to be stored."""
         return self._state
 
-    def loaded(self, state: TokenState, now: float, wall: float) -> None:  # noqa: ARG002 - as in every source
+    def loaded(self, state: TokenState, known: TokenState, now: float, wall: float) -> None:  # noqa: ARG002 - as in every source
         """Another process has stored this state."""
         self._state = state
 
@@ -261,9 +261,9 @@ class OwnTokens(Tokens):
         """The state could not be stored."""
         self._take(lambda: self._service.not_stored(wall), now, wall)
 
-    def loaded(self, state: TokenState, now: float, wall: float) -> None:
-        """Another process has stored this state."""
-        self._take(lambda: self._service.loaded(state, wall), now, wall)
+    def loaded(self, state: TokenState, known: TokenState, now: float, wall: float) -> None:
+        """Another process has stored this state, in place of the one that was known."""
+        self._take(lambda: self._service.loaded(state, wall, known=known), now, wall)
 
     def accepted(self, token: Token) -> None:
         """The exchange has accepted this token."""

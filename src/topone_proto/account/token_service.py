@@ -198,9 +198,16 @@ class TokenService:
             return self.wanted(wall)
         return self.failed(None, wall)
 
-    def loaded(self, state: TokenState, wall: float) -> TokenStep:
+    def loaded(
+        self, state: TokenState, wall: float, *, known: TokenState | None = None
+    ) -> TokenStep:
         """Take in what another process of the account has stored meanwhile. A reservation that is
         not stored yet is withdrawn.
+
+        Args:
+            state: what is stored.
+            wall: the time of day.
+            known: what was believed to be stored; None for nothing.
 
         Raises:
             TokenUnobtainable: see ``wanted``.
@@ -211,8 +218,8 @@ class TokenService:
             state = evolve(state, token=None, obtained_at=None)
         if (own.obtained_at or 0.0) > (state.obtained_at or 0.0):
             state = evolve(state, token=own.token, obtained_at=own.obtained_at)
-        if not state.ahead:
-            # The other one has not learnt it yet.
+        if state.ahead == (known or TokenState()).ahead:
+            # The other one has not learnt it yet. What it only passes on is no news.
             state = evolve(state, ahead=own.ahead)
         state, held_until = corrected(state, wall), self._held_until
         if held_until is not None and (state.not_before is None or state.not_before < held_until):

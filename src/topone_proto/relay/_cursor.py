@@ -31,7 +31,7 @@ A cursor without a position delivers from the first message on that it is given.
 begin at the latest snapshot.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from attrs import evolve
@@ -41,15 +41,17 @@ from topone_proto.errors import ConfigurationError
 from topone_proto.events import (
     Connected,
     Disconnected,
+    Event,
     Gap,
     Subscribed,
     SubscriptionRejected,
     Unsubscribed,
 )
 from topone_proto.failures import Failure
-from topone_proto.relay._envelope import Envelope, EnvelopeError, Item, decode_envelope
+from topone_proto.relay._envelope import EnvelopeError, Item
 from topone_proto.relay._items import SNAPSHOT, Part, event_of, part_of, whole_of
-from topone_proto.relay._position import Position
+from topone_proto.relay._position import Position, unchecked
+from topone_proto.relay._quick import Message, read_message
 from topone_proto.wire.balance import BALANCE
 from topone_proto.wire.orders import ORDERS
 from topone_proto.wire.topic import Topic, Update
@@ -135,7 +137,7 @@ class Cursor:
         """Take a message in. Returns the events to be handed on, in order, each with the position
         after it."""
         try:
-            envelope = decode_envelope(data)
+            envelope = read_message(data)
         except EnvelopeError as error:
             return self._anomaly(error.problem, error.beginning)
         if self.account is None:
@@ -152,9 +154,14 @@ class Cursor:
             self.repeated += 1
             return ()
         found = self._jump(envelope)
+        last = len(envelope.items) - 1
         for index, item in enumerate(envelope.items):
-            if index >= self._index:
-                found += self._take(item, is_last=index == len(envelope.items) - 1)
+            if index < self._index:
+                continue
+            if isinstance(item, Update) and self._is_undisturbed:
+                found.append(self._follow(item, is_last=index == last))
+            else:
+                found += self._take(item, is_last=index == last)
         # Also if it has none, or fewer than it had when it came first.
         self._number, self._index = envelope.number + 1, 0
         self.delivered += len(found)
@@ -173,7 +180,7 @@ class Cursor:
 
     # --- the order of messages ------------------------------------------------------------------
 
-    def _jump(self, envelope: Envelope) -> list[Delivery]:
+    def _jump(self, envelope: Message) -> list[Delivery]:
         """Report what is missing before a message, if anything is."""
         is_taken_over = envelope.epoch > self._epoch
         has_hole = envelope.number > (1 if is_taken_over else self._number)
@@ -203,14 +210,16 @@ class Cursor:
         return [self._gap(topic, since, None) for topic, since in missing.items()]
 
     def _placed(
-        self, before: Iterable[RelayEvent], after: Iterable[RelayEvent], position: Position
+        self, before: Iterable[RelayEvent], after: Sequence[RelayEvent], position: Position
     ) -> list[Delivery]:
         """Return events with their positions: until the first of ``after`` the old one holds, and
         until the last a gap is due."""
         here = self._here()
         found = [(event, position) for event in before]
-        found += [(event, evolve(here, gap_due=True)) for event in after]
-        if found:
+        found += [(event, evolve(here, gap_due=True)) for event in after[:-1]]
+        if after:
+            found.append((after[-1], here))
+        elif found:
             found[-1] = (found[-1][0], here)
         return found
 
@@ -224,26 +233,44 @@ class Cursor:
 
     # --- items ----------------------------------------------------------------------------------
 
-    def _take(self, item: Item, *, is_last: bool) -> list[Delivery]:
-        """Take one item in."""
-        position = self._position
-        if item.kind != SNAPSHOT:
-            self._forget_parts()
-        before: list[RelayEvent] = []
-        after: list[RelayEvent] = []
-        match item.kind:
-            case "snapshot":
-                before, after = self._take_part(item, position)
-            case "opened":
-                pass
-            case "left_out":
-                after = [self._note("an event was too large for the bus", str(item.payload))]
-            case _:
-                before, after = self._take_event(item)
+    @property
+    def _is_undisturbed(self) -> bool:
+        """True if an update has nothing before it and nothing after it."""
+        return not (self._broken or self._is_unknown_broken or self._parts)
+
+    def _follow(self, update: Update, *, is_last: bool) -> Delivery:
+        """Take an update in while nothing is disturbed: what ``_take`` does, in less time."""
+        topic = update.topic
+        self._followed[topic] = _later(update.ts, self._followed.get(topic))
+        self._advance(is_last=is_last)
+        return update, unchecked(self._epoch, self._number, self._index)
+
+    def _advance(self, *, is_last: bool) -> None:
         if is_last:
             self._number, self._index = self._number + 1, 0
         else:
             self._index += 1
+
+    def _take(self, item: Item | Update, *, is_last: bool) -> list[Delivery]:
+        """Take one item in."""
+        position = self._position
+        kind = item.kind if isinstance(item, Item) else type(item).__name__
+        if kind != SNAPSHOT:
+            self._forget_parts()
+        before: list[RelayEvent] = []
+        after: list[RelayEvent] = []
+        match item:
+            case Update():
+                before, after = self._take_known(item)
+            case Item("snapshot"):
+                before, after = self._take_part(item, position)
+            case Item("opened"):
+                pass
+            case Item("left_out"):
+                after = [self._note("an event was too large for the bus", str(item.payload))]
+            case _:
+                before, after = self._take_event(item)
+        self._advance(is_last=is_last)
         return self._placed(before, after, position)
 
     def _take_event(self, item: Item) -> tuple[list[RelayEvent], list[RelayEvent]]:
@@ -258,6 +285,9 @@ class Cursor:
                 return [], []
             self._said.add(item.kind)
             return [], [self._note("a kind that this version does not know", item.kind[:200])]
+        return self._take_known(event)
+
+    def _take_known(self, event: Event) -> tuple[list[RelayEvent], list[RelayEvent]]:
         match event:
             case Connected(epoch=epoch) | Disconnected(epoch=epoch):
                 self._connection = epoch
@@ -360,4 +390,6 @@ class Cursor:
 
 
 def _later(ts: int | None, other: int | None) -> int | None:
-    return max((time for time in (ts, other) if time is not None), default=None)
+    if ts is None or other is None:
+        return other if ts is None else ts
+    return max(ts, other)

@@ -22,6 +22,7 @@ from topone_proto.errors import TopOneError
 
 __all__ = [
     "ENVELOPE_VERSION",
+    "Count",
     "Envelope",
     "EnvelopeError",
     "Item",
@@ -129,7 +130,8 @@ def _encodable(plain: Any) -> Any:
 
 # --- reading --------------------------------------------------------------------------------------
 
-_Count = Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
+Count = Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
+"""A number of a lease or of a message."""
 
 
 class _Item(msgspec.Struct, gc=False):
@@ -138,10 +140,10 @@ class _Item(msgspec.Struct, gc=False):
 
 
 class _Message(msgspec.Struct, gc=False):
-    version: _Count
+    version: Count
     account: str
-    epoch: _Count
-    number: _Count
+    epoch: Count
+    number: Count
     items: list[_Item]
 
 

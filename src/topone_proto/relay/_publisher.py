@@ -41,6 +41,7 @@ from topone_proto.relay._actions import ItemsDropped, Publish
 from topone_proto.relay._config import RelayConfig
 from topone_proto.relay._envelope import encode_item, join_items
 from topone_proto.relay._items import item_of, left_out, opened, snapshot_items
+from topone_proto.relay._quick import encode_update
 from topone_proto.relay._telling import Told, difference
 from topone_proto.wire.topic import Topic, Update
 
@@ -201,7 +202,7 @@ class Publisher:
                 self._drop()
 
     def _put_event(self, event: Event) -> None:
-        data = encode_item(item_of(event))
+        data = encode_update(event) or encode_item(item_of(event))
         if len(data) <= self._config.max_message_size:
             self._put(_Waiting(data, event))
             return

@@ -91,4 +91,6 @@ def difference(sent: Told, now: Told) -> Iterator[Event]:
 
 
 def _later(ts: int | None, other: int | None) -> int | None:
-    return max((time for time in (ts, other) if time is not None), default=None)
+    if ts is None or other is None:
+        return other if ts is None else ts
+    return max(ts, other)

@@ -223,7 +223,9 @@ class RelayDriver:
         while not core.is_closed and (
             self._durable is None or not self._is_open or core.settled is (kept or core.start)
         ):
-            core.on_settled = self._wake
+            # Otherwise nobody has to know.
+            if self._durable is not None:
+                core.on_settled = self._wake
             await self._moved.wait()
 
     async def _until_closed(self) -> None:

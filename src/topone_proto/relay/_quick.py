@@ -1,0 +1,125 @@
+"""The quick way for what goes over a bus all the time: the updates of an account.
+
+msgspec reads and writes these classes by itself, in a sixth of the time that the way over plain
+data takes, and the same bytes mean the same (``tests/test_relay_quick.py``). Whatever it does not
+take goes the usual way, which also finds the words for what is wrong. It takes a decimal that is a
+number and no text, exactly.
+"""
+
+from collections.abc import Callable
+from decimal import Decimal
+from functools import cache
+from typing import Any, Final
+
+import attrs
+import msgspec
+
+from topone_proto.relay._envelope import (
+    ENVELOPE_VERSION,
+    Count,
+    Envelope,
+    Item,
+    decode_envelope,
+)
+from topone_proto.wire.balance import BalanceUpdate
+from topone_proto.wire.orders import OrderUpdate
+from topone_proto.wire.topic import Update
+
+__all__ = ["Message", "encode_update", "read_message"]
+
+# The classes, and the field of each that has decimals.
+_CLASSES: Final[dict[type[Update], str]] = {BalanceUpdate: "balance", OrderUpdate: "order"}
+
+_encode: Final = msgspec.json.Encoder(decimal_format="string").encode
+
+
+def encode_update(event: object) -> bytes | None:
+    """Return an update as an item of a message, as ``encode_item`` does; None if it has to."""
+    if type(event) not in _CLASSES:
+        return None
+    try:
+        payload = _encode(event)
+    except (UnicodeEncodeError, OverflowError, ValueError):
+        return None
+    return b'{"kind":"%b","payload":%b}' % (type(event).__name__.encode(), payload)
+
+
+class _Item(msgspec.Struct, gc=False):
+    kind: str
+    payload: msgspec.Raw = msgspec.Raw(b"{}")
+
+
+class _Message(msgspec.Struct, gc=False):
+    version: int
+    account: str
+    epoch: Count
+    number: Count
+    items: list[_Item]
+
+
+_decode: Final = msgspec.json.Decoder(_Message).decode
+_payload: Final = msgspec.json.Decoder(dict[str, Any]).decode
+
+
+@attrs.define(eq=False)
+class Message:
+    """A message that was read."""
+
+    account: str
+    epoch: int
+    number: int
+    items: list[Item | Update]
+    """Its items, those that are updates of an account as such."""
+
+
+def read_message(data: bytes) -> Message:
+    """Return the message that came over the bus.
+
+    Raises:
+        EnvelopeError: it is none, or one of a newer version.
+    """
+    try:
+        found = _decode(data)
+        if found.version == ENVELOPE_VERSION:
+            items = [_read(item) for item in found.items]
+            return Message(found.account, found.epoch, found.number, items)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        pass
+    envelope: Envelope = decode_envelope(data)
+    return Message(envelope.account, envelope.epoch, envelope.number, [*envelope.items])
+
+
+def _read(item: _Item) -> Item | Update:
+    read = _readers().get(item.kind)
+    if read is not None:
+        try:
+            return read(item.payload)
+        except (msgspec.DecodeError, ValueError):
+            # The usual way says what is wrong.
+            pass
+    return Item(item.kind, _payload(item.payload))
+
+
+@cache
+def _readers() -> dict[str, Callable[[Any], Update]]:
+    return {cls.__name__: _reader(cls, name) for cls, name in _CLASSES.items()}
+
+
+def _reader(cls: type[Update], name: str) -> Callable[[Any], Update]:
+    decode = msgspec.json.Decoder(cls).decode
+
+    def read(payload: Any) -> Update:
+        event = decode(payload)
+        told = getattr(event, name)
+        for each in decimals:
+            number = getattr(told, each)
+            if number is not None and not number.is_finite():
+                raise ValueError("not a decimal number")
+        return event
+
+    of_update: Any = cls
+    row: Any = attrs.fields_dict(of_update)[name].type
+    decimals = [
+        field.name for field in attrs.fields(row) if field.type in (Decimal, Decimal | None)
+    ]
+    return read

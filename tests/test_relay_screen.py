@@ -123,7 +123,7 @@ def test_the_table_says_who_holds_what_at_any_size(width: int, height: int) -> N
     text = "\n".join(lines)
     assert lines[0].startswith("topone relay, node desk-a")
     assert lines[1].startswith("running  3 of 7 held here  2 by nobody")
-    assert ("2 nodes: desk-a, desk-b" in lines[1]) is (width > 40)
+    assert ("2 nodes  desk-a, desk-b" in lines[1]) is (width > 40)
     rows = {words[1]: words[2:] for line in lines if len(words := line.split()) > 3}
     expected = {
         "main": ["desk-a", "whole"],

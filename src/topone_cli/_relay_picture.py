@@ -92,7 +92,8 @@ def _facts(status: NodeStatus) -> Sequence[str]:
     return [
         f"{status.held} of {len(accounts)} held here",
         *([f"{nobody} by nobody"] if nobody else ()),
-        f"{nodes} {'node' if nodes == 1 else 'nodes'}: {printable(', '.join(status.members))}",
+        f"{nodes} {'node' if nodes == 1 else 'nodes'}",
+        printable(", ".join(status.members)),
     ]
 
 

@@ -6,7 +6,13 @@ from topone_cli._describe import describe
 from topone_cli._errors import explain_failure
 from topone_cli._format import printable
 from topone_proto import Closed, Connected, Disconnected, Gap, SubscriptionRejected
-from topone_proto.account import FetchFailed, Knowledge, KnowledgeChanged, StateNotStored
+from topone_proto.account import (
+    FetchDelayed,
+    FetchFailed,
+    Knowledge,
+    KnowledgeChanged,
+    StateNotStored,
+)
 from topone_proto.events import ANOMALIES
 from topone_proto.relay import ItemsDropped, LeaseAcquired, LeaseEnded, LeaseUnsure
 from topone_relay import (
@@ -25,6 +31,7 @@ _TOLD: Final = (
     Closed,
     Connected,
     Disconnected,
+    FetchDelayed,
     FetchFailed,
     Gap,
     StateNotStored,

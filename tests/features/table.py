@@ -55,6 +55,7 @@ from topone_proto.account import (
     _requests,
     _tokens,
     token_service,
+    write_state,
 )
 from topone_proto.account._budget import OrderBudget
 from topone_proto.account._healing import Healer
@@ -66,6 +67,7 @@ from topone_proto.capture import _recorder
 from topone_proto.feed import buffer as delivery
 from topone_proto.feed import driver
 from topone_proto.feed.account_driver import AccountDriver
+from topone_proto.feed.base import BaseCore
 from topone_proto.feed.driver import Driver
 from topone_proto.feed.receiver import Receiver
 from topone_proto.secrets import masking, redaction, spellings
@@ -84,7 +86,10 @@ from topone_proto.wire import _members as members
 from topone_proto.wire import balance, codec, deals, decimals, depth, kline
 from topone_proto.wire.http import HttpRequest
 from topone_redis import _errors, _scripts
-from topone_relay import _reading
+from topone_relay import MemoryBus, _placing, _reading
+from topone_relay import _store as _store_on_bus
+from topone_relay._keeper import Keeper
+from topone_relay._pace import Pace
 from topone_threads._handle import Handle
 from topone_websockets import _frames
 
@@ -1196,6 +1201,45 @@ def an_error_of_redis_has_no_context() -> AbstractContextManager[Any]:
             raise _errors._translated(call, error) from None
 
     return patch.object(topone_redis._bus, "as_bus_errors", as_bus_errors)
+
+
+@feature(10, "tests/test_relay_node.py", "-k", "move_without_loss")
+def a_machine_gives_away_what_is_more_than_its_share() -> AbstractContextManager[Any]:
+    return patch.object(_placing, "_give", lambda *_: ())
+
+
+@feature(10, "tests/test_relay_node.py", "-k", "long_before_its_leases_end")
+def a_machine_that_ends_hands_over() -> AbstractContextManager[Any]:
+    return patch.object(Keeper, "hand_over", Keeper.abort)
+
+
+@feature(3, "tests/test_relay_node.py", "-k", "cold_start")
+def accounts_are_opened_at_a_pace() -> AbstractContextManager[Any]:
+    async def at_once(_: object) -> None:
+        pass
+
+    return patch.object(Pace, "turn", at_once)
+
+
+@feature(3, "tests/test_relay_store.py", "-k", "two_machines")
+def machines_share_the_budgets_of_an_account() -> AbstractContextManager[Any]:
+    async def nobody(*_: object) -> None:
+        pass
+
+    async def nothing(*_: object) -> bytes:
+        return b""
+
+    return patch.multiple(MemoryBus, swap_state=nobody, load_state=nothing)
+
+
+@feature(4, "tests/test_relay_store.py", "-k", "never")
+def no_token_is_on_the_bus() -> AbstractContextManager[Any]:
+    return patch.object(_store_on_bus, "_times_of", lambda state: write_state(state).encode())
+
+
+@feature(10, "tests/test_tap.py", "-k", "same_call")
+def a_relay_is_told_of_each_update() -> AbstractContextManager[Any]:
+    return patch.object(BaseCore, "tap", lambda *_: None)
 
 
 # --- the command: named by texts, so that no other row has to import it ---------------------------

@@ -38,7 +38,7 @@ autodoc_default_options = {"members": True, "show-inheritance": True}
 nitpicky = True
 _others = (
     "abc asyncio collections concurrent contextlib datetime decimal enum hypothesis random socket "
-    "msgspec os pathlib ssl trio typing"
+    "msgspec os pathlib prometheus_client ssl trio typing"
 )
 nitpick_ignore_regex = [
     (r"py:.*", rf"({_others.replace(' ', '|')})\..*"),

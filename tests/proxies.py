@@ -153,7 +153,7 @@ class FaultProxy:
         self._swallows = True
 
     def mute(self) -> None:
-        """What is sent arrives, and the answer does not."""
+        """Let what is sent arrive, and the answer not."""
         self._mute = True
 
     def heal(self) -> None:

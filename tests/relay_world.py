@@ -78,7 +78,7 @@ class Figures:
 
 
 class Wrong(Exception):
-    """What must never happen."""
+    """A thing that must never happen."""
 
 
 class Exchange:
@@ -112,7 +112,7 @@ class Exchange:
 
 
 class Sequence:
-    """Where in what happened a consumer may stand, by what it was told of one topic."""
+    """The places in what happened at which a consumer may stand, by what it was told of a topic."""
 
     def __init__(self, happened: list[Any]) -> None:
         self._happened = happened

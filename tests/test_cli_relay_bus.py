@@ -18,7 +18,7 @@ Asked = list[tuple[Any, dict[str, Any]]]
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> Asked:
-    """What was asked for."""
+    """All that was asked for."""
     found: Asked = []
     for module in (topone_nats, topone_redis):
         monkeypatch.setattr(module, "connect", lambda url, **more: found.append((url, more)))

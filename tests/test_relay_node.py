@@ -66,7 +66,7 @@ class World:
         ]
 
     def held(self, *nodes: str) -> list[int]:
-        """How many accounts each node holds."""
+        """Return the number of accounts that each node holds."""
         return [self.nodes[name].status().held for name in nodes]
 
     async def trade(self, seconds: float, every: float = 0.1) -> None:

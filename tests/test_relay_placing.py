@@ -1,4 +1,4 @@
-"""Which node holds which account: shares that are fair, soon, and that stay."""
+"""The assignment of accounts to nodes: shares that are fair, soon, and that stay."""
 
 from collections import Counter
 

@@ -1,4 +1,4 @@
-"""What a relay shows: its table in any size, its lines, its log and its metrics."""
+"""The things that a relay shows: its table in any size, its lines, its log and its metrics."""
 
 import io
 import json

@@ -68,7 +68,7 @@ _LONGEST: Final = 10.0**7
 
 
 ACCOUNT_NAME: Final = "use at most 64 letters, digits, - and _"
-"""What an account may be called, in words."""
+"""The rule for the name of an account, in words."""
 
 
 def is_account_name(name: str) -> bool:

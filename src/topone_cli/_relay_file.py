@@ -98,7 +98,7 @@ class _File:
 
 @frozen(kw_only=True)
 class RelayFile:
-    """What the file says, with the secrets that it leads to."""
+    """The content of the file, with the secrets that it leads to."""
 
     path: Path
     """The file."""

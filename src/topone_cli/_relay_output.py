@@ -39,7 +39,7 @@ class RelayOutput(Protocol):
 
 
 class _JsonLines:
-    """What happens, a JSON object a line.
+    """A JSON object a line for everything that happens.
 
     Args:
         node: the name of the node.
@@ -63,7 +63,7 @@ class _JsonLines:
 
 
 class _PlainLines:
-    """What happens, a line of text each."""
+    """A line of text for everything that happens."""
 
     def event(self, account: str | None, event: object, at: float) -> None:
         where = "" if account is None else f"{account}: "
@@ -75,7 +75,7 @@ class _PlainLines:
 
 
 class _LiveTable:
-    """Who holds what, at a terminal."""
+    """A table of who holds what, at a terminal."""
 
     def __init__(self, title: str, console: Console) -> None:
         self._screen = RelayScreen(title)

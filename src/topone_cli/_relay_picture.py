@@ -40,11 +40,11 @@ class RelayScreen:
     """Everything on the screen."""
 
     title: str
-    """What this is, and the bus."""
+    """The heading: the name of the node, and the bus."""
     status: NodeStatus | None = None
     """The node, as it was last seen; None before that."""
     log: deque[Line] = Factory(lambda: deque[Line](maxlen=KEPT))
-    """What happened, the latest last."""
+    """The latest lines of what happened, the latest last."""
 
 
 def relay_picture(screen: RelayScreen, *, width: int, height: int) -> Layout:

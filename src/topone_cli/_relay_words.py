@@ -1,4 +1,4 @@
-"""What happens to a relay, in words, one line each. Pure, and safe to print."""
+"""Words for what happens to a relay, one line each. Pure, and safe to print."""
 
 from typing import Final, get_args
 

@@ -170,7 +170,7 @@ async def test_a_new_holder_gets_past_the_last_words_of_the_old(
 async def test_of_two_that_write_at_once_the_later_holder_stays(
     bus: Bus, other: Bus, account: str
 ) -> None:
-    """Whatever the order on the wire: nothing of the old one is behind the new one's first."""
+    """For any order on the wire, nothing of the old one is behind the new one's first."""
     old = await acquire(bus, account)
     await bus.publish(old, 1, b"old")
     new = await take_over(other, old)

@@ -115,7 +115,7 @@ class OpenHandle(Protocol):
 
     @property
     def driver(self) -> HandleDriver:
-        """What carries out the core's decisions."""
+        """The part that carries out the core's decisions."""
         ...
 
     async def close(self) -> None:

@@ -77,7 +77,7 @@ class HolderState(Enum):
     UNSURE = "unsure"
     """It was, until the lease ran out because the bus does not answer."""
     RELEASING = "releasing"
-    """What waits is published, and then the lease is given back."""
+    """It is handed over: the rest is published, and then the lease is given back."""
 
 
 @define

@@ -44,8 +44,11 @@ class Stored:
     """A message as a stream holds it."""
 
     seq: int
+    """The number of the message in its stream."""
     headers: Mapping[str, str]
+    """The headers that it was published with, by name."""
     data: bytes
+    """The bytes as they were published."""
 
 
 class _Error(msgspec.Struct):

@@ -74,7 +74,7 @@ class _PointerEntry(msgspec.Struct):
 
 @attrs.define
 class _Held:
-    """What this bus object knows of a lease."""
+    """A lease, as far as this bus object knows it."""
 
     lease: Lease
     revision: int | None = None

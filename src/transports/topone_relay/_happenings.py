@@ -1,4 +1,4 @@
-"""What a node reports beside what its holders and its accounts say: for logs and screens."""
+"""Reports of a node beside those of its holders and its accounts: for logs and screens."""
 
 from typing import TypeAlias
 
@@ -69,7 +69,7 @@ class Leaving:
 
 
 NodeHappening: TypeAlias = MemberJoined | MemberLeft | BusLost | BusBack | AccountFailed | Leaving
-"""What happens to a node."""
+"""Anything that happens to a node."""
 
 Happening: TypeAlias = NodeHappening | HolderEvent
-"""What happens to a node and its leases."""
+"""Anything that happens to a node and its leases."""

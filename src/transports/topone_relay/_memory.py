@@ -43,7 +43,7 @@ class _Stream:
 
 
 class MemoryBroker:
-    """What several ``MemoryBus`` have in common, as a server has.
+    """The server of several ``MemoryBus``.
 
     Args:
         retention: how many messages of each account it keeps.
@@ -81,21 +81,27 @@ class MemoryBroker:
     # For its connections.
 
     def now(self) -> float:
+        """Return the time by which leases end, in seconds."""
         return asyncio.get_running_loop().time() if self._clock is None else self._clock()
 
     def stream(self, account: str) -> _Stream:
+        """Return all that is kept of an account."""
         return self._streams.setdefault(account, _Stream())
 
     def streams(self) -> dict[str, _Stream]:
+        """Return the same of every account that was ever named."""
         return self._streams
 
     def members(self) -> dict[str, tuple[bytes, float]]:
+        """Return what each node has announced, and until when that holds."""
         return self._members
 
     def watch(self, event: asyncio.Event) -> None:
+        """Set an event whenever there is something new."""
         self._changed.add(event)
 
     def unwatch(self, event: asyncio.Event) -> None:
+        """Leave an event alone from now on."""
         self._changed.discard(event)
 
     def lease(self, stream: _Stream) -> Lease | None:
@@ -105,6 +111,7 @@ class MemoryBroker:
         return stream.lease[0]
 
     def append(self, stream: _Stream, data: bytes) -> str:
+        """Add a message, and drop the oldest of too many. Return its place."""
         place = stream.next_place
         stream.next_place += 1
         stream.messages.append((place, data))

@@ -20,7 +20,7 @@ class _Info(msgspec.Struct, omit_defaults=True):
 
 
 class Offers:
-    """What a node offers, and what others do.
+    """The offers of a node, and of the others.
 
     Args:
         names: the accounts of this node.

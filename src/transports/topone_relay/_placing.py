@@ -1,4 +1,4 @@
-"""Which node holds which account: every node decides it for itself, all from the same facts.
+"""The assignment of accounts to nodes: every node makes it by itself, all from the same facts.
 
 Theory. The facts are the leases and the nodes that are alive, each with the accounts that it
 *offers* to hold. From these each node computes the same assignment, and takes its own part:

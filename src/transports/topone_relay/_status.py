@@ -33,7 +33,7 @@ class AccountStatus:
     published_age: float | None
     """The seconds since a message was published; None if none was."""
     problem: str
-    """What went wrong last and is not mended yet, in words; empty if nothing is wrong."""
+    """The latest thing that went wrong and is not mended yet, in words; empty if nothing is."""
     feed: FeedMetrics | None
     """The metrics of the open feed or account; None while there is none."""
 

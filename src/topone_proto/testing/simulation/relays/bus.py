@@ -24,7 +24,7 @@ _TAKE_OVER: Final = 2.0
 
 
 class _Machine(Protocol):
-    """What is to be known of a machine to judge it."""
+    """The facts about a machine by which it is judged."""
 
     able_since: float
 

@@ -42,7 +42,7 @@ class Reader:
         self, world: World, plan: ReaderPlan, bus: Bus, exchange: Exchange, rng: Random
     ) -> None:
         self.plan: ReaderPlan = plan
-        """How fast it reads."""
+        """The speed at which it reads."""
         self.told: int = 0
         """The number of events that it was told."""
         self.seen: set[str] = set()

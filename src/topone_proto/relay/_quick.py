@@ -66,8 +66,11 @@ class Message:
     """A message that was read."""
 
     account: str
+    """The account's name on the bus."""
     epoch: int
+    """The number of the lease under which it was published."""
     number: int
+    """The number of the message within the epoch."""
     items: list[Item | Update]
     """Its items, those that are updates of an account as such."""
 

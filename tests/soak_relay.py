@@ -115,7 +115,7 @@ def page(figures: Figures, bus: str) -> str:
     rows = {
         "accounts, each at an exchange of its own": figures.accounts,
         "minutes": f"{figures.minutes:.0f}",
-        "what happened to the third process": ", ".join(
+        "faults, of the third process and of connections": ", ".join(
             f"{name} {count}" for name, count in figures.faults.items()
         ),
         "trades": figures.trades,

@@ -647,7 +647,7 @@ def test_help_offers_no_argument_for_a_token() -> None:
 
 @pytest.mark.parametrize(
     ("words", "completions"),
-    [("topone re", {"record", "replay"}), ("topone watch --adapter ", set(Adapter))],
+    [("topone re", {"record", "relay", "replay"}), ("topone watch --adapter ", set(Adapter))],
 )
 def test_a_shell_can_complete_commands_and_values(words: str, completions: set[str]) -> None:
     code, out, _ = invoke(

@@ -388,6 +388,21 @@ def test_a_slow_application_holds_the_bus_up_and_misses_nothing(door: str) -> No
     assert 1 <= most <= 11
 
 
+def test_a_feed_that_is_full_reads_no_more() -> None:
+    line = Line(FIRST, *(message(n, update(n)) for n in range(2, 200)))
+    with line.open(capacity=10) as feed:
+        assert feed.get(PATIENCE) == BEGINNING[0]
+        for _ in range(300):
+            # As many turns of its loop as there are messages, and more.
+            turn = threading.Event()
+            line.do(turn.set)
+            assert turn.wait(PATIENCE)
+        assert feed.metrics().is_paused
+        assert feed.metrics().waiting <= 11
+        rest = [feed.get(PATIENCE) for _ in range(199)]
+    assert rest == [BEGINNING[1], *(update(n) for n in range(2, 200))]
+
+
 def test_the_metrics_count_what_came() -> None:
     line = Line(FIRST, message(2, WHOLE, update(1)), b"garbage", message(4, update(2)))
     with line.open() as feed:

@@ -58,6 +58,7 @@ from topone_proto.account import (
     write_state,
 )
 from topone_proto.account._budget import OrderBudget
+from topone_proto.account._claims import Claims
 from topone_proto.account._healing import Healer
 from topone_proto.account._machine import Machine
 from topone_proto.account._waits import Waits
@@ -70,6 +71,7 @@ from topone_proto.feed.account_driver import AccountDriver
 from topone_proto.feed.base import BaseCore
 from topone_proto.feed.driver import Driver
 from topone_proto.feed.receiver import Receiver
+from topone_proto.relay.feed_core import RelayFeedCore
 from topone_proto.secrets import masking, redaction, spellings
 from topone_proto.secrets.redaction import Redactor
 from topone_proto.session import channel, gaps, pulls, session, subscriptions, wishes
@@ -88,6 +90,7 @@ from topone_proto.wire.http import HttpRequest
 from topone_redis import _errors, _scripts
 from topone_relay import MemoryBus, _placing, _reading
 from topone_relay import _store as _store_on_bus
+from topone_relay._driver import RelayDriver
 from topone_relay._keeper import Keeper
 from topone_relay._pace import Pace
 from topone_threads._handle import Handle
@@ -1281,3 +1284,46 @@ def a_fill_is_exported_once() -> AbstractContextManager[Any]:
 @feature(6, "tests/test_cli_export.py", "-k", "exact")
 def exported_amounts_are_exact() -> AbstractContextManager[Any]:
     return patch("topone_cli._fills.exact", lambda amount: f"{float(amount)}")
+
+
+@feature(10, "tests/test_relay_feed.py", "-k", "durable_feed_goes_on and asyncio")
+def a_durable_feed_is_remembered_by_the_bus() -> AbstractContextManager[Any]:
+    async def kept(self: RelayDriver, _: object) -> Any:
+        return self.core.settled
+
+    return patch.object(RelayDriver, "_kept", kept)
+
+
+@feature(10, "tests/test_relay_feed.py", "-k", "durable_program_failed and asyncio")
+def an_event_that_was_not_finished_comes_again() -> AbstractContextManager[Any]:
+    def get(original: Any, self: RelayFeedCore) -> Any:
+        placed = original(self)
+        if placed is not None:
+            self.settle(placed)
+        return placed
+
+    return around(RelayFeedCore, "get", get)
+
+
+@feature(10, "tests/test_relay_feed.py", "-k", "stored_position and asyncio")
+def a_feed_goes_on_behind_a_position() -> AbstractContextManager[Any]:
+    def opened(original: Any, self: RelayFeedCore, _: object, now: float) -> Any:
+        return original(self, None, now)
+
+    return around(RelayFeedCore, "opened", opened)
+
+
+@feature(10, "tests/test_relay_feed.py", "-k", "reads_no_more")
+def a_slow_consumer_holds_the_bus_up() -> AbstractContextManager[Any]:
+    never = property(lambda _: False, lambda *_: None)
+    return patch.object(RelayFeedCore, "is_paused", never, create=True)
+
+
+@feature(2, "tests/test_relay_feed.py", "-k", "nobody_follows and asyncio")
+def silence_on_a_bus_is_said() -> AbstractContextManager[Any]:
+    return method(RelayFeedCore, "deadline_reached", None)
+
+
+@feature(2, "tests/test_account_snapshots.py", "-k", "nothing_is_whole")
+def nothing_is_whole_while_nothing_comes() -> AbstractContextManager[Any]:
+    return patch.object(Claims, "known", lambda _, ledger: ledger.knowledge)

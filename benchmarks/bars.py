@@ -5,7 +5,7 @@ from typing import Final
 
 import attrs
 
-from benchmarks import accounts, adapters, core, decode, footprint, scale
+from benchmarks import accounts, adapters, core, decode, footprint, relay, scale
 from benchmarks.measuring import Table
 
 
@@ -101,6 +101,13 @@ BARS: Final = (
     Bar("scale/idle-topone_asyncio", scale.THOUSAND, (), 1.0),
     Bar("scale/idle-topone_trio", scale.THOUSAND, (), 5.0),
     Bar("footprint/import", footprint.OURS, (footprint.ENGINES,), 1.35),
+    # 0.7 of the rate.
+    Bar("relay/rate", relay.OURS, (relay.BARE,), 1 / 0.7),
+    Bar("relay/latency", f"{relay.OURS}, median", (f"{relay.BARE}, median",), 1.5),
+    *(
+        Bar(f"relay/{what}", f"{relay.MANY} {what}", (f"{relay.ONE} {what}",), 1.25)
+        for what in ("accounts", "consumers")
+    ),
 )
 
 

@@ -10,7 +10,7 @@ from typing import Final
 
 from rich.console import Console
 
-from benchmarks import adapters, core, decode, footprint, machine, scale
+from benchmarks import adapters, core, decode, footprint, machine, relay, scale
 from benchmarks.bars import judge
 from benchmarks.measuring import EFFORTS, Effort, Table, from_json, say, to_json
 from benchmarks.report import draw, show, show_bars, write_docs
@@ -21,6 +21,7 @@ GROUPS: Final[dict[str, Callable[[Effort], list[Table]]]] = {
     "adapters": adapters.tables,
     "scale": scale.tables,
     "footprint": footprint.tables,
+    "relay": relay.tables,
 }
 DOCS: Final = Path(__file__).parent.parent / "docs"
 

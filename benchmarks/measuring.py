@@ -56,6 +56,8 @@ class Effort:
     """Orders of it that have closed."""
     seconds: float
     """The time that all of it takes, about, on two cores that have nothing else to do."""
+    relayed: tuple[int, ...]
+    """The number of accounts, and of consumers of one, on a bus."""
 
 
 # For the docs' page.
@@ -73,6 +75,7 @@ FULL: Final = Effort(
     open_orders=10_000,
     closed_orders=1_000_000,
     seconds=900,
+    relayed=(1, 10, 100),
 )
 QUICK: Final = Effort(
     processes=2,
@@ -88,6 +91,7 @@ QUICK: Final = Effort(
     open_orders=1_000,
     closed_orders=100_000,
     seconds=240,
+    relayed=(1, 10),
 )
 # For the test that everything still runs; the numbers mean nothing.
 TINY: Final = Effort(
@@ -104,6 +108,7 @@ TINY: Final = Effort(
     open_orders=10,
     closed_orders=100,
     seconds=60,
+    relayed=(1, 2),
 )
 EFFORTS: Final = {"full": FULL, "quick": QUICK, "tiny": TINY}
 

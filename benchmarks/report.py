@@ -35,6 +35,7 @@ HEADINGS: Final = {
     "adapters": "The adapters on a real socket",
     "scale": "Many feeds, idle feeds, large frames",
     "footprint": "Import and installation",
+    "relay": "An account on a message bus",
 }
 _OURS, _OTHERS = "#0b7285", "#adb5bd"
 

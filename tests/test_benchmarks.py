@@ -44,7 +44,7 @@ def written(folder: Path, ours: list[float], limit: list[float]) -> str:
     return str(file)
 
 
-@pytest.mark.parametrize("group", ["decode", "core", "adapters", "scale", "footprint"])
+@pytest.mark.parametrize("group", ["decode", "core", "adapters", "scale", "footprint", "relay"])
 def test_group_runs(group: str, tmp_path: Path) -> None:
     file = tmp_path / "samples.json"
     done = benchmarks(group, "--effort", "tiny", "--json", str(file))
@@ -62,7 +62,7 @@ def test_group_runs(group: str, tmp_path: Path) -> None:
 def test_unknown_group_is_refused() -> None:
     done = benchmarks("encode")
     assert done.returncode == 2
-    assert "decode, core, adapters, scale, footprint" in done.stderr
+    assert "decode, core, adapters, scale, footprint, relay" in done.stderr
 
 
 def test_check_passes_what_holds(tmp_path: Path) -> None:

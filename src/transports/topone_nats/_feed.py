@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from topone_nats._connect import connect
-from topone_relay import FeedPosition, RelayFeedOpening
+from topone_proto.relay.feed_core import FeedPosition
+from topone_relay import RelayFeedOpening
 from topone_relay import open_feed as open_feed_from
 from topone_relay._options import Hidden
 

@@ -2,8 +2,9 @@
 
 from typing import Any
 
+from topone_proto.relay.feed_core import FeedPosition
 from topone_redis._connect import connect
-from topone_relay import FeedPosition, RelayFeedOpening
+from topone_relay import RelayFeedOpening
 from topone_relay import open_feed as open_feed_from
 from topone_relay._options import Hidden
 

@@ -1,6 +1,5 @@
 """One account for many machines: the interface of a bus, and what runs on top of it."""
 
-from topone_proto.relay.feed_core import FeedPosition, RelayMetrics
 from topone_relay._async import AsyncRelayFeed
 from topone_relay._bus import (
     Bus,
@@ -44,7 +43,6 @@ __all__ = [
     "BusStore",
     "BusUnavailable",
     "Cluster",
-    "FeedPosition",
     "Fenced",
     "Followed",
     "Happening",
@@ -63,7 +61,6 @@ __all__ = [
     "Received",
     "RelayFeed",
     "RelayFeedOpening",
-    "RelayMetrics",
     "Restored",
     "StateNotShared",
     "open_entry",

@@ -75,14 +75,17 @@ class Told:
 
 
 def difference(sent: Told, now: Told) -> Iterator[Event]:
-    """Yield the events that bring consumers from one state to the other, without the updates."""
+    """Yield the events that bring consumers from one state to the other, without the updates.
+
+    Updates may have come since an acknowledgement that is told only now: its topic has a gap, too.
+    """
     if now.life is not None and now.life != sent.life:
         yield now.life
     is_connected = isinstance(now.life, Connected)
     for topic, acknowledgement in now.subscribed.items():
         if acknowledgement is not None and acknowledgement != sent.subscribed.get(topic):
             yield acknowledgement
-        if topic in sent.subscribed:
+        if acknowledgement is not None or topic in sent.subscribed:
             yield sent.gap(topic, now.latest_ts if is_connected else None, now.connection)
     for topic in sent.subscribed:
         if topic not in now.subscribed:

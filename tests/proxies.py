@@ -32,11 +32,10 @@ class _Link:
 
     def reset(self) -> None:
         for end in self.ends:
-            connection: socket.socket | None = end.get_extra_info("socket")
-            if connection is None:  # TLS has closed it
-                continue
-            # With this, closing sends RST at once, whatever is still unsent.
-            with suppress(OSError):
+            # With this, closing sends RST at once, whatever is still unsent. A TLS transport that
+            # has ended has no socket any more, and on some Pythons nothing to ask for it.
+            with suppress(OSError, AttributeError):
+                connection: socket.socket = end.get_extra_info("socket")
                 connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             _abort(end)
 

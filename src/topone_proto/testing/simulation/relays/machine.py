@@ -11,10 +11,7 @@ from topone_proto.relay import (
     CloseAccount,
     Holder,
     HolderState,
-    ItemsDropped,
-    LeaseAcquired,
     LeaseEnded,
-    LeaseUnsure,
     OpenAccount,
     Publish,
     RelayAction,
@@ -169,7 +166,8 @@ class Machine:
         """True if it has the lease, and the account is connected."""
         holder, feed = self._holder, self.feed
         is_held = holder is not None and holder.state is HolderState.HOLDING
-        return is_held and feed is not None and feed.is_connected
+        is_known = self._bus.holder == self.plan.name
+        return is_held and is_known and feed is not None and feed.is_connected
 
     @property
     def _rate(self) -> float:
@@ -209,11 +207,8 @@ class Machine:
         assert holder is not None  # as long as it lives
         for event in step.events:
             self._world.note(self.plan.name, "reports", event)
-            match event:
-                case LeaseAcquired() | LeaseEnded():
-                    self._slept = False
-                case LeaseUnsure() | ItemsDropped():
-                    pass
+            if isinstance(event, LeaseEnded):
+                self._slept = False
         if holder.waiting > 2 * self._config.capacity + 200:
             what = f"{holder.waiting} items wait"
             raise Violation("I4", self.plan.name, what, self._world.now)
@@ -244,6 +239,8 @@ class Machine:
         self._world.note(name, "does", _brief(action))
         match action:
             case Acquire():
+                # From here on its clock counts right, as far as this request goes.
+                self._slept = False
                 self._request(lambda: bus.acquire(name), self._acquired)
             case Renew(epoch=epoch):
                 self._request(lambda: bus.renew(name, epoch), self._renewed)

@@ -113,7 +113,8 @@ def test_redis_is_asked_by_its_names(asked: Asked, files: dict[str, str]) -> Non
 def test_what_cannot_be_used_is_named(
     files: dict[str, str], given: dict[str, Any], said: str
 ) -> None:
-    table = BusTable(**{key: files.get(str(value), value) for key, value in given.items()})
+    members: dict[str, Any] = {key: files.get(str(at), at) for key, at in given.items()}
+    table = BusTable(**members)
     with pytest.raises(ConfigurationError, match=said) as caught:
         open_bus(table, "bus")
     assert "5ecret" not in str(caught.value)

@@ -61,6 +61,7 @@ async def test_only_what_was_seen_can_be_replaced() -> None:
     assert await other.save(later, known) is None
     # The first one still has its token when it learns of that.
     found = await mine.save(evolve(STATE, order_calls=()), STATE)
+    assert found is not None
     assert found == evolve(STATE, order_calls=later.order_calls)
     assert await mine.save(evolve(found, order_calls=(98.0,)), found) is None
     # Not what it knew, but what it was told last.
@@ -76,6 +77,7 @@ async def test_a_file_of_this_machine_counts_as_well(tmp_path: Path) -> None:
     known = file.load()
     assert file.save(evolve(known, order_calls=(1.0, 2.0)), known) is None
     found = await store.save(evolve(STATE, order_calls=(1.0, 3.0)), known)
+    assert found is not None
     assert found == evolve(STATE, order_calls=(1.0, 2.0, 3.0))
     assert await store.save(found, found) is None
     assert file.load() == found

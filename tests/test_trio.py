@@ -168,6 +168,29 @@ def test_a_cancelled_scope_is_noticed_although_events_wait() -> None:
     trio.run(main)
 
 
+def test_a_caller_whose_cancellation_closed_the_feed_as_well_is_cancelled() -> None:
+    async def main() -> None:
+        async with topone_trio.open_feed(
+            token=TOKEN, url=URL, topics=[ORDERS], open_websocket=Sockets().open
+        ) as feed:
+            await take(feed, 2)
+            driver, scope = feed.driver, trio.CancelScope()
+
+            async def ask() -> None:
+                with scope:
+                    await feed.subscribe(BALANCE)  # is not answered here
+
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(ask)
+                await trio.testing.wait_all_tasks_blocked()
+                # It is woken by the end of the feed, and cancelled before its turn.
+                driver.take(driver.machine.close(driver.now()))
+                scope.cancel()
+            assert scope.cancelled_caught
+
+    trio.run(main)
+
+
 @pytest.mark.thorough
 def test_an_idle_day_passes_and_a_dead_connection_is_replaced() -> None:
     sockets = Sockets()

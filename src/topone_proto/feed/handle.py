@@ -198,4 +198,7 @@ class AsyncHandle(Generic[_Step, _Event]):
                 self._driver.pause_or_resume()
             else:
                 self._driver.take(left)
+        if self._check_cancelled is not None:
+            # What cancels the caller may have closed the feed as well: the caller is cancelled.
+            await self._check_cancelled()
         waiter.result()

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from topone_proto import Balance, Credentials, Order, Side, Token
 from topone_proto import exchange as g
 from topone_proto.errors import ConfigurationError
+from topone_proto.exchange._token_office import TokenOffice
 from topone_proto.wire.answers import (
     OwnDeal,
     Page,
@@ -268,6 +269,13 @@ def test_a_new_token_ends_the_old_ones_if_the_exchange_is_so(by_fault: bool) -> 
     if by_fault:
         exchange.token(NOW + 120)
         read_balances(exchange.ask(balances_request(new)))
+
+
+def test_two_tokens_of_one_instant_are_two() -> None:
+    tokens = g.Tokens()
+    office = TokenOffice([g.App("id", "key")], tokens, g.HttpConfig(kills_old_tokens=True), seed=1)
+    old, new = office.issue("id", 5.0, 1.0), office.issue("id", 5.0, 1.0)
+    assert (tokens.account(old, 1.0), tokens.account(new, 1.0)) == (None, "demo")
 
 
 def test_tokens_expire_on_demand() -> None:

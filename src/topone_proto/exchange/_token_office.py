@@ -36,6 +36,7 @@ class TokenOffice:
         self._config = config
         self._seed = seed
         self._issued: dict[str, list[str]] = {}
+        self._count = 0
         self._kills: list[int | None] = []
         # Whoever is not known shares one budget, so that there is an end to them.
         self._budgets = {
@@ -97,8 +98,10 @@ class TokenOffice:
             for token in issued:
                 self._tokens.revoke(token)
             issued.clear()
-        # Not the tokens of an exchange with the same seed that was started before.
-        chance = Random(f"{self._seed} {time!r} {app_id} {len(issued)}")
+        self._count += 1
+        # Not the tokens of an exchange with the same seed that was started before, nor the one
+        # before, which may have been issued in the same instant.
+        chance = Random(f"{self._seed} {time!r} {app_id} {self._count}")
         token = "topapi:" + "".join(chance.choices(_LETTERS, k=_LENGTH))
         issued.append(token)
         self._tokens.allow(token, app.account, now + self._config.token_life)

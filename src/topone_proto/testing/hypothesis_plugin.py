@@ -8,7 +8,16 @@ else.
 
 from typing import Any, Final, get_args
 
-from topone_proto.account import AccountConfig, AggregatedFill, FillCorrected
+from topone_proto.account import (
+    AccountConfig,
+    AggregatedFill,
+    BusAnomaly,
+    FillCorrected,
+    Resumed,
+    Snapshot,
+    Stalled,
+    TakenOver,
+)
 from topone_proto.events import event_classes
 from topone_proto.exchange import Fill, GatewayConfig, HttpConfig, Market
 from topone_proto.exchange.candles import Bar
@@ -47,6 +56,7 @@ TYPES: Final[frozenset[type[Any]]] = frozenset(
         *(Token, Address, Endpoint, HttpEndpoint, SessionConfig, Step, FeedMetrics),
         *(AccountConfig, AggregatedFill, FillCorrected, GatewayConfig, Market),
         *(Fill, HttpConfig),
+        *(Snapshot, TakenOver, BusAnomaly, Stalled, Resumed),
         *get_args(Message),
         *event_classes(),
         *get_args(Action),
@@ -54,7 +64,8 @@ TYPES: Final[frozenset[type[Any]]] = frozenset(
 )
 """Every type that ``st.from_type`` makes values of with this package's own strategies. What is made
 of them follows from them: the unions ``Update``, ``Message``, ``Event`` and ``Action``, and the
-classes of the account and of the gateway that need no strategy of their own."""
+classes of the account and of the gateway that need no strategy of their own. Those of
+``topone_proto.relay`` are added when ``topone_proto.testing.strategies`` is imported."""
 
 
 def register() -> None:

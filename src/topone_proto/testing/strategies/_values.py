@@ -46,6 +46,7 @@ from topone_proto.session.endpoint import DEFAULT_URL, Endpoint, HttpEndpoint
 from topone_proto.session.step import Step
 from topone_proto.session.subscriptions import SubscriptionState
 from topone_proto.testing.strategies._json import INT64
+from topone_proto.testing.strategies._relays import RELAY_STRATEGIES
 from topone_proto.testing.strategies._wire import (
     LAST_TIME,
     TOPICS,
@@ -416,6 +417,7 @@ _STRATEGIES: Final[dict[type[Any], Callable[[], st.SearchStrategy[Any]]]] = {
     PullLost: lambda: st.builds(PullLost, TOPICS["kline"](), failures()),
     PullEnd: pull_ends,
     Market: markets,
+    **RELAY_STRATEGIES,
 }
 
 

@@ -58,7 +58,7 @@ def test_reads_in_four_threads_see_the_account_between_two_steps(
     in_steps: list[object] = []
     is_over = threading.Event()
     balances = Account.balances
-    takes = AccountSession.message_received, AccountSession.fetched
+    ways = ("message_received", "take_frame", "fetched")
 
     def taking(take: Any) -> Any:
         def take_slowly(machine: AccountSession, *arguments: Any) -> Any:
@@ -85,8 +85,8 @@ def test_reads_in_four_threads_see_the_account_between_two_steps(
             if not seen or seen[-1] != orders:
                 seen.append(orders)
 
-    monkeypatch.setattr(AccountSession, "message_received", taking(takes[0]))
-    monkeypatch.setattr(AccountSession, "fetched", taking(takes[1]))
+    for way in ways:
+        monkeypatch.setattr(AccountSession, way, taking(getattr(AccountSession, way)))
     monkeypatch.setattr(Account, "balances", balances_seen)
     rng = Random(3)
     with open_account(simulator) as account:

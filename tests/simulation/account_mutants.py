@@ -146,7 +146,7 @@ def a_request_without_an_end_is_waited_for() -> AbstractContextManager[Any]:
     return removal
 
 
-@account_mutant("I10")
+@account_mutant("I10", "quiet")
 def a_driver_forgets_what_another_process_stored() -> AbstractContextManager[Any]:
     def stored(original: Any, self: Life, found: Any) -> Any:
         if found is None:

@@ -336,9 +336,11 @@ def test_ctrl_c_in_a_thread_loses_no_event() -> None:
 
     with line.open() as feed:
         assert [feed.get(PATIENCE), feed.get(PATIENCE)] == [*BEGINNING]
-        threading.Timer(0.05, interrupt).start()
+        timer = threading.Timer(0.05, interrupt)
+        timer.start()
         with pytest.raises(KeyboardInterrupt):
             feed.get(PATIENCE)
+        timer.join()
         line.say(message(2, update(1)))
         assert feed.get(PATIENCE) == update(1)
 

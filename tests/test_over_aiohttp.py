@@ -63,7 +63,7 @@ ADAPTER = Adapter(
 _HEAD = "aiohttp's parser gives a head up that has it, and with it the status"
 _SLOW = "aiohttp reads on, and nothing ends it but the deadline of the dial"
 _BYTES = "aiohttp tells nobody when bytes came: there is no heard_at"
-# What it does not pass, and why; docs/asyncio-library.md has the same.
+# What it does not pass, and why; docs/decisions/asyncio-websocket.md has the same.
 LIMITS = {
     **{
         f"{refusal}: {form}": _HEAD
@@ -91,7 +91,9 @@ LIMITS = {
 
 def test_the_page_has_all_that_it_does_not_pass() -> None:
     assert set(LIMITS) <= {str(scenario) for scenario in SCENARIOS}
-    page = (Path(__file__).parents[1] / "docs/asyncio-library.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[1] / "docs/decisions/asyncio-websocket.md").read_text(
+        encoding="utf-8"
+    )
     _, _, section = page.partition("## Conformance scenarios that aiohttp's WebSocket fails")
     listed: set[str] = set()
     for line in section.split("\n## ")[0].splitlines():

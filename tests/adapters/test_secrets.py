@@ -242,7 +242,7 @@ def test_no_token_is_in_memory_once_a_feed_is_closed(adapter: str) -> None:
 
 
 def test_aiohttp_keeps_the_url_as_its_page_says() -> None:
-    """docs/security.md and docs/asyncio-library.md; both are to be changed with this."""
+    """docs/security.md and decisions/asyncio-websocket.md say so: change them with this."""
     token = f"topapi:{''.join(HALVES)}"
     with run_in_thread(tokens={token: "alice"}) as simulator:
         outcome, *found = remaining("asyncio over aiohttp", simulator.url, token)

@@ -24,9 +24,15 @@ settings.register_profile(
 settings.register_profile("deep", deadline=None, max_examples=10_000, print_blob=True)
 settings.load_profile("ci" if os.environ.get("CI") else "default")
 
-# Who was started in the background by a script ignores Ctrl-C, and so do all its children.
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+# Who was started in the background or by nohup ignores these signals, and so do all its children.
+for name, action in {
+    "SIGINT": signal.default_int_handler,
+    "SIGHUP": signal.SIG_DFL,
+    "SIGQUIT": signal.SIG_DFL,
+}.items():
+    number = getattr(signal, name, None)
+    if number is not None and signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, action)
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -25,14 +25,11 @@ settings.register_profile("deep", deadline=None, max_examples=10_000, print_blob
 settings.load_profile("ci" if os.environ.get("CI") else "default")
 
 # Who was started in the background or by nohup ignores these signals, and so do all its children.
-for name, action in {
-    "SIGINT": signal.default_int_handler,
-    "SIGHUP": signal.SIG_DFL,
-    "SIGQUIT": signal.SIG_DFL,
-}.items():
+for name in ("SIGINT", "SIGHUP", "SIGQUIT"):
     number = getattr(signal, name, None)
     if number is not None and signal.getsignal(number) is signal.SIG_IGN:
-        signal.signal(number, action)
+        is_interrupt = number is signal.SIGINT
+        signal.signal(number, signal.default_int_handler if is_interrupt else signal.SIG_DFL)
 
 
 @pytest.hookimpl(optionalhook=True)

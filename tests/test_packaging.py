@@ -8,10 +8,12 @@ import subprocess
 import sys
 import tomllib
 import zipfile
-from importlib.metadata import metadata, version
+from importlib.metadata import files, metadata, version
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 import topone_proto
 
@@ -131,6 +133,61 @@ def test_the_core_needs_three_libraries() -> None:
     required = metadata("topone-proto").get_all("Requires-Dist") or []
     unconditional = {text.split(">=")[0] for text in required if "extra ==" not in text}
     assert unconditional == {"attrs", "cattrs", "msgspec"}
+
+
+def required_by(name: str, extra: str) -> list[str]:
+    if name == "topone-proto":
+        # From the source: what is installed may be older.
+        project = PYPROJECT["project"]
+        optional: list[str] = project["optional-dependencies"].get(extra, [])
+        return [*project["dependencies"], *optional]
+    return metadata(name).get_all("Requires-Dist") or []
+
+
+def installed_by(extra: str) -> set[str]:
+    """Return the distributions that installing the project with ``extra`` brings along."""
+    found: set[str] = set()
+    waiting = [("topone-proto", extra)]
+    seen: set[tuple[str, str]] = set()
+    while waiting:
+        name, extra = waiting.pop()
+        seen.add((name, extra))
+        found.add(name)
+        for text in required_by(name, extra):
+            needed = Requirement(text)
+            if needed.marker is None or needed.marker.evaluate({"extra": extra}):
+                wanted = canonicalize_name(needed.name)
+                waiting += {(wanted, each) for each in ("", *needed.extras)} - seen
+    return found - {"topone-proto"}
+
+
+def test_the_demo_weighs_little() -> None:
+    """Less than the 60 MB that CI allows it in a fresh environment, of which this is a part."""
+    needed = installed_by("demo")
+    assert {"rich", "trio", "typer", "websockets"} <= needed
+    weight = sum(
+        path.stat().st_size
+        for name in needed
+        for path in map(Path, map(str, (each.locate() for each in files(name) or [])))
+        if path.is_file()
+    )
+    assert weight < 60e6
+
+
+def test_all_has_what_every_other_extra_of_users_has() -> None:
+    extras = PYPROJECT["project"]["optional-dependencies"]
+    names = list(extras)
+    assert all(installed_by(name) <= installed_by("all") for name in names[: names.index("all")])
+
+
+def test_ci_begins_with_the_first_command_of_the_readme() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    [first] = re.findall(r"^```sh\n(.*)\n", readme, re.MULTILINE)[:1]
+    assert first == 'pip install -e ".[demo]" && topone demo'
+    run = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    assert "first=$(sed -n '/^```sh$/{n;p;q}' README.md)" in run
+    page = (ROOT / "docs" / "quickstart.md").read_text(encoding="utf-8")
+    assert f"{first}\n" in page
 
 
 BUILD = "import sys; from hatchling import build; print(getattr(build, sys.argv[1])(sys.argv[2]))"

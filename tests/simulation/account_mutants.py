@@ -32,7 +32,7 @@ def account_mutant(*rules: str, seeds: int = 40) -> Callable[[Mutate], Mutate]:
     """A patch that breaks one of ``rules`` within the first so many seeds with an account."""
 
     def register(mutate: Mutate) -> Mutate:
-        ACCOUNT_MUTANTS.append(Mutant(mutate.__name__, mutate, frozenset(rules), seeds))
+        ACCOUNT_MUTANTS.append(Mutant(mutate.__name__, mutate, frozenset(rules), range(seeds)))
         return mutate
 
     return register

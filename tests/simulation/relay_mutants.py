@@ -24,7 +24,7 @@ def relay_mutant(*rules: str, seeds: int = 100) -> Callable[[Mutate], Mutate]:
     """A patch that breaks one of ``rules`` within the first so many seeds with a relay."""
 
     def register(mutate: Mutate) -> Mutate:
-        RELAY_MUTANTS.append(Mutant(mutate.__name__, mutate, frozenset(rules), seeds))
+        RELAY_MUTANTS.append(Mutant(mutate.__name__, mutate, frozenset(rules), range(seeds)))
         return mutate
 
     return register

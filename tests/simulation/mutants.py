@@ -48,8 +48,8 @@ Mutate = Callable[[], AbstractContextManager[Any]]
 class Mutant:
     name: str
     mutate: Mutate
-    # Which invariants it may break, and within how many seeds it has to. From 0 on they would be found
-    # as well, but some take a thousand of them.
+    # Which invariants it may break, and within how many seeds it has to. From 0 on they would be
+    # found as well, but some take a thousand of them.
     rules: frozenset[str]
     seeds: range
 

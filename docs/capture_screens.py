@@ -1,7 +1,7 @@
 """Takes the documentation's pictures of the command: ``python docs/capture_screens.py``.
 
 Real commands over real sockets in a real terminal, tmux's, of 80x24 and of 200x50, into
-``_static`` beside this file, and one as text into the README. Needs tmux and the extras ``all``.
+``_static`` beside this file. Needs tmux and the extras ``all``.
 """
 
 import io
@@ -19,7 +19,6 @@ from rich.console import Console
 from rich.text import Text
 
 STATIC = Path(__file__).parent / "_static"
-README = Path(__file__).parents[1] / "README.md"
 SIZES = ((80, 24), (200, 50))
 PORT = 8765
 URL = f"ws://127.0.0.1:{PORT}/ws/user/"
@@ -78,16 +77,6 @@ class Terminal:
         path.write_text(svg, encoding="utf-8")
 
 
-def put_into_readme(screen: str) -> None:
-    text = README.read_text(encoding="utf-8")
-    lines = "\n".join(line.rstrip() for line in screen.splitlines()).rstrip()
-    block = re.compile(r"(?<=```text\n)topone demo over.*?(?=\n```)", re.DOTALL)
-    text, count = block.subn(lambda _: lines, text)
-    if count != 1:
-        raise RuntimeError("the README has no screen, or several")
-    README.write_text(text, encoding="utf-8")
-
-
 @contextmanager
 def terminal(command: str, width: int, height: int) -> Iterator[Terminal]:
     try:
@@ -116,8 +105,6 @@ def take(width: int, height: int) -> None:
         demo.save("demo-stale")
         demo.wait(lambda text: "whole again: " in text)
         demo.save("demo")
-        if (width, height) == SIZES[0]:
-            put_into_readme(demo.text)
     with terminal("topone stats demo.jsonl.gz --picture stats.svg", width, height) as stats:
         stats.wait(lambda _: Path("stats.svg").exists())
         stats.save("stats")

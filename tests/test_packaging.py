@@ -117,11 +117,21 @@ def test_the_version_is_written_once() -> None:
     assert written == [PACKAGES["topone_proto"] / "_version.py"]
 
 
+HOME = "https://github.com/topone-proto/topone-proto/blob/main/"
+RAW = "https://raw.githubusercontent.com/topone-proto/topone-proto/main/"
+
+
 def test_the_readme_links_to_what_exists() -> None:
+    """All links are absolute: a package index shows the page without the files beside it."""
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert f"{PYPROJECT['project']['urls']['Repository']}/blob/main/" == HOME
     links = re.findall(r"\]\(([^)#]+)(?:#([^)]+))?\)", readme)
-    assert links
-    for path, anchor in links:
+    ours = [(link.removeprefix(HOME).removeprefix(RAW), anchor) for link, anchor in links]
+    assert all(link.startswith("https://") for link, _ in links)
+    assert sum(not path.startswith("https://") for path, _ in ours) > 20
+    for path, anchor in ours:
+        if path.startswith("https://"):
+            continue
         text = (ROOT / path).read_text(encoding="utf-8")
         headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
         # As GitHub makes them: without punctuation.

@@ -1,0 +1,59 @@
+"""The files by which others carry this project on: workflows, forms, fragments, tasks."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+GITHUB = ROOT / ".github"
+
+
+def text(path: str) -> str:
+    return (ROOT / path).read_text("utf-8")
+
+
+def test_the_workflow_runs_the_script_of_everybody_on_every_python() -> None:
+    workflow = text(".github/workflows/checks.yml")
+    job, _, _ = workflow.partition("free-threaded:")
+    assert re.findall(r"- run: (.+)", job) == [".ci/run"]
+    [versions] = re.findall(r"python: \[(.+)\]", job)
+    pythons = re.findall(r'"(3\.\d+)"', versions)
+    assert pythons[0] == PYPROJECT["project"]["requires-python"].removeprefix(">=")
+    classifiers = " ".join(PYPROJECT["project"]["classifiers"])
+    assert set(re.findall(r":: (3\.\d+)", classifiers)) <= set(pythons)
+
+
+def test_a_release_is_checked_and_published_without_a_password() -> None:
+    workflow = text(".github/workflows/release.yml")
+    build, _, publish = workflow.partition("  publish:")
+    assert build.index("- run: .ci/run") < build.index("nox -s release")
+    assert "id-token: write" in publish
+    assert "id-token" not in build
+    assert not re.search(r"secrets\.|password:|https?://", workflow)
+
+
+@pytest.mark.parametrize(
+    "form", sorted(GITHUB.glob("ISSUE_TEMPLATE/[!c]*.yml")), ids=lambda p: p.name
+)
+def test_an_issue_form_asks_for_the_doctor(form: Path) -> None:
+    assert "topone doctor --json" in form.read_text("utf-8")
+
+
+def test_fragments_of_the_changelog_are_of_a_kind_and_are_sentences() -> None:
+    kinds = {kind["directory"] for kind in PYPROJECT["tool"]["towncrier"]["type"]}
+    for path in (ROOT / "changes").iterdir():
+        if path.name == "README.md":
+            continue
+        assert re.fullmatch(rf"[\w-]+\.({'|'.join(kinds)})\.md", path.name)
+        assert re.fullmatch(r"[^#\s*-].*\.\n", path.read_text("utf-8"), re.DOTALL)
+    assert PYPROJECT["tool"]["towncrier"]["start_string"] in text("CHANGELOG.md")
+
+
+def test_there_is_a_task_for_everything() -> None:
+    sessions = re.findall(r"^def (\w+)\(session: nox\.Session", text("noxfile.py"), re.MULTILINE)
+    assert {"check", "test", "docs", "bench", "fuzz", "release"} <= set(sessions)
+    named = set(re.findall(r"nox -s (\w+)", text("CONTRIBUTING.md")))
+    assert named <= set(sessions)

@@ -30,6 +30,7 @@ from commands import (
     running,
     unwrapped,
 )
+from topone_cli._completion import complete_fault
 from topone_cli._describe import describe, suggestion
 from topone_cli._output import JsonLines, PlainLines
 from topone_cli._run import Adapter, choose_adapter
@@ -647,7 +648,15 @@ def test_help_offers_no_argument_for_a_token() -> None:
 
 @pytest.mark.parametrize(
     ("words", "completions"),
-    [("topone re", {"record", "relay", "replay"}), ("topone watch --adapter ", set(Adapter))],
+    [
+        ("topone re", {"record", "relay", "replay"}),
+        ("topone watch --adapter ", set(Adapter)),
+        ("topone watch --topics o", {"orders"}),
+        ("topone account --topics balance,", {"balance,orders"}),
+        ("topone market X --period 3", {"30m"}),
+        ("topone simulate --fault kill", {"kill-old-tokens"}),
+        ("topone simulate --fault expire", {"expire-token", "expire-tokens"}),
+    ],
 )
 def test_a_shell_can_complete_commands_and_values(words: str, completions: set[str]) -> None:
     code, out, _ = invoke(
@@ -659,6 +668,32 @@ def test_a_shell_can_complete_commands_and_values(words: str, completions: set[s
     )
     assert code == 0
     assert set(out.split()) == completions
+
+
+def test_a_fault_is_completed_with_what_it_takes() -> None:
+    assert complete_fault("refuse-handshake st") == ["refuse-handshake status="]
+    assert complete_fault("refuse-handshake status=503 ") == [
+        "refuse-handshake status=503 retry-after=",
+        "refuse-handshake status=503 times=",
+    ]
+    assert complete_fault("no-such-fault st") == []
+
+
+@pytest.mark.parametrize("columns", [40, 80, 200])
+def test_without_arguments_it_says_what_to_do_first(columns: int) -> None:
+    code, out, err = invoke(env={"COLUMNS": str(columns)})
+    assert (code, err) == (2, "")
+    assert max(map(len, out.splitlines())) <= columns
+    commands = re.findall(r"^ +topone (\w+)", out, re.MULTILINE)
+    assert commands == ["demo", "login", "account", "market", "simulate", "doctor"]
+    assert invoke("--help")[1].count("--install-completion") == out.count("--install-completion")
+
+
+def test_help_shows_what_stands_in_brackets() -> None:
+    """Not as markup, which would hide it."""
+    assert "[accounts.main]" in invoke("relay", "--help")[1]
+    assert "a [bus] table" in unwrapped(invoke("watch", "--help")[1])
+    assert "[OPTIONS] FILE" in invoke("stats", "--help")[1]
 
 
 def test_the_script_for_completion_can_be_shown_and_installed() -> None:

@@ -18,7 +18,14 @@ import attrs
 
 from topone_proto.exchange import Fault, HttpFault
 
-__all__ = ["FAULTS", "FaultError", "describe_fault", "parse_fault", "read_script"]
+__all__ = [
+    "FAULTS",
+    "FaultError",
+    "describe_fault",
+    "parse_fault",
+    "read_script",
+    "settings_of",
+]
 
 
 def _name_of(cls: type[Any]) -> str:
@@ -48,6 +55,11 @@ def describe_fault(name: str) -> str:
         part = f"{field.name.replace('_', '-')}={what}"
         parts.append(part if field.default is attrs.NOTHING else f"[{part}]")
     return " ".join(parts)
+
+
+def settings_of(name: str) -> list[str]:
+    """Return the names of what a fault takes."""
+    return [field.name.replace("_", "-") for field in attrs.fields(FAULTS[name])]
 
 
 def parse_fault(text: str) -> Fault | HttpFault:

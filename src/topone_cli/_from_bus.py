@@ -45,7 +45,7 @@ class BusOptions:
             "--from",
             metavar="BUS",
             help="Take the account from a message bus, where 'topone relay' publishes it: a URL "
-            "such as nats://host:4222, or a TOML file with a [bus] table.",
+            "such as nats://host:4222, or a TOML file with a \\[bus] table.",
         ),
     ] = None
     account: Annotated[
@@ -54,7 +54,7 @@ class BusOptions:
             "--account",
             metavar="NAME",
             callback=_check_account,
-            help="The name of the account on the bus; otherwise main.",
+            help="The name of the account on the bus. Default: main.",
         ),
     ] = ""
 

@@ -35,6 +35,11 @@ class _PlainFlags:
 class Command(_PlainFlags, TyperCommand):
     """One of ``topone``'s commands."""
 
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """Return what follows the command's name, as it is typed: typer writes ``{FILE}``."""
+        found: Any = super()
+        return [piece.strip("{}") for piece in found.collect_usage_pieces(ctx)]
+
 
 class Group(_PlainFlags, TyperGroup):
     """``topone`` itself."""
@@ -84,9 +89,6 @@ class Group(_PlainFlags, TyperGroup):
 
 
 def _complain_of_usage(error: Any, words: Sequence[str]) -> None:
-    if type(error).__name__ == "NoArgsIsHelpError":
-        # The help is written by now.
-        return
     complain(usage_problem(error, words))
     context = getattr(error, "ctx", None)
     if context is not None:

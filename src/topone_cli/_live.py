@@ -65,10 +65,10 @@ def demo(
     seed: SeedOption = 0,
     rate: RateOption = 5.0,
 ) -> None:
-    """Show a living account on a simulated exchange. No account is needed.
+    """Show an account on a simulated exchange. You need no account.
 
-    After a few seconds the connection is dropped on purpose, to show what that looks like, and how
-    what was missed is found.
+    After a few seconds the demo drops its connection on purpose. It marks what may be outdated, and
+    then finds what it missed.
     """
     # As in ``simulate``: no other command needs it.
     from topone_simulator import run_in_thread
@@ -93,7 +93,7 @@ def demo(
 @app.command(
     cls=Command,
     epilog=f"""The token comes from --token-file or --keyring, else from {VARIABLE} in
-the environment, else from a prompt; never from an argument.
+the environment, else from a prompt, never from an argument.
 
 [bold]Examples[/bold]
 
@@ -113,8 +113,7 @@ def watch(
     plain: PlainOption = False,
     record: RecordOption = None,
 ) -> None:
-    """Show your account on the exchange, or on any server that speaks its protocol, or on a message
-    bus."""
+    """Show what the exchange sends of your account, without asking over HTTP."""
     require_one_style(json=json, plain=plain)
     bus.require_alone(feed)
     if bus.is_given:
@@ -136,7 +135,7 @@ def watch(
 @app.command(
     cls=Command,
     epilog=f"""The token comes from --token-file or --keyring, else from {VARIABLE} in
-the environment, else from a prompt; never from an argument. It is not recorded.
+the environment, else from a prompt, never from an argument. It is not recorded.
 
 [bold]Examples[/bold]
 
@@ -149,13 +148,14 @@ topone record main.jsonl.gz --from nats://127.0.0.1:4222 --account main
 @spread
 def record(
     file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="A new file; compressed if it ends with .gz.")
+        Path,
+        typer.Argument(metavar="FILE", help="A new file, compressed if it ends with .gz."),
     ],
     *,
     feed: AccountOptions,
     bus: BusOptions,
 ) -> None:
-    """Record a feed into a file, for replay and stats. Shows only the life of the connection.
+    """Record a feed into a file, for replay and stats. The screen shows the connection only.
 
     From a message bus, every event is written as a line of JSON with its position.
     """

@@ -48,7 +48,7 @@ _PARQUET_PAUSE = 60.0
     cls=Command,
     epilog=f"""The keys are those of 'topone login', or {VARIABLE.replace("TOKEN", "APP_ID")} and
 {VARIABLE.replace("TOKEN", "APP_KEY")} in the environment. With --token-file, --keyring or
-{VARIABLE} the account is followed with that token, as watch does.
+{VARIABLE}, that token is used.
 
 [bold]Examples[/bold]
 
@@ -71,16 +71,16 @@ def account(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Add every fill to FILE, a .csv, .sqlite or .parquet; none comes twice.",
+            help="Add each fill once to FILE, a .csv, .sqlite or .parquet.",
         ),
     ] = None,
     web: WebOption = False,
     port: PortOption = 0,
     record: RecordOption = None,
 ) -> None:
-    """Show your account whole: what is missing is asked for over HTTP, at once and after every gap.
+    """Show your balances, open orders and fills, and ask over HTTP for what was missed.
 
-    What is not certain says so. From a message bus nothing is asked: the relay has done it.
+    Values that may be outdated are marked. From a message bus nothing is asked: the relay asks.
     """
     require_one_style(json=json, plain=plain)
     bus.require_alone(feed)

@@ -30,16 +30,16 @@ __all__ = ["login", "logout"]
 
 @app.command(
     cls=Command,
-    epilog="""The key is asked for at a prompt that does not show it, or read from standard
-input: the app id in the first line, the key in the second.
+    epilog="""You are asked for the key at a prompt that does not show it. Without a terminal,
+the app id is the first line of standard input, and the key the second.
 
 [bold]Exit codes[/bold]
 
 \b
-0    the keys are good, and stored
-1    they are not, or nobody could tell; nothing is stored
-2    the arguments, the settings or what is installed do not do
-130  Ctrl-C, SIGTERM or SIGHUP
+0    the keys work, and are stored
+1    they do not work, or could not be tried; nothing is stored
+2    an argument or a setting is wrong, or an extra is not installed
+130  ended by Ctrl-C, SIGTERM or SIGHUP
 
 [bold]Examples[/bold]
 
@@ -55,7 +55,7 @@ def login(
         bool,
         typer.Option(
             "--file",
-            help="Store them in a file that only you can read; otherwise in the system's keyring.",
+            help="Store them in a file that only you can read. Default: the system's keyring.",
         ),
     ] = False,
     account: AccountNameOption = "",
@@ -64,11 +64,10 @@ def login(
     app_id: RefusedAppId = None,  # noqa: ARG001 - its callback refuses it
     app_key: RefusedAppKey = None,  # noqa: ARG001 - its callback refuses it
 ) -> None:
-    """Store the app id and the app key of your account, once one token has proved them.
+    """Store your account's app id and app key, after trying them.
 
-    The other commands find them from then on; those of an account with a name only topone relay
-    does. The exchange gives one token a minute, so this may
-    take as long.
+    The other commands use them from then on; keys stored with --account are for 'topone relay'. To
+    try them takes a token, of which the exchange gives one a minute.
     """
     endpoint = parse_http_url(http_url, insecure=insecure)
     with reported():

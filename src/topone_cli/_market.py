@@ -7,6 +7,7 @@ from typing import Annotated, Final
 import typer
 
 from topone_cli._complaints import reported
+from topone_cli._completion import one_of
 from topone_cli._files import require_new_file
 from topone_cli._following import feed_title, recorder_of, shower
 from topone_cli._format import printable
@@ -52,11 +53,19 @@ def market(
     *,
     period: Annotated[
         str,
-        typer.Option(metavar="P", help=f"The candles' period: {', '.join(PERIODS)}."),
+        typer.Option(
+            metavar="P",
+            help=f"The candles' period: {', '.join(PERIODS)}.",
+            autocompletion=one_of(PERIODS),
+        ),
     ] = "1m",
     merge: Annotated[
         str,
-        typer.Option(metavar="M", help=f"How many price steps are one level: {', '.join(MERGES)}."),
+        typer.Option(
+            metavar="M",
+            help=f"Price steps in one level of the book: {', '.join(MERGES)}.",
+            autocompletion=one_of(MERGES),
+        ),
     ] = "1x",
     feed: MarketOptions,
     json: JsonOption = False,

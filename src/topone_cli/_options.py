@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import attrs
 import typer
 
+from topone_cli._completion import complete_topics
 from topone_cli._errors import VARIABLE, explain
 from topone_cli._masks import hide_tokens
 from topone_cli._run import Adapter
@@ -113,50 +114,58 @@ AdapterOption = Annotated[
     Adapter | None,
     typer.Option(
         metavar="NAME",
-        help=f"Carry the feed with this adapter, {', '.join(Adapter)}; otherwise with the first "
-        "that is installed.",
+        help="The adapter to use: trio, asyncio or threads. Default: the first that is installed.",
     ),
 ]
 SecondsOption = Annotated[
     float | None,
     typer.Option(
-        callback=check_positive, metavar="N", help="End after N seconds; otherwise with Ctrl-C."
+        callback=check_positive, metavar="N", help="End after N seconds. Default: on Ctrl-C."
     ),
 ]
 JsonOption = Annotated[
-    bool, typer.Option("--json", help="Print one JSON object a line for every event, no more.")
+    bool, typer.Option("--json", help="Print each event as one line of JSON, and nothing else.")
 ]
 PlainOption = Annotated[
-    bool, typer.Option("--plain", help="Print a line of text for every event, also at a terminal.")
+    bool, typer.Option("--plain", help="Print each event as one line of text, also in a terminal.")
 ]
-RateOption = Annotated[
-    float, typer.Option(metavar="R", help="How many things happen to the account in a second.")
-]
+RateOption = Annotated[float, typer.Option(metavar="R", help="Changes of the account in a second.")]
 SeedOption = Annotated[
-    int, typer.Option(metavar="N", help="The source of all chance in the account's life.")
+    int,
+    typer.Option(metavar="N", help="Seed of chance: the same seed, the same changes."),
 ]
-UrlOption = Annotated[str, typer.Option(metavar="URL", help="Where to connect, without the token.")]
+UrlOption = Annotated[
+    str, typer.Option(metavar="URL", help="The WebSocket's URL, without the token.")
+]
 TopicsOption = Annotated[
-    str, typer.Option(metavar="NAMES", help="What to subscribe to, with commas between.")
+    str,
+    typer.Option(
+        metavar="NAMES",
+        help="What to follow, separated by commas.",
+        autocompletion=complete_topics,
+    ),
 ]
 OriginOption = Annotated[
     str | None,
     typer.Option(
-        metavar="TEXT", help='Send this Origin header, "" for an empty one; otherwise none.'
+        metavar="TEXT", help='The Origin header to send; "" sends an empty one. Default: none.'
     ),
 ]
 TokenFileOption = Annotated[
     Path | None,
-    typer.Option(metavar="FILE", help="Read the token from FILE, again for every connection."),
+    typer.Option(metavar="FILE", help="Read the token from FILE before every connection."),
 ]
 KeyringOption = Annotated[
     bool,
     typer.Option(
-        "--keyring", help="Take the token from the system's keyring, again for every connection."
+        "--keyring", help="Read the token from the system's keyring before every connection."
     ),
 ]
 InsecureOption = Annotated[
-    bool, typer.Option("--insecure", help="Allow plain ws:// to other machines.")
+    bool,
+    typer.Option(
+        "--insecure", help="Allow unencrypted connections (ws://, http://) to other machines."
+    ),
 ]
 RefusedToken = Annotated[
     str | None, typer.Option("--token", hidden=True, is_eager=True, callback=_refuse_token)
@@ -173,24 +182,24 @@ AccountNameOption = Annotated[
         "--account",
         metavar="NAME",
         callback=_check_account_name,
-        help="The name of the account, one of several; otherwise the one that needs none.",
+        help="The name of the account, if you have several.",
     ),
 ]
 HttpUrlOption = Annotated[
-    str, typer.Option(metavar="URL", help="Where the exchange's HTTP API is, without its paths.")
+    str, typer.Option(metavar="URL", help="The URL of the exchange's HTTP API, without a path.")
 ]
 MaybeHttpUrlOption = Annotated[
     str | None,
     typer.Option(
-        metavar="URL", help="Where the HTTP API is, without its paths; otherwise where --url is."
+        metavar="URL", help="The URL of the HTTP API, without a path. Default: the host of --url."
     ),
 ]
 RecordOption = Annotated[
     Path | None,
-    typer.Option(metavar="FILE", help="Record the feed into FILE; compressed if it ends with .gz."),
+    typer.Option(metavar="FILE", help="Record the feed into FILE, compressed if it ends with .gz."),
 ]
 OverwriteOption = Annotated[
-    bool, typer.Option("--overwrite", help="Record into FILE even if it is there already.")
+    bool, typer.Option("--overwrite", help="Replace the recording if it exists.")
 ]
 RecordingArgument = Annotated[
     Path, typer.Argument(metavar="FILE", help="The recording, compressed or not.")
@@ -198,13 +207,11 @@ RecordingArgument = Annotated[
 
 
 WebOption = Annotated[
-    bool, typer.Option("--web", help="Show it as a web page as well, to this machine alone.")
+    bool, typer.Option("--web", help="Show it as a web page as well, on this machine only.")
 ]
 PortOption = Annotated[
     int,
-    typer.Option(
-        min=0, max=65535, metavar="N", help="The page's TCP port; 0 for any that is free."
-    ),
+    typer.Option(min=0, max=65535, metavar="N", help="The page's TCP port; 0 picks a free one."),
 ]
 
 

@@ -56,13 +56,13 @@ def replay(
         typer.Option(
             callback=check_positive,
             metavar="X",
-            help="Take the time that it took, X times as fast; otherwise as fast as possible.",
+            help="Replay at X times the original speed. Default: as fast as possible.",
         ),
     ] = None,
     json: JsonOption = False,
     plain: PlainOption = False,
 ) -> None:
-    """Replay a recording: the same events, shown as watch or market shows them."""
+    """Show the events of a recording again, as watch or market showed them."""
     require_one_style(json=json, plain=plain)
     with reported(), open_recording(file) as recording:
         player = Player(speed)
@@ -95,16 +95,14 @@ def stats(
     file: RecordingArgument,
     *,
     json: Annotated[
-        bool, typer.Option("--json", help="Print all numbers as one JSON object, no more.")
+        bool, typer.Option("--json", help="Print all numbers as one JSON object, and nothing else.")
     ] = False,
     picture: Annotated[
         Path | None,
-        typer.Option(
-            metavar="FILE", help="Draw events over time into FILE, a .png or .svg, gaps marked."
-        ),
+        typer.Option(metavar="FILE", help="Draw the events over time into FILE, a .png or .svg."),
     ] = None,
 ) -> None:
-    """Say what a recording holds: rates, gaps, anomalies, latency, events over time."""
+    """Show what is in a recording: rates, gaps, anomalies, latency, events over time."""
     if picture is not None and picture.suffix not in _PICTURE_FORMATS:
         raise Misuse(f"--picture: its name ends with {' or '.join(_PICTURE_FORMATS)}")
     console = Console()

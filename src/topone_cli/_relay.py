@@ -45,16 +45,16 @@ def _check_metrics(value: str | None) -> str | None:
 
 @app.command(
     cls=Command,
-    epilog="""FILE says which accounts, and on which bus, a table for each:
+    epilog="""FILE names the bus and the accounts, with a table for each:
 
 \b
-[bus]
+\\[bus]
 url = "nats://127.0.0.1:4222"
-[accounts.main]       # keys: topone login --account main
-[accounts.desk-2]
+\\[accounts.main]       # keys: topone login --account main
+\\[accounts.desk-2]
 
-Start it on as many machines as you like. Each account is held by one of them at a time; Ctrl-C
-or SIGTERM hands over at once.
+Start it on as many machines as you like: each account is held by one of
+them at a time. Ctrl-C or SIGTERM hands the accounts over at once.
 
 [bold]Examples[/bold]
 
@@ -73,7 +73,7 @@ def relay(
         typer.Option(
             callback=_check_node,
             metavar="NAME",
-            help="The name of this process on the bus; otherwise the machine's and a number.",
+            help="The name of this process on the bus. Default: the machine's name and a number.",
         ),
     ] = None,
     metrics: Annotated[
@@ -86,7 +86,7 @@ def relay(
     ] = None,
     log: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Add what happens to FILE as well, as JSON Lines."),
+        typer.Option(metavar="FILE", help="Append what happens to FILE as well, as JSON Lines."),
     ] = None,
     json: JsonOption = False,
     plain: PlainOption = False,

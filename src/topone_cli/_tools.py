@@ -12,6 +12,7 @@ from rich.console import Console
 from topone_cli._access import find_access
 from topone_cli._checks import Check, show_checks
 from topone_cli._complaints import FAILED, complain, fail, reported
+from topone_cli._completion import complete_fault
 from topone_cli._errors import VARIABLE
 from topone_cli._faults import FAULTS, FaultError, describe_fault, parse_fault, read_script
 from topone_cli._help import Command
@@ -45,7 +46,7 @@ _FAULT_LIST: Final = "\n".join(describe_fault(name).replace("[", r"\[") for name
 \b
 {_FAULT_LIST}
 
-A script has a fault in every line, behind the seconds after which it strikes:
+A line of a script has the seconds after which a fault strikes, and the fault:
 5 drop-connections
 
 [bold]Examples[/bold]
@@ -61,12 +62,14 @@ def simulate(
     *,
     port: Annotated[
         int,
-        typer.Option(min=0, max=65535, metavar="N", help="The TCP port; 0 for any that is free."),
+        typer.Option(
+            min=0, max=65535, metavar="N", help="The WebSocket's TCP port; 0 picks a free one."
+        ),
     ],
     http_port: Annotated[
         int,
         typer.Option(
-            min=0, max=65535, metavar="N", help="The TCP port of HTTP; 0 for any that is free."
+            min=0, max=65535, metavar="N", help="The HTTP API's TCP port; 0 picks a free one."
         ),
     ] = 0,
     host: Annotated[
@@ -75,27 +78,29 @@ def simulate(
     rate: RateOption = 2.0,
     market_rate: Annotated[
         float,
-        typer.Option(metavar="R", help="How many things others do in a second on each market."),
+        typer.Option(metavar="R", help="Actions of other traders in a second, on each market."),
     ] = 4.0,
     seed: SeedOption = 0,
     token: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="NAME", help="A token to let in, any number of times; otherwise demo."
+            metavar="NAME", help="A token to accept; may be given several times. Default: demo."
         ),
     ] = None,
     fault: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="FAULT", help="Something that goes wrong, see below; any number of times."
+            metavar="FAULT",
+            help="A fault to inject, see below; may be given several times.",
+            autocompletion=complete_fault,
         ),
     ] = None,
     script: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Faults and when they strike, see below."),
+        typer.Option(metavar="FILE", help="A file of faults and their times, see below."),
     ] = None,
 ) -> None:
-    """Run the simulated exchange alone, for other programs to connect to."""
+    """Run a simulated exchange for your own programs to connect to."""
     # No other command needs it, and it takes a third of the time to start.
     from topone_cli._simulate import simulate_exchange
 
@@ -133,16 +138,16 @@ def simulate(
 
 @app.command(
     cls=Command,
-    epilog=f"""Keys and token come from where account takes them; without any, a token
-is asked for at a prompt.
+    epilog=f"""The keys and the token are those that 'topone account' uses. If there are
+none, you are asked for a token.
 
 [bold]Exit codes[/bold]
 
 \b
-0    a feed will work, and an account
+0    a feed and an account will work
 1    something is wrong; the last line says what
-2    the arguments, the settings or what is installed do not do
-130  Ctrl-C, SIGTERM or SIGHUP
+2    an argument or a setting is wrong, or an extra is not installed
+130  ended by Ctrl-C, SIGTERM or SIGHUP
 
 [bold]Examples[/bold]
 
@@ -161,7 +166,7 @@ def doctor(
     timeout: Annotated[
         float,
         typer.Option(
-            callback=check_positive, metavar="N", help="Seconds that any one check may take."
+            callback=check_positive, metavar="N", help="Seconds that each check may take."
         ),
     ] = 10.0,
     ping_wait: Annotated[
@@ -171,12 +176,11 @@ def doctor(
         ),
     ] = 5.0,
     json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object a line for every check, no more.")
+        bool, typer.Option("--json", help="Print each check as one line of JSON, and nothing else.")
     ] = False,
     token: RefusedToken = None,  # noqa: ARG001 - its callback refuses it
 ) -> None:
-    """Find out why a feed or an account does not work: look at everything in its way, one after the
-    other."""
+    """Find out why a feed or an account does not work: check everything in its way, in turn."""
     require_tokenless(url)
     with reported():
         from topone_cli._doctor import check_url, examine

@@ -614,6 +614,9 @@ def test_help_fits_80_columns_without_colour_and_has_examples(command: str) -> N
     assert max(map(len, out.splitlines())) <= 80
 
 
+BLOCK = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
 def examples(text: str) -> set[str]:
     return set(
         re.findall(r"^ ?(?:TOPONE_TOKEN=demo )?topone ((?!--)[^|\n]*[^|\s])", text, re.MULTILINE)
@@ -621,8 +624,11 @@ def examples(text: str) -> set[str]:
 
 
 def test_every_example_is_one_that_the_command_takes() -> None:
-    page = Path(__file__).parents[1] / "docs" / "cli.md"
-    of_page = examples(page.read_text(encoding="utf-8"))
+    docs = Path(__file__).parents[1] / "docs"
+    pages = [path.read_text(encoding="utf-8") for path in docs.glob("*.md")]
+    of_page = {
+        example for page in pages for block in BLOCK.findall(page) for example in examples(block)
+    }
     commands = {example.split()[0] for example in of_page}
     of_help = {e for command in commands for e in examples(invoke(command, "--help")[1])}
     assert {"demo", "watch", "market", "record", "replay", "stats", "simulate"} <= commands

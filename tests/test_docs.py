@@ -67,7 +67,7 @@ ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 # These have tests of their own, which look at what the examples do.
 ELSEWHERE = {
-    "account-over-http.md": "test_http_connections.py",
+    "own-http-client.md": "test_http_connections.py",
     "conformance.md": "test_conformance.py",
     "market-data.md": "test_market_feeds.py",
     "metrics.md": "test_metrics.py",

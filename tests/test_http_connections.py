@@ -414,9 +414,9 @@ def test_closing_ends_what_is_under_way(library: Library) -> None:
 def test_the_page_shows_a_client_and_a_store_that_work(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The blocks of account-over-http.md, with plain HTTP on this machine."""
+    """The blocks of own-http-client.md, with plain HTTP on this machine."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    page = Path(__file__).parents[1].joinpath("docs", "account-over-http.md").read_text("utf-8")
+    page = Path(__file__).parents[1].joinpath("docs", "own-http-client.md").read_text("utf-8")
     shown: dict[str, Any] = {}
     for block in re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL):
         exec(block, shown)

@@ -1,4 +1,4 @@
-"""A test of the bot's reconnect, in bad weather. Copy it beside your bot, for ``pytest``."""
+"""A test of the bot's reconnect, with faults injected. Copy it beside your bot, for ``pytest``."""
 
 import asyncio
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ FEED = SessionConfig(retry_first=0.01, retry_base=0.01)
 PACE = AccountConfig(answer_lag=0.0, retry_first=0.01, retry_cap=0.01)
 
 
-async def bad_weather() -> None:
+async def with_faults() -> None:
     decisions: asyncio.Queue[Reading[Mapping[int, Order]]] = asyncio.Queue()
 
     def decide(account: topone_asyncio.Account) -> None:
@@ -51,4 +51,4 @@ async def bad_weather() -> None:
 
 
 def test_it_finds_what_it_missed() -> None:
-    asyncio.run(bad_weather())
+    asyncio.run(with_faults())

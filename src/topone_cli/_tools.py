@@ -55,7 +55,7 @@ A line of a script has the seconds after which a fault strikes, and the fault:
 topone simulate --port 8765
 topone simulate --port 8765 --fault "refuse-handshake status=503 times=3"
 topone simulate --port 8765 --fault "refuse-http status=429 retry-after=20 path=order"
-topone simulate --port 8765 --script weather.txt
+topone simulate --port 8765 --script faults.txt
 {VARIABLE}=demo topone watch --url ws://127.0.0.1:8765/ws/user/""",
 )
 def simulate(

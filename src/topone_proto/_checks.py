@@ -1,11 +1,12 @@
 """The checks of arguments that many classes share."""
 
 from collections.abc import Callable
+from decimal import Decimal
 from typing import Final, TypeVar, cast
 
 from topone_proto.errors import ConfigurationError
 
-__all__ = ["LAST_TIME", "check_time", "of_kind", "or_default"]
+__all__ = ["LAST_TIME", "check_decimals", "check_time", "of_kind", "or_default"]
 
 _T = TypeVar("_T")
 
@@ -50,3 +51,24 @@ def check_time(now: object) -> None:
         problem=f"{now!r:.80} is no time",
         remedy="use seconds on a clock that only goes forward, such as time.monotonic()",
     )
+
+
+def check_decimals(
+    holder: object, required: tuple[str, ...], optional: tuple[str, ...] = ()
+) -> None:
+    """Return if these fields of a value are decimals; the optional ones may be None.
+
+    A float is not exact, and a text compares as a text: either would do harm in silence.
+
+    Raises:
+        ConfigurationError: one is something else.
+    """
+    for name in (*required, *optional):
+        number = getattr(holder, name)
+        if isinstance(number, Decimal) or (number is None and name in optional):
+            continue
+        raise ConfigurationError(
+            setting=f"{type(holder).__name__}.{name}",
+            problem=f"{type(number).__name__!r} is no Decimal",
+            remedy='use Decimal("0.1"), made of a text, so that it is exact',
+        )

@@ -1,23 +1,83 @@
-"""Events to and from plain data: what ``json`` can write, for captures, logs and the command line.
+"""Values and events to and from plain data, and JSON: for recordings, logs and files of your own.
 
-The one place that knows cattrs. An event becomes a dict with its class's name first; decimals are
-text, enums their numbers or words, topics their names: nothing is lost on the way there and back.
+``to_json`` and ``from_json`` are all that most programs need. An event becomes a dict with its
+class's name first; decimals are text, enums their numbers or words, topics their names: nothing is
+lost on the way there and back. This is the one place that knows cattrs.
 """
 
+import json
+import math
 from collections.abc import Callable, Mapping
 from decimal import Decimal, InvalidOperation
 from enum import StrEnum
 from functools import cache, partial
-from typing import Any, TypeVar, get_origin
+from typing import Any, Never, TypeVar, cast, get_origin, overload
 
 from cattrs import BaseValidationError, Converter
 
 from topone_proto.events import Event, event_classes
 from topone_proto.wire.topic import Topic, Update
 
-__all__ = ["from_plain", "plain_of", "to_plain", "value_of"]
+__all__ = ["from_json", "from_plain", "plain_of", "to_json", "to_plain", "value_of"]
 
 _T = TypeVar("_T")
+
+
+def to_json(value: Any) -> str:
+    """Return a value or an event of this package as a JSON text, in one line.
+
+    Decimals are texts in it, so that nobody rounds them; an event has its class's name first.
+
+    >>> from topone_proto import Balance
+    >>> to_json(Balance("ETH", Decimal("1.50"), Decimal(0)))
+    '{"asset": "ETH", "available": "1.50", "freeze": "0"}'
+    """
+    is_event = type(value) in event_classes()
+    return json.dumps(to_plain(value) if is_event else plain_of(value), allow_nan=False)
+
+
+@overload
+def from_json(text: str | bytes) -> Event: ...
+@overload
+def from_json(text: str | bytes, cls: type[_T]) -> _T: ...
+def from_json(text: str | bytes, cls: type[Any] | None = None) -> Any:
+    """Return the value that ``to_json`` made the text of.
+
+    Args:
+        text: the JSON.
+        cls: the value's class, such as ``Order``; ``Update`` stands for an update of any topic. An
+            event can be read without, since the text names its class.
+
+    Raises:
+        ValueError: it is no such value. An amount that is a number and no text is refused.
+
+    >>> from topone_proto import Balance
+    >>> from_json('{"asset": "ETH", "available": "1.50", "freeze": "0"}', Balance)
+    Balance(asset='ETH', available=Decimal('1.50'), freeze=Decimal('0'))
+    """
+    try:
+        plain = json.loads(text, parse_constant=_refuse, parse_float=_finite)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    if cls is not None and cls is not Update and cls not in event_classes():
+        return value_of(plain, cls)
+    if not isinstance(plain, dict):
+        raise ValueError("no event, which is an object")  # noqa: TRY004 - of the text, not its type
+    event = from_plain(cast("dict[str, Any]", plain))
+    if cls is not None and not isinstance(event, cls):
+        raise ValueError(f"{type(event).__name__}, and no {cls.__name__}")
+    return event
+
+
+def _refuse(constant: str) -> Never:
+    raise ValueError(f"{constant} is no JSON")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise ValueError("a number that is too large")
+    return number
 
 
 def to_plain(event: Event) -> dict[str, Any]:

@@ -44,6 +44,7 @@ from topone_proto import (
     Unrecognised,
     Unsubscribed,
     models,
+    plain,
 )
 from topone_proto.account import (
     AccountSession,
@@ -706,6 +707,16 @@ def crossed_book_says_so() -> AbstractContextManager[Any]:
 @feature(6, "tests/test_codec.py", "-k", "the_updates_of_the_page")
 def decimals_are_exact() -> AbstractContextManager[Any]:
     return patch.object(balance, "to_decimal", lambda text: Decimal(float(text)))
+
+
+@feature(6, "tests/test_exact_values.py", "-k", "no_decimal and Balance and freeze")
+def amounts_are_given_as_decimals() -> AbstractContextManager[Any]:
+    return patch.object(balance, "check_decimals", lambda *_: None)
+
+
+@feature(6, "tests/test_exact_values.py", "-k", "after_json and Balance")
+def json_keeps_every_digit() -> AbstractContextManager[Any]:
+    return patch.object(plain, "_decimal", lambda text, _: Decimal(repr(float(text))))
 
 
 @feature(6, "tests/test_codec.py", "-k", "one_defect_is_malformed_where_it")

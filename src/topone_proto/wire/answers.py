@@ -10,6 +10,7 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Any, Final, Generic, TypeVar, cast
 
+from topone_proto._checks import check_decimals
 from topone_proto._values import value
 from topone_proto.errors import ConfigurationError
 from topone_proto.models import Side
@@ -73,6 +74,9 @@ class OwnDeal:
     """The coin that the fee was paid in; it need not be one of the market."""
     create_time: float
     """The time of the deal, in seconds since 1970 UTC."""
+
+    def __attrs_post_init__(self) -> None:
+        check_decimals(self, ("price", "deal_stock", "deal_money", "fee"))
 
 
 @value

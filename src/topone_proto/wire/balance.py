@@ -5,6 +5,7 @@ from typing import Any, ClassVar, Final
 
 import msgspec
 
+from topone_proto._checks import check_decimals
 from topone_proto._values import value
 from topone_proto.wire._members import DIGITS, decimal_of, new, read_with, to_decimal
 from topone_proto.wire.decimals import MAX_LENGTH
@@ -23,7 +24,11 @@ BALANCE: Final = Topic["Balance"]("balance")
 @value
 class Balance:
     """The whole balance of one asset (private-websocket, "Subscribe to Account Updates"). Amounts
-    are in ``asset``."""
+    are in ``asset``.
+
+    Raises:
+        ConfigurationError: an amount is no ``Decimal``.
+    """
 
     asset: str
     """The asset's name, such as ``"ETH"``."""
@@ -31,6 +36,10 @@ class Balance:
     """The amount that can be traded or withdrawn now, in ``asset``."""
     freeze: Decimal
     """The amount that open orders hold, in ``asset``."""
+
+    def __attrs_post_init__(self) -> None:
+        if not (type(self.available) is type(self.freeze) is Decimal):
+            check_decimals(self, ("available", "freeze"))
 
     @property
     def total(self) -> Decimal:
@@ -76,8 +85,13 @@ class _Frame(Frame, gc=False):
         digits = f"{data.available}{data.freeze}".encode()
         if len(digits) > MAX_LENGTH or digits.translate(None, DIGITS):
             return None
+        # By hand: what makes these decimals need not be checked.
+        balance: Any = new(Balance)
+        balance.asset = data.asset
+        balance.available = to_decimal(data.available)
+        balance.freeze = to_decimal(data.freeze)
         update: Any = new(BalanceUpdate)
-        update.balance = Balance(data.asset, to_decimal(data.available), to_decimal(data.freeze))
+        update.balance = balance
         update.ts = self.ts
         return update  # type: ignore[no-any-return]  # made by hand
 

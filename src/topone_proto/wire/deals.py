@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import msgspec
 
+from topone_proto._checks import check_decimals
 from topone_proto._values import value
 from topone_proto.models import Side
 from topone_proto.wire._market import MARKET, Rows, aware, check_market, decimal_in, rows_of
@@ -14,6 +15,7 @@ from topone_proto.wire._members import (
     DIGITS,
     Seconds,
     integer_of,
+    new,
     read_with,
     seconds_of,
     to_decimal,
@@ -27,7 +29,11 @@ __all__ = ["FAMILY", "Deal", "DealsUpdate", "deals"]
 @value
 class Deal:
     """One trade of a market ("WebSocket public", where it is headed "Ticker Data"). It has no
-    number: two deals may be equal and yet be two."""
+    number: two deals may be equal and yet be two.
+
+    Raises:
+        ConfigurationError: the price or the amount is no ``Decimal``.
+    """
 
     time: float | None
     """The time of the deal, in seconds since 1970 UTC, just as the wire has it; None if it has none
@@ -38,6 +44,10 @@ class Deal:
     """The amount that was traded, in stock (``quoteVolume`` on the wire)."""
     side: Side
     """Sell or buy: what the order did that came last."""
+
+    def __attrs_post_init__(self) -> None:
+        if not (type(self.price) is type(self.amount) is Decimal):
+            check_decimals(self, ("price", "amount"))
 
     @property
     def at(self) -> datetime | None:
@@ -98,7 +108,13 @@ class _Frame(Frame, gc=False):
             if row.time > last or len(digits) > MAX_LENGTH or digits.translate(None, DIGITS):
                 return None
             last = row.time
-            found.append(Deal(last, to_decimal(row.price), to_decimal(row.amount), row.side))
+            # By hand: what makes these decimals need not be checked.
+            deal: Any = new(Deal)
+            deal.time = last
+            deal.price = to_decimal(row.price)
+            deal.amount = to_decimal(row.amount)
+            deal.side = row.side
+            found.append(deal)
         return DealsUpdate(self.topic, tuple(found), self.ts)
 
 

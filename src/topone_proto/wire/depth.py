@@ -11,9 +11,10 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from topone_proto._checks import check_decimals
 from topone_proto._values import value
 from topone_proto.wire._market import MARKET, aware, check_choice, check_market, decimal_in, rows_of
-from topone_proto.wire._members import DIGITS, Seconds, read_with, seconds_of, to_decimal
+from topone_proto.wire._members import DIGITS, Seconds, new, read_with, seconds_of, to_decimal
 from topone_proto.wire.decimals import MAX_LENGTH
 from topone_proto.wire.topic import Family, Frame, Topic, Update
 
@@ -34,7 +35,11 @@ class Level(NamedTuple):
 
 @value
 class Book:
-    """The order book of a market at one time ("WebSocket public", depth)."""
+    """The order book of a market at one time ("WebSocket public", depth).
+
+    Raises:
+        ConfigurationError: a price or an amount of a level is no ``Decimal``.
+    """
 
     time: float | None
     """The time of the book, in seconds since 1970 UTC, just as the wire has it; None if it has none
@@ -43,6 +48,10 @@ class Book:
     """The offers to sell, the lowest price first."""
     bids: tuple[Level, ...]
     """The offers to buy, the highest price first."""
+
+    def __attrs_post_init__(self) -> None:
+        for level in chain(self.asks, self.bids):
+            check_decimals(level, ("price", "amount"))
 
     @property
     def at(self) -> datetime | None:
@@ -126,7 +135,12 @@ class _Frame(Frame, gc=False):
             return None
         asks.sort(key=_price)
         bids.sort(key=_price, reverse=True)
-        return DepthUpdate(self.topic, Book(data.time, tuple(asks), tuple(bids)), self.ts)
+        # By hand: what makes these decimals need not be checked.
+        book: Any = new(Book)
+        book.time = data.time
+        book.asks = tuple(asks)
+        book.bids = tuple(bids)
+        return DepthUpdate(self.topic, book, self.ts)
 
 
 def _levels_of(rows: _Rows) -> list[Level] | None:

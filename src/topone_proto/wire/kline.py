@@ -7,6 +7,7 @@ from typing import Annotated, Any, Final
 
 import msgspec
 
+from topone_proto._checks import check_decimals
 from topone_proto._values import value
 from topone_proto.wire._market import MARKET, Rows, check_choice, check_market, decimal_in, rows_of
 from topone_proto.wire._members import (
@@ -40,12 +41,17 @@ PERIODS: Final[dict[str, int]] = {
 }
 """The periods of candles, each with its length in seconds; of a month 30 days."""
 
+_DECIMALS: Final = frozenset({Decimal})
+
 
 @value
 class Candle:
     """The trades of one market in one period ("WebSocket public", candles).
 
     The wire's order is open, close, high, low. So is the order here.
+
+    Raises:
+        ConfigurationError: a price or an amount is no ``Decimal``.
     """
 
     time: int
@@ -62,6 +68,11 @@ class Candle:
     """The amount that was traded, in stock: BTC for BTC/USDT (``quoteVolume`` on the wire)."""
     money: Decimal
     """The amount that was paid for it, in money: USDT for BTC/USDT (``baseVolume`` on the wire)."""
+
+    def __attrs_post_init__(self) -> None:
+        numbers = (self.open, self.close, self.high, self.low, self.amount, self.money)
+        if not _DECIMALS.issuperset(map(type, numbers)):
+            check_decimals(self, ("open", "close", "high", "low", "amount", "money"))
 
     @property
     def starts_at(self) -> datetime:

@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Final
 
 import msgspec
 
+from topone_proto._checks import check_decimals
 from topone_proto._values import value
 from topone_proto.models import Side, WireEnum
 from topone_proto.wire._members import (
@@ -57,6 +58,7 @@ class OrderStatus(WireEnum):
     """Cancelled after a part was filled."""
 
 
+_DECIMALS: Final = frozenset({Decimal})
 _CLOSED: Final = frozenset(
     {OrderStatus.COMPLETED, OrderStatus.CANCELED, OrderStatus.PARTIAL_CANCELED}
 )
@@ -70,6 +72,9 @@ class Order:
     calls it the *stock*; the second is what it is paid with, the *money*. Most of the trading world
     calls them base and quote; the exchange's page uses those two words the other way round, so
     neither is used in a name here.
+
+    Raises:
+        ConfigurationError: a price or an amount is no ``Decimal``.
     """
 
     id: int
@@ -104,6 +109,11 @@ class Order:
     update_time: float | None
     """The time at which the order last changed, in seconds since 1970 UTC, just as the wire has it;
     None if it has none that can be read."""
+
+    def __attrs_post_init__(self) -> None:
+        numbers = (self.price, self.amount, self.left, self.deal_stock, self.deal_money)
+        if not _DECIMALS.issuperset(map(type, numbers)):
+            check_decimals(self, ("amount", "deal_stock", "deal_money"), ("price", "left"))
 
     @property
     def stock(self) -> str:

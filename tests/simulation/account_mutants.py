@@ -58,7 +58,7 @@ def the_first_page_is_the_whole_list() -> AbstractContextManager[Any]:
 @account_mutant("I8", "I11", seeds=200)
 def what_the_stream_leaves_out_is_never_found() -> AbstractContextManager[Any]:
     def refresh(_: Any, self: Healer, now: float) -> None:
-        self._not_before = now
+        self._retries.resume(now)
 
     removal = ExitStack()
     removal.enter_context(patch.object(Healer, "_audit", lambda *_: None))

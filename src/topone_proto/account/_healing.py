@@ -4,9 +4,7 @@ Theory. The account says what is to be asked (``Account.ask``); here it waits in
 
 - no other request is under way: there is one at a time, and one answer is merged before the next
   question is chosen;
-- the back-off after a failure is over: from ``retry_first`` to ``retry_cap`` seconds, at random
-  between half and the whole; as long as the exchange says (``Retry-After``); ten times
-  ``retry_cap`` after an error of which the exchange says that asking cannot help;
+- the wait after a failure is over (``retries``);
 - for orders, the budget allows it (``budget``). Balances do not wait for it.
 
 A question that is not awaited any more, since the connection was lost or an update may have been
@@ -29,11 +27,10 @@ from topone_proto.account._config import AccountConfig
 from topone_proto.account._passes import BalancesPass, ListPass, LookupPass, Pass
 from topone_proto.account._questions import BalancesQuery, OrdersQuery, Query
 from topone_proto.account._reports import FetchFailed, FetchKind
-from topone_proto.wire.http import ApiError, ApiErrorMeaning, HttpResponse
+from topone_proto.account._retries import Retries
+from topone_proto.wire.http import ApiError, HttpResponse
 
 __all__ = ["Healer"]
-
-_NEVER: Final = float("-inf")
 
 # The rows to ask for on a page of open orders: fewer, if the exchange refuses so many.
 _PAGE_SIZES: Final = (500, 100, 20)
@@ -44,22 +41,6 @@ _PARAMETER_STATUSES: Final = frozenset({400, 413, 414, 422})
 
 # A question that has waited for longer than two minutes of the exchange is asked anew.
 _STALE_AFTER: Final = 120.0
-
-_MINUTE: Final = 60.0
-_DOUBLINGS: Final = 20
-
-# Asking again cannot help: so many times the longest wait.
-_PATIENCE: Final = 10
-
-_HOPELESS: Final = frozenset(
-    {
-        ApiErrorMeaning.CREDENTIALS,
-        ApiErrorMeaning.ADDRESS,
-        ApiErrorMeaning.REQUEST,
-        ApiErrorMeaning.ORDER,
-        ApiErrorMeaning.CLOCK,
-    }
-)
 
 
 def _names_parameter(error: ApiError) -> bool:
@@ -78,16 +59,11 @@ class Healer:
     ) -> None:
         self._account = account
         self._config = config
-        self._jitter = jitter
+        self._retries = Retries(config, jitter)
         self._queue: list[Pass] = []
         self._page_sizes = list(_PAGE_SIZES)
         # True once the exchange has given open orders.
         self._has_listed = False
-        self._failures = 0
-        self._limits = 0
-        self._not_before = _NEVER
-        # What the exchange has asked for, which no wish of the application shortens.
-        self._held_until = _NEVER
         self._audit_at: float | None = None
 
     def choose(self, now: float, orders_from: float) -> Pass | None:
@@ -98,7 +74,7 @@ class Healer:
             orders_from: the time from which a request about orders may be sent.
         """
         self._audit(now)
-        if now < self._resumes_at:
+        if now < self._retries.resumes_at:
             return None
         self._drop(now)
         self._queue += [self._begin(query, now) for query in self._account.ask(now)]
@@ -110,7 +86,7 @@ class Healer:
     def delayed(self, now: float, orders_from: float) -> FetchKind | None:
         """Return the kind of the first question about orders, if nothing but their budget is in its
         way."""
-        if not self._resumes_at <= now < orders_from:
+        if not self._retries.resumes_at <= now < orders_from:
             return None
         kinds = (waiting.kind for waiting in self._queue)
         return next((kind for kind in kinds if kind is not FetchKind.BALANCES), None)
@@ -123,7 +99,7 @@ class Healer:
         asked_at = self._account.deadline
         if asked_at is not None:
             times.append(asked_at)
-        due = [max(at, self._resumes_at) for at in times]
+        due = [max(at, self._retries.resumes_at) for at in times]
         if self._audit_at is not None:
             due.append(self._audit_at)
         return min(due, default=None)
@@ -136,7 +112,7 @@ class Healer:
         """
         kind, is_complete = waiting.kind, waiting.take(response)
         self._has_listed = self._has_listed or kind is FetchKind.OPEN_ORDERS
-        self._failures = self._limits = 0
+        self._retries.succeed()
         waiting.touched_at = now
         if not is_complete:
             return ()
@@ -152,17 +128,8 @@ class Healer:
         self.drop(waiting)
         if self._asks_for_less(kind, error):
             return FetchFailed(kind, problem, 0.0)
-        meaning = None if error is None else error.meaning
-        self._failures += 1
-        wait = self._spread(self._failures) * (_PATIENCE if meaning in _HOPELESS else 1)
-        self._not_before = now + wait
-        retry_after = None if error is None else error.retry_after
-        if meaning is ApiErrorMeaning.RATE_LIMIT and retry_after is None:
-            self._limits += 1
-            retry_after = _MINUTE * 2.0 ** (min(self._limits, _DOUBLINGS) - 1)
-        if retry_after is not None:
-            self.hold(now + min(retry_after, self._config.token_block))
-        return FetchFailed(kind, problem, self._resumes_at - now)
+        self._retries.fail(error, now)
+        return FetchFailed(kind, problem, self._retries.resumes_at - now)
 
     def drop(self, waiting: Pass) -> None:
         """Give a pass up: the account asks its question again."""
@@ -171,16 +138,12 @@ class Healer:
 
     def hold(self, until: float) -> None:
         """Ask nothing until then."""
-        self._held_until = max(self._held_until, until)
+        self._retries.hold(until)
 
     def refresh(self, now: float) -> None:
         """Ask as soon as the exchange allows, and audit what is whole."""
-        self._not_before = now
+        self._retries.resume(now)
         self._account.audit()
-
-    @property
-    def _resumes_at(self) -> float:
-        return max(self._not_before, self._held_until)
 
     def _audit(self, now: float) -> None:
         interval = self._config.audit_interval
@@ -222,8 +185,3 @@ class Healer:
         # Not even the smallest is taken, so the size is not what is wrong.
         self._page_sizes = list(_PAGE_SIZES)
         return False
-
-    def _spread(self, failures: int) -> float:
-        config = self._config
-        span = min(config.retry_first * 2.0 ** (min(failures, _DOUBLINGS) - 1), config.retry_cap)
-        return span * (1 + self._jitter()) / 2

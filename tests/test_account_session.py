@@ -81,7 +81,7 @@ def drop(world: World, client: Client) -> None:
 def test_two_keys_become_a_whole_account() -> None:
     world, client = whole()
     assert list(client.machine.account.open_orders().value) == [1]
-    assert paths(world) == [TOKEN, ORDER, BALANCES]
+    assert paths(world) == [TOKEN, ORDER, BALANCES, HISTORY]
     assert [event.topic for event in client.of(Resynced)] == [ORDERS, BALANCE]
     assert not client.of(FetchFailed)
     assert client.machine.state is SessionState.CONNECTED
@@ -151,7 +151,7 @@ def test_an_order_that_closed_in_a_gap_is_found_far_down_in_the_history() -> Non
     order = client.machine.account.order(1).value
     assert order is not None
     assert order.is_closed
-    assert paths(world).count(HISTORY) == 3
+    assert paths(world).count(HISTORY) == 1 + 3
 
 
 def test_an_order_that_nobody_has_ends_as_unknown_or_is_given_up() -> None:
@@ -271,8 +271,8 @@ def test_code_10027_for_balances_stops_everything() -> None:
 
 def test_the_application_shares_the_budget_of_order_calls() -> None:
     world, client = whole()
-    client.feed(lambda now: client.machine.order_calls_made(9, now))
-    world.exchange.application_calls(9)
+    client.feed(lambda now: client.machine.order_calls_made(8, now))
+    world.exchange.application_calls(8)
     client.drop()
     world.run(30.0)
     assert client.machine.account.knowledge(BALANCE) is Knowledge.WHOLE
@@ -718,7 +718,7 @@ def test_order_calls_wait_for_a_store_that_fails() -> None:
     world.run(60.0)
     assert client.machine.account.knowledge(ORDERS) is Knowledge.STALE
     calls = len(world.exchange.order_calls)
-    assert calls == 1
+    assert calls == 2
     world.place.works = True
     world.run(70.0, lambda: client.is_whole)
     assert client.is_whole
@@ -730,11 +730,11 @@ def test_a_question_that_is_stale_once_its_budget_is_stored_is_not_asked() -> No
     client.drop()
     world.run(10.0, lambda: client.machine.account.knowledge(BALANCE) is Knowledge.WHOLE)
     world.run(1.0)
-    assert len(world.exchange.order_calls) == 1
+    assert len(world.exchange.order_calls) == 2
     client.drop()
     client.holds_store = False
     client.feed(client.machine.state_stored)
-    assert len(world.exchange.order_calls) == 1
+    assert len(world.exchange.order_calls) == 2
     world.run(60.0, lambda: client.is_whole)
     assert client.is_whole
 

@@ -49,6 +49,7 @@ from topone_proto import (
 from topone_proto.account import (
     AccountSession,
     _budget,
+    _catching_up,
     _evidence,
     _ledger,
     _orders,
@@ -59,9 +60,11 @@ from topone_proto.account import (
     write_state,
 )
 from topone_proto.account._budget import OrderBudget
+from topone_proto.account._catching_up import CatchUp
 from topone_proto.account._claims import Claims
 from topone_proto.account._healing import Healer
 from topone_proto.account._machine import Machine
+from topone_proto.account._missed import MissedOrders
 from topone_proto.account._waits import Waits
 from topone_proto.account.token_service import TokenService, TokenState
 from topone_proto.adapters import AccountCore, FeedCore
@@ -915,6 +918,29 @@ def pages_that_are_refused_are_asked_for_smaller() -> AbstractContextManager[Any
 @feature(9, *SESSION, "-k", "nobody_reports")
 def a_request_without_an_end_is_given_up() -> AbstractContextManager[Any]:
     return patch.object(_requests, "GRACE", 1e6)
+
+
+@feature(1, "tests/test_account_missed.py", "-k", "in_a_gap")
+def what_was_made_and_closed_in_a_gap_is_told() -> AbstractContextManager[Any]:
+    return method(CatchUp, "choose", None)
+
+
+@feature(1, "tests/test_account_missed.py", "-k", "history_has_late")
+def a_history_that_is_late_is_read_again() -> AbstractContextManager[Any]:
+    return patch.object(_catching_up, "_READINGS", 1)
+
+
+@feature(9, "tests/test_account_missed.py", "-k", "before_the_account_was_followed")
+def what_had_closed_before_is_no_news() -> AbstractContextManager[Any]:
+    def start_from(self: MissedOrders, _: object) -> None:
+        self._is_based = True
+
+    return patch.object(MissedOrders, "start_from", start_from)
+
+
+@feature(6, "tests/test_account_missed.py", "-k", "told_and_forgotten")
+def what_was_told_is_not_told_again_as_missed() -> AbstractContextManager[Any]:
+    return method(MissedOrders, "forget", None)
 
 
 @feature(2, "tests/test_account_waits.py")

@@ -15,6 +15,7 @@ from topone_proto.account._account import Account
 from topone_proto.account._budget import OrderBudget
 from topone_proto.account._healing import Healer
 from topone_proto.account._ledger import Ledger
+from topone_proto.account._missed import MissedOrders
 from topone_proto.account._orders import Orders
 from topone_proto.account._passes import ListPass, LookupPass
 from topone_proto.account._stored import Store
@@ -153,6 +154,28 @@ def a_driver_forgets_what_another_process_stored() -> AbstractContextManager[Any
             original(self, found)
 
     return _around(Life, "_stored", stored)
+
+
+# --- I15: every fill is told ----------------------------------------------------------------------
+
+
+@account_mutant("I15")
+def what_was_made_and_closed_unseen_is_not_asked_for() -> AbstractContextManager[Any]:
+    return patch.object(Account, "history_query", None)
+
+
+@account_mutant("I15")
+def what_was_made_and_closed_unseen_is_not_told() -> AbstractContextManager[Any]:
+    return patch.object(MissedOrders, "includes", lambda *_: False)
+
+
+@account_mutant("I15", seeds=200)
+def what_only_an_answer_told_hides_what_was_missed() -> AbstractContextManager[Any]:
+    def heal(original: Any, self: Orders, order: Any, position: int) -> Any:
+        self._missed.heard(order.id)
+        return original(self, order, position)
+
+    return _around(Orders, "_heal", heal)
 
 
 # --- quiet: a wait is said ------------------------------------------------------------------------

@@ -29,7 +29,7 @@ from topone_proto.account._changes import (
 )
 from topone_proto.account._config import AccountConfig
 from topone_proto.account._live import AccountSession
-from topone_proto.account._questions import BalancesQuery, OrdersQuery, Query
+from topone_proto.account._questions import BalancesQuery, HistoryQuery, OrdersQuery, Query
 from topone_proto.account._reports import (
     ClockCorrected,
     DelayCause,
@@ -70,6 +70,7 @@ __all__ = [
     "FetchFailed",
     "FetchKind",
     "FillCorrected",
+    "HistoryQuery",
     "Knowledge",
     "KnowledgeChanged",
     "LoadState",

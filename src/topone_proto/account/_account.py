@@ -16,7 +16,7 @@ from topone_proto.account._claims import Claims
 from topone_proto.account._config import AccountConfig
 from topone_proto.account._orders import Orders
 from topone_proto.account._pace import Horizon
-from topone_proto.account._questions import BalancesQuery, OrdersQuery, Query
+from topone_proto.account._questions import BalancesQuery, HistoryQuery, OrdersQuery, Query
 from topone_proto.account._snapshot import RelayEvent, Resumed, Snapshot, Stalled, TakenOver
 from topone_proto.errors import ConfigurationError, LocalProtocolError
 from topone_proto.events import (
@@ -323,6 +323,30 @@ class Account:
         known, or if what is known of it is right (``is_current``).
         """
         return self._orders.give_up(name)
+
+    @property
+    def history_query(self) -> HistoryQuery | None:
+        """The question for orders that were made and closed unseen, which are on no list that
+        ``ask`` asks for; None if there is none, or while the orders are not ``WHOLE``. Answer it
+        with ``catch_up``."""
+        is_whole = self._orders.knowledge is Knowledge.WHOLE
+        return self._orders.history_query if is_whole else None
+
+    def catch_up(
+        self, query: HistoryQuery, found: Iterable[Order], *, is_last: bool = True
+    ) -> tuple[Change, ...]:
+        """Take in what the history of finished orders has for a ``history_query``. An order that
+        was made and closed unseen is told with its fills, and so is one of which nobody could say
+        how it ended. What is older, or known, changes nothing; nor does an outdated answer.
+
+        Args:
+            query: the question.
+            found: the rows of all pages, down to ``query.after``.
+            is_last: False if the same question is to be asked again, since the exchange may enter
+                an order late.
+        """
+        self._position += 1
+        return self._orders.catch_up(query, found, self._position, is_last=is_last)
 
     @overload
     def answer(

@@ -11,6 +11,9 @@ A question that is not awaited any more, since the connection was lost or an upd
 missed, is dropped: the account asks it anew, and that restarts the pass. So does one that has
 waited for so long that the account would have to ask again anyhow.
 
+Orders that were made and closed unseen are asked for while nothing else is, but before an audit
+(``catching_up``).
+
 An answer is handed to the account within the step in which it comes, so that nothing can come in
 between: updates before it and after it have their places.
 
@@ -22,13 +25,14 @@ from collections.abc import Callable
 from typing import Final
 
 from topone_proto.account._account import Account
+from topone_proto.account._catching_up import CatchUp, HistoryPass
 from topone_proto.account._changes import Change
 from topone_proto.account._config import AccountConfig
-from topone_proto.account._passes import BalancesPass, ListPass, LookupPass, Pass
+from topone_proto.account._passes import BalancesPass, ListPass, LookupPass, Pass, QueryPass
 from topone_proto.account._questions import BalancesQuery, OrdersQuery, Query
 from topone_proto.account._reports import FetchFailed, FetchKind
 from topone_proto.account._retries import Retries
-from topone_proto.wire.http import ApiError, HttpResponse
+from topone_proto.wire.http import ApiError, ApiErrorMeaning, HttpResponse
 
 __all__ = ["Healer"]
 
@@ -60,7 +64,8 @@ class Healer:
         self._account = account
         self._config = config
         self._retries = Retries(config, jitter)
-        self._queue: list[Pass] = []
+        self._queue: list[QueryPass] = []
+        self._catch_up = CatchUp(account, config, jitter)
         self._page_sizes = list(_PAGE_SIZES)
         # True once the exchange has given open orders.
         self._has_listed = False
@@ -74,12 +79,16 @@ class Healer:
             orders_from: the time from which a request about orders may be sent.
         """
         self._audit(now)
+        self._catch_up.update()
         if now < self._retries.resumes_at:
             return None
         self._drop(now)
         self._queue += [self._begin(query, now) for query in self._account.ask(now)]
-        for waiting in self._queue:
-            if waiting.kind is FetchKind.BALANCES or now >= orders_from:
+        may_ask_orders = now >= orders_from
+        audits = [waiting for waiting in self._queue if waiting.query.is_audit]
+        # What was missed is past, and an audit looks for what nobody suspects.
+        for waiting in (*self._urgent, self._history(now), *audits):
+            if waiting is not None and (may_ask_orders or waiting.kind is FetchKind.BALANCES):
                 return waiting
         return None
 
@@ -99,17 +108,25 @@ class Healer:
         asked_at = self._account.deadline
         if asked_at is not None:
             times.append(asked_at)
+        history_at = self._catch_up.due_at
+        if history_at is not None and self._is_at_rest:
+            times.append(max(history_at, orders_from))
         due = [max(at, self._retries.resumes_at) for at in times]
         if self._audit_at is not None:
             due.append(self._audit_at)
         return min(due, default=None)
 
-    def answered(self, waiting: Pass, response: HttpResponse, now: float) -> tuple[Change, ...]:
+    def answered(
+        self, waiting: Pass, response: HttpResponse, now: float
+    ) -> tuple[Change | FetchFailed, ...]:
         """Take an answer in. Return what it changes.
 
         Raises:
             ApiError: it is none; call ``failed``.
         """
+        if isinstance(waiting, HistoryPass):
+            return self._catch_up.answered(waiting, response, now)
+        assert isinstance(waiting, QueryPass)  # there is no other
         kind, is_complete = waiting.kind, waiting.take(response)
         self._has_listed = self._has_listed or kind is FetchKind.OPEN_ORDERS
         self._retries.succeed()
@@ -125,6 +142,12 @@ class Healer:
     ) -> FetchFailed:
         """A request has failed: its question is asked again, later."""
         kind = waiting.kind
+        if isinstance(waiting, HistoryPass):
+            retries = self._catch_up.retries
+            retries.fail(error, now)
+            if error is not None and error.meaning is ApiErrorMeaning.RATE_LIMIT:
+                self.hold(retries.held_until)
+            return FetchFailed(kind, problem, retries.resumes_at - now)
         self.drop(waiting)
         if self._asks_for_less(kind, error):
             return FetchFailed(kind, problem, 0.0)
@@ -132,9 +155,11 @@ class Healer:
         return FetchFailed(kind, problem, self._retries.resumes_at - now)
 
     def drop(self, waiting: Pass) -> None:
-        """Give a pass up: the account asks its question again."""
-        self._queue.remove(waiting)
-        self._account.retry(waiting.query)
+        """Ask again for what this request was for."""
+        # The history's page is asked for as long as it is needed.
+        if isinstance(waiting, QueryPass):
+            self._queue.remove(waiting)
+            self._account.retry(waiting.query)
 
     def hold(self, until: float) -> None:
         """Ask nothing until then."""
@@ -143,7 +168,20 @@ class Healer:
     def refresh(self, now: float) -> None:
         """Ask as soon as the exchange allows, and audit what is whole."""
         self._retries.resume(now)
+        self._catch_up.retries.resume(now)
         self._account.audit()
+
+    @property
+    def _urgent(self) -> list[QueryPass]:
+        """The questions that keep something from being whole or settled."""
+        return [waiting for waiting in self._queue if not waiting.query.is_audit]
+
+    @property
+    def _is_at_rest(self) -> bool:
+        return self._account.is_settled and not self._urgent
+
+    def _history(self, now: float) -> HistoryPass | None:
+        return self._catch_up.choose(now) if self._is_at_rest else None
 
     def _audit(self, now: float) -> None:
         interval = self._config.audit_interval
@@ -162,7 +200,7 @@ class Healer:
             elif now - waiting.touched_at > _STALE_AFTER:
                 self.drop(waiting)
 
-    def _begin(self, query: Query, now: float) -> Pass:
+    def _begin(self, query: Query, now: float) -> QueryPass:
         match query:
             case BalancesQuery():
                 return BalancesPass(query, now)

@@ -57,7 +57,8 @@ from topone_proto.account._evidence import (
     may_be_older,
 )
 from topone_proto.account._ledger import NOT_TOLD, Ledger
-from topone_proto.account._questions import OrdersQuery
+from topone_proto.account._missed import MissedOrders
+from topone_proto.account._questions import HistoryQuery, OrdersQuery
 from topone_proto.account._snapshot import Snapshot
 from topone_proto.wire.orders import ORDERS, Order, OrderUpdate
 
@@ -125,6 +126,7 @@ class Orders(Ledger[int]):
         self._is_on_probation = False
         self._is_refuted = False
         """True once a list of this subscription was refuted: only a complete one will do."""
+        self._missed = MissedOrders()
         self._lists = 0
         """The number of lists that were read since this subscription, or the latest loss on it,
         began."""
@@ -160,6 +162,7 @@ class Orders(Ledger[int]):
     def heard(self, update: OrderUpdate, position: int) -> tuple[Change, ...]:
         """The stream told an order."""
         order = update.order
+        self._missed.heard(order.id)
         known = self._find(order.id)
         changes = self._move(order, known, position)
         if known is None:
@@ -324,6 +327,37 @@ class Orders(Ledger[int]):
     def _may_lag(self) -> bool:
         return self._lag > 0 and self._has_clock
 
+    # --- the history ----------------------------------------------------------------------------
+
+    @property
+    def history_query(self) -> HistoryQuery | None:
+        """The question to the history of finished orders; None if there is none."""
+        return self._missed.query
+
+    def catch_up(
+        self, query: HistoryQuery, found: Iterable[Order], position: int, *, is_last: bool
+    ) -> tuple[Change, ...]:
+        """The history told finished orders."""
+        rows = _latest(found)
+        if query != self.history_query:
+            return ()
+        if query.after is None:
+            known = (*self._open, *self._rest, *self._lost)
+            self._missed.start_from((*known, *(order.id for order in rows)))
+            return ()
+        changes: list[Change] = []
+        for order in sorted(rows, key=lambda order: order.id):
+            is_missed = self._find(order.id) is None and self._missed.includes(order.id)
+            if not order.is_open and (is_missed or order.id in self._lost):
+                changes += self._heal(order, position)
+        if is_last:
+            self._missed.caught_up()
+        return tuple(changes)
+
+    def _mark_stale(self, position: int) -> tuple[Change, ...]:
+        self._missed.lose(position)
+        return super()._mark_stale(position)
+
     # --- decisions ------------------------------------------------------------------------------
 
     def give_up(self, number: int) -> tuple[Change, ...]:
@@ -412,6 +446,7 @@ class Orders(Ledger[int]):
     def _forget(self, orders: dict[int, _Known]) -> None:
         number = next(iter(orders))
         self._forgotten_at = max(self._forgotten_at, orders.pop(number).position)
+        self._missed.forget(number)
         self._resolve(number)
 
     def _resolve(self, name: int) -> None:

@@ -27,7 +27,7 @@ from topone_proto.wire.requests import (
     open_orders_request,
 )
 
-__all__ = ["BalancesPass", "ListPass", "LookupPass", "Pass"]
+__all__ = ["BalancesPass", "ListPass", "LookupPass", "Pass", "QueryPass", "has_reached"]
 
 # How often a list is read once more in which a row may have slipped.
 _MAX_RELISTS: Final = 3
@@ -39,17 +39,19 @@ _MAX_HISTORY_PAGES: Final = 10
 _MAX_NAMES: Final = 100
 
 
+def has_reached(rows: tuple[Order, ...], number: int) -> bool:
+    """Return True if everything that follows this page of the history has at most this id."""
+    ids = [order.id for order in rows]
+    is_descending = bool(ids) and ids == sorted(ids, reverse=True)
+    return is_descending and ids[-1] <= number
+
+
 class Pass(ABC):
     """The way from one question to its answer, request by request."""
 
     def __init__(self, now: float) -> None:
         self.touched_at = now
         """The time of the question, or of the latest answer."""
-
-    @property
-    @abstractmethod
-    def query(self) -> Query:
-        """The question."""
 
     @property
     @abstractmethod
@@ -72,8 +74,25 @@ class Pass(ABC):
     def tell(self, account: Account, answered_ts: int | None) -> tuple[Change, ...]:
         """Hand what was found to the account. Return what that changes."""
 
+    @abstractmethod
+    def is_awaited(self, account: Account) -> bool:
+        """Return True if its answer can still be used."""
 
-class BalancesPass(Pass):
+
+class QueryPass(Pass):
+    """The way of a question that the account has asked."""
+
+    @property
+    @abstractmethod
+    def query(self) -> Query:
+        """The question."""
+
+    def is_awaited(self, account: Account) -> bool:
+        """Return True if its answer can still be used."""
+        return account.is_awaited(self.query)
+
+
+class BalancesPass(QueryPass):
     """Balances, all or by name, in one request."""
 
     def __init__(self, query: BalancesQuery, now: float) -> None:
@@ -109,7 +128,7 @@ class BalancesPass(Pass):
         return account.answer(self._query, self._page.rows, answered_ts=answered_ts)
 
 
-class ListPass(Pass):
+class ListPass(QueryPass):
     """The list of open orders, page by page."""
 
     def __init__(self, query: OrdersQuery, now: float, page_size: int) -> None:
@@ -173,7 +192,7 @@ class ListPass(Pass):
         )
 
 
-class LookupPass(Pass):
+class LookupPass(QueryPass):
     """Orders by id."""
 
     def __init__(
@@ -221,17 +240,11 @@ class LookupPass(Pass):
         self._pages += 1
         self._find(page.rows)
         is_over = page.next is None or self._pages >= _MAX_HISTORY_PAGES
-        if not self._missing or is_over or self._is_below(page.rows):
+        if not self._missing or is_over or has_reached(page.rows, min(self._missing) - 1):
             return True
         assert page.next is not None  # it is over without one
         self._key = page.next
         return False
-
-    def _is_below(self, rows: tuple[Order, ...]) -> bool:
-        """True if everything that may follow is older than what is missing."""
-        ids = [order.id for order in rows]
-        is_descending = bool(ids) and ids == sorted(ids, reverse=True)
-        return is_descending and ids[-1] < min(self._missing)
 
     def _find(self, rows: "list[Order] | tuple[Order, ...]") -> None:
         self._found += rows

@@ -2,7 +2,7 @@
 
 from topone_proto._values import value
 
-__all__ = ["BalancesQuery", "OrdersQuery", "Query"]
+__all__ = ["BalancesQuery", "HistoryQuery", "OrdersQuery", "Query"]
 
 
 @value
@@ -33,6 +33,18 @@ class BalancesQuery:
     least what the account had been told by then."""
     is_audit: bool = False
     """True if the answer is to be compared with what is known, which is believed to be whole."""
+
+
+@value
+class HistoryQuery:
+    """Ask the exchange for finished orders that were made and closed unseen."""
+
+    after: int | None
+    """Those with a larger id. None, at the start, for the newest page alone: it shows which orders
+    are older than the account."""
+    position: int
+    """The latest loss of updates, as a number of events and answers: after another loss it is
+    another question."""
 
 
 Query = OrdersQuery | BalancesQuery

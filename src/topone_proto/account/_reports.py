@@ -30,14 +30,16 @@ class FetchKind(Enum):
 
 @value
 class FetchFailed:
-    """A request came to nothing. The account is not whole until its question is answered."""
+    """A request came to nothing. What it was for stays unknown until its question is answered."""
 
     kind: FetchKind
     """The question."""
     problem: str
     """The cause, in a few words without a secret."""
     retry_in: float | None
-    """Seconds until it is asked again at the earliest; None if it is not: asking cannot help."""
+    """Seconds until it is asked again at the earliest; None if it is not: asking cannot help. Of
+    the ``HISTORY`` alone, the account stays whole, and orders that were made and closed unseen may
+    not have been told."""
 
 
 class DelayCause(Enum):

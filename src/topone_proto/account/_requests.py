@@ -165,7 +165,7 @@ class Requester:
         waiting = self._reserved
         if waiting is None:
             return
-        is_asked = self.account.is_awaited(waiting.query) and self._budget.may_leave(now)
+        is_asked = waiting.is_awaited(self.account) and self._budget.may_leave(now)
         if not is_asked or self._tokens.token is None:
             # If it is still to be asked, it is reserved once more.
             self._withdraw()

@@ -83,6 +83,12 @@ I13: once and in order, or a gap
 I14: taken over in time
     A lease that nobody has is taken within two seconds by a machine that is able to: it is awake
     and reaches the bus, which answers.
+I15: every fill is told
+    When nothing goes wrong any more, each account has told every fill of every order that was made
+    after it knew which ones are older than itself, also of those that were made and closed while
+    nothing could be told, and has told none twice. Three things are beyond it: what the stream left
+    out without a sign, what the exchange enters into its history later than the second reading, and
+    what happens while no process runs.
 market
     The newest book and the newest candle that an application has taken since the latest
     acknowledgement are the exchange's whenever nothing is on its way to it; deals are owed like any

@@ -4,9 +4,12 @@ from random import Random
 from typing import Final, Never
 
 from topone_proto.exchange import (
+    DelayHistory,
     ExpireTokens,
     GarbleHttp,
     KillOldTokens,
+    LagHttp,
+    LoseRow,
     RefuseHandshake,
     RefuseHttp,
     RejectHttp,
@@ -33,6 +36,9 @@ __all__ = ["Following", "whole_bound"]
 
 _MINUTE: Final = 65.0
 _HOPELESS: Final = 10
+
+# The history is read once more so many times the longest wait after the account is whole.
+_LATE: Final = 4
 
 
 def whole_bound(scenario: Scenario, reconnects: float) -> float:
@@ -150,6 +156,35 @@ class Following:
             world.run(world.now + 5.0)
             self._wait(whole_bound(self._scenario, reconnects))
             self._check()
+        self._catch_up(2 * whole_bound(self._scenario, reconnects))
+
+    def _catch_up(self, bound: float) -> None:
+        """Every order that was made and closed unseen must be told."""
+        world, late = self._world, _LATE * self._shared.config.retry_cap
+        until = world.now + bound + late
+        lives = [process.life for process in self.processes.values() if process.life is not None]
+        for life in lives:
+            while not life.judge.is_caught_up:
+                if world.now >= until:
+                    life.fail("I15", f"not caught up {bound + late:.0f} s after everything")
+                world.run(world.now + 1.0)
+        if not self._was_lossy and self._history_delay < late:
+            for life in lives:
+                life.judge.check_fills()
+
+    @property
+    def _history_delay(self) -> float:
+        """The most by which the history was ever late; infinite if it never has some order."""
+        delay = self._shared.http.history_delay + self._shared.http.lag
+        for trouble in self._shared.troubles:
+            match trouble.what:
+                case DelayHistory(seconds=seconds) | LagHttp(seconds=seconds):
+                    delay += seconds
+                case LoseRow():
+                    return float("inf")
+                case _:
+                    pass
+        return delay
 
     def close(self) -> None:
         """Close every process that has not ended."""

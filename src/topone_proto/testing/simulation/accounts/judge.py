@@ -85,6 +85,9 @@ class AccountJudge:
         self._free_at = 0.0
         # The time until which it has said that it waits, or at which it did something last.
         self._busy_until = world.now
+        # The orders that there were when it first knew which ones are older than itself.
+        self._older: frozenset[int] | None = None
+        self._ended: set[int] = set()
         self._is_paused = False
 
     # --- what goes in and comes out -------------------------------------------------------------
@@ -94,6 +97,8 @@ class AccountJudge:
         if self.closed is not None and step.events:
             self._fail("I5", f"after Closed: {step.events[0]}")
         self._listen(step)
+        if self._older is None and self._knows_older:
+            self._older = frozenset(self._truth.orders)
         self.deliveries.put(step.events)
         for event in step.events:
             self._see(event)
@@ -152,6 +157,10 @@ class AccountJudge:
                 if before is None:
                     # A closed order that was forgotten is new when it comes again.
                     self._filled[order.id] = Decimal(0)
+                    if event.healed and order.id in self._ended:
+                        self._fail("I11", f"it was told before: {event}")
+                if order.is_closed:
+                    self._ended.add(order.id)
                 self._must_have_been(order)
             case OutcomeUnknown(order=order):
                 if not self._truth.is_closed(order.id):
@@ -183,6 +192,33 @@ class AccountJudge:
                     self._fail("I8", f"order {number} is open, and its outcome is called unknown")
         if account.knowledge(BALANCE) is Knowledge.WHOLE:
             self._compare("balances", account.balances().value, truth.balances)
+
+    @property
+    def is_caught_up(self) -> bool:
+        """True if it says that nothing is left to be told of what was missed, or has ended."""
+        account = self._session.account
+        has_asked = account.knowledge(ORDERS) is Knowledge.WHOLE and account.history_query is None
+        return has_asked or self._is_over or ORDERS not in self.followed
+
+    def check_fills(self) -> None:
+        """Nothing happens any more: every fill of an order that is not older was told."""
+        if self._older is None or self._is_over or ORDERS not in self.followed:
+            return
+        for number in sorted(self._truth.orders.keys() - self._older):
+            told, true = self._filled[number], self._truth.orders[number].deal_stock
+            if told != true:
+                self._fail("I15", f"fills of order {number} should be {true} and are {told}")
+
+    @property
+    def _is_over(self) -> bool:
+        return self.closed is not None or self.hopeless is not None
+
+    @property
+    def _knows_older(self) -> bool:
+        account = self._session.account
+        query = account.history_query
+        is_whole = account.knowledge(ORDERS) is Knowledge.WHOLE
+        return is_whole and (query is None or query.after is not None)
 
     def _compare(self, what: str, held: object, true: object) -> None:
         if held != true:

@@ -165,6 +165,10 @@ class Life:
         link = self.adapter.link
         return link is not None and self._process.server.serves(link) and self.judge.is_whole
 
+    def fail(self, rule: str, what: str) -> Never:
+        """An invariant is broken."""
+        self._process.fail(rule, what)
+
     def check_closed(self) -> None:
         """It was closed, and its time is over."""
         is_finished = self.adapter.is_finished and self.adapter.link is None

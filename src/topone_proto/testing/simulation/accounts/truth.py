@@ -42,6 +42,8 @@ class Truth:
         self._account = account
         self._states: dict[int, set[tuple[object, ...]]] = {}
         self._balances: set[Balance] = {*account.balances.values()}
+        self.orders: dict[int, Order] = {}
+        """Every order that ever was, as it is now or ended."""
         self.changes: int = 0
         """The number of changes so far."""
 
@@ -75,6 +77,7 @@ class Truth:
             self.changes += 1
             if isinstance(change, Order):
                 self._states.setdefault(change.id, set()).add(_essence(change))
+                self.orders[change.id] = change
             else:
                 self._balances.add(change)
         return changes

@@ -1,0 +1,89 @@
+"""Orders that were made and closed while updates may have been missing, told apart by their ids.
+
+Theory. Such an order is on no list of open ones, and nobody asks for it by its id. It is in the
+history of finished orders, among all those that ended before anybody followed the account. Server
+times do not tell them apart. Ids do: the exchange counts its orders, so a later one has a larger
+id.
+
+- The *base* is the largest id of all once the account is whole for the first time: of the newest
+  page of the history, and of everything that is known. Smaller ids are older, and no news.
+- When updates may be missing, the largest id that the stream has told becomes the *floor*. An order
+  of the history above it that was never told was made and closed since. An id that only an answer
+  told is no floor: the stream may have been dead for a while already.
+- A loss before the base is known belongs to the start, and has no floor.
+- The floor stays until the history was read down to it, after the latest loss. Another loss does
+  not raise it.
+
+Told orders are forgotten in the end, since their number has a limit. The ids of those that the
+history would show as new are remembered, up to a limit of their own; beyond it the floor rises.
+"""
+
+from collections.abc import Iterable
+from typing import Final
+
+from topone_proto.account._ledger import NOT_TOLD
+from topone_proto.account._questions import HistoryQuery
+
+__all__ = ["MissedOrders"]
+
+_MAX_FORGOTTEN: Final = 10_000
+
+
+class MissedOrders:
+    """The ids of an account's orders, as far as they show what was missed."""
+
+    def __init__(self) -> None:
+        # The largest id that the stream has told, or the base.
+        self._latest = 0
+        self._is_based = False
+        self._floor: int | None = None
+        self._lost_at = NOT_TOLD
+        self._forgotten: set[int] = set()
+
+    @property
+    def query(self) -> HistoryQuery | None:
+        """The question to the history; None if there is none."""
+        if self._is_based and self._floor is None:
+            return None
+        return HistoryQuery(self._floor, self._lost_at)
+
+    def heard(self, number: int) -> None:
+        """The stream has told an order."""
+        self._latest = max(self._latest, number)
+
+    def start_from(self, numbers: Iterable[int]) -> None:
+        """Take these, and all below, as older than the account."""
+        self._latest, self._is_based = max((self._latest, *numbers)), True
+
+    def lose(self, position: int) -> None:
+        """Updates may be missing from now on."""
+        self._lost_at = position
+        if self._is_based and self._floor is None:
+            self._floor = self._latest
+
+    def forget(self, number: int) -> None:
+        """Remember the id of an order that was told and is not known any more."""
+        if not self._is_based or number <= self._lowest:
+            return
+        self._forgotten.add(number)
+        if len(self._forgotten) > _MAX_FORGOTTEN:
+            lowest = min(self._forgotten)
+            self._latest = max(self._latest, lowest)
+            self._floor = None if self._floor is None else lowest
+            self._drop_older()
+
+    def includes(self, number: int) -> bool:
+        """Return True if an order of the history that is not known was missed."""
+        return self._floor is not None and number > self._floor and number not in self._forgotten
+
+    def caught_up(self) -> None:
+        """Everything that was missed is told."""
+        self._floor = None
+        self._drop_older()
+
+    @property
+    def _lowest(self) -> int:
+        return self._latest if self._floor is None else self._floor
+
+    def _drop_older(self) -> None:
+        self._forgotten = {number for number in self._forgotten if number > self._lowest}

@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--effort", choices=EFFORTS, default="full", help="quick is for a first look"
     )
     parser.add_argument("--check", action="store_true", help="fail if a bar does not hold")
-    parser.add_argument("--docs", action="store_true", help="write the docs' page and pictures")
+    parser.add_argument("--docs", action="store_true", help="write the docs' pages and pictures")
     parser.add_argument("--pictures", type=Path, metavar="FOLDER", help="draw the pictures there")
     parser.add_argument("--json", type=Path, metavar="FILE", help="keep every sample there")
     parser.add_argument(
@@ -77,10 +77,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if verdicts:
         show_bars(verdicts, console)
     if failed:
-        say(f"FAILED: {', '.join(failed)}; neither the page nor pictures are written")
+        say(f"FAILED: {', '.join(failed)}; neither the pages nor pictures are written")
         return 1
     if chosen.pictures:
         draw(tables, chosen.pictures)
     if chosen.docs:
-        console.print(f"\nwrote {write_docs(tables, described, DOCS).relative_to(Path.cwd())}")
+        console.print("wrote", *write_docs(tables, described, DOCS))
     return int(chosen.check and any(verdict.holds is False for verdict in verdicts))

@@ -1,5 +1,6 @@
 """Measurements for people: tables in the terminal, pictures, and the docs' page."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -36,6 +37,15 @@ HEADINGS: Final = {
     "scale": "Many feeds, idle feeds, large frames",
     "footprint": "Import and installation",
     "relay": "An account on a message bus",
+}
+# The one table of each group that the page shows; all of them are on the page behind it.
+HEADLINES: Final = {
+    "decode": "decode/order",
+    "core": "core/update",
+    "adapters": "adapters/cpu-topone_asyncio",
+    "scale": "scale/feeds-topone_asyncio",
+    "footprint": "footprint/size",
+    "relay": "relay/rate",
 }
 _OURS, _OTHERS = "#0b7285", "#adb5bd"
 
@@ -187,9 +197,20 @@ _INTRODUCTION = f"""\
 
 {{gain}}
 
-Every number and picture on this page was written by `{COMMAND}`, which needs the
-extra `bench` and a machine that has nothing else to do. `python -m benchmarks decode` measures one
-group, `--check` compares with the bars below, and `--json` keeps every sample.
+The numbers are ratios within one run, on the machine named below. [How they were measured, and all
+of them](performance-tables.md) is a page of its own; `python -m benchmarks decode` measures one
+group on yours.
+"""
+
+_METHOD = f"""\
+<!-- Written by `{COMMAND}`; edit benchmarks/report.py instead. -->
+
+# Performance: all tables
+
+For whoever compares numbers, or doubts one: [Performance](performance.md) says what follows from
+them. Every number and picture of both pages was written by `{COMMAND}`, which needs the extra
+`bench` and a machine that has nothing else to do. `--check` compares with the bars below, and
+`--json` keeps every sample.
 
 What to look at are the ratios. In every round all rows of a table are measured once, in an order
 drawn anew; a ratio is formed inside each round, and its median is shown with the quartiles around
@@ -268,9 +289,9 @@ _GAIN: Final = """\
 A feed brings connections that come back, gaps that are named, back-pressure and values that are
 checked, for about the price of the receive loop that you would write without them: in a burst, an
 event takes about as much processor time as that loop with a parser in it, or much less, and a
-single event reaches your program nearly as soon as a loop that does nothing with it. A thousand
-feeds that have nothing to say take next to nothing, and an account that is always right costs
-little more than its feed."""
+single event reaches your program some tens of microseconds after a loop that does nothing with it.
+A thousand feeds that have nothing to say take next to nothing, and an account that is always right
+costs little more than its feed."""
 
 _COMPARED: Final = """ In this page's run, against the library's own client with each message to a
 `Session` (processor time), and against its bare loop (delay):
@@ -278,31 +299,68 @@ _COMPARED: Final = """ In this page's run, against the library's own client with
 """
 
 
-def write_docs(tables: Sequence[Table], machine: dict[str, str], folder: Path) -> Path:
-    """Write the page and its pictures."""
+def write_docs(tables: Sequence[Table], machine: dict[str, str], folder: Path) -> list[Path]:
+    """Write the page for readers, the page with all tables behind it, and their pictures."""
     drawn = draw(tables, folder / "_static")
-    lines = [_INTRODUCTION.format(count=COUNT, gain=gain(tables))]
-    lines += ["## Machine and versions", ""]
-    lines += [", ".join(f"{name} {text}" for name, text in machine.items()) + ".", ""]
-    lines += ["## Bars", "", "| | measured | bar |", "|---|---:|---|"]
-    lines += [
-        f"| {status(verdict)} | {value(verdict)} | {_cell(verdict.bar.text)} |"
-        for verdict in judge(tables)
-    ]
-    if any(verdict.holds is False for verdict in judge(tables)):
-        lines += ["", _SHORT.rstrip()]
+    verdicts = judge(tables)
+    described = ", ".join(f"{name} {text}" for name, text in machine.items()) + "."
+    page = [_INTRODUCTION.format(gain=gain(tables)), f"Measured with {described}"]
+    behind = [_METHOD.format(count=COUNT), "## Machine and versions", "", described]
     for group, heading in HEADINGS.items():
         chosen = [table for table in tables if table.key.startswith(f"{group}/")]
         if not chosen:
             continue
-        lines += ["", f"## {heading}", ""]
+        headline = next((each for each in chosen if each.key == HEADLINES[group]), chosen[0])
+        page += ["", f"## {heading}", ""]
         if group in drawn:
-            lines += [f"![{heading}](_static/performance-{group}.svg)", ""]
+            page += [f"![{heading}](_static/performance-{group}.svg)", ""]
+        page += [*_markdown(headline), ""]
+        page += [f"[{_all(len(chosen))} of this group](performance-tables.md#{_anchor(heading)})"]
+        behind += ["", f"## {heading}", ""]
         for table in chosen:
-            lines += [*_markdown(table), ""]
-    page = folder / "performance.md"
-    page.write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
-    return page
+            behind += [*_markdown(table), ""]
+    page += ["", "## Bars", "", *_summary(verdicts), "", *_NEXT]
+    behind += ["", "## Bars", "", *_bars(verdicts)]
+    written = []
+    for name, lines in (("performance.md", page), ("performance-tables.md", behind)):
+        text = re.sub(r"\n{3,}", "\n\n", "\n".join(lines))
+        written.append(folder / name)
+        written[-1].write_text(text.rstrip() + "\n", encoding="utf-8")
+    return written
+
+
+_NEXT: Final = ("```{toctree}", ":hidden:", "", "performance-tables", "```")
+
+
+def _all(number: int) -> str:
+    return "The table" if number == 1 else f"All {number} tables"
+
+
+def _anchor(heading: str) -> str:
+    # As MyST makes them.
+    return re.sub(r"[^a-z0-9 -]", "", heading.lower()).replace(" ", "-")
+
+
+def _summary(verdicts: Sequence[Verdict]) -> list[str]:
+    """How many bars hold, and those that do not, with the reasons."""
+    measured = [verdict for verdict in verdicts if verdict.holds is not None]
+    missed = [verdict for verdict in measured if not verdict.holds]
+    first = (
+        f"{len(measured) - len(missed)} of {len(measured)} [bars](performance-tables.md#bars) hold:"
+        " ratios that this project sets itself, so that a change that makes it slower is seen."
+    )
+    return [first, "", *_bars(missed), "", _SHORT.rstrip()] if missed else [first]
+
+
+def _bars(verdicts: Sequence[Verdict]) -> list[str]:
+    return [
+        "| | measured | bar |",
+        "|---|---:|---|",
+        *(
+            f"| {status(verdict)} | {value(verdict)} | {_cell(verdict.bar.text)} |"
+            for verdict in verdicts
+        ),
+    ]
 
 
 def _markdown(table: Table) -> list[str]:

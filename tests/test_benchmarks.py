@@ -2,11 +2,14 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from benchmarks.measuring import Row, Table
+from benchmarks.report import write_docs
 
 pytestmark = pytest.mark.thorough
 
@@ -87,6 +90,30 @@ def test_check_compares_within_rounds(tmp_path: Path) -> None:
 
 def test_without_check_nothing_fails(tmp_path: Path) -> None:
     assert benchmarks("--from", written(tmp_path, [9.0], [1.0])).returncode == 0
+
+
+def table(key: str, ours: float) -> Table:
+    return Table(key, f"Title of {key}", "s", LIMIT, (Row(OURS, (ours,)), Row(LIMIT, (1.0,))))
+
+
+def test_the_page_shows_a_table_a_group_and_the_one_behind_it_all(tmp_path: Path) -> None:
+    tables = [table("decode/order", 9.0), table("decode/balance", 1.0), table("core/age", 1.0)]
+    page, behind = (
+        path.read_text("utf-8") for path in write_docs(tables, {"python": "any"}, tmp_path)
+    )
+    assert re.findall("^### (.+)$", page, re.MULTILINE) == [
+        "Title of decode/order",
+        "Title of core/age",
+    ]
+    assert [f"### Title of {each.key}" in behind for each in tables] == [True] * 3
+    assert "](performance-tables.md#decoding-a-frame)" in page
+    assert "\n## Decoding a frame\n" in behind
+    # What to expect stands first, and a bar that is missed is not hidden.
+    assert page.index("A feed brings") < page.index("## ")
+    assert "FALLS SHORT by 620.0 %" in page
+    assert "holds" not in page.partition("## Bars")[2].partition("\n\n|")[2]
+    assert behind.count("| not measured |") > 3
+    assert (tmp_path / "_static" / "performance-decode.svg").exists()
 
 
 def failing(error: str) -> "subprocess.CompletedProcess[str]":

@@ -92,6 +92,9 @@ def test_keys_that_are_refused_later_end_it_with_all_causes(door: Door) -> None:
         async def main() -> None:
             async with door.open(simulator, account_config=CONFIG) as account:
                 await account.wait_until_whole(60)
+                # Its last question, or HTTP would refuse the token before a handshake does.
+                while not any(call.path.endswith("history") for call in simulator.http_calls):
+                    await door.sleep(0.001)
                 simulator.inject(ExpireTokens())
                 simulator.inject(RejectHttp("T0006", times=None, path="token"))
                 simulator.inject(DropConnections())

@@ -27,6 +27,7 @@ from topone_proto import (
     Update,
     depth,
 )
+from topone_proto.account import AggregatedFill, BalanceChanged, OrderChanged
 from topone_proto.plain import from_json, to_json
 from topone_proto.testing.strategies import events
 from topone_proto.wire.answers import OwnDeal
@@ -141,6 +142,20 @@ def test_a_value_is_the_same_after_json(cls: type[Any], data: st.DataObject) -> 
     assert from_json(text, cls) == value
     assert from_json(text.encode(), cls) == value
     assert to_json(from_json(text, cls)) == text
+
+
+@pytest.mark.parametrize("healed", [True, False])
+def test_a_change_of_an_account_is_the_same_after_json(healed: bool) -> None:
+    order: Order = example("orders")
+    changes = [
+        BalanceChanged(None, ETH, 1, healed),
+        OrderChanged(order, attrs.evolve(order, left=ONE), None, healed),
+        AggregatedFill(order, 1.5, ONE, ONE, healed),
+    ]
+    for change in changes:
+        assert from_json(to_json(change), type(change)) == change
+    with pytest.raises(ValueError, match="not the fields of BalanceChanged"):
+        from_json(to_json(changes[0]).replace(str(healed).lower(), "1"), BalanceChanged)
 
 
 @given(events())

@@ -157,6 +157,7 @@ def _converter() -> Converter:
     converter.register_structure_hook_func(lambda cls: cls is Update, _structured)
     # cattrs itself would be content with int("5") and str(None). An enum is one of its base.
     converter.register_structure_hook(int, partial(_strictly, {int}))
+    converter.register_structure_hook(bool, partial(_strictly, {bool}))  # which is an int, too
     converter.register_structure_hook(str, partial(_strictly, {str}))
     converter.register_structure_hook(float, partial(_strictly, {int, float}))
     return converter

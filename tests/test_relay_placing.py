@@ -6,7 +6,7 @@ from attrs import define, field
 from hypothesis import given
 from hypothesis import strategies as st
 
-from topone_relay._placing import MOST_MOVES, PATIENCE, place
+from topone_proto.relay.placing import MOST_MOVES, PATIENCE, place
 
 NODES = st.sampled_from("abcde")
 

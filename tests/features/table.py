@@ -75,6 +75,7 @@ from topone_proto.feed.account_driver import AccountDriver
 from topone_proto.feed.base import BaseCore
 from topone_proto.feed.driver import Driver
 from topone_proto.feed.receiver import Receiver
+from topone_proto.relay import placing
 from topone_proto.relay.feed_core import RelayFeedCore
 from topone_proto.secrets import masking, redaction, spellings
 from topone_proto.secrets.redaction import Redactor
@@ -92,7 +93,7 @@ from topone_proto.wire import _members as members
 from topone_proto.wire import balance, codec, deals, decimals, depth, kline
 from topone_proto.wire.http import HttpRequest
 from topone_redis import _errors, _scripts
-from topone_relay import MemoryBus, _placing, _reading
+from topone_relay import MemoryBus, _reading
 from topone_relay import _store as _store_on_bus
 from topone_relay._driver import RelayDriver
 from topone_relay._keeper import Keeper
@@ -1245,7 +1246,7 @@ def an_error_of_redis_has_no_context() -> AbstractContextManager[Any]:
 
 @feature(10, "tests/test_relay_node.py", "-k", "move_without_loss")
 def a_machine_gives_away_what_is_more_than_its_share() -> AbstractContextManager[Any]:
-    return patch.object(_placing, "_give", lambda *_: ())
+    return patch.object(placing, "_give", lambda *_: ())
 
 
 @feature(10, "tests/test_relay_node.py", "-k", "long_before_its_leases_end")

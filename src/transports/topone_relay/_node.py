@@ -21,6 +21,7 @@ from typing import Final, Self
 
 from topone_proto import ConfigurationError
 from topone_proto.relay import RelayConfig
+from topone_proto.relay.placing import place
 from topone_relay._bus import Bus, BusRefused, BusUnavailable, Cluster
 from topone_relay._entry import AccountEntry, check_name
 from topone_relay._following import OpenEntry, open_entry
@@ -28,7 +29,6 @@ from topone_relay._happenings import BusBack, BusLost, Leaving, MemberJoined, Me
 from topone_relay._keeper import Keeper
 from topone_relay._offers import Offers
 from topone_relay._pace import Pace
-from topone_relay._placing import place
 from topone_relay._status import AccountStatus, NodeStatus
 
 __all__ = ["Node"]

@@ -17,10 +17,7 @@ from topone_proto import (
     BusAnomaly,
     ConfigurationError,
     Connected,
-    Disconnected,
     Event,
-    Failure,
-    FailureKind,
     Gap,
     OrderStatus,
     OrderUpdate,
@@ -38,7 +35,6 @@ from topone_proto.wire.depth import FAMILY as DEPTH_FAMILY
 
 BOOK = DEPTH_FAMILY.example
 BOOKS = BOOK.topic
-LOST = Failure(FailureKind.LOST)
 
 
 def money(amount: int, ts: int = 1000, asset: str = "ETH") -> BalanceUpdate:
@@ -287,7 +283,6 @@ def test_garbage_before_the_first_message_moves_nothing() -> None:
     assert isinstance(event, BusAnomaly)
     assert position == Position(0, 0)
     assert cursor.position is None
-    assert cursor.lost(LOST)[0][1] == Position(0, 0)
 
 
 def test_a_message_of_another_account_is_an_anomaly() -> None:
@@ -320,14 +315,6 @@ def test_an_event_that_was_too_large_for_the_bus_is_named() -> None:
     assert isinstance(event, BusAnomaly)
     assert "DepthUpdate" in event.detail
     assert "10000000" in event.detail
-
-
-def test_a_silent_bus_is_a_lost_connection() -> None:
-    cursor = following()
-    [(event, position)] = cursor.lost(LOST)
-    assert event == Disconnected(LOST, 0.0, 1, 1)
-    assert position == cursor.position == Position(1, 2, 0)
-    assert events(cursor.received(message(1, 2, money(5)))) == [money(5)]
 
 
 # --- restarts -------------------------------------------------------------------------------------

@@ -47,7 +47,6 @@ from topone_proto.events import (
     SubscriptionRejected,
     Unsubscribed,
 )
-from topone_proto.failures import Failure
 from topone_proto.relay._envelope import EnvelopeError, Item
 from topone_proto.relay._items import SNAPSHOT, Part, event_of, part_of, whole_of
 from topone_proto.relay._position import Position, unchecked
@@ -166,17 +165,6 @@ class Cursor:
         self._number, self._index = envelope.number + 1, 0
         self.delivered += len(found)
         return tuple(found)
-
-    def lost(self, failure: Failure, retry_in: float = 0.0) -> tuple[Delivery, ...]:
-        """Take in that messages may not arrive any more: the bus is away, or the holder has been
-        silent for longer than its beats are apart. Returns a ``Disconnected``.
-
-        Nothing is missing if the stream goes on where it was. An ``Account`` is whole again with
-        the next snapshot.
-        """
-        position = self.position or Position(0, 0)
-        self.delivered += 1
-        return ((Disconnected(failure, retry_in, self._connection, 1), position),)
 
     # --- the order of messages ------------------------------------------------------------------
 

@@ -11,8 +11,9 @@ import msgspec
 import trio
 
 from topone_proto import BALANCE, Balance, BalanceUpdate, Connected, Event, Subscribed
-from topone_proto.account import RelayEvent, Snapshot
+from topone_proto.account import RelayEvent, Resumed, Snapshot, Stalled
 from topone_proto.relay import Envelope, Item, encode_envelope
+from topone_proto.relay._freshness import BACKLOG
 from topone_proto.relay._items import item_of, snapshot_items
 from topone_relay._bus import Received
 from topone_relay._feed import RelayFeedOpening, open_feed
@@ -125,17 +126,40 @@ class Seen:
         self.positions.append(str(feed.position))
 
 
+class Silent:
+    """Tells what is said of a backlog alone from everything else."""
+
+    def __init__(self) -> None:
+        self._is_open = False
+
+    def is_of_backlog(self, event: RelayEvent) -> bool:
+        """Return True for ``Stalled`` of a backlog, and for its end."""
+        if isinstance(event, Stalled) and event.reason == BACKLOG:
+            self._is_open = True
+            return True
+        is_end = self._is_open and isinstance(event, Resumed)
+        self._is_open &= not is_end
+        return is_end
+
+
 def follow(
     door: str,
     opening: RelayFeedOpening,
     *,
     until: Callable[[list[RelayEvent]], bool],
     then: Callable[[RelayEvent], object] = lambda _: None,
+    with_backlog: bool = False,
 ) -> Seen:
-    """Take the events of a feed until enough have come, then leave the block."""
+    """Take the events of a feed until enough have come, then leave the block.
+
+    What is said of a backlog is left out, unless it is asked for.
+    """
     seen = Seen()
+    silent = Silent()
 
     def take(event: RelayEvent, feed: Any) -> bool:
+        if not with_backlog and silent.is_of_backlog(event):
+            return False
         seen.take(event, feed)
         then(event)
         return until(seen.events)

@@ -1,6 +1,7 @@
 """The bus on Redis and Valkey alone: what operators, other programs and a full memory do to it."""
 
 from collections.abc import AsyncIterator, Iterator
+from contextlib import aclosing
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ import redis.asyncio
 import topone_redis
 from bus_plays import LONG, acquire, messages
 from bus_servers import Server, ValkeyServer, running
-from topone_relay import Bus, BusRefused, BusUnavailable, Fenced
+from topone_relay import Bus, BusRefused, BusUnavailable, Fenced, Message
 
 pytestmark = pytest.mark.asyncio
 
@@ -88,6 +89,38 @@ async def test_messages_of_one_moment_have_places_of_their_own(bus: Bus, raw: An
     assert await messages(bus, "main", 3, "0-0") == [b"5-0", b"5-1", b"6-0"]
     assert await messages(bus, "main", 2, "5-1") == [b"5-1", b"6-0"]
     assert await messages(bus, "main", 1, "6-0") == [b"6-0"]
+
+
+async def test_the_age_of_a_message_is_that_of_the_servers_clock(bus: Bus, raw: Any) -> None:
+    await raw.xadd("{topone}:messages:main", {"data": "old"}, "1-1")
+    async with aclosing(bus.read("main")) as reading:
+        received = await anext(reading)
+        assert isinstance(received, Message)
+        assert received.age is not None
+        assert received.age > 1e9
+
+
+async def test_a_user_that_may_not_ask_for_the_time_reads_without_ages(
+    server: Server, raw: Any
+) -> None:
+    await raw.xadd("{topone}:messages:main", {"data": "old"})
+    rights = ["resetchannels", "~*", "-@all", "+xread", "+ping", "+select", "+client|setinfo"]
+    await raw.execute_command("ACL", "SETUSER", "timeless", "on", ">x", *rights)
+    url = f"redis://{server.address}"
+    try:
+        async with (
+            topone_redis.connect(url, username="timeless", password="x") as bus,
+            aclosing(bus.read("main")) as reading,
+        ):
+            received = await anext(reading)
+            assert isinstance(received, Message)
+            assert received.age is None
+            await raw.xadd("{topone}:messages:main", {"data": "live"})
+            received = await anext(reading)
+            assert isinstance(received, Message)
+            assert received.age is not None
+    finally:
+        await raw.execute_command("ACL", "DELUSER", "timeless")
 
 
 async def test_limits_can_be_kept_roughly(server: Server, raw: Any) -> None:

@@ -32,6 +32,31 @@ async def test_messages_are_read_in_order(bus: Bus, other: Bus, account: str) ->
         assert await waiting == [Message(b"live", place)]
 
 
+async def test_a_message_says_how_old_it_is_and_whether_it_is_the_last(
+    bus: Bus, other: Bus, account: str
+) -> None:
+    clock = asyncio.get_running_loop().time
+    lease = await acquire(bus, account)
+    published: list[float] = []
+    for number in range(1, 301):
+        await bus.publish(lease, number, b"%d" % number)
+        published.append(clock())
+    async with aclosing(other.read(account)) as reading:
+        for at in published:
+            [received] = await take(reading, 1)
+            assert isinstance(received, Message)
+            assert received.age is not None
+            # The server's clock is cut to milliseconds, and may be set while this runs.
+            assert clock() - at - 0.5 < received.age < clock() - published[0] + 0.5
+            assert received.is_last is (at == published[-1])
+        await bus.publish(lease, 301, b"live")
+        [received] = await take(reading, 1)
+        assert isinstance(received, Message)
+        assert received.is_last
+        assert received.age is not None
+        assert received.age < PATIENCE
+
+
 async def test_reading_begins_at_a_place(bus: Bus, account: str) -> None:
     lease = await acquire(bus, account)
     places = [await bus.publish(lease, number, b"%d" % number) for number in (1, 2, 3, 4)]

@@ -92,6 +92,10 @@ class Cursor:
         """The account's name on the bus, once it is known."""
         self.delivered: int = 0
         """The number of events that were delivered."""
+        self.first: Position | None = position
+        """The place of the first message, or the one to go on from; None before it has come."""
+        self.accepted: int = 0
+        """The number of messages that were the holder's and not known before."""
         self.repeated: int = 0
         """The number of messages that had come before."""
         self.outdated: int = 0
@@ -146,12 +150,14 @@ class Cursor:
         if not self._is_started:
             self._is_started = True
             self._epoch, self._number = envelope.epoch, envelope.number
+            self.first = Position(envelope.epoch, envelope.number)
         if envelope.epoch < self._epoch:
             self.outdated += 1
             return ()
         if envelope.epoch == self._epoch and envelope.number < self._number:
             self.repeated += 1
             return ()
+        self.accepted += 1
         found = self._jump(envelope)
         last = len(envelope.items) - 1
         for index, item in enumerate(envelope.items):

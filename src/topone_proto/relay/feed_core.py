@@ -4,10 +4,10 @@ Theory. Messages go through a ``Cursor``, which knows what is missing, and their
 queue. The queue is bounded: with ``capacity`` events the feed ``is_paused`` and asks the bus for no
 more, until half of it is free. What the bus drops meanwhile is a ``Gap``, by its number.
 
-Nothing may look fresh that is not. A holder publishes at least every few seconds, if only to say
-that it is alive. So the feed *stalls* as soon as the bus says that it cannot be read, or once no
-message has come for ``silence_timeout``; it goes on with the next message. Either is reported once.
-The time while it is paused does not count, since nothing is read then.
+Nothing may look fresh that is not (``_freshness``). The feed *stalls* as soon as the bus says that
+it cannot be read, once no message of a holder has come for ``silence_timeout``, and before it hands
+out what was published before it read on. It resumes behind the first message that is current. Each
+is reported once. The time while it is paused does not count, since nothing is read then.
 
 Two places in the stream matter. The feed's position is behind the event that was handed out last.
 ``settled`` is behind the last event that the application is done with: it has come back for
@@ -19,7 +19,7 @@ account's latest event one day, and its absence would look like a loss.
 
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
-from typing import Any, Final, NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 from attrs import Attribute, field, frozen
 from attrs.validators import optional
@@ -30,13 +30,11 @@ from topone_proto.errors import ConfigurationError, FeedFailed
 from topone_proto.events import ANOMALIES, Closed, Gap, Update
 from topone_proto.failures import Failure
 from topone_proto.relay._cursor import Cursor
+from topone_proto.relay._freshness import Freshness
 from topone_proto.relay._position import Position
 from topone_proto.session.config import MAX_COUNT, MAX_SECONDS
 
 __all__ = ["FeedPosition", "Placed", "RelayFeedConfig", "RelayFeedCore", "RelayMetrics"]
-
-BUS: Final = "the bus cannot be read"
-SILENCE: Final = "nobody publishes"
 
 
 @frozen
@@ -126,7 +124,8 @@ class RelayFeedConfig:
     """The number of events that may wait for the application; those of the message that filled it
     wait besides."""
     silence_timeout: float | None = field(default=35.0, validator=_maybe_seconds)
-    """The time without a message after which nobody seems to follow the account. Holders publish
+    """The time without a message after which nobody seems to follow the account, and the age from
+    which a message on the bus says nothing about the present. Holders publish
     at least every ``RelayConfig.beat_interval``, and stand-bys take over within
     ``RelayConfig.ttl``, of 10 s each. None: silence means nothing."""
     close_timeout: float = field(default=5.0, validator=_check_seconds)
@@ -147,7 +146,7 @@ class RelayMetrics:
     take_overs: int
     """Counter: the times that another machine has taken the account over."""
     stalls: int
-    """Counter: the times that nothing came any more."""
+    """Counter: the times that nothing came: the bus was away, or nobody followed the account."""
     anomalies: Mapping[str, int] = field(hash=False)
     """Counter: what came and means nothing, by the name of its event."""
     epoch: int | None
@@ -160,7 +159,13 @@ class RelayMetrics:
     is_paused: bool
     """Gauge: True while the application is behind, so that nothing is read."""
     is_stalled: bool
-    """Gauge: True while nothing comes: the bus is away, or nobody follows the account."""
+    """Gauge: True from ``Stalled`` to ``Resumed``: nothing comes, or older messages are read."""
+    is_behind: bool
+    """Gauge: True until the feed has read a message than which the bus had no later one, from its
+    beginning, an interruption or a long pause on."""
+    lag: float | None
+    """Gauge: the seconds for which the last message had been on the bus when it was read; None
+    before the first, and if the bus does not tell."""
     last_received_age: float | None
     """Gauge: the seconds since the last message; None before the first."""
 
@@ -195,11 +200,9 @@ class RelayFeedCore:
         self.fault: BaseException | None = None
         """The fault of the program that ended it; None without one."""
         self._is_fault_raised = False
-        self.is_stalled: bool = False
-        """True while nothing comes."""
+        self._freshness = Freshness(config.silence_timeout)
         self._last_received: float | None = None
-        self._quiet_since: float | None = None
-        self._messages = self._updates = self._gaps = self._take_overs = self._stalls = 0
+        self._messages = self._updates = self._gaps = self._take_overs = 0
         self._anomalies: Counter[str] = Counter()
 
     # Inputs.
@@ -212,47 +215,70 @@ class RelayFeedCore:
                 starts anew.
             now: the time.
         """
-        self._quiet_since = now
+        self._freshness.opened(now)
         if start is not None:
             self._cursor = Cursor(start.position, account=self._account)
             self._queue(Placed(None, start.position, start.place))
 
-    def received(self, data: bytes, place: str, now: float) -> None:
-        """Take a message of the bus in."""
+    def received(
+        self,
+        data: bytes,
+        place: str,
+        now: float,
+        *,
+        age: float | None = 0.0,
+        is_last: bool = True,
+    ) -> None:
+        """Take a message of the bus in.
+
+        Args:
+            data: the message.
+            place: its place on the bus.
+            now: the time.
+            age: the seconds for which it had been on the bus; None if that is unknown.
+            is_last: True if the bus had no later one.
+        """
         if self.is_closed:
             return
         self._messages += 1
-        self._last_received = self._quiet_since = now
+        self._last_received = now
+        freshness, accepted = self._freshness, self._cursor.accepted
         pairs = self._cursor.received(data)
-        if self.is_stalled:
-            self.is_stalled = False
-            self._report(Resumed())
+        is_sign = self._cursor.accepted != accepted
+        stalled = freshness.reads(now, age=age, is_last=is_last, is_sign=is_sign)
+        if stalled is not None and self._queued.position is None:
+            # A program that stores its position with every event goes on before this message.
+            self._queue(Placed(stalled, self._cursor.first, place))
+        else:
+            self._tell(stalled)
         for event, position in pairs:
             self._queue(Placed(event, position, place))
             self._note(event)
         if not pairs:
             self._queue(Placed(None, self._cursor.position, place))
+        if freshness.resumes:
+            freshness.resume()
+            self._report(Resumed())
         if len(self._waiting) >= self.config.capacity:
             self.is_paused = True
+            freshness.paused(now)
 
     def interrupted(self, detail: str) -> None:
         """Note that the bus cannot be read."""
-        self._stall(BUS, detail)
+        self._tell(self._freshness.interrupted(detail))
 
     def restored(self, now: float) -> None:
         """Note that the bus can be read again. The feed goes on with the next message."""
-        self._quiet_since = now
+        self._freshness.restored(now)
 
     def deadline_reached(self, now: float) -> None:
         """Report that nobody publishes, if that is so at ``now``. Calling early is harmless."""
-        deadline = self.deadline
-        if deadline is not None and deadline <= now:
-            self._stall(SILENCE, f"there was no message for {self.config.silence_timeout:g} s")
+        self._tell(self._freshness.deadline_reached(now))
 
     def resumed(self, now: float) -> None:
         """Note that reading goes on."""
         self.is_paused = False
-        self._quiet_since = now
+        self._freshness.read_on(now)
 
     def close(self, now: float = 0.0) -> tuple[()]:  # noqa: ARG002 - as every machine's
         """End the feed."""
@@ -277,16 +303,7 @@ class RelayFeedCore:
     @property
     def deadline(self) -> float | None:
         """The time to call ``deadline_reached``; None for not before another input."""
-        timeout = self.config.silence_timeout
-        if (
-            timeout is None
-            or self._quiet_since is None
-            or self.is_stalled
-            or self.is_paused
-            or self.is_closed
-        ):
-            return None
-        return self._quiet_since + timeout
+        return None if self.is_closed else self._freshness.deadline
 
     # For the application.
 
@@ -363,21 +380,21 @@ class RelayFeedCore:
             updates=self._updates,
             gaps=self._gaps,
             take_overs=self._take_overs,
-            stalls=self._stalls,
+            stalls=self._freshness.stalls,
             anomalies=self._anomalies.copy(),
             epoch=None if position is None else position.epoch,
             waiting=len(self._waiting),
             capacity=self.config.capacity,
             is_paused=self.is_paused,
-            is_stalled=self.is_stalled,
+            is_stalled=self._freshness.is_stalled,
+            is_behind=self._freshness.is_behind,
+            lag=self._freshness.lag,
             last_received_age=None if last is None else now - last,
         )
 
-    def _stall(self, reason: str, detail: str) -> None:
-        if not self.is_stalled and not self.is_closed:
-            self.is_stalled = True
-            self._stalls += 1
-            self._report(Stalled(reason, detail))
+    def _tell(self, stalled: Stalled | None) -> None:
+        if stalled is not None and not self.is_closed:
+            self._report(stalled)
 
     def _end(self, event: Closed) -> None:
         self.is_closed, self.is_paused = True, False

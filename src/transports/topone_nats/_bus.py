@@ -258,8 +258,8 @@ class NatsBus:
                 await pull.open(subject, policy)
                 yield None
                 async with aclosing(pull.messages()) as messages:
-                    async for sequence, message in messages:
-                        yield Message(message.data, str(sequence))
+                    async for message in messages:
+                        yield message
             finally:
                 await pull.close()
 

@@ -3,7 +3,9 @@
 The server is asked for a batch, and for the next one when little of it is left to take, so that a
 reader that stops holds one batch and a part of another. Each message names its place in the stream
 and its place among those that this consumer was sent; a hole in the latter means that one was lost
-on its way.
+on its way. It names as well the time at which it was stored and how many are behind it. What was
+stored before the consumer was made is as old as the server's clock says, which is read when it is
+made; what has come since is as old as it has been here.
 """
 
 import asyncio
@@ -11,14 +13,15 @@ import re
 import secrets
 from collections import deque
 from collections.abc import AsyncGenerator, Mapping
-from typing import TYPE_CHECKING, Any
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 from nats.aio.msg import Msg
 
 from topone_nats._api import STREAM_NOT_FOUND, Api, ApiError, failure_of
 from topone_nats._connection import Link
-from topone_relay._bus import BusUnavailable
+from topone_relay._bus import BusUnavailable, Message
 
 if TYPE_CHECKING:
     from nats.aio.subscription import Subscription
@@ -50,7 +53,13 @@ class Pull:
         self._name = f"topone-{secrets.token_hex(8)}"
         self._inbox = link.client.new_inbox()
         self._subscription: Subscription | None = None
-        self._arrived: deque[Msg] = deque()
+        self._arrived: deque[tuple[Msg, float]] = deque()
+        """Messages, and when they came."""
+        self._loop = asyncio.get_running_loop()
+        # The server's clock in nanoseconds at a time of the loop's, and what waited then.
+        self._server_now: int | None = None
+        self._opened_at = 0.0
+        self._pending = 0
         self._wake = asyncio.Event()
         self._wanted = 0
         self._trouble: str | None = None
@@ -85,11 +94,13 @@ class Pull:
                     self._call, f"there is no stream {self._stream!r} yet"
                 ) from None
             raise failure_of(self._call, error) from None
-        pending: int = answer.get("num_pending", 0)
-        return pending
+        self._opened_at = self._loop.time()
+        self._server_now = _nanoseconds(answer.get("created"))
+        self._pending = answer.get("num_pending", 0)
+        return self._pending
 
-    async def messages(self) -> AsyncGenerator[tuple[int, Msg]]:
-        """Yield messages for ever, each with its sequence number in the stream.
+    async def messages(self) -> AsyncGenerator[Message]:
+        """Yield messages for ever; the place of each is its sequence number in the stream.
 
         Raises:
             BusUnavailable: the consumer or the connection is gone, or a message was lost.
@@ -98,12 +109,21 @@ class Pull:
         while True:
             if not self._wanted and len(self._arrived) < _LOW:
                 await self._ask_for_more()
-            message = await self._next()
-            sequence, place = _places(message.reply)
+            message, at = await self._next()
+            told = _told(message.reply)
             count += 1
-            if place != count:
+            if told.turn != count:
                 raise BusUnavailable(self._call, "a message was lost on its way")
-            yield sequence, message
+            # While nothing is asked for, the server sends no later one.
+            is_last = not told.behind and not self._arrived and self._wanted > 0
+            age = self._age(told.stored) if count <= self._pending else self._loop.time() - at
+            yield Message(message.data, str(told.place), age, is_last)
+
+    def _age(self, stored: int) -> float | None:
+        if self._server_now is None:
+            return None
+        at_open = (self._server_now - stored) / _NANOSECONDS
+        return max(0.0, at_open + self._loop.time() - self._opened_at)
 
     async def take(self, number: int) -> list[Msg]:
         """Return the messages that are there already: ``number`` of them, or fewer if some have
@@ -118,8 +138,8 @@ class Pull:
         while self._wanted or self._arrived:
             if not await self._any_arrived(self._api.timeout):
                 break
-            taken.append(self._arrived.popleft())
-            if _left(taken[-1].reply) == 0:
+            taken.append(self._arrived.popleft()[0])
+            if not _told(taken[-1].reply).behind:
                 break
         return taken
 
@@ -151,7 +171,7 @@ class Pull:
         subject = f"$JS.API.CONSUMER.MSG.NEXT.{self._stream}.{self._name}"
         await self._link.send(self._call, subject, msgspec.json.encode(question), self._inbox)
 
-    async def _next(self) -> Msg:
+    async def _next(self) -> tuple[Msg, float]:
         while not self._arrived:
             if not self._wanted:
                 await self._ask_for_more()
@@ -185,7 +205,7 @@ class Pull:
         self._wake.set()
         status = message.headers.get("Status") if message.headers else None
         if status is None or message.reply:
-            self._arrived.append(message)
+            self._arrived.append((message, self._loop.time()))
             self._wanted = max(0, self._wanted - 1)
         elif status == "100":
             return
@@ -203,17 +223,34 @@ def _description(message: Msg) -> str:
     return (message.headers or {}).get("Description", "")
 
 
-def _places(reply: str) -> tuple[int, int]:
-    """Return the places in the stream and among the consumer's messages.
+class _Told(NamedTuple):
+    """What a message says of its place."""
 
-    They are in the reply subject, which is ``$JS.ACK``, often a domain and an account, then stream,
+    place: int
+    """Its sequence number in the stream."""
+    turn: int
+    """Its number among those that this consumer was sent."""
+    stored: int
+    """The time at which it was stored, in nanoseconds since 1970 by the server's clock."""
+    behind: int
+    """The number of messages that wait behind it."""
+
+
+def _told(reply: str) -> _Told:
+    """Return what a message says of its place.
+
+    It is in the reply subject, which is ``$JS.ACK``, often a domain and an account, then stream,
     consumer, deliveries, the two places, time, and the number of those that wait.
     """
     tokens = reply.split(".")
     first = 5 if len(tokens) <= _FIELDS else 7
-    return int(tokens[first]), int(tokens[first + 1])
+    place, turn, stored, behind = tokens[first : first + 4]
+    return _Told(int(place), int(turn), int(stored), int(behind))
 
 
-def _left(reply: str) -> int:
-    """Return the number of messages that wait behind this one."""
-    return int(reply.split(".")[8 if reply.count(".") < _FIELDS else 10])
+def _nanoseconds(text: Any) -> int | None:
+    """Return a time of an answer in nanoseconds since 1970; None if it is none."""
+    try:
+        return int(datetime.fromisoformat(text).timestamp() * _NANOSECONDS)
+    except (TypeError, ValueError):
+        return None

@@ -12,6 +12,7 @@ What the server has acknowledged survives as far as its persistence and its repl
 on setting up the bus says what to configure.
 """
 
+import asyncio
 import secrets
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from typing import Any, Self
@@ -30,6 +31,8 @@ __all__ = ["RedisBus", "StreamLimits"]
 
 _BATCH = 64
 _LAST_SEQUENCE = (1 << 64) - 1
+# Seconds for which the end of an answer is the end of the stream.
+_HELD = 1.0
 
 
 @frozen(kw_only=True)
@@ -70,6 +73,7 @@ class RedisBus:
         self._ttls: dict[str, int] = {}
         self._closing = Closing()
         self._execute: Callable[..., Awaitable[Any]] = self._redis.execute_command  # pyright: ignore[reportUnknownMemberType]  # says not all of its types
+        self._command_of_reader: Callable[..., Awaitable[Any]] = self._reading.execute_command  # pyright: ignore[reportUnknownMemberType]  # as above
         self._scripts = {
             name: self._redis.register_script(getattr(_scripts, name)) for name in _scripts.__all__
         }
@@ -175,20 +179,42 @@ class RedisBus:
 
         async def source(start: str | None, *, behind: bool) -> AsyncGenerator[Message | None]:
             last = "0-0" if start is None else start if behind else _before(start)
-            # The first answer comes at once, and shows that the stream can be read.
+            clock = asyncio.get_running_loop().time
+            offset = await self._server_ahead(clock)
+            # Without waiting until everything is read that is there. The first answer shows that
+            # the stream can be read.
             block: int | None = None
+            is_first = True
             while True:
                 self._closing.check("read")
                 answer = self._reading.xread({key: last}, _BATCH, block)
                 found = await as_bus_errors("read", answer)
-                if block is None:
-                    block = _milliseconds(self._heartbeat)
+                read_at = clock()
+                if is_first:
+                    is_first = False
                     yield None
-                for identity, fields in _entries(found):
+                entries = _entries(found)
+                is_end = len(entries) < _BATCH
+                for index, (identity, fields) in enumerate(entries, 1):
                     last = identity.decode()
-                    yield Message(_data(fields), last)
+                    held = clock() - read_at
+                    age = _age(last, clock(), offset) if block is None else held
+                    is_last = is_end and index == len(entries) and held < _HELD
+                    yield Message(_data(fields), last, age, is_last)
+                if is_end:
+                    block = _milliseconds(self._heartbeat)
 
         return read_on(source, start, self._closing)
+
+    async def _server_ahead(self, clock: Callable[[], float]) -> float | None:
+        """Return how far the server's time of day is ahead of a clock, in seconds; None if it does
+        not tell."""
+        try:
+            seconds, micros = await as_bus_errors("read", self._command_of_reader("TIME"))
+        except BusRefused:
+            # A user that may not ask reads all the same, and does not know how old it is.
+            return None
+        return int(seconds) + int(micros) / 1e6 - clock()
 
     async def bookmark(self, account: str, reader: str) -> bytes:
         """Return what was last kept for a durable reader; empty if nothing was."""
@@ -259,6 +285,13 @@ def _data(fields: dict[bytes, bytes]) -> bytes:
     """Return a message as it was published; of somebody else's entry, whatever it holds."""
     data = fields.get(b"data")
     return b" ".join(fields.values()) if data is None else data
+
+
+def _age(place: str, now: float, ahead: float | None) -> float | None:
+    """Return the seconds since a message was stored, by the server's clock."""
+    if ahead is None:
+        return None
+    return max(0.0, now + ahead - int(place.partition("-")[0]) / 1000)
 
 
 def _before(place: str) -> str:

@@ -25,6 +25,8 @@ yields ``Interrupted`` and ``Restored``.
 from collections.abc import AsyncGenerator, Mapping
 from typing import Protocol, Self, TypeAlias
 
+from attrs import field
+
 from topone_proto import TopOneError
 from topone_proto._values import value
 
@@ -135,6 +137,11 @@ class Message:
     """The bytes as they were published."""
     place: str
     """The place of the message, for ``Bus.read``."""
+    age: float | None = field(default=0.0, eq=False)
+    """The seconds for which it had been on the bus when it was read, by the clock of the bus alone;
+    None if that is unknown."""
+    is_last: bool = field(default=True, eq=False)
+    """True if the bus had no later message when it was read."""
 
 
 @value
@@ -247,7 +254,8 @@ class Bus(Protocol):
 
         The bus is asked for a bounded number of messages at a time, so a slow reader holds a
         bounded number of them. After an interruption the iteration goes on behind the last message
-        that it gave, without loss and without repetition, as far as the bus still has them. Close
+        that it gave, without loss and without repetition, as far as the bus still has them. Each
+        message says how long it had been there and whether there was a later one. Close
         it when it is no longer needed: ``async with aclosing(bus.read(...)) as reading:``.
 
         Args:

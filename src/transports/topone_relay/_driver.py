@@ -177,8 +177,8 @@ class RelayDriver:
     async def _take(self, received: Received) -> None:
         core = self.core
         match received:
-            case Message(data, place):
-                core.received(data, place, self.now())
+            case Message(data, place, age, is_last):
+                core.received(data, place, self.now(), age=age, is_last=is_last)
                 self.events_came.notify_all()
                 # The application has its turn.
                 await self.runtime.checkpoint()

@@ -5,6 +5,7 @@ one can be made to happen: a node that is cut off, a bus that is away, a call wh
 """
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import AsyncGenerator, Callable
 from typing import Self
@@ -30,7 +31,8 @@ __all__ = ["MemoryBroker", "MemoryBus"]
 class _Stream:
     """The messages of one account. The place of each is its index in all that ever came."""
 
-    messages: deque[tuple[int, bytes]] = Factory(deque[tuple[int, bytes]])
+    messages: deque[tuple[int, bytes, float]] = Factory(deque[tuple[int, bytes, float]])
+    """Place, bytes, and the time at which they came."""
     next_place: int = 0
     position: tuple[int, int] = (0, 0)
     """Epoch and number of the latest message of a holder."""
@@ -71,7 +73,7 @@ class MemoryBroker:
 
     def messages(self, account: str) -> list[bytes]:
         """Return the messages of an account that are kept, the oldest first."""
-        return [data for _, data in self.stream(account).messages]
+        return [data for _, data, _ in self.stream(account).messages]
 
     def notify(self) -> None:
         """Wake whoever reads."""
@@ -82,7 +84,13 @@ class MemoryBroker:
 
     def now(self) -> float:
         """Return the time by which leases end, in seconds."""
-        return asyncio.get_running_loop().time() if self._clock is None else self._clock()
+        if self._clock is not None:
+            return self._clock()
+        try:
+            return asyncio.get_running_loop().time()
+        except RuntimeError:
+            # Before there is a loop: its clock is this one.
+            return time.monotonic()
 
     def stream(self, account: str) -> _Stream:
         """Return all that is kept of an account."""
@@ -114,7 +122,7 @@ class MemoryBroker:
         """Add a message, and drop the oldest of too many. Return its place."""
         place = stream.next_place
         stream.next_place += 1
-        stream.messages.append((place, data))
+        stream.messages.append((place, data, self.now()))
         while len(stream.messages) > self._retention:
             stream.messages.popleft()
         self.notify()
@@ -241,10 +249,12 @@ class MemoryBus:
                     yield Restored()
                     continue
                 else:
-                    found = [(n, data) for n, data in stream.messages if n >= following]
-                    for place, data in found:
+                    found = [each for each in stream.messages if each[0] >= following]
+                    for place, data, at in found:
                         following = place + 1
-                        yield Message(data, str(place))
+                        age = max(0.0, self._broker.now() - at)
+                        is_last = following == stream.next_place
+                        yield Message(data, str(place), age, is_last)
                     if found:
                         continue
                 await event.wait()

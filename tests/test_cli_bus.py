@@ -42,8 +42,16 @@ def test_watch_shows_the_events_that_the_relay_publishes(bus: str, adapter: str)
         "watch", "--from", bus, "--json", "--seconds", "0.5", "--adapter", adapter
     )
     assert (code, err) == (0, "")
-    expected = ["Connected", "Subscribed", "Snapshot", "BalanceUpdate", "BalanceUpdate", "Closed"]
-    assert names(out) == expected
+    assert names(out) == [
+        "Stalled",
+        "Connected",
+        "Subscribed",
+        "Snapshot",
+        "BalanceUpdate",
+        "BalanceUpdate",
+        "Resumed",
+        "Closed",
+    ]
 
 
 def test_account_folds_them_into_an_account_that_is_whole(bus: str) -> None:
@@ -74,9 +82,9 @@ def test_record_writes_each_event_with_its_time_and_position(bus: str, tmp_path:
     file = tmp_path / "main.jsonl"
     code, out, err = invoke("record", str(file), "--from", bus, "--seconds", "0.5")
     assert (code, err) == (0, "")
-    assert "2 updates, 6 lines" in out
+    assert "2 updates, 8 lines" in out
     lines = [json.loads(line) for line in file.read_text("utf-8").splitlines()]
-    assert [from_plain(lines[number]) for number in (0, 1, 3, 4)] == [
+    assert [from_plain(lines[number]) for number in (1, 2, 4, 5)] == [
         *BEGINNING,
         update(1),
         update(2),

@@ -34,7 +34,9 @@ from topone_proto import (
     OrderType,
     OrderUpdate,
     Response,
+    Resumed,
     Side,
+    Stalled,
     Subscribed,
     UnexpectedResponse,
 )
@@ -104,6 +106,19 @@ def test_a_view_knows_the_life_of_the_feed() -> None:
     view.take(Closed(), NOON + 4)
     assert view.state == "closed"
     assert [line.name for line in view.log] == ["Connected", "Disconnected", "Connected", "Closed"]
+
+
+def test_what_a_stalled_stream_says_of_the_connection_is_of_the_past() -> None:
+    view = view_of(Connected(epoch=1))
+    view.take(Stalled("older messages are still to be read", ""), NOON)
+    view.take(Disconnected(LOST, retry_in=2.5, epoch=1, attempt=1), NOON)
+    assert view.state == "stalled"
+    view.take(Resumed(), NOON)
+    assert view.state == "disconnected"
+    view.take(Stalled("the bus cannot be read", ""), NOON)
+    view.take(Connected(epoch=2), NOON)
+    view.take(Resumed(), NOON)
+    assert view.state == "connected"
 
 
 def test_a_feed_that_ended_by_itself_has_failed() -> None:

@@ -164,12 +164,13 @@ def test_a_ledger_has_every_update_once_however_often_it_is_killed(bus: str) -> 
     asyncio.run(publish())
     names["open_feed"] = Killing
     wanted = [10 * number + each for number in range(1, 8) for each in range(3)]
-    for _ in range(5):
+    for _ in range(6):
         with pytest.raises(Done):
             names["keep_orders"](bus, database)
     found = [number for (number,) in database.execute("SELECT id FROM updates")]
     assert found == wanted[: len(found)]
-    assert len(found) == 20
+    # The first event of each run says that older messages are still to be read.
+    assert len(found) == 6 * 3
 
 
 def test_the_page_changes_one_line() -> None:

@@ -157,14 +157,18 @@ def test_a_position_goes_before_what_the_bus_remembers(door: str) -> None:
     assert again.events == [update(3)]
 
 
-def test_a_bookmark_that_no_feed_has_written_is_none() -> None:
+def test_a_bookmark_that_no_feed_has_written_is_said() -> None:
     line = Line(FIRST)
 
     async def write() -> None:
         await line.broker.connect().keep_bookmark("main", "desk", b"\xff")
 
     asyncio.run(write())
-    assert follow("asyncio", line.open(durable="desk"), until=after(2)).events == [*BEGINNING]
+    seen = follow("asyncio", line.open(durable="desk"), until=after(3))
+    assert seen.events == [
+        BusAnomaly("a place that no feed of this version has kept", "\\xff"),
+        *BEGINNING,
+    ]
 
 
 def test_the_place_of_an_idle_account_goes_on() -> None:

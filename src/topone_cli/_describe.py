@@ -100,7 +100,7 @@ def _of_bus(event: Snapshot | TakenOver | BusAnomaly | Stalled | Resumed) -> str
         case Stalled(reason=reason, detail=detail):
             return f"{reason} ({detail}): what is shown may be out of date"
         case Resumed():
-            return "messages come again"
+            return "up to date: all that was published meanwhile has been read"
 
 
 def _cause(failure: Failure) -> str:

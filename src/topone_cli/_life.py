@@ -69,7 +69,7 @@ class Life:
     )
     """The latest seconds that had events, and how many."""
     _before_stall: str = "connecting"
-    """The state of the connection when nothing came over the bus any more."""
+    """The state of the connection as a stalled stream last told it."""
     _failing: tuple[Failure, Line] | None = None
     """The cause of the latest dial's failure and its line, if nothing else came since."""
 
@@ -82,13 +82,16 @@ class Life:
             case Update(ts=int(ts)) | BalanceChanged(ts=int(ts)) | OrderChanged(ts=int(ts)):
                 self.lag = at - ts / 1000
             case Connected(epoch=epoch):
-                self.state, self.epoch, self.retry_at = "connected", epoch, None
+                self.epoch, self.retry_at = epoch, None
+                self._be("connected")
             case Disconnected(retry_in=retry_in):
-                self.state, self.lag = "disconnected", None
+                self.lag = None
+                self._be("disconnected")
                 self.retry_at = None if retry_in is None else at + retry_in
             case Snapshot():
                 # Of a holder that is connected, which may be long ago.
-                self.state, self.retry_at = "connected", None
+                self.retry_at = None
+                self._be("connected")
             case Stalled():
                 self._before_stall, self.state, self.lag = self.state, "stalled", None
             case Resumed():
@@ -101,6 +104,13 @@ class Life:
                 pass
         if not isinstance(event, Update):
             self._log(event, at)
+
+    def _be(self, state: str) -> None:
+        """Take in what is said of the connection, which a stalled stream says of the past."""
+        if self.state == "stalled":
+            self._before_stall = state
+        else:
+            self.state = state
 
     def note(self, text: str, at: float) -> None:
         """Add a line that is no event."""

@@ -1,5 +1,6 @@
 """The bus on Redis and Valkey alone: what operators, other programs and a full memory do to it."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
 from typing import Any
@@ -9,9 +10,10 @@ import pytest_asyncio
 import redis.asyncio
 
 import topone_redis
-from bus_plays import LONG, acquire, messages
+from bus_plays import LONG, SHORT, acquire, messages
 from bus_servers import Server, ValkeyServer, running
-from topone_relay import Bus, BusRefused, BusUnavailable, Fenced, Message
+from topone_relay import Bus, BusRefused, BusUnavailable, Fenced, Lease, Message
+from waits import PATIENCE
 
 pytestmark = pytest.mark.asyncio
 
@@ -121,6 +123,27 @@ async def test_a_user_that_may_not_ask_for_the_time_reads_without_ages(
             assert received.age is not None
     finally:
         await raw.execute_command("ACL", "DELUSER", "timeless")
+
+
+@pytest.mark.parametrize("is_looked_at", [True, False])
+async def test_a_dead_holder_is_replaced_though_the_servers_clock_was_set_back(
+    server: Server, bus: Bus, raw: Any, is_looked_at: bool
+) -> None:
+    """Its entries would last for an hour more."""
+    later = int((await raw.time())[0] + 3600) * 1000
+    await raw.hset("{topone}:leases", "main", f"7 {later} a-bus one")
+    await raw.hset("{topone}:members", "one", f"{later} its info")
+    if is_looked_at:
+        await bus.announce("two", b"", SHORT)
+        found = await bus.cluster()
+        assert found.leases == {"main": Lease("main", "one", 7)}
+        assert found.members == {"one": b"its info", "two": b""}
+    async with asyncio.timeout(PATIENCE):
+        while "main" in (await bus.cluster()).leases or not is_looked_at:
+            if not is_looked_at and await bus.acquire("main", "two", SHORT) is not None:
+                return
+            await asyncio.sleep(0.05)
+    assert (await bus.cluster()).members == {}
 
 
 async def test_limits_can_be_kept_roughly(server: Server, raw: Any) -> None:

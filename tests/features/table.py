@@ -76,6 +76,7 @@ from topone_proto.feed.base import BaseCore
 from topone_proto.feed.driver import Driver
 from topone_proto.feed.receiver import Receiver
 from topone_proto.relay import placing
+from topone_proto.relay._freshness import Freshness
 from topone_proto.relay.feed_core import RelayFeedCore
 from topone_proto.secrets import masking, redaction, spellings
 from topone_proto.secrets.redaction import Redactor
@@ -1360,6 +1361,19 @@ def a_slow_consumer_holds_the_bus_up() -> AbstractContextManager[Any]:
 @feature(2, "tests/test_relay_feed.py", "-k", "nobody_follows and asyncio")
 def silence_on_a_bus_is_said() -> AbstractContextManager[Any]:
     return method(RelayFeedCore, "deadline_reached", None)
+
+
+@feature(9, "tests/test_relay_freshness.py", "-k", "backlog_is_read and asyncio")
+def nothing_is_whole_before_a_backlog_is_read() -> AbstractContextManager[Any]:
+    return method(Freshness, "reads", None)
+
+
+@feature(2, "tests/test_relay_freshness.py", "-k", "sign_of_life and garbage")
+def only_a_holder_shows_that_an_account_is_followed() -> AbstractContextManager[Any]:
+    def reads(original: Any, self: Freshness, now: float, **told: Any) -> Any:
+        return original(self, now, **{**told, "is_sign": True})
+
+    return around(Freshness, "reads", reads)
 
 
 @feature(2, "tests/test_account_snapshots.py", "-k", "nothing_is_whole")

@@ -1,8 +1,8 @@
-"""The claim that a topic is whole, while nothing comes over a bus.
+"""The claim that a topic is whole, while a bus does not show the present.
 
 A ledger knows what it was told, and not whether anybody is still telling. While the stream is
 stalled its knowledge stays as it is, and nobody is told that it is ``WHOLE``. Nothing is lost by
-that, so the claim is made again with the first message that comes.
+that, so the claim is made again once the stream has caught up.
 """
 
 from topone_proto.account._balances import Balances
@@ -18,7 +18,7 @@ class Claims:
     def __init__(self, orders: Orders, balances: Balances) -> None:
         self._ledgers: tuple[Orders | Balances, ...] = (orders, balances)
         self.is_stalled: bool = False
-        """True while nothing comes."""
+        """True from ``Stalled`` to ``Resumed``."""
 
     def known(self, ledger: Orders | Balances) -> Knowledge:
         """Return how far a ledger can be trusted."""

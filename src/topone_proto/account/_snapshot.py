@@ -57,8 +57,9 @@ class BusAnomaly:
 
 @value
 class Stalled:
-    """Nothing comes over the bus at present: it cannot be read, or nobody follows the account.
-    What is known may be out of date by any time, so nothing is ``WHOLE`` until ``Resumed``.
+    """The stream does not show the present: the bus cannot be read, nobody follows the account, or
+    what comes next was published before the feed read on. What is known may be out of date by any
+    time, so nothing is ``WHOLE`` until ``Resumed``.
 
     Nothing is missing because of this alone: what was published meanwhile follows, or a ``Gap``.
     """
@@ -71,8 +72,8 @@ class Stalled:
 
 @value
 class Resumed:
-    """Messages come over the bus again, after ``Stalled``. The events that were published meanwhile
-    follow."""
+    """The end of what ``Stalled`` began: the bus can be read, a machine follows the account, and
+    all events that were published meanwhile have been given."""
 
 
 RelayEvent = Event | Snapshot | TakenOver | BusAnomaly | Stalled | Resumed

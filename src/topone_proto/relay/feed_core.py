@@ -19,7 +19,7 @@ account's latest event one day, and its absence would look like a loss.
 
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, Self
+from typing import Any, Final, NamedTuple, Self
 
 from attrs import Attribute, field, frozen
 from attrs.validators import optional
@@ -35,6 +35,8 @@ from topone_proto.relay._position import Position
 from topone_proto.session.config import MAX_COUNT, MAX_SECONDS
 
 __all__ = ["FeedPosition", "Placed", "RelayFeedConfig", "RelayFeedCore", "RelayMetrics"]
+
+_MAX_TEXT: Final = 200
 
 
 @frozen
@@ -219,6 +221,13 @@ class RelayFeedCore:
         if start is not None:
             self._cursor = Cursor(start.position, account=self._account)
             self._queue(Placed(None, start.position, start.place))
+
+    def forgot(self, bookmark: str) -> None:
+        """Note that the place which the bus has kept cannot be read: the feed starts anew, and what
+        was published since that place is missing."""
+        self._report(
+            BusAnomaly("a place that no feed of this version has kept", bookmark[:_MAX_TEXT])
+        )
 
     def received(
         self,

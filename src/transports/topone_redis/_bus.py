@@ -1,7 +1,8 @@
 """The bus on Redis or Valkey streams.
 
 **Leases** stand in one hash with the time at which they expire, so that all are read at once. A
-script takes one, by the server's clock, and counts up the account's fence: that is the epoch.
+script takes one, by the server's clock, and counts up the account's fence: that is the epoch. An
+entry that would last longer than a lease does is of a clock that was set back since, and shortened.
 
 **Fencing.** A script stores a message if the fence still is the holder's epoch. So an old holder is
 refused from the moment on at which a new one has its lease.
@@ -71,6 +72,8 @@ class RedisBus:
         self._id = secrets.token_hex(8)
         self._epochs: dict[str, int] = {}
         self._ttls: dict[str, int] = {}
+        # Of all leases and members; 0 while nobody has said it.
+        self._ttl = 0
         self._closing = Closing()
         self._execute: Callable[..., Awaitable[Any]] = self._redis.execute_command  # pyright: ignore[reportUnknownMemberType]  # says not all of its types
         self._command_of_reader: Callable[..., Awaitable[Any]] = self._reading.execute_command  # pyright: ignore[reportUnknownMemberType]  # as above
@@ -81,7 +84,7 @@ class RedisBus:
     async def acquire(self, account: str, holder: str, ttl: float) -> Lease | None:
         """Return a new lease of an account, or None while another one has not expired."""
         known = str(self._epochs.get(account, 0))
-        milliseconds = _milliseconds(ttl)
+        milliseconds = self._ttl = _milliseconds(ttl)
         found = await self._run(
             "acquire",
             "ACQUIRE",
@@ -118,7 +121,7 @@ class RedisBus:
     async def cluster(self) -> Cluster:
         """Return all leases and members."""
         keys = [self._key("leases"), self._key("members")]
-        leases, members = await self._run("cluster", "CLUSTER", keys)
+        leases, members = await self._run("cluster", "CLUSTER", keys, self._ttl)
         held: dict[str, Lease] = {}
         for token, entry in _pairs(leases):
             epoch, _, _, holder = entry.split(b" ", 3)
@@ -133,7 +136,8 @@ class RedisBus:
         """Report that a node is alive, for another ``ttl`` seconds."""
         keys = [self._key("members")]
         token = token_of(node, "node")
-        await self._run("announce", "ANNOUNCE", keys, token, _milliseconds(ttl), info)
+        self._ttl = _milliseconds(ttl)
+        await self._run("announce", "ANNOUNCE", keys, token, self._ttl, info)
 
     async def leave(self, node: str) -> None:
         """Report that a node is gone."""

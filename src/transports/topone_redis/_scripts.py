@@ -28,7 +28,14 @@ ACQUIRE = (
     + """
 -- ARGV: account, ttl, bus, holder, the epoch that the caller knows of
 if is_held then
-    if bus ~= ARGV[3] or epoch == ARGV[5] then return false end
+    if bus ~= ARGV[3] or epoch == ARGV[5] then
+        -- Longer than any lease lasts: the server's clock was set back. It ends as if renewed now.
+        if tonumber(expires) > now + ARGV[2] then
+            redis.call('HSET', KEYS[1], ARGV[1],
+                epoch .. ' ' .. text(now + ARGV[2]) .. ' ' .. bus .. ' ' .. holder)
+        end
+        return false
+    end
     redis.call('HSET', KEYS[1], ARGV[1],
         epoch .. ' ' .. text(now + ARGV[2]) .. ' ' .. bus .. ' ' .. holder)
     return {epoch, holder}
@@ -71,17 +78,25 @@ return 1
 CLUSTER = (
     _NOW
     + """
+-- ARGV: the life of a lease and of a member, 0 if the caller does not know it
+local limit = now + ARGV[1]
 local found = {{}, {}}
-local patterns = {'^%d+ (%d+) ', '^(%d+) '}
+local patterns = {'^(%d+ )(%d+)( .*)$', '^(%s*)(%d+)( .*)$'}
 for index = 1, 2 do
     local all = redis.call('HGETALL', KEYS[index])
     for place = 1, #all, 2 do
-        local expires = string.match(all[place + 1], patterns[index])
-        if expires and tonumber(expires) > now then
-            table.insert(found[index], all[place])
-            table.insert(found[index], all[place + 1])
+        local name, entry = all[place], all[place + 1]
+        local head, expires, rest = string.match(entry, patterns[index])
+        if not expires or tonumber(expires) <= now then
+            redis.call('HDEL', KEYS[index], name)
         else
-            redis.call('HDEL', KEYS[index], all[place])
+            if ARGV[1] ~= '0' and tonumber(expires) > limit then
+                -- As in ACQUIRE.
+                entry = head .. text(limit) .. rest
+                redis.call('HSET', KEYS[index], name, entry)
+            end
+            table.insert(found[index], name)
+            table.insert(found[index], entry)
         end
     end
 end

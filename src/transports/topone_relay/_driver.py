@@ -152,6 +152,8 @@ class RelayDriver:
             text = await self._asked(lambda: self._bus.bookmark(self._account, durable))
             if text:
                 position = _parsed(text)
+                if position is None:
+                    self.core.forgot(text.decode("utf-8", "backslashreplace"))
         if position is not None:
             place: str | None = position.place
         else:

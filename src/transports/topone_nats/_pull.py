@@ -224,7 +224,7 @@ def _description(message: Msg) -> str:
 
 
 class _Told(NamedTuple):
-    """What a message says of its place."""
+    """The place and the time of a message, as its reply subject has them."""
 
     place: int
     """Its sequence number in the stream."""

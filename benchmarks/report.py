@@ -342,7 +342,7 @@ def _anchor(heading: str) -> str:
 
 
 def _summary(verdicts: Sequence[Verdict]) -> list[str]:
-    """How many bars hold, and those that do not, with the reasons."""
+    """Return how many bars hold, and those that do not, with the reasons."""
     measured = [verdict for verdict in verdicts if verdict.holds is not None]
     missed = [verdict for verdict in measured if not verdict.holds]
     first = (

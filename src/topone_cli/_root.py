@@ -1,6 +1,7 @@
 """The command itself, without its subcommands: what they are added to."""
 
 import shutil
+import textwrap
 from typing import Annotated, Final
 
 import typer
@@ -43,7 +44,8 @@ def _first_steps(width: int) -> str:
     """Return what to do first, in lines that fit."""
     column = max(len(command) for command, _ in _STEPS) + 2
     longest = column + 2 + max(len(what) for _, what in _STEPS)
-    lines = ["Your balances and orders on the", "TOP.ONE exchange, as they change.", ""]
+    what_for = "Your balances and orders on the TOP.ONE exchange, as they change."
+    lines = [*textwrap.wrap(what_for, width), ""]
     for command, what in _STEPS:
         if longest <= width:
             lines.append(f"  {command:{column}}{what}")

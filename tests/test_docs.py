@@ -28,6 +28,7 @@ import trio
 import trustme
 
 import topone_accounts
+import topone_anyio
 import topone_asyncio
 import topone_nats
 import topone_proto
@@ -276,7 +277,7 @@ def test_the_examples_of_a_page_run(
         monkeypatch.setenv("TOPONE_APP_ID", simulator.credentials.app_id)
         monkeypatch.setenv("TOPONE_APP_KEY", simulator.credentials.reveal())
         exchange = Exchange(simulator)
-        for module in (topone_trio, topone_asyncio, topone_threads):
+        for module in (topone_anyio, topone_trio, topone_asyncio, topone_threads):
             exchange.lead_here(module, monkeypatch)
         names = names_of(simulator)
         for number, block in sorted(enumerate(BLOCK.findall(text), 1), key=is_for_now):

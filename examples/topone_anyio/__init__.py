@@ -1,4 +1,4 @@
-"""An adapter for AnyIO, with topone_websockets: the same feed on asyncio and on trio.
+"""An adapter for AnyIO, with topone_websockets: the same feeds and accounts on asyncio and on trio.
 
 The framework: connections, tasks, cancel scopes.
 The core: `AsyncFeed`, which brings all of a feed that is not a socket, a clock or a task.
@@ -7,6 +7,6 @@ The core: `AsyncFeed`, which brings all of a feed that is not a socket, a clock 
 checks it.
 """
 
-from topone_anyio.feed import open_feed, open_market_feed
+from topone_anyio.feed import open_account, open_feed, open_market_feed
 
-__all__ = ["open_feed", "open_market_feed"]
+__all__ = ["open_account", "open_feed", "open_market_feed"]

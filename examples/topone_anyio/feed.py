@@ -1,4 +1,4 @@
-"""The feed: the runtime that the driver needs, made of AnyIO. No protocol here."""
+"""The feed and the account: the runtime that the driver needs, made of AnyIO. No protocol here."""
 
 import random
 import ssl
@@ -13,8 +13,10 @@ import anyio.lowlevel
 import anyio.to_thread
 from anyio.abc import TaskGroup
 
+from topone_accounts import open_store
+from topone_anyio.http import open_http
 from topone_anyio.websocket import open_websocket
-from topone_proto.adapters import FeedFactory, OpenAsyncWebSocket, Runtime
+from topone_proto.adapters import AccountFactory, FeedFactory, OpenAsyncWebSocket, Runtime
 
 T = TypeVar("T")
 
@@ -113,3 +115,6 @@ feeds = FeedFactory(open_runtime, open_with, jitter=random.random, wall=time.tim
 
 open_feed = feeds.open_feed
 open_market_feed = feeds.open_market_feed
+open_account = AccountFactory(
+    open_runtime, open_with, open_http, open_store, jitter=random.random, wall=time.time
+).open_account

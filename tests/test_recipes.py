@@ -23,6 +23,7 @@ import zmq
 from IPython.core.interactiveshell import InteractiveShell
 from traitlets.config import Config
 
+from http_servers import wait_until
 from topone_proto.exchange import HttpConfig
 from topone_simulator import Simulator, run_in_thread
 
@@ -69,7 +70,8 @@ def test_the_cells_of_a_notebook(simulator: Simulator) -> None:
     truth = simulator.truth()
     assert results[1] == {name: each.available for name, each in truth.balances.items()}
     assert results[2] == (True, truth.open_orders)
-    assert {each.name for each in threading.enumerate()} == before
+    # A write of the file that was under way is not waited for, and ends by itself.
+    wait_until(lambda: {each.name for each in threading.enumerate()} == before)
 
 
 def test_a_web_service_says_when_the_account_is_right(simulator: Simulator) -> None:

@@ -1,4 +1,5 @@
-"""Rules of evidence for two states of one order. Pure, and without any time.
+"""Rules of evidence for two states of one order, and for a list of several pages. Pure, and without
+any time.
 
 - A final status comes after an open one.
 - Of two open states the one with the larger ``deal_stock`` is later. ``update_time`` says nothing:
@@ -9,13 +10,21 @@
 Two states that break a rule contradict each other, and neither is better evidence by itself.
 """
 
+from collections.abc import Collection
 from decimal import Context
 from typing import Final
 
 from topone_proto.account._changes import AggregatedFill, FillCorrected
 from topone_proto.wire.orders import Order
 
-__all__ = ["contradiction", "fill_between", "is_ahead", "is_same_state", "may_be_older"]
+__all__ = [
+    "contradiction",
+    "fill_between",
+    "has_moved",
+    "is_ahead",
+    "is_same_state",
+    "may_be_older",
+]
 
 # As in ``models``: wide enough to be exact.
 _EXACT: Final = Context(prec=512)
@@ -69,6 +78,12 @@ def fill_between(
     if stock > 0 and money >= 0:
         return (AggregatedFill(after, since, stock, money, healed),)
     return (FillCorrected(after, stock, money, healed),)
+
+
+def has_moved(rows: Collection[Order], total: int | None) -> bool:
+    """Return True if the rows of all pages show that orders came or went while they were read: some
+    come twice, or there are fewer than the list says (``total``, None for not said)."""
+    return len({order.id for order in rows}) < max(len(rows), total or 0)
 
 
 def _is_same_order(one: Order, other: Order) -> bool:

@@ -52,6 +52,7 @@ from topone_proto.account._config import AccountConfig
 from topone_proto.account._evidence import (
     contradiction,
     fill_between,
+    has_moved,
     is_ahead,
     is_same_state,
     may_be_older,
@@ -306,16 +307,15 @@ class Orders(Ledger[int]):
     ) -> None:
         """Decide whether a list lacks nothing that was open."""
         numbers = frozenset(order.id for order in rows)
-        # Rows that come twice, or fewer than there are, have moved while the list was read.
-        has_moved = len(numbers) < max(len(rows), total or 0)
+        is_torn = has_moved(rows, total)
         last = self._pass
         is_like_last = numbers == last.numbers and query.position >= last.answered_at
-        count = 0 if has_moved else last.count + 1 if is_like_last else 1
+        count = 0 if is_torn else last.count + 1 if is_like_last else 1
         self._pass = _Pass(numbers, position, count)
         self._lists += 1
         is_complete = pages == 1 or not rows or count >= (3 if self._may_lag else 2)
         is_enough = is_complete or self._lists >= _MAX_LISTS
-        is_quiet = not has_moved and query.position >= self._moved_at
+        is_quiet = not is_torn and query.position >= self._moved_at
         may_be_one_page = pages is None and is_quiet and not self._is_refuted
         if is_enough or may_be_one_page:
             self._is_on_probation = not is_enough

@@ -13,6 +13,7 @@ from typing import Final
 
 from topone_proto.account._account import Account
 from topone_proto.account._changes import Change
+from topone_proto.account._evidence import has_moved
 from topone_proto.account._questions import BalancesQuery, OrdersQuery, Query
 from topone_proto.account._reports import FetchKind
 from topone_proto.secrets.token import Token
@@ -177,9 +178,8 @@ class ListPass(QueryPass):
 
     @property
     def has_moved(self) -> bool:
-        """True if rows come twice, or are fewer than there are: the list has moved while it was
-        read."""
-        return len({order.id for order in self.rows}) < max(len(self.rows), self._total)
+        """True if the list has moved while it was read."""
+        return has_moved(self.rows, self._total)
 
     def tell(self, account: Account, answered_ts: int | None) -> tuple[Change, ...]:
         """Hand what was found to the account."""

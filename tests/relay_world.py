@@ -66,6 +66,7 @@ class Figures:
     double_holders: int = 0
     breaches: int = 0
     slowest_take_over: float = 0.0
+    costs: list[str] = Factory(list[str])
 
     def __str__(self) -> str:
         return (
@@ -234,6 +235,8 @@ class Relays:
         """The files of processes that have another one."""
         self._started = 0
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        # When each was started, if that was once.
+        self._since: dict[str, float | None] = {}
 
     def start(self, name: str) -> None:
         self._started += 1
@@ -245,6 +248,10 @@ class Relays:
             self.processes[name] = subprocess.Popen(
                 command, stdout=log, stderr=log, env=environment, stdin=subprocess.DEVNULL
             )
+        if name in self._since:
+            self._since[name] = None
+        else:
+            self._since[name] = time.monotonic()
 
     def signal(self, name: str, number: int) -> None:
         self.processes[name].send_signal(number)
@@ -257,6 +264,19 @@ class Relays:
         for name, process in self.processes.items():
             if process.poll() is not None:
                 raise Wrong(f"relay {name} has ended with {process.returncode}")
+
+    def costs(self) -> list[str]:
+        """Return what each process that was started once has used so far."""
+        found: list[str] = []
+        for name, began in self._since.items():
+            stat = Path(f"/proc/{self.processes[name].pid}/stat")
+            if began is None or not stat.exists():
+                continue
+            fields = stat.read_text().rpartition(")")[2].split()
+            used = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+            memory = int(fields[21]) * os.sysconf("SC_PAGE_SIZE") / 1e6
+            found.append(f"{used / (time.monotonic() - began):.2f} and {memory:.0f} MB")
+        return found
 
     def log(self, name: str) -> list[str]:
         """Return what a process has written."""
@@ -313,13 +333,13 @@ class Stage:
                     async with asyncio.timeout(self._rng.uniform(5, 25)):
                         await follower.run(bus)
 
-    async def trade(self, seconds: float) -> None:
-        """Let the accounts trade for so long."""
+    async def trade(self, seconds: float, pace: float = 0.05) -> None:
+        """Let a quarter of the accounts trade every ``pace`` seconds, for so long."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             for exchange in self._rng.sample(self.exchanges, max(1, len(self.exchanges) // 4)):
                 self.figures.trades += exchange.trade(self._rng)
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(pace)
 
     async def rest(self) -> None:
         """Wait until every consumer is whole and right, those included that come now."""

@@ -1236,13 +1236,21 @@ def a_reader_on_redis_asks_for_a_batch() -> AbstractContextManager[Any]:
 
 @feature(4, "tests/buses/test_bus_access.py", "-k", "nowhere and redis")
 def an_error_of_redis_has_no_context() -> AbstractContextManager[Any]:
-    async def as_bus_errors(call: str, answer: Any) -> Any:
+    async def as_bus_errors(call: str, answer: Any, _: float) -> Any:
         try:
             return await answer
         except (RedisError, OSError, TimeoutError) as error:
             raise _errors._translated(call, error) from None
 
     return patch.object(topone_redis._bus, "as_bus_errors", as_bus_errors)
+
+
+@feature(8, "tests/test_relay_cancelling.py", "-k", "cancellation_that_a_library_forgets")
+def a_cancellation_that_redis_py_misses_is_heeded() -> AbstractContextManager[Any]:
+    async def heeding(answer: Any) -> Any:
+        return await answer
+
+    return patch.object(_errors, "heeding_cancellation", heeding)
 
 
 @feature(10, "tests/test_relay_node.py", "-k", "move_without_loss")

@@ -17,6 +17,7 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
 from topone_relay._bus import BusRefused, BusUnavailable
+from topone_relay._cancelling import heeding_cancellation
 from topone_relay._options import Hidden
 from topone_relay._reading import Closing
 
@@ -72,9 +73,10 @@ class Link:
             if self._unreadable is not None:
                 raise _not_permitted(call, f"subscribe to {self._unreadable}")
             async with asyncio.timeout(patience):
-                await self.client.publish(
+                sent = self.client.publish(
                     subject, data, reply=reply, headers=dict(headers) if headers else None
                 )
+                await heeding_cancellation(sent)
                 return await future
         except TimeoutError:
             failure: BusUnavailable | BusRefused = BusUnavailable(
@@ -102,7 +104,7 @@ class Link:
     async def send(self, call: str, subject: str, data: bytes, reply: str) -> None:
         """Publish a message whose answers arrive at a subscription."""
         try:
-            await self.client.publish(subject, data, reply=reply)
+            await heeding_cancellation(self.client.publish(subject, data, reply=reply))
         except (nats.errors.Error, OSError) as error:
             failure = BusUnavailable(call, describe(error))
         else:
@@ -115,8 +117,10 @@ class Link:
         """Return a subscription whose messages a coroutine function gets."""
         try:
             # Bounded by what is asked for, not by what nats-py would drop in silence.
-            return await self.client.subscribe(  # pyright: ignore[reportUnknownMemberType]  # a Future of nothing said
-                subject, cb=callback, pending_msgs_limit=0, pending_bytes_limit=0
+            return await heeding_cancellation(
+                self.client.subscribe(  # pyright: ignore[reportUnknownMemberType]  # a Future of nothing said
+                    subject, cb=callback, pending_msgs_limit=0, pending_bytes_limit=0
+                )
             )
         except (nats.errors.Error, OSError) as error:
             failure = BusUnavailable(call, describe(error))
@@ -223,7 +227,7 @@ class Connection:
                 await link.troubled(error)
 
         try:
-            await client.connect(
+            dialled = client.connect(
                 **self._options.reveal(),
                 allow_reconnect=False,
                 max_reconnect_attempts=1,
@@ -231,6 +235,7 @@ class Connection:
                 closed_cb=ended,
                 error_cb=troubled,
             )
+            await heeding_cancellation(dialled)
             link = Link(client)
             await link.open()
         except (nats.errors.Error, OSError, TimeoutError) as error:

@@ -58,6 +58,7 @@ class RedisBus:
         *,
         prefix: str,
         limits: StreamLimits,
+        timeout: float,
         heartbeat: float,
     ) -> None:
         check_prefix(prefix)
@@ -68,7 +69,10 @@ class RedisBus:
         # In braces, so that a cluster keeps all of them on one server, as scripts need it.
         self._prefix = f"{{{prefix}}}"
         self._limits = limits
+        self._timeout = timeout
         self._heartbeat = heartbeat
+        # A reader's: for as long as the server may be silent.
+        self._patience = 2 * heartbeat + 1
         self._id = secrets.token_hex(8)
         self._epochs: dict[str, int] = {}
         self._ttls: dict[str, int] = {}
@@ -192,7 +196,7 @@ class RedisBus:
             while True:
                 self._closing.check("read")
                 answer = self._reading.xread({key: last}, _BATCH, block)
-                found = await as_bus_errors("read", answer)
+                found = await as_bus_errors("read", answer, self._patience)
                 read_at = clock()
                 if is_first:
                     is_first = False
@@ -214,7 +218,8 @@ class RedisBus:
         """Return how far the server's time of day is ahead of a clock, in seconds; None if it does
         not tell."""
         try:
-            seconds, micros = await as_bus_errors("read", self._command_of_reader("TIME"))
+            answer = self._command_of_reader("TIME")
+            seconds, micros = await as_bus_errors("read", answer, self._patience)
         except BusRefused:
             # A user that may not ask reads all the same, and does not know how old it is.
             return None
@@ -261,11 +266,12 @@ class RedisBus:
         self, call: str, script: str, keys: Sequence[str], *arguments: str | int | bytes
     ) -> Any:
         self._closing.check(call)
-        return await as_bus_errors(call, self._scripts[script](keys, arguments))
+        answer = self._scripts[script](keys, arguments)
+        return await as_bus_errors(call, answer, self._timeout)
 
     async def _command(self, call: str, *words: str | bytes) -> Any:
         self._closing.check(call)
-        return await as_bus_errors(call, self._execute(*words))
+        return await as_bus_errors(call, self._execute(*words), self._timeout)
 
 
 def _milliseconds(seconds: float) -> int:

@@ -63,7 +63,7 @@ def connect(
             problem="the bus sets it itself",
             remedy="leave it out",
         )
-    common = {"socket_connect_timeout": timeout, "protocol": 2}
+    common = {"socket_connect_timeout": timeout, "socket_timeout": None, "protocol": 2}
     commands = _pool(
         BlockingConnectionPool,
         where,
@@ -71,7 +71,6 @@ def connect(
         **common,
         max_connections=_CONNECTIONS,
         timeout=timeout,
-        socket_timeout=timeout,
         # A connection that the server has closed meanwhile is no failure.
         retry=Retry(NoBackoff(), 1, supported_errors=(LostConnection,)),
     )
@@ -80,13 +79,13 @@ def connect(
         where,
         given,
         **common,
-        socket_timeout=2 * heartbeat + 1,
         retry=Retry(NoBackoff(), 0),
     )
     return RedisBus(
         Hidden((commands, reading)),
         prefix=prefix,
         limits=StreamLimits() if limits is None else limits,
+        timeout=timeout,
         heartbeat=heartbeat,
     )
 

@@ -1,5 +1,6 @@
 """Errors of redis-py and of the server, as errors of the bus."""
 
+import asyncio
 import re
 import ssl
 from collections.abc import Awaitable
@@ -8,6 +9,7 @@ from typing import TypeVar
 from redis import exceptions
 
 from topone_relay._bus import BusRefused, BusUnavailable
+from topone_relay._cancelling import heeding_cancellation
 
 __all__ = ["as_bus_errors"]
 
@@ -26,19 +28,22 @@ _PASSING_CLASSES = (
 )
 
 
-async def as_bus_errors(call: str, answer: Awaitable[_T]) -> _T:
+async def as_bus_errors(call: str, answer: Awaitable[_T], patience: float) -> _T:
     """Return an answer; raise what it raises as an error of the bus.
 
     Args:
         call: The call of the bus that is under way.
         answer: The answer of redis-py.
+        patience: The seconds to wait for it. redis-py is given no timeout of its own: it waits for
+            that in a way that misses cancellations.
 
     Raises:
         BusUnavailable: try again later.
         BusRefused: trying again cannot help.
     """
     try:
-        return await answer
+        async with asyncio.timeout(patience):
+            return await heeding_cancellation(answer)
     except (exceptions.RedisError, OSError, TimeoutError) as error:
         failure = _translated(call, error)
     # Out here it has no context: in that are frames with the password.

@@ -17,7 +17,7 @@ from attrs import define
 from topone_asyncio import open_websocket
 from topone_cli._checks import ODDITIES, Check
 from topone_cli._describe import describe
-from topone_cli._errors import explain_failure, explain_problem
+from topone_cli._errors import explain_failure, explain_problem, in_options
 from topone_cli._format import printable
 from topone_cli._topics import ACCOUNT_TOPICS
 from topone_proto import (
@@ -259,10 +259,14 @@ class _Dials:
             return Check(
                 _TOKEN,
                 ok=False,
-                text=f"refused: {Failure(FailureKind.HANDSHAKE, status=401).advice}",
+                text=f"refused: {in_options(Failure(FailureKind.HANDSHAKE, status=401).advice)}",
             )
         if 403 in statuses:
-            return Check(_TOKEN, ok=None, text="HTTP 403 does not say whether Origin or token")
+            return Check(
+                _TOKEN,
+                ok=None,
+                text="HTTP 403 does not say whether it refuses Origin or token: try a new token",
+            )
         return Check(_TOKEN, ok=None, text="not looked at by the server")
 
 

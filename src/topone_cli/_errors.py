@@ -24,6 +24,9 @@ _NAMES: Final = {
     'pass origin=""': 'use --origin ""',
     "the URL of the token service": "--http-url",
     "check the request and the URL; asking": "check --http-url; asking",
+    "a function as token= is asked for it, and open_account gets it from your key pair": "put it "
+    f"into {VARIABLE}, --token-file or --keyring; topone account gets it from the keys of "
+    "topone login",
 }
 _OPTIONS: Final = ("http_url", "insecure", "market_rate", "origin", "rate", "seed", "url")
 _ADVICE: Final = {

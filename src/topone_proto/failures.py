@@ -71,14 +71,15 @@ _ADVICE: Final = {
     FailureKind.BUS: "check the bus's credentials, permissions and streams",
 }
 
+_REMEDY: Final = "a function as token= is asked for it, and open_account gets it from your key pair"
 # The two causes that are known for a 403; the page of the exchange speaks of the first only.
 _ADVICE_403: Final = (
     "there are two known causes: the Origin header (it is left out by default; if the gateway "
     'wants it present but empty, pass origin=""; a proxy may add one) and the API token (wrong, '
-    "expired or revoked: get a new one)"
+    f"expired or revoked: get a new one; {_REMEDY})"
 )
 _ADVICE_401: Final = (
-    "the API token was not accepted: it is wrong, expired or revoked; get a new one"
+    f"the API token was not accepted: it is wrong, expired or revoked; get a new one: {_REMEDY}"
 )
 _ADVICE_429: Final = "too many connections or requests: run fewer feeds for this account"
 

@@ -189,7 +189,8 @@ _CODES: Final[Mapping[str, tuple[ApiErrorMeaning, str]]] = {
 }
 
 _ADVICE: Final[Mapping[ApiErrorMeaning, str]] = {
-    _M.TOKEN: "get a new token",
+    _M.TOKEN: "get a new token, one a minute at most: the exchange blocks for an hour whoever asks "
+    "more often",
     _M.RATE_LIMIT: "stop asking for a while; the exchange blocks for an hour",
     _M.UNAVAILABLE: "ask again later",
     _M.CLOCK: "set this machine's clock",

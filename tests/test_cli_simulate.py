@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.client import HTTPConnection
@@ -13,10 +14,11 @@ from typing import get_args
 
 import pytest
 
+from commands import invoke
 from topone_cli._checks import Check, verdict
 from topone_cli._doctor import examine
 from topone_cli._faults import FAULTS, FaultError, describe_fault, parse_fault, read_script
-from topone_proto import Token
+from topone_proto import Credentials, Token
 from topone_proto.exchange import (
     AcceptThenClose,
     AddCode,
@@ -59,6 +61,7 @@ from topone_proto.exchange import (
     WriteTimes,
     WrongId,
 )
+from topone_proto.wire.requests import token_request
 
 pytestmark = pytest.mark.thorough
 
@@ -226,6 +229,31 @@ def test_a_fault_is_there_from_the_start() -> None:
         while "GET /t/v1/market/list: HTTP 200" not in said:
             said += process.stdout.readline()
         assert "GET /t/v1/market/list: HTTP 503, struck by RefuseHttp" in said
+
+
+def test_keys_that_are_given_are_the_same_in_every_run_and_are_not_shown() -> None:
+    keys = Credentials("my bot", "made-up")
+    for _ in range(2):
+        with simulate("--keys", keys.app_id, keys.reveal()) as (_, process):
+            assert process.stdout is not None
+            said = ""
+            while "topone account" not in said:
+                said += process.stdout.readline()
+            assert "export TOPONE_APP_ID='my bot' TOPONE_APP_KEY=...\n" in said
+            assert keys.reveal() not in said
+            http_url = said.partition("HTTP on ")[2].partition(",")[0]
+            connection = HTTPConnection(http_url.removeprefix("http://"))
+            request = token_request(keys, random=123456, time=int(time.time()))
+            connection.request("GET", request.target)
+            body = connection.getresponse().read()
+            connection.close()
+            assert b"apiToken" in body
+
+
+def test_an_empty_app_key_is_refused() -> None:
+    code, _, err = invoke("simulate", "--port", "0", "--keys", "x", "")
+    assert code == 2
+    assert "--keys: app_key: it is empty" in err
 
 
 def test_a_script_strikes(tmp_path: Path) -> None:

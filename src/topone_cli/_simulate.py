@@ -1,6 +1,7 @@
 """The simulated exchange alone, with a line for whoever comes and goes."""
 
 import asyncio
+import shlex
 import time
 from collections import deque
 from collections.abc import Iterable, Sequence
@@ -13,6 +14,7 @@ from topone_cli._format import clock, printable
 from topone_cli._keys import APP_ID_VARIABLE, APP_KEY_VARIABLE
 from topone_cli._masks import hide_tokens
 from topone_cli._streams import output_failure
+from topone_proto import Credentials
 from topone_proto.exchange import Accept, Fault, HttpCall, HttpFault, Reject
 from topone_simulator import Handshake, Simulator, serve
 
@@ -35,9 +37,11 @@ async def simulate_exchange(
     seed: int,
     script: Sequence[tuple[float, Fault | HttpFault]] = (),
     http_port: int = 0,
+    credentials: Credentials | None = None,
 ) -> None:
     """Serve until cancelled, or until nothing can be said any more. All tokens open the same
-    account. ``script`` says what goes wrong, and after how many seconds.
+    account. ``script`` says what goes wrong, and after how many seconds. Without ``credentials``
+    the key pair is a new one.
 
     Raises:
         OSError: the port cannot be listened on.
@@ -53,6 +57,7 @@ async def simulate_exchange(
         history=_HISTORY if market_rate > 0 else 0.0,
         seed=seed,
         http_port=http_port,
+        credentials=credentials,
     ) as simulator:
         typer.echo(f"Serving on {simulator.url} until Ctrl-C.")
         typer.echo("Connect from another terminal with")
@@ -61,8 +66,14 @@ async def simulate_exchange(
         typer.echo(f"  {VARIABLE}={shown} topone watch --url {simulator.url}")
         typer.echo(f"  topone market BTC/USDT --url {simulator.market_url}")
         keys = simulator.credentials
-        typer.echo(f"HTTP on {simulator.http_url}, with keys that are made up, for this run alone:")
-        typer.echo(f"  export {APP_ID_VARIABLE}={keys.app_id} {APP_KEY_VARIABLE}={keys.reveal()}")
+        if credentials is None:
+            origin, key = "that are made up, for this run alone (see --keys)", keys.reveal()
+        else:
+            # Who has given it knows it, and it may be a real one by mistake.
+            origin, key = "of --keys", "..."
+        typer.echo(f"HTTP on {simulator.http_url}, with keys {origin}:")
+        app_id = shlex.quote(keys.app_id)
+        typer.echo(f"  export {APP_ID_VARIABLE}={app_id} {APP_KEY_VARIABLE}={key}")
         typer.echo(f"  topone account --url {simulator.url} --http-url {simulator.http_url}")
         await _report(simulator, deque(script))
 

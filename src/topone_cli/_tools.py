@@ -32,7 +32,7 @@ from topone_cli._options import (
 )
 from topone_cli._root import app
 from topone_cli._usage import Misuse
-from topone_proto import DEFAULT_URL, ConfigurationError, Token
+from topone_proto import DEFAULT_URL, ConfigurationError, Credentials, Token
 
 __all__ = ["doctor", "simulate"]
 
@@ -56,6 +56,7 @@ topone simulate --port 8765
 topone simulate --port 8765 --fault "refuse-handshake status=503 times=3"
 topone simulate --port 8765 --fault "refuse-http status=429 retry-after=20 path=order"
 topone simulate --port 8765 --script faults.txt
+topone simulate --port 8765 --http-port 8766 --keys bot made-up
 {VARIABLE}=demo topone watch --url ws://127.0.0.1:8765/ws/user/""",
 )
 def simulate(
@@ -87,6 +88,13 @@ def simulate(
             metavar="NAME", help="A token to accept; may be given several times. Default: demo."
         ),
     ] = None,
+    keys: Annotated[
+        tuple[str, str] | None,
+        typer.Option(
+            metavar="ID KEY",
+            help="The app id and app key of the HTTP API, made up by you. Default: new ones.",
+        ),
+    ] = None,
     fault: Annotated[
         list[str] | None,
         typer.Option(
@@ -110,6 +118,10 @@ def simulate(
         except ConfigurationError as error:
             raise Misuse(f"--token: no client can have this: {error.problem}") from None
     try:
+        credentials = None if keys is None else Credentials(*keys)
+    except ConfigurationError as error:
+        raise Misuse(f"--keys: {error.setting}: {error.problem}") from None
+    try:
         faults = [(0.0, parse_fault(text)) for text in fault or ()]
         faults += [] if script is None else read_script(script)
     except FaultError as error:
@@ -126,6 +138,7 @@ def simulate(
             seed=seed,
             script=faults,
             http_port=http_port,
+            credentials=credentials,
         )
         try:
             asyncio.run(serving)

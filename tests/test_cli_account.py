@@ -625,5 +625,5 @@ def test_a_file_of_another_shape_is_said_before_anything_is_dialled(
     path.write_text("a,b\n")
     code, out, err = run(*arguments(simulator, "--export", str(path)), env=env)
     assert (code, out) == (1, "")
-    assert "is no file of fills of this command" in err
+    assert "is not a file of fills of this command" in err
     assert simulator.handshakes == ()

@@ -116,7 +116,7 @@ def test_a_bus_that_is_not_there_is_said() -> None:
         (("watch", "--from", "nats://h", "--account", "a b"), "at most 64 letters"),
         (("watch", "--from", "nats://me:word@h"), "a password is never taken"),
         (("watch", "--from", "nowhere.toml"), "use a URL such as nats://host:4222"),
-        (("watch", "--from", "http://h"), "it is no message bus that is known"),
+        (("watch", "--from", "http://h"), "it is not a known message bus"),
         (("account", "--from", "nats://h", "--export", "x.csv"), "leave out --from"),
     ],
 )

@@ -258,7 +258,9 @@ def other_shape(path: Path) -> None:
 def test_a_file_of_another_shape_is_refused_and_stays_as_it_is(path: Path) -> None:
     other_shape(path)
     before = path.read_bytes()
-    with pytest.raises(CommandFailed, match=r"is no file of fills of this command .* another name"):
+    with pytest.raises(
+        CommandFailed, match=r"is not a file of fills of this command .* another name"
+    ):
         open_fill_file(path)
     assert path.read_bytes() == before
 
@@ -276,7 +278,7 @@ def test_a_row_that_is_none_is_refused(tmp_path: Path) -> None:
     export(path, state(1, "2"))
     path.write_bytes(path.read_bytes() + b"1,2,3\n")
     before = path.read_bytes()
-    with pytest.raises(CommandFailed, match="line 3 is no row of it"):
+    with pytest.raises(CommandFailed, match="line 3 is not a row of it"):
         open_fill_file(path)
     assert path.read_bytes() == before
 

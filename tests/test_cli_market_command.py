@@ -123,7 +123,7 @@ def test_a_market_that_the_exchange_refuses_is_a_failure(simulator: Simulator) -
         (("market", "BTC/USDT", "--merge", "2x"), "--merge: use one of 1x, 10x,"),
         (("market", "BTC/USDT", "--json", "--plain"), "not both"),
         (("market", "BTC/USDT", "--url", "http://x"), "--url: it is no ws:// or wss:// URL"),
-        (("market", "BTC/USDT", "--token-file", "x"), "argument 3 is no option"),
+        (("market", "BTC/USDT", "--token-file", "x"), "argument 3 is not an option"),
     ],
 )
 def test_what_market_cannot_do_is_a_usage_error(arguments: tuple[str, ...], words: str) -> None:

@@ -214,7 +214,7 @@ def test_a_file_that_is_there_is_not_recorded_over(
     options = (command, *arguments, "--seconds", "1")
     code, out, err = invoke(*options, env={"TOPONE_TOKEN": SECRET})
     assert (code, out) == (1, "")
-    assert "is there already" in err
+    assert "exists: use another name" in err
     assert file.read_text() == "precious"
     code, _, _ = invoke(*options, "--overwrite", env={"TOPONE_TOKEN": SECRET})
     assert code == 0
@@ -697,7 +697,7 @@ def test_a_watch_that_never_connected_is_a_failure(adapter: Adapter) -> None:
         env={"TOPONE_TOKEN": SECRET},
     )
     assert code == 1
-    assert "no topic was subscribed to in all that time: refused" in err
+    assert "no topic was ever subscribed to: refused" in err
     assert names(out)[-1] == "Closed"
 
 

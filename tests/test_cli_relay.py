@@ -50,7 +50,7 @@ def test_a_mistake_in_the_file_is_named(tmp_path: Path) -> None:
     path.write_text(FILE.replace("nats://", "kafka://"))
     code, out, err = invoke("relay", str(path))
     assert (code, out) == (2, "")
-    assert f"{path}: bus.url: it is no message bus that is known; use" in err
+    assert f"{path}: bus.url: it is not a known message bus; use" in err
     code, out, err = invoke("relay", str(tmp_path / "none.toml"))
     assert (code, out) == (2, "")
     assert "none.toml: it cannot be read" in err

@@ -128,8 +128,8 @@ def test_every_fault_has_a_name_and_a_description() -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("drop", "there is no such fault: use one of refuse-handshake"),
-        ("drop-connection", "there is no such fault (is it drop-connections?): use one of"),
+        ("drop", "there is no such fault: 'topone simulate --help' lists"),
+        ("drop-connection", "there is no such fault (is it drop-connections?): 'topone"),
         ("", "a fault is missing"),
         ("# a remark", "a fault is missing"),
         ("send-raw text='", "No closing quotation"),
@@ -179,7 +179,7 @@ def test_a_line_that_cannot_be_read_is_named(tmp_path: Path, line: str, words: s
 def test_a_script_that_is_no_text_is_refused(tmp_path: Path) -> None:
     script = tmp_path / "weather.txt"
     script.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(FaultError, match="no text in UTF-8"):
+    with pytest.raises(FaultError, match="not text in UTF-8"):
         read_script(script)
 
 

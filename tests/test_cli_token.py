@@ -200,12 +200,12 @@ def test_a_file_that_goes_away_is_said_in_words_of_the_command(
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("watch", "--record", "{there}"), "is there already"),
-        (("record", "{there}"), "is there already"),
+        (("watch", "--record", "{there}"), "exists: use another name"),
+        (("record", "{there}"), "exists: use another name"),
         (("record", "/nowhere/file"), "cannot write to /nowhere/file"),
         (("watch", "--url", "http://nowhere/"), "it is no ws:// or wss:// URL"),
         (("doctor", "--url", "http://nowhere/"), "it is no ws:// or wss:// URL"),
-        (("watch", "--topics", "nothing"), "is no topic"),
+        (("watch", "--topics", "nothing"), "is not a topic"),
         (("watch", "--origin", "\n"), "origin"),
         (("watch", "--json", "--plain"), "not both"),
         (("watch", "something"), "too many arguments"),

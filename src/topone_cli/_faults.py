@@ -78,7 +78,7 @@ def parse_fault(text: str) -> Fault | HttpFault:
     cls = FAULTS.get(name)
     if cls is None:
         meant = "".join(f" (is it {near}?)" for near in get_close_matches(name, FAULTS, 1))
-        raise FaultError(f"there is no such fault{meant}: use one of {', '.join(FAULTS)}")
+        raise FaultError(f"there is no such fault{meant}: 'topone simulate --help' lists all")
     fields = {field.name.replace("_", "-"): field for field in attrs.fields(cls)}
     arguments: dict[str, Any] = {}
     for number, setting in enumerate(settings, 1):
@@ -107,7 +107,7 @@ def read_script(path: Path) -> list[tuple[float, Fault | HttpFault]]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except UnicodeDecodeError:
-        raise FaultError(f"{path}: it is no text in UTF-8") from None
+        raise FaultError(f"{path}: it is not text in UTF-8") from None
     script: list[tuple[float, Fault | HttpFault]] = []
     for number, line in enumerate(lines, 1):
         if not line.strip() or line.lstrip().startswith("#"):

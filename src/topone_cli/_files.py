@@ -137,9 +137,7 @@ def _refuse_token(path: Path) -> None:
 
 
 def _there_already(path: Path) -> CommandFailed:
-    return CommandFailed(
-        f"{path} is there already: use another name, or --overwrite to lose what is in it"
-    )
+    return CommandFailed(f"{path} exists: use another name, or --overwrite to replace it")
 
 
 def _unwritable(path: Path, error: OSError) -> CommandFailed:

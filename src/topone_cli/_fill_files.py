@@ -95,7 +95,7 @@ class FillFile(ABC):
 
     def _misshapen(self, problem: str) -> CommandFailed:
         return CommandFailed(
-            f"{self.path} is no file of fills of this command ({problem}): use another name"
+            f"{self.path} is not a file of fills of this command ({problem}): use another name"
         )
 
 
@@ -216,7 +216,7 @@ class CsvFile(FillFile):
                 row["order_id"], row["number"], row["order_stock"], row["order_money"]
             )
         except (csv.Error, ValueError):
-            raise self._misshapen(f"line {number} is no row of it") from None
+            raise self._misshapen(f"line {number} is not a row of it") from None
         self.exported.add(*found)
 
     @property

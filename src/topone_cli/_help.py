@@ -83,7 +83,7 @@ class Group(_PlainFlags, TyperGroup):
             complain("there is no home directory: set HOME")
             sys.exit(FAILED)
         except typer.Abort:
-            complain("it was ended before it began")
+            complain("it was interrupted before it began")
             sys.exit(FAILED)
         sys.exit(code if isinstance(code, int) else 0)
 

@@ -262,7 +262,7 @@ class AccountOptions(FeedOptions):
             if name not in known:
                 meant = "".join(f" (is it {near}?)" for near in get_close_matches(name, known))
                 raise Misuse(
-                    f"--topics: name {number} is no topic{meant}; use {' or '.join(known)}, or "
+                    f"--topics: name {number} is not a topic{meant}; use {' or '.join(known)}, or "
                     "both with a comma between"
                 )
         return tuple(known[name] for name in wanted)

@@ -44,7 +44,7 @@ def open_bus(table: BusTable, setting: str) -> Any:
         ) from None
     raise ConfigurationError(
         setting=f"{setting}.url",
-        problem="it is no message bus that is known",
+        problem="it is not a known message bus",
         remedy='use "nats://host:4222", a list of several, or "redis://host:6379"',
     )
 
@@ -118,7 +118,7 @@ def _first_line(key: str, path: str) -> str:
         with Path(path).open("rb") as file:
             return file.readline(_LARGEST).decode().strip()
     except (OSError, UnicodeDecodeError) as error:
-        problem = getattr(error, "strerror", None) or "it is no UTF-8"
+        problem = getattr(error, "strerror", None) or "it is not UTF-8"
     raise ConfigurationError(
         setting=key, problem=f"{path} cannot be read ({problem})", remedy="check the path"
     )
@@ -139,6 +139,6 @@ def _context(table: BusTable) -> ssl.SSLContext:
         return context
     raise ConfigurationError(
         setting="ca_file, cert_file, key_file",
-        problem="they are no certificates and no key of them, in PEM",
+        problem="they are not certificates with their key, in PEM",
         remedy="check the files",
     )

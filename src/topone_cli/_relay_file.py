@@ -147,7 +147,7 @@ class _Reader:
         for name in cast("dict[str, object]", accounts):
             if not is_account_name(name):
                 where = f"accounts.{name:.80}"
-                raise self._refusal(where, "this is no name of an account", ACCOUNT_NAME)
+                raise self._refusal(where, "this is not a name of an account", ACCOUNT_NAME)
         file = self._structure(plain, _File, "")
         bus = self._bus(plain)
         entries = [
@@ -181,9 +181,9 @@ class _Reader:
         try:
             return tomllib.loads(data.decode())
         except (tomllib.TOMLDecodeError, RecursionError) as error:
-            problem = f"it is no TOML: {error}"
+            problem = f"it is not TOML: {error}"
         except UnicodeDecodeError:
-            problem = "it is no TOML, which is UTF-8"
+            problem = "it is not TOML in UTF-8"
         raise self._refusal("", problem, "see https://toml.io")
 
     def _entry(self, name: str, plain: dict[str, Any]) -> AccountEntry:
@@ -228,7 +228,7 @@ class _Reader:
         meant = f" (is it {near[0]}?)" if near else ""
         raise self._refusal(
             f"{where}.topics",
-            f"one of them is no topic{meant}",
+            f"one of them is not a topic{meant}",
             f"use names such as {', '.join(known)}",
         )
 
@@ -297,7 +297,7 @@ def _in_words(error: BaseException, kind: type | None) -> str:
             known = [attribute.name for attribute in attrs.fields(cls)]
             near = get_close_matches(name, known, 1)
             meant = f" (is it {near[0]}?)" if near else ""
-            return f"{name:.40} is no key of this table{meant}; use {', '.join(known)}"
+            return f"{name:.40} is not a key of this table{meant}; use {', '.join(known)}"
         case KeyError():
             return f"{error.args[0]} is missing; add it"
         case ValueError():

@@ -239,7 +239,7 @@ class _Outcome:
                 trouble = self._stall
             elif self._trouble is not None:
                 trouble = explain_failure(self._trouble)
-            raise CommandFailed(f"no topic was subscribed to in all that time: {trouble}")
+            raise CommandFailed(f"no topic was ever subscribed to: {trouble}")
 
 
 def _run_trio(

@@ -144,7 +144,7 @@ def simulate(
             asyncio.run(serving)
         except (socket.gaierror, UnicodeError):
             # It is not repeated: what is no host's name may be anything.
-            fail("cannot listen: --host is no address of this machine", FAILED)
+            fail("cannot listen: --host is not an address of this machine", FAILED)
         except OSError as error:
             fail(f"cannot listen on {host}:{port}: {error.strerror}", FAILED)
 

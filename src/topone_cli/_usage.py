@@ -56,7 +56,7 @@ def usage_problem(error: Any, words: Sequence[str]) -> str:
         name = str(error.option_name)
         known = [] if command is None else _options(command)
         where = _place(name, words)
-        problem = f"{where} is no option of this command{_meant(name, known)}"
+        problem = f"{where} is not an option of this command{_meant(name, known)}"
     elif isinstance(error, typer.BadParameter):
         problem = f"{_name(param)}: {_EXPECTED.get(getattr(param, 'name', ''), _NUMBER)}"
     elif hasattr(command, "commands"):

@@ -154,9 +154,9 @@ def test_with_standard_output_closed_it_says_so_and_does_nothing(
 ) -> None:
     for name, (code, _, err) in all_ended(simulator, recording, tmp_path, ">&-").items():
         assert code == 1, name
-        assert err == (
-            "topone: standard output is closed: redirect it, such as to /dev/null\n"
-        ), name
+        assert err == ("topone: standard output is closed: redirect it, such as to /dev/null\n"), (
+            name
+        )
     assert not list(tmp_path.iterdir())
 
 

@@ -17,9 +17,7 @@ _NEEDED = {"aiohttp", "filelock", "httpcore", "platformdirs", "rich", "typer", "
 def main() -> None:
     """Run the command with the arguments of this process."""
     if not secure_streams():
-        sys.stderr.write(
-            "topone: standard output is closed: redirect it, such as to /dev/null\n"
-        )
+        sys.stderr.write("topone: standard output is closed: redirect it, such as to /dev/null\n")
         sys.exit(settle(_FAILED))
     try:
         sys.exit(settle(_run()))

@@ -37,7 +37,7 @@ from topone_proto.account import Account, BusAnomaly, Knowledge, TakenOver
 from topone_proto.exchange import HttpConfig
 from topone_proto.exchange.living_account import LivingAccount
 from topone_proto.relay import Cursor, Position, decode_envelope
-from topone_relay import Bus, Message
+from topone_relay import Bus, BusUnavailable, Message
 
 TOPONE = (sys.executable, "-c", "import topone_cli; topone_cli.main()")
 # The exchange's minute is so many seconds here, and the accounts count with a little more.
@@ -164,8 +164,13 @@ class Follower:
     async def run(self, bus: Bus) -> None:
         name = self.exchange.name
         start = self.place
-        if start is None and self.kind == "late" and (found := await bus.pointer(name)) is not None:
-            start = found.place
+        while start is None and self.kind == "late":
+            # As a feed does, until the bus answers.
+            with suppress(BusUnavailable):
+                found = await bus.pointer(name)
+                start = None if found is None else found.place
+                break
+            await asyncio.sleep(0.5)
         cursor = Cursor(self.position, account=name)
         reading: Any = bus.read(name, start)
         async for received in reading:

@@ -24,6 +24,7 @@ from topone_proto import (
     Disconnected,
     Failure,
     FeedClosed,
+    Resumed,
     Snapshot,
     Stalled,
     Subscribed,
@@ -221,6 +222,8 @@ class _Outcome:
                 self._is_subscribed = True
             case Stalled(reason=reason, detail=detail):
                 self._stall = f"{reason} ({detail})"
+            case Resumed():
+                self._stall = None
             case Subscribed(topic=topic):
                 self._is_subscribed = True
                 self._refusals[topic] = None

@@ -38,10 +38,10 @@ def commands(simulator: Simulator, recording: Path, folder: Path) -> dict[str, t
     server = ("--url", simulator.url)
     return {
         "demo": ("demo", "--seconds", "2", "--rate", "50"),
-        "watch": ("watch", *server, "--seconds", "3"),
-        "watch --json": ("watch", *server, "--seconds", "3", "--json"),
-        "market": ("market", "BTC/USDT", "--url", simulator.market_url, "--seconds", "3"),
-        "record": ("record", str(folder / "new.jsonl"), *server, "--seconds", "3"),
+        "watch": ("watch", *server, "--seconds", "6"),
+        "watch --json": ("watch", *server, "--seconds", "6", "--json"),
+        "market": ("market", "BTC/USDT", "--url", simulator.market_url, "--seconds", "6"),
+        "record": ("record", str(folder / "new.jsonl"), *server, "--seconds", "6"),
         "replay": ("replay", str(recording)),
         "replay --json": ("replay", str(recording), "--json"),
         "stats": ("stats", str(recording)),

@@ -32,6 +32,11 @@ def _name_of(cls: type[Any]) -> str:
     return re.sub(r"(?<!^)(?=[A-Z])", "-", cls.__name__).lower()
 
 
+def _fields_of(cls: type[Any]) -> list["attrs.Attribute[Any]"]:
+    """Return the settings of a fault, those that many have last."""
+    return sorted(attrs.fields(cls), key=lambda field: field.kw_only)
+
+
 FAULTS: Final[dict[str, type[Any]]] = {
     _name_of(cls): cls for cls in (*get_args(Fault), *get_args(HttpFault))
 }
@@ -45,7 +50,7 @@ class FaultError(ValueError):
 def describe_fault(name: str) -> str:
     """Return a fault with what it takes, such as ``delay-ack seconds=SECONDS [times=N]``."""
     parts = [name]
-    for field in attrs.fields(FAULTS[name]):
+    for field in _fields_of(FAULTS[name]):
         kinds = {int: "N", float: "SECONDS", str: "TEXT", bytes: "TEXT"}
         what = "|".join(
             "|".join(kind) if issubclass(kind, StrEnum) else kinds[kind]
@@ -59,7 +64,7 @@ def describe_fault(name: str) -> str:
 
 def settings_of(name: str) -> list[str]:
     """Return the names of what a fault takes."""
-    return [field.name.replace("_", "-") for field in attrs.fields(FAULTS[name])]
+    return [field.name.replace("_", "-") for field in _fields_of(FAULTS[name])]
 
 
 def parse_fault(text: str) -> Fault | HttpFault:
@@ -79,7 +84,7 @@ def parse_fault(text: str) -> Fault | HttpFault:
     if cls is None:
         meant = "".join(f" (is it {near}?)" for near in get_close_matches(name, FAULTS, 1))
         raise FaultError(f"there is no such fault{meant}: 'topone simulate --help' lists all")
-    fields = {field.name.replace("_", "-"): field for field in attrs.fields(cls)}
+    fields = {field.name.replace("_", "-"): field for field in _fields_of(cls)}
     arguments: dict[str, Any] = {}
     for number, setting in enumerate(settings, 1):
         key, equals, value = setting.partition("=")

@@ -8,6 +8,8 @@ never. Every request counts for the budgets, whether a fault strikes or not.
 from math import inf
 from typing import Final, TypeVar
 
+from attrs import field
+
 from topone_proto._values import value
 
 __all__ = [
@@ -22,6 +24,7 @@ __all__ = [
     "GarbleHttp",
     "HangHttp",
     "HttpFault",
+    "HttpRequestFault",
     "KillOldTokens",
     "LagHttp",
     "LoseRow",
@@ -35,7 +38,19 @@ _PAGE: Final = "<html><head><title>Bad gateway</title></head><body>Bad gateway</
 
 
 @value
-class RefuseHttp:
+class HttpRequestFault:
+    """A fault that strikes at requests."""
+
+    times: int | None = field(default=1, kw_only=True)
+    """The number of requests, or of pages; None for all from now on."""
+    lasting: float | None = field(default=None, kw_only=True)
+    """The seconds after which it is over; None for never."""
+    path: str = field(default="/", kw_only=True)
+    """A part of the paths that it is about, such as ``order/query``."""
+
+
+@value
+class RefuseHttp(HttpRequestFault):
     """The next requests are answered with an HTTP status, such as 503 or 429, and not carried
     out."""
 
@@ -43,137 +58,74 @@ class RefuseHttp:
     """The HTTP status."""
     retry_after: int | str | None = None
     """The ``Retry-After`` header, in seconds or as an HTTP date; None leaves it out."""
-    times: int | None = 1
-    """The number of requests; None for all from now on."""
-    lasting: float | None = None
-    """The seconds after which it is over; None for never."""
-    path: str = "/"
-    """A part of the paths that it is about, such as ``order/query``."""
 
 
 @value
-class RejectHttp:
+class RejectHttp(HttpRequestFault):
     """The next requests are answered with a code, and not carried out."""
 
     code: int | str
     """The code, such as 10003, 10027 or ``T0005``."""
     msg: str = "refused on purpose"
     """The words."""
-    times: int | None = 1
-    """The number of requests; None for all from now on."""
-    lasting: float | None = None
-    """The seconds after which it is over; None for never."""
-    path: str = "/"
-    """A part of the paths that it is about."""
 
 
 @value
-class GarbleHttp:
+class GarbleHttp(HttpRequestFault):
     """The next requests are answered with something else than JSON, and not carried out."""
 
     body: str = _PAGE
     """The body."""
     status: int = 200
     """The HTTP status."""
-    times: int | None = 1
-    """The number of requests; None for all from now on."""
-    lasting: float | None = None
-    """The seconds after which it is over; None for never."""
-    path: str = "/"
-    """A part of the paths that it is about."""
 
 
 @value
-class HangHttp:
+class HangHttp(HttpRequestFault):
     """The next requests are carried out and never answered."""
 
-    times: int | None = 1
-    """The number of requests; None for all from now on."""
-    lasting: float | None = None
-    """The seconds after which it is over; None for never."""
-    path: str = "/"
-    """A part of the paths that it is about."""
-
 
 @value
-class ResetHttp:
+class ResetHttp(HttpRequestFault):
     """The next requests are carried out, and the connection is reset."""
 
-    times: int | None = 1
-    """The number of requests; None for all from now on."""
-    lasting: float | None = None
-    """The seconds after which it is over; None for never."""
-    path: str = "/"
-    """A part of the paths that it is about."""
-
 
 @value
-class CutHttp:
+class CutHttp(HttpRequestFault):
     """The next requests are carried out, and the connection ends in the middle of the answer."""
 
-    times: int | None = 1
-    """The number of requests; None for all from now on."""
-    lasting: float | None = None
-    """The seconds after which it is over; None for never."""
-    path: str = "/"
-    """A part of the paths that it is about."""
-
 
 @value
-class DelayHttp:
+class DelayHttp(HttpRequestFault):
     """The next requests are carried out at once and answered later."""
 
     seconds: float
     """The delay of the answer."""
-    times: int | None = 1
-    """The number of requests; None for all from now on."""
-    lasting: float | None = None
-    """The seconds after which it is over; None for never."""
-    path: str = "/"
-    """A part of the paths that it is about."""
 
 
 @value
-class LagHttp:
+class LagHttp(HttpRequestFault):
     """The next answers are behind the stream."""
 
     seconds: float
     """The most by which they are, each at random."""
-    times: int | None = 1
-    """The number of answers; None for all from now on."""
-    lasting: float | None = None
-    """The seconds after which it is over; None for never."""
-    path: str = "/"
-    """A part of the paths that it is about."""
 
 
 @value
-class ShiftPages:
+class ShiftPages(HttpRequestFault):
     """The next pages of the open orders after a first one are shifted, as if orders had closed or
     come while the list is read: rows are skipped or repeated, and the total has changed."""
 
     rows: int = 1
     """The number of orders that seem to have closed; negative for new ones."""
-    times: int | None = 1
-    """The number of pages; None for all from now on."""
-    lasting: float | None = None
-    """The seconds after which it is over; None for never."""
-    path: str = "/"
-    """A part of the paths that it is about."""
 
 
 @value
-class DelayHistory:
+class DelayHistory(HttpRequestFault):
     """The next answers lack every finished order and every deal of the last seconds."""
 
     seconds: float
     """The time for which a finished order is in no list."""
-    times: int | None = 1
-    """The number of answers; None for all from now on."""
-    lasting: float | None = None
-    """The seconds after which it is over; None for never."""
-    path: str = "/"
-    """A part of the paths that it is about."""
 
 
 @value

@@ -268,7 +268,7 @@ def test_a_file_of_another_shape_is_refused_and_stays_as_it_is(path: Path) -> No
 @pytest.mark.parametrize("content", [b"hello", b"\xff\xfe\n\n\n", b"order_id,number\n1,2\n"])
 def test_so_is_a_file_of_another_kind(path: Path, content: bytes) -> None:
     path.write_bytes(content)
-    with pytest.raises(CommandFailed, match="is no file of fills"):
+    with pytest.raises(CommandFailed, match="is not a file of fills"):
         open_fill_file(path)
     assert path.read_bytes() == content
 

@@ -106,7 +106,10 @@ def test_redis_is_asked_by_its_names(asked: Asked, files: dict[str, str]) -> Non
         ({"url": "nats://a", "nkey_file": "none"}, "bus: nkey_file: .*none cannot be read"),
         ({"url": "nats://a", "password_file": "none"}, "bus: password_file: .*none cannot be read"),
         ({"url": "nats://a", "ca_file": "none"}, "bus: ca_file: .*none cannot be read"),
-        ({"url": "nats://a", "ca_file": "secret"}, "bus: ca_file, .*no certificates and no key"),
+        (
+            {"url": "nats://a", "ca_file": "secret"},
+            "bus: ca_file, .*not certificates with their key",
+        ),
     ],
 )
 @pytest.mark.usefixtures("asked")

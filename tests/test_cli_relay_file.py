@@ -197,5 +197,5 @@ def test_a_file_that_is_no_file_says_so(home: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"cannot be read \(No such file"):
         read_relay_file(home / "none.toml", len)
     (home / "accounts.toml").write_bytes(b"\xff")
-    with pytest.raises(ConfigurationError, match="no TOML, which is UTF-8"):
+    with pytest.raises(ConfigurationError, match="not TOML in UTF-8"):
         read_relay_file(home / "accounts.toml", len)

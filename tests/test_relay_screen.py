@@ -3,6 +3,7 @@
 import io
 import json
 import urllib.request
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -163,7 +164,7 @@ def test_what_an_account_tells_all_day_is_not_logged() -> None:
         KnowledgeChanged(BALANCE, Knowledge.STALE, Knowledge.WHOLE),
     ]
     not_told = [
-        BalanceUpdate(Balance("A", 1, 0), 1),  # type: ignore[arg-type]  # any number
+        BalanceUpdate(Balance("A", Decimal(1), Decimal(0)), 1),
         KnowledgeChanged(BALANCE, Knowledge.WHOLE, Knowledge.STALE),
     ]
     assert [event for event in (*told, *not_told) if is_told(event)] == told

@@ -65,6 +65,7 @@ from topone_proto.account._claims import Claims
 from topone_proto.account._healing import Healer
 from topone_proto.account._machine import Machine
 from topone_proto.account._missed import MissedOrders
+from topone_proto.account._retries import Retries
 from topone_proto.account._waits import Waits
 from topone_proto.account.token_service import TokenService, TokenState
 from topone_proto.adapters import AccountCore, FeedCore
@@ -1008,12 +1009,12 @@ def code_10027_stops_order_calls() -> AbstractContextManager[Any]:
 
 @feature(3, *SESSION, "-k", "limit_is_obeyed")
 def what_the_exchange_says_of_waiting_is_obeyed() -> AbstractContextManager[Any]:
-    return method(Healer, "hold", None)
+    return method(Retries, "hold", None)
 
 
 @feature(3, *SESSION, "-k", "ten_minutes")
 def failed_questions_back_off() -> AbstractContextManager[Any]:
-    return method(Healer, "_spread", 0.0)
+    return method(Retries, "_spread", 0.0)
 
 
 @feature(3, *SESSION, "-k", "refuses_every")

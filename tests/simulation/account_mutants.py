@@ -189,7 +189,7 @@ def a_wait_for_a_budget_is_not_said() -> AbstractContextManager[Any]:
 # --- I11: nothing is invented ---------------------------------------------------------------------
 
 
-@account_mutant("I11", "I8")
+@account_mutant("I11", "I8", "I15")
 def what_is_not_listed_was_cancelled() -> AbstractContextManager[Any]:
     def accept(original: Any, self: Any, query: Any, found: Any, position: Any) -> Any:
         for number in self._listable() - found if isinstance(self, Orders) else ():

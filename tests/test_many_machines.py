@@ -171,6 +171,7 @@ def test_a_ledger_has_every_update_once_however_often_it_is_killed(bus: str) -> 
     assert found == wanted[: len(found)]
     # The first event of each run says that older messages are still to be read.
     assert len(found) == 6 * 3
+    database.close()
 
 
 def test_the_page_changes_one_line() -> None:

@@ -12,6 +12,7 @@ import redis.asyncio
 import topone_redis
 from bus_plays import LONG, SHORT, acquire, messages
 from bus_servers import Server, ValkeyServer, running
+from topone_redis._errors import as_bus_errors
 from topone_relay import Bus, BusRefused, BusUnavailable, Fenced, Lease, Message
 from waits import PATIENCE
 
@@ -170,3 +171,18 @@ async def test_a_lease_that_another_bus_has_cannot_be_renewed(server: Server, ra
         lease = await acquire(bus, "main")
         assert not await other.renew(lease)
         assert await other.acquire("main", "two", LONG) is None
+
+
+async def test_a_write_to_a_connection_that_is_lost_is_an_outage() -> None:
+    """As asyncio of Python 3.13.0 fails: its transport has no loop any more."""
+
+    async def write(name: str, to: object) -> int:
+        written: int = getattr(to, name)
+        return written
+
+    with pytest.raises(BusUnavailable, match="the connection is lost"):
+        await as_bus_errors("read", write("_add_writer", None), LONG)
+    # Any other is a fault of the program, and no outage.
+    for name, to in (("_add_writer", object()), ("other", None)):
+        with pytest.raises(AttributeError):
+            await as_bus_errors("read", write(name, to), LONG)

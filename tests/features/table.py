@@ -785,7 +785,7 @@ def recorder_that_fails_ends_the_feed() -> AbstractContextManager[Any]:
 # --- 9. whole means right ------------------------------------------------------------------------
 
 
-@feature(9, "tests/test_threads_account.py", "-k", "two_steps")
+@feature(9, "tests/on_threads/test_threads_account.py", "-k", "two_steps")
 def reads_of_other_threads_between_two_steps() -> AbstractContextManager[Any]:
     return around(topone_threads.Account, "_use", lambda _, self, lock: Handle._use(self, lock))
 

@@ -16,7 +16,7 @@ from websockets.asyncio.server import ServerConnection
 from websockets.asyncio.server import serve as serve_websockets
 
 import topone_asyncio
-from topone_proto import Connect, ConnectionFailed, Endpoint, Token
+from topone_proto import Connect, ConnectionFailed, Endpoint, FailureKind, Token
 
 P = ParamSpec("P")
 TOKEN = "s3cret/t+k=n"  # with characters that URLs spell differently
@@ -131,6 +131,20 @@ async def failure_of(
     )
     assert "s3cret" not in shown
     return failed
+
+
+async def check_opens_nothing(
+    answer: bytes,
+    kind: FailureKind,
+    status: int | None,
+    *,
+    open_websocket: Callable[..., Any] = topone_asyncio.open_websocket,
+) -> None:
+    """Check that a handshake with this answer fails so, and is tried once."""
+    async with raw_server(answer) as (address, requests):
+        failed = await failure_of(f"ws://{address}/", open_websocket=open_websocket)
+    assert (failed.failure.kind, failed.failure.status) == (kind, status)
+    assert len(requests) == 1
 
 
 @asynccontextmanager

@@ -20,7 +20,7 @@ from websockets.asyncio.server import ServerConnection
 
 import dials
 import topone_asyncio
-from dials import TOKEN, clean, connect_to, raw_server, websocket_server
+from dials import TOKEN, check_opens_nothing, clean, connect_to, raw_server, websocket_server
 from doors import run_asyncio
 from topone_asyncio.over_aiohttp import _Resolver, open_websocket
 from topone_proto import ConnectionEnded, FailureKind
@@ -165,10 +165,7 @@ GOOD = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n"
 async def test_answers_that_open_nothing(
     answer: bytes, kind: FailureKind, status: int | None
 ) -> None:
-    async with raw_server(answer) as (address, requests):
-        failed = await failure_of(f"ws://{address}/")
-    assert (failed.failure.kind, failed.failure.status) == (kind, status)
-    assert len(requests) == 1
+    await check_opens_nothing(answer, kind, status, open_websocket=open_websocket)
 
 
 @clean()

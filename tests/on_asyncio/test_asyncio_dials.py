@@ -26,6 +26,7 @@ from asyncio_feeds import (
     until,
 )
 from dials import (
+    check_opens_nothing,
     clean,
     connect_to,
     failure_of,
@@ -68,10 +69,7 @@ GOOD = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: U
 async def test_answers_that_open_nothing(
     answer: bytes, kind: FailureKind, status: int | None
 ) -> None:
-    async with raw_server(answer) as (address, requests):
-        failed = await failure_of(f"ws://{address}/")
-    assert (failed.failure.kind, failed.failure.status) == (kind, status)
-    assert len(requests) == 1
+    await check_opens_nothing(answer, kind, status)
 
 
 @clean()

@@ -16,18 +16,11 @@ import pytest
 
 import topone_simulator
 import topone_threads
-import waits
 from test_open_account import FAST, QUICK, SERVER, is_right, place, trade
 from topone_proto import Closed, Conflated, FeedClosed, LocalProtocolError
 from topone_proto.account import Account, AccountSession
 from topone_proto.exchange import DropConnections, HangHttp
 from waits import PATIENCE
-
-
-@pytest.fixture(autouse=True)
-def _nothing_is_left_behind() -> Iterator[None]:
-    with waits.no_thread_is_left():
-        yield
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager, suppress
 from itertools import count
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 import topone_asyncio._websocket
-import waits
+from thread_feeds import in_turn
 from topone_proto import (
     BALANCE,
     ORDERS,
@@ -33,35 +33,11 @@ from topone_proto import (
 )
 from topone_proto.adapters import AsyncFeed
 from topone_proto.exchange import Burst, LoseAck
-from topone_simulator import Simulator, run_in_thread
+from topone_simulator import Simulator
 from topone_threads import Feed, _io, open_feed
 from waits import ETH, PATIENCE, TOKEN, accept_websocket, until
 
 QUICK: dict[str, Any] = {"retry_first": 1e-6, "retry_base": 1e-6, "retry_cap": 1e-6}
-
-
-@pytest.fixture(autouse=True)
-def _nothing_is_left_behind() -> Iterator[None]:
-    with waits.no_thread_is_left():
-        yield
-
-
-@pytest.fixture
-def simulator() -> Iterator[Simulator]:
-    with run_in_thread(tokens={TOKEN: "alice"}) as simulator:
-        yield simulator
-
-
-def in_turn(feed: Feed, function: Callable[[], object]) -> None:
-    """Have it called where the feed does its work, behind what was asked of it before."""
-    is_done = threading.Event()
-
-    def call() -> None:
-        function()
-        is_done.set()
-
-    feed._post(call)
-    assert is_done.wait(PATIENCE)
 
 
 def io_threads() -> list[threading.Thread]:

@@ -66,6 +66,24 @@ def use(feed: Feed) -> None:
         feed.get(PATIENCE)
 
 
+def said_after(number: signal.Signals, program: str) -> str:
+    """Send a program a signal once it has said three events. Return what it says from then on, and
+    check that it ends in order."""
+    with subprocess.Popen(
+        [sys.executable, "-W", "error", "-X", "dev", "-c", program],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        for _ in range(3):
+            process.stdout.readline()
+        process.send_signal(number)
+        out, err = process.communicate(timeout=PATIENCE)
+    assert (err, process.returncode) == ("", 0)
+    return out
+
+
 @pytest.mark.thorough
 def test_a_signal_handler_may_close_the_feed_whatever_it_interrupts() -> None:
     def run() -> None:
@@ -186,19 +204,7 @@ try:
 except KeyboardInterrupt:
     print("interrupted", [thread.name for thread in threading.enumerate()])
 """
-    with subprocess.Popen(
-        [sys.executable, "-W", "error", "-X", "dev", "-c", program],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        assert process.stdout is not None
-        for _ in range(3):
-            process.stdout.readline()
-        process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=PATIENCE)
-    assert (out, err) == ("interrupted ['MainThread']\n", "")
-    assert process.returncode == 0
+    assert said_after(signal.SIGINT, program) == "interrupted ['MainThread']\n"
 
 
 def test_a_signal_handler_may_close_a_feed_that_is_iterated(simulator: Simulator) -> None:
@@ -211,16 +217,4 @@ with open_feed(token={TOKEN!r}, url={simulator.url!r}) as feed:
         print(type(event).__name__, flush=True)
 print([thread.name for thread in threading.enumerate()])
 """
-    with subprocess.Popen(
-        [sys.executable, "-W", "error", "-X", "dev", "-c", program],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        assert process.stdout is not None
-        for _ in range(3):
-            process.stdout.readline()
-        process.send_signal(signal.SIGTERM)
-        out, err = process.communicate(timeout=PATIENCE)
-    assert (out, err) == ("Closed\n['MainThread']\n", "")
-    assert process.returncode == 0
+    assert said_after(signal.SIGTERM, program) == "Closed\n['MainThread']\n"

@@ -21,6 +21,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import msgspec
 import pytest
 from attrs import evolve
 from hypothesis import example, given, settings
@@ -1080,21 +1081,22 @@ def test_decode_is_silent_when_python_warns_of_comparing_bytes_with_text() -> No
 
 
 @pytest.mark.parametrize(
-    ("error", "reason"),
+    ("error", "data", "reason"),
     [
-        (ValueError("too many digits"), "too many digits"),
-        (RecursionError(), "nested too deeply"),
-        (UnicodeDecodeError("utf-8", b"\xff", 0, 1, "no"), "not UTF-8"),
+        (ValueError("too many digits"), b"{}", "too many digits"),
+        (RecursionError(), b"{}", "nested too deeply"),
+        (UnicodeDecodeError("utf-8", b"\xff", 0, 1, "no"), b'"\xff"', "not UTF-8"),
+        (msgspec.DecodeError("bad text"), b'"\xff"', "not UTF-8"),
     ],
 )
 def test_whatever_a_decoder_raises_of_data_is_a_defect_of_the_frame(
-    error: Exception, reason: str
+    error: Exception, data: bytes, reason: str
 ) -> None:
     def fail(_: bytes) -> None:
         raise error
 
     with pytest.raises(Wrong) as caught:
-        read_with(fail, b"{}")
+        read_with(fail, data)
     assert (caught.value.reason, caught.value.path) == (reason, "$")
 
 

@@ -27,6 +27,7 @@ from topone_proto.wire._members import (
     number_of,
     reason_and_path,
     text_of,
+    unreadable,
     whole_of,
 )
 from topone_proto.wire._suspects import GZIP, canonical, excerpt, marked, suspects
@@ -80,12 +81,8 @@ def read_slowly(
         reason, path, topics = error.reason, error.path, error.topics
     except msgspec.ValidationError as error:
         (reason, path), topics = reason_and_path(str(error)), suspects(plain, followed)
-    except UnicodeError:
-        reason, path, topics = "not UTF-8", "$", suspects(plain, followed)
-    except ValueError as error:
-        reason, path, topics = str(error), "$", suspects(plain, followed)
-    except RecursionError:
-        reason, path, topics = "nested too deeply", "$", suspects(plain, followed)
+    except (ValueError, RecursionError) as error:
+        reason, path, topics = unreadable(error, plain), "$", suspects(plain, followed)
     text = excerpt(plain, keep)
     return Malformed(excerpt(reason, _KEEP_REASON), path, text, len(frame), topics=topics)
 
@@ -198,10 +195,8 @@ def _no_text(raw: msgspec.Raw) -> str:
     """Return the reason why a member is no text."""
     try:
         _decode_text(raw)
-    except UnicodeError:
-        return "not UTF-8"
     except ValueError as error:
-        return reason_and_path(str(error))[0]
+        return reason_and_path(unreadable(error, bytes(raw)))[0]
     return "no text"  # pragma: no cover - the caller has found that it is none
 
 

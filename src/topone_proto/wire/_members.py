@@ -30,6 +30,7 @@ __all__ = [
     "seconds_of",
     "text_of",
     "to_decimal",
+    "unreadable",
     "whole_of",
 ]
 
@@ -93,12 +94,22 @@ def read_with(decode: Any, data: bytes) -> Any:
     except msgspec.ValidationError as error:
         reason, path = reason_and_path(str(error))
         raise Wrong(reason, f"$.data{path[1:]}") from None
+    except (ValueError, RecursionError) as error:
+        raise Wrong(unreadable(error, data), "$") from None
+
+
+def unreadable(error: ValueError | RecursionError, data: str | bytes) -> str:
+    """Return why data is no JSON, after a decoder of msgspec has raised this error of it.
+
+    The data is asked whether it is UTF-8: versions of msgspec say it in different ways.
+    """
+    if isinstance(error, RecursionError):
+        return "nested too deeply"
+    try:
+        data.decode() if isinstance(data, bytes) else data.encode()
     except UnicodeError:
-        raise Wrong("not UTF-8", "$") from None
-    except ValueError as error:
-        raise Wrong(str(error), "$") from None
-    except RecursionError:
-        raise Wrong("nested too deeply", "$") from None
+        return "not UTF-8"
+    return str(error)
 
 
 _PROBLEM: Final = re.compile(r"(.*?)(?: - at `([^`]*)`)?", re.DOTALL)

@@ -61,7 +61,8 @@ I9: budgets
     However many processes follow an account, are killed and start again, and share what they have
     stored: the exchange sees one request for a token in ``token_interval``, and so many order calls
     in ``order_period`` as it allows. Nobody asks during a block that he was told of, or that was
-    stored before his own latest write.
+    stored before his own latest write. A write stores what its process had been told when it began:
+    of a block that comes during a write, the next write tells.
 I10: whole again
     When nothing goes wrong any more, every account is whole within ``whole_bound``, and nothing has
     ended but by a refusal of the key pair or of a fresh token.

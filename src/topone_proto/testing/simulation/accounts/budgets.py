@@ -2,17 +2,17 @@
 
 import re
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final, Never
 
-from attrs import define
+from attrs import Factory, define
 
 from topone_proto.account import AccountConfig
 from topone_proto.exchange import HttpConfig
 from topone_proto.testing.simulation.dials import HAIR
 from topone_proto.wire.http import HttpResponse
 
-__all__ = ["Asker", "Budgets"]
+__all__ = ["Asker", "Block", "Budgets"]
 
 _RULE: Final = "I9"
 _TOKEN: Final = "/u/v1/api/token"
@@ -30,16 +30,20 @@ class Asker:
     """The process."""
     saved_at: float = _NEVER
     """The time of its latest write."""
+    told: "list[Block]" = Factory(list)
+    """The blocks that it was told of."""
 
 
-@define
-class _Block:
+@define(eq=False)
+class Block:
     """A block, once somebody was told of it."""
 
     until: float
+    """The time at which it ends."""
     told: Asker
-    # When it was stored, so that everybody knows; None until then.
+    """The life that was told of it."""
     stored_at: float | None = None
+    """The time at which it was stored, so that everybody knows; None until then."""
 
 
 class Budgets:
@@ -59,7 +63,7 @@ class Budgets:
         self._fail = fail
         self._token_at = _NEVER
         self._orders_at: deque[float] = deque(maxlen=http.order_calls)
-        self._blocks: dict[str, list[_Block]] = {_TOKEN: [], _ORDERS: []}
+        self._blocks: dict[str, list[Block]] = {_TOKEN: [], _ORDERS: []}
         self.requests: int = 0
         """The number of requests so far."""
 
@@ -110,12 +114,14 @@ class Budgets:
             kind = _ORDERS
         else:
             return
-        self._blocks[kind].append(_Block(now + self._config.token_block, asker))
+        block = Block(now + self._config.token_block, asker)
+        self._blocks[kind].append(block)
+        asker.told.append(block)
 
-    def saved(self, asker: Asker, now: float) -> None:
-        """A process has stored its state, with everything in it that it was told."""
+    def saved(self, asker: Asker, blocks: Iterable[Block], now: float) -> None:
+        """A process has stored a state, with these blocks in it: those that it had been told of
+        when the write began. Of one that it was told of during the write, the next write tells."""
         asker.saved_at = now
-        for blocks in self._blocks.values():
-            for block in blocks:
-                if block.told is asker and block.stored_at is None:
-                    block.stored_at = now
+        for block in blocks:
+            if block.stored_at is None:
+                block.stored_at = now

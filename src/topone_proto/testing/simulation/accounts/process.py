@@ -15,7 +15,7 @@ from topone_proto.account import (
 from topone_proto.feed.account_core import AccountCore
 from topone_proto.secrets.token import Token
 from topone_proto.session.endpoint import Endpoint
-from topone_proto.testing.simulation.accounts.budgets import Asker, Budgets
+from topone_proto.testing.simulation.accounts.budgets import Asker, Block, Budgets
 from topone_proto.testing.simulation.accounts.judge import KEY, AccountJudge
 from topone_proto.testing.simulation.accounts.line import Line
 from topone_proto.testing.simulation.accounts.place import Machine
@@ -196,13 +196,14 @@ class Life:
                 takes = self._rng.random() * self._process.shared.storing
                 takes = max(takes, self._machine.slowness)
                 # In a thread: a loop that is busy holds nothing up but what is told of it.
-                self._world.at(self._world.now + takes, self._store, action)
+                blocks = tuple(self._asker.told)
+                self._world.at(self._world.now + takes, self._store, action, blocks)
             case RenewToken():
                 self.adapter.turns.at(self._world.now + _RENEWING, self._renew)
             case _:
                 raise AssertionError(action)
 
-    def _store(self, action: StoreState | LoadState) -> None:
+    def _store(self, action: StoreState | LoadState, blocks: tuple[Block, ...]) -> None:
         if self.adapter.is_killed:
             return
         found: StoredState | None
@@ -215,7 +216,7 @@ class Life:
             self.adapter.turns.soon(self._not_stored, str(error))
             return
         if found is None:
-            self._process.budgets.saved(self._asker, self._world.now)
+            self._process.budgets.saved(self._asker, blocks, self._world.now)
             self._reached("stored")
         self.adapter.turns.soon(self._stored, found)
 

@@ -389,6 +389,47 @@ def test_an_update_that_the_stream_left_out_is_found_by_an_audit(topic: str) -> 
     assert len(client.of(Resynced)) == 3
 
 
+def forbid_orders(world: World, client: Client) -> None:
+    client.feed(client.machine.order_calls_blocked)
+
+
+def take_tokens(world: World, client: Client) -> None:
+    world.exchange.fault("429", world.now + 300.0, "token")
+    world.exchange.expire()
+
+
+@pytest.mark.parametrize(
+    "prevent",
+    [
+        forbid_orders,
+        take_tokens,
+        lambda world, _: world.exchange.fault("503", world.now + 300.0, "order"),
+    ],
+)
+def test_an_audit_that_nobody_can_confirm_ends_the_claim_to_be_right(
+    prevent: Callable[[World, Client], None],
+) -> None:
+    world, client = whole()
+    account = client.machine.account
+    world.exchange.drops, world.is_stream_lossy = "orders", True
+    world.exchange.fill(1, 4)
+    world.exchange.drops = ""
+    client.feed(client.machine.refresh)
+    world.run(5.0, lambda: bool(account.suspected))
+    prevent(world, client)
+    world.run(31.0)
+    assert account.knowledge(ORDERS) is Knowledge.WHOLE
+    world.run(1.1)
+    assert account.knowledge(ORDERS) is Knowledge.STALE
+    assert account.knowledge(BALANCE) is Knowledge.WHOLE
+    # Somebody can, in the end.
+    world.is_stream_lossy = False
+    world.run(1.5 * HOUR, lambda: client.is_whole)
+    assert client.is_whole
+    assert client.of(Resynced)[-1].is_audit
+    assert account.audit_differences > 0
+
+
 def test_audits_go_on_for_ever_within_their_interval_or_not_at_all() -> None:
     world, client = whole()
     world.run(3001.0)

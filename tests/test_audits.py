@@ -158,8 +158,7 @@ def test_an_end_that_nobody_tells_becomes_a_doubt_and_then_an_unknown_outcome() 
     account = whole(order(1))
     account.answer(audit_orders(account), [])
     assert not_found(account) == ()
-    stale = KnowledgeChanged(ORDERS, Knowledge.WHOLE, Knowledge.STALE)
-    assert not_found(account) == (stale,)
+    assert not_found(account) == (STALE,)
     assert account.unresolved == (1,)
     for _ in range(5):
         assert not_found(account) == ()
@@ -182,6 +181,59 @@ def test_a_suspicion_gives_nobody_the_right_to_give_an_order_up() -> None:
     account.answer(audit_orders(account), [])
     assert account.give_up(1) == ()
     assert account.open_orders().value == {1: order(1)}
+
+
+STALE = KnowledgeChanged(ORDERS, Knowledge.WHOLE, Knowledge.STALE)
+WHOLE = KnowledgeChanged(ORDERS, Knowledge.STALE, Knowledge.WHOLE)
+
+
+def test_what_nobody_can_confirm_is_put_in_doubt() -> None:
+    account = whole(order(1))
+    truth = order(1, "4")
+    account.answer(audit_orders(account), [truth, order(2)])
+    assert (account.suspected, account.unresolved) == ((1, 2), ())
+    assert account.doubt(3) == account.doubt("ETH") == ()
+    query = orders_query(account)
+    assert account.doubt(1) == (STALE,)
+    assert account.doubt(1) == account.doubt(2) == ()
+    assert (account.suspected, account.unresolved) == ((), (1, 2))
+    # The question that was asked before is as good, and what it finds is a finding.
+    assert account.ask() == ()
+    differences = (
+        OrderChanged(order(1), truth, None, healed=True),
+        AggregatedFill(truth, 100.0, Decimal(4), Decimal(8), healed=True),
+        OrderChanged(None, order(2), None, healed=True),
+    )
+    assert account.answer(query, [truth, order(2)]) == (
+        *differences,
+        WHOLE,
+        Resynced(ORDERS, differences, 500, None, is_audit=True),
+    )
+    assert account.audit_differences == 3
+
+
+def test_a_doubt_that_the_stream_settles_in_the_end_is_no_finding() -> None:
+    account = whole(order(1))
+    account.answer(audit_orders(account), [order(1, "4")])
+    account.doubt(1)
+    *_, resynced = account.apply(OrderUpdate(order(1, "4"), 1000))
+    assert resynced == Resynced(ORDERS, (), 500, None)
+    assert account.audit_differences == 0
+
+
+def test_a_balance_that_nobody_can_confirm_is_put_in_doubt_and_stays_or_comes() -> None:
+    account = whole()
+    account.apply(BalanceUpdate(eth("1"), 900))
+    # Not even what the stream has told is beyond doubt, nor what is not known at all.
+    account.answer(audit_balances(account), [eth("3"), eth("5", "XYZ")])
+    query = balances_query(account)
+    changes = account.doubt("ETH") + account.doubt("XYZ")
+    assert changes == (KnowledgeChanged(BALANCE, Knowledge.WHOLE, Knowledge.STALE),)
+    for _ in range(AccountConfig().max_tries):
+        account.answer(query, [])
+        account.retry(query)
+    assert account.knowledge(BALANCE) is Knowledge.WHOLE
+    assert account.balances().value == {"ETH": eth("1")}
 
 
 def test_a_loss_ends_an_audit() -> None:

@@ -66,6 +66,7 @@ from topone_proto.account._healing import Healer
 from topone_proto.account._machine import Machine
 from topone_proto.account._missed import MissedOrders
 from topone_proto.account._retries import Retries
+from topone_proto.account._suspicions import Suspicions
 from topone_proto.account._waits import Waits
 from topone_proto.account.token_service import TokenService, TokenState
 from topone_proto.adapters import AccountCore, FeedCore
@@ -911,6 +912,11 @@ SESSION = ("tests/test_account_session.py",)
 @feature(9, *SESSION, "-k", "by_an_audit")
 def what_is_whole_is_audited() -> AbstractContextManager[Any]:
     return method(Healer, "_audit", None)
+
+
+@feature(9, *SESSION, "-k", "nobody_can_confirm")
+def what_an_audit_suspects_is_not_called_right_for_long() -> AbstractContextManager[Any]:
+    return method(Suspicions, "review", ())
 
 
 @feature(9, *SESSION, "-k", "too_large")

@@ -140,6 +140,13 @@ class Account:
         say by name what has become of them."""
         return (*self._orders.unresolved, *self._balances.unresolved)
 
+    @property
+    def suspected(self) -> tuple[int | str, ...]:
+        """The orders, by id, and the balances, by asset, in which an audit differs from what is
+        held, until an update or an answer by name says which of the two is right. Their topics are
+        ``WHOLE`` meanwhile; see ``doubt``."""
+        return (*self._orders.suspected, *self._balances.suspected)
+
     # Telling.
 
     def apply(self, event: RelayEvent) -> tuple[Change, ...]:
@@ -248,9 +255,21 @@ class Account:
 
         A stream may leave out an update while its connection goes on, and nothing betrays it. What
         an audit finds is confirmed by name, applied and reported as ``Resynced`` with ``is_audit``.
+        Until then it is ``suspected``.
         """
         for ledger in self._ledgers:
             ledger.audit()
+
+    def doubt(self, name: int | str) -> tuple[Change, ...]:
+        """Put what is ``suspected`` in doubt, since nobody can confirm or refute it in time: its
+        topic is not ``WHOLE`` until it is settled. Nothing changes if it is not suspected.
+
+        An ``AccountSession`` does so after ``answer_lag`` and ``retry_cap``.
+
+        Args:
+            name: the id of an order, or the asset of a balance.
+        """
+        return self._orders.doubt(name) if isinstance(name, int) else self._balances.doubt(name)
 
     @property
     def is_auditing(self) -> bool:

@@ -155,6 +155,7 @@ class Balances(Ledger[str]):
 
     def _give_up(self, name: str) -> tuple[Change, ...]:
         self._resolve(name)
-        if self._is_since_followed(self._known[name].told_at):
-            return ()  # the stream's word stands
+        known = self._known.get(name)
+        if known is None or self._is_since_followed(known.told_at):
+            return ()  # nothing is known that nobody has, and the stream's word stands
         return (BalanceUnlisted(self._known.pop(name).balance),)

@@ -12,7 +12,7 @@ missed, is dropped: the account asks it anew, and that restarts the pass. So doe
 waited for so long that the account would have to ask again anyhow.
 
 Orders that were made and closed unseen are asked for while nothing else is, but before an audit
-(``catching_up``).
+(``catching_up``). What an audit suspects is not called right for long (``suspicions``).
 
 An answer is handed to the account within the step in which it comes, so that nothing can come in
 between: updates before it and after it have their places.
@@ -32,6 +32,7 @@ from topone_proto.account._passes import BalancesPass, ListPass, LookupPass, Pas
 from topone_proto.account._questions import BalancesQuery, OrdersQuery, Query
 from topone_proto.account._reports import FetchFailed, FetchKind
 from topone_proto.account._retries import Retries
+from topone_proto.account._suspicions import Suspicions
 from topone_proto.wire.http import ApiError, ApiErrorMeaning, HttpResponse
 
 __all__ = ["Healer"]
@@ -66,6 +67,8 @@ class Healer:
         self._retries = Retries(config, jitter)
         self._queue: list[QueryPass] = []
         self._catch_up = CatchUp(account, config, jitter)
+        self.suspicions: Suspicions = Suspicions(account, config)
+        """The differences that audits have found and nobody has confirmed."""
         self._page_sizes = list(_PAGE_SIZES)
         # True once the exchange has given open orders.
         self._has_listed = False

@@ -28,7 +28,8 @@ An audit compares a list with a topic that is WHOLE, and does not end that: a st
 out an update without a sign, but what differs may as well be under way. It is a *suspicion*, asked
 for by name like a doubt. An update, or an answer that is not crossed by one, settles it; what the
 answer changes was missed, and is reported as found by an audit. If ``_MAX_UNANSWERED`` answers lack
-the thing, the suspicion becomes a doubt.
+the thing, the suspicion becomes a doubt. So does one that cannot be settled for too long
+(``suspicions``): what nobody can confirm or refute is not known to be right.
 
 Invariants:
 
@@ -119,6 +120,11 @@ class Ledger(ABC, Generic[_K]):
     def unresolved(self) -> tuple[_K, ...]:
         """The keys that are in doubt."""
         return tuple(name for name in sorted(self.doubts) if not self.doubts[name].is_suspicion)
+
+    @property
+    def suspected(self) -> tuple[_K, ...]:
+        """The keys that an audit suspects."""
+        return tuple(name for name in sorted(self.doubts) if self.doubts[name].is_suspicion)
 
     @property
     def is_settled(self) -> bool:
@@ -310,6 +316,15 @@ class Ledger(ABC, Generic[_K]):
             if self._position_of(name) <= query.position:
                 self._suspect(name, position)
 
+    def doubt(self, name: _K) -> tuple[Change, ...]:
+        """Nobody can say in time whether an audit is right about it: put it in doubt."""
+        doubt = self.doubts.get(name)
+        if doubt is None or not doubt.is_suspicion:
+            return ()
+        # The question that is under way is as good for a doubt.
+        doubt.is_suspicion, self._is_audit_finding = False, True
+        return self._lower()
+
     def _harden(self, name: _K) -> tuple[Change, ...]:
         """Nobody has what an audit suspects: put it in doubt."""
         doubt = self.doubts[name]
@@ -343,7 +358,9 @@ class Ledger(ABC, Generic[_K]):
         """The topic is whole, if nothing is open any more."""
         if self.knowledge is Knowledge.WHOLE or not self._is_listed or self.unresolved:
             return ()
-        is_audit, self._is_audit_finding = self._is_audit_finding, False
+        # What the stream has settled by itself was under way, and is no finding.
+        is_audit = self._is_audit_finding and bool(self._differences)
+        self._is_audit_finding = False
         resynced = self._resynced(self._differences, self._answered_ts, is_audit=is_audit)
         self.audit_differences += is_audit and len(self._differences)
         self._differences.clear()

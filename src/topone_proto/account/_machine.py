@@ -224,6 +224,7 @@ class Machine(Requester):
         if self._is_paused:
             return min((at for at in times if at is not None), default=None)
         times += [self._tokens.deadline, self._store.deadline, self._look_at]
+        times.append(self._healer.suspicions.deadline)
         is_busy = any(request.waiting is not None for request in self._under_way)
         if not is_busy and self._reserved is None and self._tokens.token is not None:
             times.append(self._healer.deadline(now, self._budget.free_at(now, wall)))

@@ -122,6 +122,8 @@ class Requester:
 
     def _heal(self, caused: Caused, now: float, wall: float) -> None:
         """Send the next question, or reserve what it costs."""
+        # Whether or not anything can be asked.
+        caused.events += self._healer.suspicions.review(now)
         token = self._tokens.token
         is_busy = any(request.waiting is not None for request in self._under_way)
         if is_busy or self._reserved is not None or token is None:

@@ -56,7 +56,8 @@ I8: whole means right
 
     So is an ``AccountSession``, in any of the processes that follow one account by themselves, over
     an ``HttpDesk``. After updates that the stream left out without a sign, it is right once the
-    next audit has ended.
+    next audit has ended, or does not call the topic whole if nobody confirms what that has found.
+    Without a token there is no audit.
 I9: budgets
     However many processes follow an account, are killed and start again, and share what they have
     stored: the exchange sees one request for a token in ``token_interval``, and so many order calls

@@ -93,6 +93,8 @@ class Following:
         self.budgets: Budgets = Budgets(shared.http, shared.config, self._fail)
         self._lost = ""
         self._was_lossy = False
+        # When the stream last left something out.
+        self._lossy_at = 0.0
         self.processes: dict[str, Process] = {
             plan.client.name: Process(
                 world,
@@ -149,7 +151,7 @@ class Following:
                     break
                 world.run(world.now + 1.0)
         for process in self.processes.values():
-            process.is_stream_lossy = False
+            process.is_stream_lossy = self._cannot_know(process)
         self._check()
         for key, verb in enumerate(("place", "fill", "cancel")):
             self._trade(Trade(world.now, verb, key))
@@ -238,6 +240,15 @@ class Following:
             or any(plan.client.config.max_attempts is not None for plan in shared.processes)
         )
 
+    def _cannot_know(self, process: Process) -> bool:
+        """True if a process lacks what the stream left out, as it may: without a token there is no
+        audit, and what was left out before is missing until one has ended. What an audit has shown
+        is no excuse, whether or not it could be confirmed."""
+        life = process.life
+        if not process.is_stream_lossy or life is None or life.judge.hopeless is None:
+            return False
+        return life.judge.audited_at <= self._lossy_at + self._shared.config.answer_lag
+
     def _check(self) -> None:
         for process in self.processes.values():
             if process.life is not None:
@@ -249,7 +260,7 @@ class Following:
         self._check()
         for change in self._truth.trade(trade, self._world.now):
             if self._lost and self._lost == type(change).__name__:
-                self._was_lossy = True
+                self._was_lossy, self._lossy_at = True, self._world.now
                 for process in self.processes.values():
                     process.is_stream_lossy = True
             else:

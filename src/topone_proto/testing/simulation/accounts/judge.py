@@ -73,6 +73,9 @@ class AccountJudge:
         """The last event; None while it has not come."""
         self.hopeless: FetchFailed | None = None
         """The report that there will be no token any more, while the stream goes on."""
+        self.audited_at: float = world.now
+        """The time at which the latest audit that has ended began."""
+        self._audit: tuple[float, int] | None = None
         self._world = world
         self._plan = plan
         self._session = session
@@ -97,6 +100,7 @@ class AccountJudge:
         if self.closed is not None and step.events:
             self._fail("I5", f"after Closed: {step.events[0]}")
         self._listen(step)
+        self._watch_audit()
         if self._older is None and self._knows_older:
             self._older = frozenset(self._truth.orders)
         self.deliveries.put(step.events)
@@ -123,6 +127,16 @@ class AccountJudge:
                     self._busy_until = max(self._busy_until, now + (event.retry_in or 0.0))
                 case _:
                     pass
+
+    def _watch_audit(self) -> None:
+        """Note the beginning and the end of audits."""
+        account = self._session.account
+        if account.is_auditing:
+            self._audit = self._audit or (self._world.now, account.audits)
+        elif self._audit is not None:
+            (began_at, audits), self._audit = self._audit, None
+            if account.audits > audits:
+                self.audited_at = began_at
 
     def _see(self, event: AccountEvent) -> None:
         self.seen.add(type(event).__name__)

@@ -27,7 +27,6 @@ from topone_cli._historian import Historian
 from topone_cli._http import Fetcher
 from topone_cli._output import PlainLines
 from topone_cli._picture import picture
-from topone_cli._plain import plain_of
 from topone_cli._run import Adapter
 from topone_proto import (
     BALANCE,
@@ -67,6 +66,7 @@ from topone_proto.account import (
 )
 from topone_proto.adapters import HttpEndpoint
 from topone_proto.exchange import DropConnections, HangHttp
+from topone_proto.plain import to_plain
 from topone_proto.wire.http import HttpRequest, HttpResponse
 from topone_simulator import Simulator, run_in_thread
 
@@ -226,15 +226,10 @@ def test_everything_is_one_line_of_text_and_one_of_json() -> None:
     plain = PlainLines(lines.append)
     for event in ALL:
         plain.event(event, NOON)
-        assert json.loads(json.dumps(plain_of(event)))["event"] == type(event).__name__
+        assert json.loads(json.dumps(to_plain(event)))["event"] == type(event).__name__
     assert len(lines) == len(ALL)
     assert all(line.isprintable() for line in lines)
     assert any("order" not in line and "no\\x1b[2J" in line for line in lines)
-
-
-def test_what_resynced_has_in_it_says_its_class() -> None:
-    found = plain_of(resynced(ORDERS, changed(DONE), OutcomeUnknown(DONE)))
-    assert [each["event"] for each in found["differences"]] == ["OrderChanged", "OutcomeUnknown"]
 
 
 @pytest.mark.parametrize("width", [40, 60, 80, 120, 200])

@@ -19,12 +19,12 @@ from topone_cli._following import recorder_of
 from topone_cli._life import KEPT
 from topone_cli._options import ACCOUNT_NAME, AccountOptions, is_account_name, require_tokenless
 from topone_cli._output import Output
-from topone_cli._plain import plain_of
 from topone_cli._run import Adapter, choose_adapter
 from topone_cli._topics import ACCOUNT_TOPICS
 from topone_cli._usage import Misuse
 from topone_proto import Closed, Token, Topic
 from topone_proto.account import Account, RelayEvent
+from topone_proto.plain import to_plain
 
 __all__ = ["BusOptions", "BusSource", "recorded"]
 
@@ -175,7 +175,7 @@ def recorded(
         line = {
             "at": round(time.time(), 6),
             "position": None if position is None else str(position),
-            **plain_of(event),
+            **to_plain(event),
         }
         recorder.write(f"{json.dumps(line)}\n")
         show(event)

@@ -20,10 +20,10 @@ from topone_cli._life import Life
 from topone_cli._market_picture import market_picture
 from topone_cli._market_view import MarketView
 from topone_cli._picture import picture
-from topone_cli._plain import plain_of
 from topone_cli._terminal import started
 from topone_cli._view import View
 from topone_proto import Candle, Topic
+from topone_proto.plain import to_plain
 
 __all__ = [
     "AccountShown",
@@ -58,7 +58,7 @@ class JsonLines:
 
     def event(self, event: AnyEvent, at: float) -> None:  # noqa: ARG002 - an event has its own times
         """Write one line."""
-        typer.echo(json.dumps(plain_of(event)))
+        typer.echo(json.dumps(to_plain(event)))
 
     def note(self, text: str, at: float) -> None:
         """Do nothing: programs read events only."""

@@ -17,10 +17,10 @@ from topone_cli._errors import CommandFailed
 from topone_cli._format import clock, printable
 from topone_cli._life import Line
 from topone_cli._masks import hide_tokens
-from topone_cli._plain import plain_of
 from topone_cli._relay_picture import RelayScreen, relay_picture
 from topone_cli._relay_words import relay_words
 from topone_cli._terminal import started
+from topone_proto.plain import to_plain
 from topone_relay import NodeStatus
 
 __all__ = ["RelayOutput", "open_relay_output"]
@@ -51,7 +51,7 @@ class _JsonLines:
         self._write = write
 
     def event(self, account: str | None, event: object, at: float) -> None:
-        plain = plain_of(event)  # type: ignore[arg-type]  # it writes any value
+        plain = to_plain(event)  # type: ignore[arg-type]  # it writes any value
         name = plain.pop("event")
         head = {"event": name, "time": round(at, 3), "node": self._node}
         if account is not None:

@@ -1,22 +1,40 @@
 """Values and events to and from plain data, and JSON: for recordings, logs and files of your own.
 
 ``to_json`` and ``from_json`` are all that most programs need. An event becomes a dict with its
-class's name first; decimals are text, enums their numbers or words, topics their names: nothing is
-lost on the way there and back. This is the one place that knows cattrs.
+class's name first, be it a feed's, an account's or a bus's; so does an event within an event.
+Decimals are text, enums their numbers or words, topics their names: nothing is lost on the way
+there and back. This is the one place that knows cattrs.
 """
 
 import json
 import math
+import sys
 from collections.abc import Callable, Mapping
 from decimal import Decimal, InvalidOperation
 from enum import StrEnum
 from functools import cache, partial
-from typing import Any, Never, TypeVar, cast, get_origin, overload
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Never,
+    TypeAlias,
+    TypeVar,
+    cast,
+    get_args,
+    get_origin,
+    overload,
+)
 
 from cattrs import BaseValidationError, Converter
 
-from topone_proto.events import Event, event_classes
+from topone_proto.events import event_classes
 from topone_proto.wire.topic import Topic, Update
+
+if TYPE_CHECKING:
+    from topone_proto.account import AccountEvent, RelayEvent
+
+    # Anything that a feed, an account or a bus tells.
+    _AnyEvent: TypeAlias = AccountEvent | RelayEvent
 
 __all__ = ["from_json", "from_plain", "plain_of", "to_json", "to_plain", "value_of"]
 
@@ -28,16 +46,19 @@ def to_json(value: Any) -> str:
 
     Decimals are texts in it, so that nobody rounds them; an event has its class's name first.
 
+    Raises:
+        TypeError: it is no value to keep, such as a ``Token``, or what has one in it.
+
     >>> from topone_proto import Balance
     >>> to_json(Balance("ETH", Decimal("1.50"), Decimal(0)))
     '{"asset": "ETH", "available": "1.50", "freeze": "0"}'
     """
-    is_event = type(value) in event_classes()
-    return json.dumps(to_plain(value) if is_event else plain_of(value), allow_nan=False)
+    plain = to_plain(value) if _is_event(type(value)) else plain_of(value)
+    return json.dumps(plain, allow_nan=False)
 
 
 @overload
-def from_json(text: str | bytes) -> Event: ...
+def from_json(text: str | bytes) -> "_AnyEvent": ...
 @overload
 def from_json(text: str | bytes, cls: type[_T]) -> _T: ...
 def from_json(text: str | bytes, cls: type[Any] | None = None) -> Any:
@@ -46,7 +67,8 @@ def from_json(text: str | bytes, cls: type[Any] | None = None) -> Any:
     Args:
         text: the JSON.
         cls: the value's class, such as ``Order``; ``Update`` stands for an update of any topic. An
-            event can be read without, since the text names its class.
+            event of a feed, an account or a bus can be read without, since the text names its
+            class.
 
     Raises:
         ValueError: it is no such value. An amount that is a number and no text is refused.
@@ -59,7 +81,7 @@ def from_json(text: str | bytes, cls: type[Any] | None = None) -> Any:
         plain = json.loads(text, parse_constant=_refuse, parse_float=_finite)
     except RecursionError:
         raise ValueError("nested too deeply") from None
-    if cls is not None and cls is not Update and cls not in event_classes():
+    if cls is not None and cls is not Update and not _is_event(cls):
         return value_of(plain, cls)
     if not isinstance(plain, dict):
         raise ValueError("no event, which is an object")  # noqa: TRY004 - of the text, not its type
@@ -80,8 +102,8 @@ def _finite(text: str) -> float:
     return number
 
 
-def to_plain(event: Event) -> dict[str, Any]:
-    """``event`` as dicts, lists, texts, numbers and None.
+def to_plain(event: "_AnyEvent") -> dict[str, Any]:
+    """Return an event as dicts, lists, texts, numbers and None, its class's name first.
 
     >>> from topone_proto.events import Connected
     >>> to_plain(Connected(epoch=1))
@@ -90,8 +112,9 @@ def to_plain(event: Event) -> dict[str, Any]:
     return {"event": type(event).__name__, **_converter().unstructure(event)}
 
 
-def from_plain(plain: Mapping[str, Any]) -> Event:
-    """The event that ``to_plain`` made ``plain`` of. Members that are not known here are ignored.
+def from_plain(plain: Mapping[str, Any]) -> "_AnyEvent":
+    """Return the event that ``to_plain`` made ``plain`` of. Members that are not known here are
+    ignored.
 
     Raises:
         ValueError: this version has no such event, or the event has other fields.
@@ -99,12 +122,12 @@ def from_plain(plain: Mapping[str, Any]) -> Event:
     >>> from_plain({"event": "Connected", "epoch": 1})
     Connected(epoch=1)
     """
-    event: Event = _structured(plain, Event)
+    event: _AnyEvent = _structured(plain, None)
     return event
 
 
 def plain_of(value: Any) -> Any:
-    """A value of this package as plain data, without its class's name.
+    """Return a value of this package as plain data, without its class's name.
 
     >>> plain_of(Topic("orders"))
     'orders'
@@ -128,15 +151,39 @@ def value_of(plain: Any, cls: type[_T]) -> _T:
 
 
 def _structured(plain: Mapping[str, Any], union: Any) -> Any:
+    """Return the event that plain data say. ``union`` is what it has to be one of; None: any."""
     name = plain.get("event")
     found = (cls for cls in event_classes() if cls.__name__ == name)
-    cls = next(found, None)
-    if cls is None or (union is Update and not issubclass(cls, Update)):
+    cls = next(found, None) or (_of_accounts().get(name) if isinstance(name, str) else None)
+    if cls is None or not (union is None or issubclass(cls, get_args(union) or union)):
         raise ValueError(f"there is no such event here: {name!r:.80}")
     try:
         return _converter().structure(plain, cls)
     except BaseValidationError as error:
         raise ValueError(f"not the fields of {name}") from error
+
+
+def _is_event(cls: type[Any]) -> bool:
+    """Return True for a class whose values say which they are."""
+    # Nobody can have an event of an account before this is loaded.
+    is_loaded = "topone_proto.account" in sys.modules
+    return cls in event_classes() or (is_loaded and cls in _of_accounts().values())
+
+
+@cache
+def _of_accounts() -> dict[str, type[Any]]:
+    """Return the classes of what an account and a bus tell besides the events of a feed."""
+    # Most programs keep events of a feed, and this takes as long to load as all the rest.
+    from topone_proto.account import AccountEvent, RelayEvent  # noqa: PLC0415 - as said
+
+    return {cls.__name__: cls for cls in get_args(AccountEvent | RelayEvent) if cls is not Update}
+
+
+def _is_of_events(cls: Any) -> bool:
+    """Return True for what an event can have within: updates, or the differences of ``Resynced``,
+    of which cattrs could not tell one from the other."""
+    account = sys.modules.get("topone_proto.account")
+    return cls is Update or (account is not None and cls == account.Difference)
 
 
 # Made at the first use: most programs never need one, and cattrs writes code for every class.
@@ -153,8 +200,8 @@ def _converter() -> Converter:
     converter.register_unstructure_hook_func(_is_topic, str)
     converter.register_structure_hook_func(_is_topic, lambda name, _: Topic(name))
     # An event within an event says its class as well.
-    converter.register_unstructure_hook_func(lambda cls: cls is Update, to_plain)
-    converter.register_structure_hook_func(lambda cls: cls is Update, _structured)
+    converter.register_unstructure_hook_func(_is_of_events, to_plain)
+    converter.register_structure_hook_func(_is_of_events, _structured)
     # cattrs itself would be content with int("5") and str(None). An enum is one of its base.
     converter.register_structure_hook(int, partial(_strictly, {int}))
     converter.register_structure_hook(bool, partial(_strictly, {bool}))  # which is an int, too

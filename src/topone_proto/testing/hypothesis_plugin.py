@@ -10,9 +10,9 @@ from typing import Any, Final, get_args
 
 from topone_proto.account import (
     AccountConfig,
-    AggregatedFill,
     BusAnomaly,
-    FillCorrected,
+    Change,
+    Report,
     Resumed,
     Snapshot,
     Stalled,
@@ -54,8 +54,9 @@ TYPES: Final[frozenset[type[Any]]] = frozenset(
         *(PullEnd, PullLost, PullRefused, PullTimedOut, PullUnreadable),
         *(Topic, Family, Side, OrderType, OrderStatus, Balance, Order, Failure, Request),
         *(Token, Address, Endpoint, HttpEndpoint, SessionConfig, Step, FeedMetrics),
-        *(AccountConfig, AggregatedFill, FillCorrected, GatewayConfig, Market),
+        *(AccountConfig, GatewayConfig, Market),
         *(Fill, HttpConfig),
+        *get_args(Change | Report),
         *(Snapshot, TakenOver, BusAnomaly, Stalled, Resumed),
         *get_args(Message),
         *event_classes(),

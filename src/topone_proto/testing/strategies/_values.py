@@ -8,7 +8,7 @@ from typing import Any, Final, TypeVar, cast, get_args
 from attrs import evolve
 from hypothesis import strategies as st
 
-from topone_proto.account import AccountConfig, AggregatedFill, FillCorrected
+from topone_proto.account import AccountConfig
 from topone_proto.events import (
     ANOMALIES,
     Closed,
@@ -45,6 +45,7 @@ from topone_proto.session.config import DeliveryPolicy, SessionConfig
 from topone_proto.session.endpoint import DEFAULT_URL, Endpoint, HttpEndpoint
 from topone_proto.session.step import Step
 from topone_proto.session.subscriptions import SubscriptionState
+from topone_proto.testing.strategies._accounts import ACCOUNT_STRATEGIES
 from topone_proto.testing.strategies._json import INT64
 from topone_proto.testing.strategies._relays import RELAY_STRATEGIES
 from topone_proto.testing.strategies._wire import (
@@ -232,20 +233,6 @@ def feed_metrics() -> st.SearchStrategy[FeedMetrics]:
     )
 
 
-def aggregated_fills() -> st.SearchStrategy[AggregatedFill]:
-    """Draw amounts that an account says were filled between two states of an order."""
-    more = st.integers(1, 10**40).map(lambda digits: Decimal(digits).scaleb(-20))
-    since = st.none() | st.floats(0, LAST_TIME)
-    return st.builds(AggregatedFill, orders(), since, more, more | st.just(Decimal(0)))
-
-
-def fill_corrections() -> st.SearchStrategy[FillCorrected]:
-    """Draw corrections of the fills that an account had reported."""
-    less = st.integers(-(10**40), -1).map(lambda digits: Decimal(digits).scaleb(-20))
-    any_money = st.integers(-(10**40), 10**40).map(lambda digits: Decimal(digits).scaleb(-20))
-    return st.builds(FillCorrected, orders(), less | st.just(Decimal(0)), any_money)
-
-
 def account_configs() -> st.SearchStrategy[AccountConfig]:
     """Settings that ``AccountConfig`` accepts, all defaults among them."""
     given: dict[str, st.SearchStrategy[Any]] = {
@@ -394,8 +381,6 @@ _STRATEGIES: Final[dict[type[Any], Callable[[], st.SearchStrategy[Any]]]] = {
     ),
     Step: steps,
     AccountConfig: account_configs,
-    AggregatedFill: aggregated_fills,
-    FillCorrected: fill_corrections,
     GatewayConfig: gateway_configs,
     Bar: lambda: st.builds(Bar, st.integers(0, int(LAST_TIME)), *[decimals()] * 6),
     Depth: lambda: st.builds(Depth, st.floats(0, LAST_TIME), _pairs(), _pairs()),
@@ -417,6 +402,7 @@ _STRATEGIES: Final[dict[type[Any], Callable[[], st.SearchStrategy[Any]]]] = {
     PullLost: lambda: st.builds(PullLost, TOPICS["kline"](), failures()),
     PullEnd: pull_ends,
     Market: markets,
+    **ACCOUNT_STRATEGIES,
     **RELAY_STRATEGIES,
 }
 

@@ -18,7 +18,7 @@ from topone_proto.events import Connected, Disconnected
 from topone_proto.failures import FailureKind
 from topone_proto.session.address import Headers
 from topone_proto.testing.conformance.certificates import client_context, server_context
-from topone_proto.testing.conformance.kit import QUICK, Kit
+from topone_proto.testing.conformance.kit import LATER, QUICK, Kit
 from topone_proto.testing.conformance.raw import Peer, RawServer, accept_key, raw_server
 from topone_proto.testing.conformance.scenario import Collection, Group
 
@@ -171,7 +171,7 @@ async def a_403_over_tls_ends_the_feed(kit: Kit, form: _Form) -> None:
 async def a_server_that_hangs_up_over_tls(kit: Kit) -> None:
     """Behind its handshake, TLS is not to blame."""
     with _server(kit, _NO_ACCEPTANCES["nothing"], server_context()) as server:
-        async with kit.open(url=server.url, ssl_context=client_context()) as feed:
+        async with kit.open(url=server.url, ssl_context=client_context(), config=LATER) as feed:
             await feed.take(Disconnected)
 
 
@@ -241,7 +241,7 @@ async def a_101_is_a_101(kit: Kit, form: _Form) -> None:
     """A server accepts in more than one form. What came behind its head, here a close frame, is not
     lost."""
     with _server(kit, form) as server:
-        async with kit.open(url=server.url, topics=[]) as feed:
+        async with kit.open(url=server.url, topics=[], config=LATER) as feed:
             await feed.take(Connected)
             kit.same((await feed.take(Disconnected)).reason.code, 3000, "the close code")
 
@@ -274,7 +274,7 @@ async def what_is_no_answer(kit: Kit, form: _Form) -> None:
     """``NOT_WEBSOCKET``: neither a refusal nor a WebSocket, and it is tried again. What has no end
     is not read for ever."""
     with _server(kit, form) as server:
-        async with kit.open(url=server.url) as feed:
+        async with kit.open(url=server.url, config=LATER) as feed:
             reason = (await feed.take(Disconnected)).reason
             kit.same(reason.status, None, "the status")
             kit.check(reason.kind is FailureKind.NOT_WEBSOCKET, f"the failure is {reason.kind}")

@@ -6,7 +6,7 @@ from topone_proto.errors import FeedFailed
 from topone_proto.events import Connected, Disconnected, Event, Subscribed
 from topone_proto.exchange import Fault, GoSilent, IgnoreHandshake, LoseAck, RefuseHandshake
 from topone_proto.session.config import SessionConfig
-from topone_proto.testing.conformance.kit import ETH, ONCE, UP, Kit
+from topone_proto.testing.conformance.kit import ETH, LATER, ONCE, UP, Kit
 from topone_proto.testing.conformance.scenario import Collection, Group
 from topone_proto.wire.orders import ORDERS
 
@@ -36,9 +36,7 @@ async def close_ends_it(kit: Kit, case: tuple[Fault | None, type[Event] | None, 
     fault, kind, count = case
     if fault is not None:
         kit.simulator.inject(fault)
-    async with kit.open(
-        config=SessionConfig(close_timeout=0.5, retry_first=60.0, retry_cap=60.0)
-    ) as feed:
+    async with kit.open(config=LATER) as feed:
         if kind is None:
             await kit.eventually(lambda: kit.simulator.handshakes, "the feed dials")
         else:

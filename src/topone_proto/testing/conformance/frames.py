@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager
 from typing import Final
 
 from topone_proto.events import Connected, Disconnected
-from topone_proto.testing.conformance.kit import Kit
+from topone_proto.testing.conformance.kit import LATER, Kit
 from topone_proto.testing.conformance.raw import Peer, RawServer, accept_key, raw_server
 from topone_proto.testing.conformance.scenario import Collection, Group
 
@@ -75,7 +75,7 @@ async def a_frame_that_is_none_ends_the_connection(kit: Kit, case: tuple[bytes, 
         server.heard.append(peer.listen())
 
     with _accepting(kit, frames, then) as server:
-        async with kit.open(url=server.url, topics=[]) as feed:
+        async with kit.open(url=server.url, topics=[], config=LATER) as feed:
             await feed.take(Connected)
             reason = (await feed.take(Disconnected)).reason
             kit.same(reason.code, None, "the code")
@@ -98,7 +98,7 @@ async def the_peers_close_code_is_the_peers(kit: Kit, code: int) -> None:
         peer.listen_for_close()
 
     with _accepting(kit, _close(code)[:1] + b"\x06" + _close(code)[2:] + b"why!", then) as server:
-        async with kit.open(url=server.url, topics=[]) as feed:
+        async with kit.open(url=server.url, topics=[], config=LATER) as feed:
             await feed.take(Connected)
             reason = (await feed.take(Disconnected)).reason
             kit.same((reason.code, reason.detail), (code, "why!"), "code and reason")
@@ -113,6 +113,6 @@ async def a_close_frame_that_comes_in_pieces(kit: Kit) -> None:
         peer.listen_for_close()
 
     with _accepting(kit, b"", then) as server:
-        async with kit.open(url=server.url, topics=[]) as feed:
+        async with kit.open(url=server.url, topics=[], config=LATER) as feed:
             await feed.take(Connected)
             kit.same((await feed.take(Disconnected)).reason.code, 1007, "the close code")

@@ -31,7 +31,7 @@ from topone_proto.failures import Failure
 from topone_proto.models import Side
 from topone_proto.secrets.token import Token
 from topone_proto.session.address import Headers
-from topone_proto.session.config import SessionConfig
+from topone_proto.session.config import MAX_SECONDS, SessionConfig
 from topone_proto.testing.conformance.adapter import (
     Adapter,
     Feed,
@@ -47,6 +47,7 @@ from topone_proto.wire.topic import Topic, Update
 __all__ = [
     "DEFAULT",
     "ETH",
+    "LATER",
     "ONCE",
     "ORDER",
     "QUICK",
@@ -68,6 +69,9 @@ QUICK: Final = SessionConfig(retry_first=1e-6, retry_base=1e-6, retry_cap=1e-6, 
 """Retries at once, so that no scenario waits for a back-off."""
 ONCE: Final = SessionConfig(max_attempts=1, retry_first=1e-6)
 """Retries once and at once, and then the feed ends."""
+LATER: Final = SessionConfig(retry_first=MAX_SECONDS, retry_cap=MAX_SECONDS, close_timeout=0.5)
+"""Retries in a few days, for a scenario that counts what one connection did. The wait is random
+within its span, so with a short span a retry may come before the scenario has looked."""
 
 DEFAULT: Final = GatewayConfig(start_ts=1_000_000)
 """An exchange whose clock starts low makes server times small and easy to compare."""

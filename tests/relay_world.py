@@ -179,10 +179,10 @@ class Follower:
             now = time.monotonic()
             self.silence, self.heard_at = now - self.heard_at, now
             self._check_writer(received.data)
-            self.place = received.place
-            for event, position in cursor.received(received.data):
-                self.position = position
+            for event, _ in cursor.received(received.data):
                 self._take(event)
+            # Both, also after a message without events: one that is older than the other is a hole.
+            self.position, self.place = cursor.position, received.place
 
     def _check_writer(self, data: bytes) -> None:
         """One holder at a time, as the stream shows it."""

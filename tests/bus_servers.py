@@ -70,6 +70,19 @@ class Server:
         self._process.kill()
         self._process.wait(PATIENCE)
 
+    def back_up(self, to: Path) -> None:
+        """Copy what it has stored by now."""
+        self.stop()
+        shutil.copytree(self.folder, to)
+        self.start()
+
+    def restore(self, backup: Path) -> None:
+        """Crash, and start again with what was stored then."""
+        self.kill()
+        shutil.rmtree(self.folder)
+        shutil.copytree(backup, self.folder)
+        self.start()
+
     def answers(self, question: bytes, sign: bytes) -> bool:
         try:
             with socket.create_connection(("127.0.0.1", self.port), 5) as peer:

@@ -4,6 +4,8 @@ import asyncio
 import threading
 from collections.abc import Coroutine, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +18,7 @@ from relayed import BEGINNING, DOORS, WHOLE, Seen, after, follow, message, updat
 from topone_proto import BALANCE, ORDERS, Gap, Resumed, Stalled
 from topone_proto.account import Account, Knowledge, RelayEvent
 from topone_proto.relay._freshness import BACKLOG, BUS
+from topone_proto.relay.feed_core import FeedPosition
 from topone_relay import Bus, Lease
 from topone_relay._feed import RelayFeedOpening
 from waits import PATIENCE
@@ -132,3 +135,39 @@ def test_a_place_that_the_bus_has_dropped_is_a_gap_and_then_a_snapshot(
             account_of_it.apply(event)
         assert Knowledge.WHOLE not in known
         assert account_of_it.knowledge(BALANCE) is Knowledge.WHOLE
+
+
+def test_what_a_server_lost_in_a_crash_is_a_gap_and_then_a_snapshot(
+    server: Server, account: str, pool: ThreadPoolExecutor, tmp_path: Path
+) -> None:
+    """A server that does not write everything to its disk at once loses the end of it."""
+    messages = written(account, 8)
+    lease = run(hold(connect(server), account, *messages[:3]))
+    server.back_up(tmp_path / "backup")
+
+    async def publish(first: int, *more: bytes) -> Lease:
+        async with connect(server) as bus:
+            for number, data in enumerate(more, first):
+                await again(bus, lease, number, data)
+        return lease
+
+    run(publish(4, *messages[3:5]))
+    seen = follow("threads", open_feed(server, account=account), until=after(4))
+    assert seen.events == [WHOLE, update(3), update(4), update(5)]
+    server.restore(tmp_path / "backup")
+    run(publish(6, *messages[5:], message(9, WHOLE, update(9), account=account)))
+
+    def followed(door: str, position: FeedPosition | None) -> list[RelayEvent]:
+        opening = open_feed(server, account=account, position=position)
+        return follow(door, opening, until=lambda events: events[-1] == update(9)).events
+
+    for events in pool.map(partial(followed, position=seen.position), DOORS):
+        if server.kind == "nats":
+            # It gives the numbers of what it lost to others, which are behind this reader then.
+            assert events[:2] == [Gap(ORDERS, None, None, 0), Gap(BALANCE, None, None, 0)]
+            assert events[-2:] == [WHOLE, update(9)]
+        else:
+            assert events == [*map(update, (6, 7, 8)), WHOLE, update(9)]
+    missing = Gap(BALANCE, since_ts=3, until_ts=None, epoch=0)
+    for events in pool.map(partial(followed, position=None), DOORS):
+        assert events == [WHOLE, update(3), missing, *map(update, (6, 7, 8)), WHOLE, update(9)]

@@ -36,6 +36,15 @@ from topone_nats._api import (
     failure_of,
 )
 from topone_nats._connection import Connection
+from topone_nats._entries import (
+    OPERATION,
+    LeaseEntry,
+    PointerEntry,
+    entry_of,
+    is_deleted,
+    lease_of,
+    pointer_of,
+)
 from topone_nats._pull import Pull
 from topone_nats._streams import Names, StreamLimits, Streams
 from topone_relay._bus import (
@@ -55,21 +64,6 @@ from topone_relay._reading import read_on
 __all__ = ["NatsBus"]
 
 _TRIES = 8
-_OPERATION = "KV-Operation"
-
-
-class _LeaseEntry(msgspec.Struct, omit_defaults=True):
-    """A lease as it is stored. The first entry has no epoch: its sequence number is the epoch."""
-
-    holder: str = ""
-    bus: str = ""
-    epoch: int = 0
-
-
-class _PointerEntry(msgspec.Struct):
-    epoch: int
-    number: int
-    place: str
 
 
 @attrs.define
@@ -109,7 +103,7 @@ class NatsBus:
         """Return a new lease of an account, or None while another one has not expired."""
         await self._streams.need_leases("acquire", ttl)
         subject = self._names.lease(account)
-        entry = msgspec.json.encode(_LeaseEntry(holder, self._id))
+        entry = msgspec.json.encode(LeaseEntry(holder, self._id))
         last = 0
         for _ in range(_TRIES):
             try:
@@ -119,7 +113,7 @@ class NatsBus:
                 if present is None:
                     last = 0
                     continue
-                if _is_deleted(present.headers):
+                if is_deleted(present.headers):
                     last = present.seq
                     continue
                 return await self._adopt(account, present)
@@ -144,7 +138,7 @@ class NatsBus:
                     break
                 try:
                     await self._put(
-                        "release", subject, b"", last=held.revision, headers={_OPERATION: "DEL"}
+                        "release", subject, b"", last=held.revision, headers={OPERATION: "DEL"}
                     )
                     break
                 except WrongSequence:
@@ -171,13 +165,13 @@ class NatsBus:
                 kind, _, token = message.subject.removeprefix(
                     self._names.all_leases.removesuffix(">")
                 ).partition(".")
-                if _is_deleted(message.headers or {}):
+                if is_deleted(message.headers or {}):
                     continue
                 if kind == "member":
                     members[name_of(token)] = message.data
                 elif kind == "lease":
                     sequence = int(message.reply.split(".")[-4])
-                    lease = _lease_of(name_of(token), sequence, message.data)
+                    lease = lease_of(name_of(token), sequence, message.data)
                     if lease is not None:
                         leases[lease.account] = lease
         finally:
@@ -191,7 +185,7 @@ class NatsBus:
 
     async def leave(self, node: str) -> None:
         """Report that a node is gone."""
-        await self._put("leave", self._names.member(node), b"", headers={_OPERATION: "DEL"})
+        await self._put("leave", self._names.member(node), b"", headers={OPERATION: "DEL"})
 
     async def publish(self, lease: Lease, number: int, data: bytes) -> str:
         """Publish a message behind all others of the account and return its place."""
@@ -221,10 +215,10 @@ class NatsBus:
         """Keep the place of the account's latest snapshot."""
         await self._streams.need_state("point")
         subject = self._names.kept("pointer", lease.account)
-        entry = msgspec.json.encode(_PointerEntry(lease.epoch, number, place))
+        entry = msgspec.json.encode(PointerEntry(lease.epoch, number, place))
         for _ in range(_TRIES):
             present = await self._last("point", self._names.state, subject)
-            pointer = _pointer_of(present)
+            pointer = pointer_of(present)
             if pointer is not None and pointer.epoch > lease.epoch:
                 raise Fenced(lease.account, lease.epoch)
             if pointer is not None and (pointer.epoch, pointer.number) >= (lease.epoch, number):
@@ -239,7 +233,7 @@ class NatsBus:
     async def pointer(self, account: str) -> Pointer | None:
         """Return the place of the account's latest snapshot; None if there never was one."""
         subject = self._names.kept("pointer", account)
-        return _pointer_of(await self._streams.glance_at_state("pointer", subject))
+        return pointer_of(await self._streams.glance_at_state("pointer", subject))
 
     def read(self, account: str, start: str | None = None) -> AsyncGenerator[Received]:
         """Yield the messages of an account in order, and go on for ever."""
@@ -327,7 +321,7 @@ class NatsBus:
 
     async def _adopt(self, account: str, present: Stored) -> Lease | None:
         """Return a lease that this object acquired without hearing of it."""
-        entry = _entry_of(present.data)
+        entry = entry_of(present.data)
         known = self._held.get(account)
         if entry is None or entry.bus != self._id:
             return None
@@ -342,7 +336,7 @@ class NatsBus:
 
     async def _renew(self, call: str, held: _Held) -> bool:
         lease = held.lease
-        entry = msgspec.json.encode(_LeaseEntry(lease.holder, self._id, lease.epoch))
+        entry = msgspec.json.encode(LeaseEntry(lease.holder, self._id, lease.epoch))
         subject = self._names.lease(lease.account)
         for _ in range(_TRIES):
             if held.revision is None and not await self._find(call, held):
@@ -360,9 +354,9 @@ class NatsBus:
         """Look up the lease's last entry; return False if it is another lease's or gone."""
         subject = self._names.lease(held.lease.account)
         present = await self._last(call, self._names.leases, subject)
-        if present is None or _is_deleted(present.headers):
+        if present is None or is_deleted(present.headers):
             return False
-        lease = _lease_of(held.lease.account, present.seq, present.data)
+        lease = lease_of(held.lease.account, present.seq, present.data)
         if lease is None or lease.epoch != held.lease.epoch:
             return False
         held.revision = present.seq
@@ -425,29 +419,3 @@ def _epoch_of(identity: str, subject: str) -> int:
     """Return the epoch in the id of a holder's message, 0 for somebody else's."""
     account, _, rest = identity.rpartition(":")[0].rpartition(":")
     return int(rest) if account == subject and rest.isdecimal() else 0
-
-
-def _is_deleted(headers: Mapping[str, str]) -> bool:
-    return _OPERATION in headers
-
-
-def _entry_of(data: bytes) -> _LeaseEntry | None:
-    try:
-        return msgspec.json.decode(data, type=_LeaseEntry)
-    except msgspec.DecodeError:
-        return None
-
-
-def _lease_of(account: str, sequence: int, data: bytes) -> Lease | None:
-    entry = _entry_of(data)
-    return None if entry is None else Lease(account, entry.holder, entry.epoch or sequence)
-
-
-def _pointer_of(found: Stored | None) -> Pointer | None:
-    if found is None:
-        return None
-    try:
-        entry = msgspec.json.decode(found.data, type=_PointerEntry)
-    except msgspec.DecodeError:
-        return None
-    return Pointer(entry.epoch, entry.number, entry.place)

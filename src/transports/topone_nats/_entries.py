@@ -1,0 +1,61 @@
+"""What the bus keeps under a key: leases, and where the latest snapshots are."""
+
+from collections.abc import Mapping
+
+import msgspec
+
+from topone_nats._api import Stored
+from topone_relay._bus import Lease, Pointer
+
+__all__ = [
+    "OPERATION",
+    "LeaseEntry",
+    "PointerEntry",
+    "entry_of",
+    "is_deleted",
+    "lease_of",
+    "pointer_of",
+]
+
+OPERATION = "KV-Operation"
+"""The header of an entry that deletes another."""
+
+
+class LeaseEntry(msgspec.Struct, omit_defaults=True):
+    """A lease as it is stored. The first entry has no epoch: its sequence number is the epoch."""
+
+    holder: str = ""
+    bus: str = ""
+    epoch: int = 0
+
+
+class PointerEntry(msgspec.Struct):
+    epoch: int
+    number: int
+    place: str
+
+
+def is_deleted(headers: Mapping[str, str]) -> bool:
+    return OPERATION in headers
+
+
+def entry_of(data: bytes) -> LeaseEntry | None:
+    try:
+        return msgspec.json.decode(data, type=LeaseEntry)
+    except msgspec.DecodeError:
+        return None
+
+
+def lease_of(account: str, sequence: int, data: bytes) -> Lease | None:
+    entry = entry_of(data)
+    return None if entry is None else Lease(account, entry.holder, entry.epoch or sequence)
+
+
+def pointer_of(found: Stored | None) -> Pointer | None:
+    if found is None:
+        return None
+    try:
+        entry = msgspec.json.decode(found.data, type=PointerEntry)
+    except msgspec.DecodeError:
+        return None
+    return Pointer(entry.epoch, entry.number, entry.place)

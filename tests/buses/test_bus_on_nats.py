@@ -11,7 +11,7 @@ import pytest_asyncio
 from nats.aio.client import Client
 
 import topone_nats
-from bus_plays import LONG, acquire, again, messages, new_account, take, take_messages
+from bus_plays import LONG, STRANGE, acquire, again, messages, new_account, take, take_messages
 from bus_servers import NatsServer, Server, running
 from proxies import fault_proxy
 from topone_relay import Bus, BusRefused, BusUnavailable, Fenced, Interrupted, Message, Restored
@@ -160,20 +160,23 @@ async def test_a_subject_of_another_stream_is_refused(bus: Bus, raw: Client, pre
         await bus.publish(lease, 1, b"1")
 
 
-async def test_strange_entries_are_passed_over(bus: Bus, raw: Client, prefix: str) -> None:
+@pytest.mark.parametrize("data", STRANGE, ids=["bytes", "text", "types", "depth"])
+async def test_strange_entries_are_passed_over(
+    bus: Bus, raw: Client, prefix: str, data: bytes
+) -> None:
     lease = await acquire(bus, "main")
     place = await bus.publish(lease, 1, b"1")
     await bus.point(lease, 1, place)
     stream = raw.jetstream()
-    await stream.publish(f"$KV.{prefix}-leases.lease.strange", b"\xff")
-    await stream.publish(f"$KV.{prefix}-leases.other", b"\xff")
-    await stream.publish(f"$KV.{prefix}-state.pointer.main", b"\xff")
+    await stream.publish(f"$KV.{prefix}-leases.lease.strange", data)
+    await stream.publish(f"$KV.{prefix}-leases.other", data)
+    await stream.publish(f"$KV.{prefix}-state.pointer.main", data)
     assert await bus.pointer("main") is None
     assert set((await bus.cluster()).leases) == {"main"}
     assert await bus.acquire("strange", "one", LONG) is None
     await bus.point(lease, 1, place)
     assert await bus.pointer("main") is not None
-    await stream.publish(f"$KV.{prefix}-leases.lease.main", b"\xff")
+    await stream.publish(f"$KV.{prefix}-leases.lease.main", data)
     assert not await bus.renew(lease)
     await bus.release(lease)
 

@@ -10,7 +10,7 @@ import pytest_asyncio
 import redis.asyncio
 
 import topone_redis
-from bus_plays import LONG, SHORT, acquire, messages
+from bus_plays import LONG, SHORT, STRANGE, acquire, messages
 from bus_servers import Server, ValkeyServer, running
 from topone_redis._errors import as_bus_errors
 from topone_relay import Bus, BusRefused, BusUnavailable, Fenced, Lease, Message
@@ -64,11 +64,12 @@ async def test_a_server_that_is_full_says_so(bus: Bus, raw: Any) -> None:
     assert await messages(bus, "main", 2) == [b"1", b"2"]
 
 
-async def test_strange_entries_are_passed_over(bus: Bus, raw: Any) -> None:
+@pytest.mark.parametrize("data", STRANGE, ids=["bytes", "text", "types", "depth"])
+async def test_strange_entries_are_passed_over(bus: Bus, raw: Any, data: bytes) -> None:
     lease = await acquire(bus, "main")
-    await raw.hset("{topone}:leases", "strange", b"\xff")
-    await raw.hset("{topone}:members", "strange", b"\xff")
-    await raw.set("{topone}:pointer:main", b"\xff")
+    await raw.hset("{topone}:leases", "strange", data)
+    await raw.hset("{topone}:members", "strange", data)
+    await raw.set("{topone}:pointer:main", data)
     found = await bus.cluster()
     assert found.leases == {"main": lease}
     assert found.members == {}

@@ -10,6 +10,7 @@ from nats.aio.msg import Msg
 from topone_nats._connection import Connection
 from topone_proto._values import value
 from topone_relay._bus import BusRefused, BusUnavailable
+from topone_relay._json import entry_of
 
 __all__ = ["Api", "ApiError", "NoResponders", "Stored", "WrongSequence", "failure_of"]
 
@@ -62,9 +63,6 @@ class _Ack(msgspec.Struct):
     error: _Error | None = None
 
 
-_decode_ack = msgspec.json.Decoder(_Ack).decode
-
-
 def failure_of(call: str, error: ApiError) -> BusUnavailable | BusRefused:
     """Return what an answer of JetStream means to the caller."""
     text = f"JetStream says {error.number}: {error.description}"
@@ -96,7 +94,9 @@ class Api:
         answer = await self._request(call, f"{_PREFIX}.{name}", msgspec.json.encode(question))
         if _status(answer) == _NO_RESPONDERS:
             raise BusUnavailable(call, "JetStream does not answer; is it enabled at the server?")
-        body: dict[str, Any] = msgspec.json.decode(answer.data)
+        body = entry_of(answer.data, dict[str, Any])
+        if body is None:
+            raise BusUnavailable(call, "the answer was none of JetStream's")
         if (error := body.get("error")) is not None:
             raise ApiError(
                 error.get("code", 0), error.get("err_code", 0), error.get("description", "")
@@ -131,10 +131,9 @@ class Api:
         answer = await self._request(call, subject, data, conditions)
         if _status(answer) == _NO_RESPONDERS:
             raise NoResponders
-        try:
-            ack = _decode_ack(answer.data)
-        except msgspec.DecodeError:
-            raise BusUnavailable(call, "the answer was no acknowledgement") from None
+        ack = entry_of(answer.data, _Ack)
+        if ack is None:
+            raise BusUnavailable(call, "the answer was no acknowledgement")
         if ack.error is None:
             return ack.seq
         if ack.error.err_code in _WRONG_SEQUENCE:

@@ -40,7 +40,6 @@ from topone_nats._entries import (
     OPERATION,
     LeaseEntry,
     PointerEntry,
-    entry_of,
     is_deleted,
     lease_of,
     pointer_of,
@@ -57,6 +56,7 @@ from topone_relay._bus import (
     Pointer,
     Received,
 )
+from topone_relay._json import entry_of
 from topone_relay._names import name_of
 from topone_relay._options import Hidden
 from topone_relay._reading import read_on
@@ -321,7 +321,7 @@ class NatsBus:
 
     async def _adopt(self, account: str, present: Stored) -> Lease | None:
         """Return a lease that this object acquired without hearing of it."""
-        entry = entry_of(present.data)
+        entry = entry_of(present.data, LeaseEntry)
         known = self._held.get(account)
         if entry is None or entry.bus != self._id:
             return None

@@ -6,12 +6,12 @@ import msgspec
 
 from topone_nats._api import Stored
 from topone_relay._bus import Lease, Pointer
+from topone_relay._json import entry_of
 
 __all__ = [
     "OPERATION",
     "LeaseEntry",
     "PointerEntry",
-    "entry_of",
     "is_deleted",
     "lease_of",
     "pointer_of",
@@ -39,23 +39,11 @@ def is_deleted(headers: Mapping[str, str]) -> bool:
     return OPERATION in headers
 
 
-def entry_of(data: bytes) -> LeaseEntry | None:
-    try:
-        return msgspec.json.decode(data, type=LeaseEntry)
-    except msgspec.DecodeError:
-        return None
-
-
 def lease_of(account: str, sequence: int, data: bytes) -> Lease | None:
-    entry = entry_of(data)
+    entry = entry_of(data, LeaseEntry)
     return None if entry is None else Lease(account, entry.holder, entry.epoch or sequence)
 
 
 def pointer_of(found: Stored | None) -> Pointer | None:
-    if found is None:
-        return None
-    try:
-        entry = msgspec.json.decode(found.data, type=PointerEntry)
-    except msgspec.DecodeError:
-        return None
-    return Pointer(entry.epoch, entry.number, entry.place)
+    entry = None if found is None else entry_of(found.data, PointerEntry)
+    return None if entry is None else Pointer(entry.epoch, entry.number, entry.place)

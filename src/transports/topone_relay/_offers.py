@@ -10,6 +10,8 @@ from hashlib import sha256
 
 import msgspec
 
+from topone_relay._json import entry_of
+
 __all__ = ["Offers"]
 
 
@@ -52,11 +54,8 @@ class Offers:
         found: dict[str, frozenset[str]] = {}
         self._are_alike = True
         for node, told in members.items():
-            try:
-                info = msgspec.json.decode(told, type=_Info)
-            except (msgspec.DecodeError, UnicodeDecodeError):
-                # Of another version, or of another program.
-                info = _Info("", [], [])
+            # None if it is of another version, or of another program.
+            info = entry_of(told, _Info) or _Info("", [], [])
             if info.digest == self._digest:
                 names = self._names
             else:

@@ -23,6 +23,18 @@ _LIMIT: Final = re.compile(rb'"(?:code|error_code)"[^0-9A-Za-z]*10027\b')
 
 
 @define(eq=False)
+class Block:
+    """A block, once somebody was told of it."""
+
+    until: float
+    """The time at which it ends."""
+    told: "Asker"
+    """The life that was told of it."""
+    stored_at: float | None = None
+    """The time at which it was stored, so that everybody knows; None until then."""
+
+
+@define(eq=False)
 class Asker:
     """A life of a process, as far as it asks."""
 
@@ -30,20 +42,8 @@ class Asker:
     """The process."""
     saved_at: float = _NEVER
     """The time of its latest write."""
-    told: "list[Block]" = Factory(list)
+    told: list[Block] = Factory(list[Block])
     """The blocks that it was told of."""
-
-
-@define(eq=False)
-class Block:
-    """A block, once somebody was told of it."""
-
-    until: float
-    """The time at which it ends."""
-    told: Asker
-    """The life that was told of it."""
-    stored_at: float | None = None
-    """The time at which it was stored, so that everybody knows; None until then."""
 
 
 class Budgets:

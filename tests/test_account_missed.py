@@ -15,9 +15,9 @@ from topone_proto.account import (
     HistoryQuery,
     Knowledge,
     OrderChanged,
+    _forgotten,
 )
 from topone_proto.account import _catching_up as catching_up
-from topone_proto.account import _missed as missed
 from topone_proto.account._missed import MissedOrders
 from topone_proto.wire.http import HttpResponse
 
@@ -224,18 +224,24 @@ def test_what_was_told_and_forgotten_is_not_told_again() -> None:
 
 
 def test_numbers_of_forgotten_orders_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(missed, "_MAX_FORGOTTEN", 3)
+    monkeypatch.setattr(_forgotten, "_MAX_FORGOTTEN", 4)
     orders = MissedOrders()
     orders.start_from([10])
     orders.lose(1)
-    for number in (5, 11, 12, 13):
-        orders.forget(number)
+    for number in (11, 12, 13, 5, 11):
+        orders.forget(number, has_ended=number != 12)
+    orders.forget(14, has_ended=True)  # instead of 5, which is older than the account
     assert orders.query == HistoryQuery(10, 1)
-    orders.forget(14)
+    orders.forget(15, has_ended=True)
     assert orders.query == HistoryQuery(11, 1)
-    assert [orders.includes(number) for number in (10, 11, 12, 14, 15)] == [False] * 4 + [True]
+    assert [orders.includes(number) for number in (10, 11, 12, 15, 16)] == [False] * 4 + [True]
+    assert [orders.has_ended(number) for number in (5, 11, 12, 13, 16)] == [
+        *(False, False, False),
+        *(True, False),
+    ]
     orders.caught_up()
-    assert not orders.includes(15)
+    assert not orders.includes(16)
+    assert orders.has_ended(13)
 
 
 def test_the_budget_of_an_application_is_not_exceeded() -> None:

@@ -541,9 +541,66 @@ def test_an_order_that_only_an_old_row_shows_ends_unknown_as_well() -> None:
     account = followed(ORDERS, max_closed=1)
     query = orders_query(account)
     for number in (1, 2):
-        account.apply(told(order(number, status=OrderStatus.CANCELED)))
+        account.apply(told(order(number, status=OrderStatus(9))))
     account.answer(query, [order(1)], pages=1)
     assert account.give_up(1)[0] == OutcomeUnknown(order(1))
+
+
+def forgetful() -> Account:
+    """An account that was told the ends of the orders 1 and 2, and has forgotten 1."""
+    account = followed(ORDERS, max_closed=1)
+    account.answer(orders_query(account), [], pages=1)
+    for number in (1, 2):
+        account.apply(told(order(number)))
+        account.apply(told(order(number, "10", status=OrderStatus.COMPLETED)))
+    assert account.order(1).value is None
+    return account
+
+
+def test_the_end_of_a_forgotten_order_is_told_once() -> None:
+    account, ended = forgetful(), order(1, "10", status=OrderStatus.COMPLETED)
+    assert account.apply(told(ended)) == ()
+    # In a list that lags it is open still, and an audit leaves that alone.
+    account.audit()
+    assert account.answer(orders_query(account), [order(1)]) == ()
+    by_id = orders_query(account)
+    assert by_id.ids == (1,)
+    assert account.answer(by_id, [ended]) == ()
+    assert account.ask() == ()
+    account.apply(Gap(ORDERS, 1, 2, 1))
+    query = orders_query(account)
+    account.answer(query, [order(1)], pages=1)
+    [*changes] = account.answer(orders_query(account), [ended])
+    assert [type(change) for change in changes] == [KnowledgeChanged, Resynced]
+    assert account.other_orders().value == {2: order(2, "10", status=OrderStatus.COMPLETED)}
+
+
+def test_an_audit_that_was_asked_for_before_an_end_that_is_forgotten_suspects_nothing() -> None:
+    account = followed(ORDERS, told(order(1)), told(order(2)), max_closed=1)
+    account.answer(orders_query(account), [order(1), order(2)], pages=1)
+    account.audit()
+    query = orders_query(account)
+    for number in (1, 2):
+        account.apply(told(order(number, "10", status=OrderStatus.COMPLETED)))
+    assert account.answer(query, [order(1), order(2)]) == ()
+    assert account.ask() == ()
+
+
+def test_a_forgotten_order_that_is_open_again_is_in_doubt_until_somebody_says_what_it_is() -> None:
+    account = forgetful()
+    stale = KnowledgeChanged(ORDERS, Knowledge.WHOLE, Knowledge.STALE)
+    assert account.apply(told(order(1))) == (stale,)
+    assert account.unresolved == (1,)
+    assert account.open_orders().value == {}
+    # That nobody has it is no news: it was told how it ended.
+    changes = account.give_up(1)
+    assert [type(change) for change in changes] == [KnowledgeChanged, Resynced]
+    assert account.unknown_outcomes().value == {}
+    account.apply(told(order(1)))
+    assert account.answer(orders_query(account), [order(1)])[0] == OrderChanged(
+        None, order(1), None, healed=True
+    )
+    assert account.open_orders() == Reading({1: order(1)}, Knowledge.WHOLE)
 
 
 def test_a_contradiction_about_an_unknown_outcome_is_reported_as_unknown_only_once() -> None:

@@ -62,6 +62,7 @@ from topone_proto.account import (
 from topone_proto.account._budget import OrderBudget
 from topone_proto.account._catching_up import CatchUp
 from topone_proto.account._claims import Claims
+from topone_proto.account._forgotten import Forgotten
 from topone_proto.account._healing import Healer
 from topone_proto.account._machine import Machine
 from topone_proto.account._missed import MissedOrders
@@ -945,6 +946,11 @@ def what_had_closed_before_is_no_news() -> AbstractContextManager[Any]:
         self._is_based = True
 
     return patch.object(MissedOrders, "start_from", start_from)
+
+
+@feature(6, "tests/test_reconcile.py", "-k", "forgotten_order_is_told_once")
+def the_end_of_a_forgotten_order_is_told_once() -> AbstractContextManager[Any]:
+    return method(Forgotten, "has_ended", result=False)
 
 
 @feature(6, "tests/test_account_missed.py", "-k", "told_and_forgotten")

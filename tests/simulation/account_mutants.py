@@ -13,6 +13,7 @@ from simulation.mutants import Mutant, Mutate, _around, _patched
 from topone_proto.account import AccountSession, _orders, _requests
 from topone_proto.account._account import Account
 from topone_proto.account._budget import OrderBudget
+from topone_proto.account._forgotten import Forgotten
 from topone_proto.account._healing import Healer
 from topone_proto.account._ledger import Ledger
 from topone_proto.account._missed import MissedOrders
@@ -199,6 +200,16 @@ def what_is_not_listed_was_cancelled() -> AbstractContextManager[Any]:
         return original(self, query, found, position)
 
     return _around(Ledger, "_accept_list", accept)
+
+
+@account_mutant("I11")
+def the_end_of_a_forgotten_order_is_told_again() -> AbstractContextManager[Any]:
+    return patch.object(Forgotten, "has_ended", lambda *_: False)
+
+
+@account_mutant("I11")
+def a_forgotten_order_counts_as_missed() -> AbstractContextManager[Any]:
+    return patch.object(Forgotten, "__contains__", lambda *_: False)
 
 
 @account_mutant("I11")

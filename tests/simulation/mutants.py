@@ -4,7 +4,7 @@ import math
 import re
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 from typing import Any
 from unittest.mock import PropertyMock, patch
@@ -14,6 +14,7 @@ import attrs
 from topone_proto import Failure, Session, SessionState, Step
 from topone_proto.account import Account, Knowledge, _orders
 from topone_proto.account._balances import Balances
+from topone_proto.account._forgotten import Forgotten
 from topone_proto.account._ledger import Ledger
 from topone_proto.account._orders import Orders
 from topone_proto.account._pace import Horizon
@@ -688,7 +689,12 @@ def closed_orders_are_kept_for_ever() -> AbstractContextManager[Any]:
 
 @mutant("I8", seeds=3000, first=450)
 def forgotten_order_is_open_again() -> AbstractContextManager[Any]:
-    return patch.object(Orders, "_forgotten_at", PropertyMock(return_value=-1), create=True)
+    removal = ExitStack()
+    removal.enter_context(
+        patch.object(Orders, "_forgotten_at", PropertyMock(return_value=-1), create=True)
+    )
+    removal.enter_context(patch.object(Forgotten, "has_ended", lambda *_: False))
+    return removal
 
 
 # --- clocks, times and codes ----------------------------------------------------------------------

@@ -14,19 +14,17 @@ id.
 - The floor stays until the history was read down to it, after the latest loss. Another loss does
   not raise it.
 
-Told orders are forgotten in the end, since their number has a limit. The ids of those that the
-history would show as new are remembered, up to a limit of their own; beyond it the floor rises.
+Told orders are forgotten in the end, since their number has a limit. Their ids are remembered, up
+to a limit of their own; beyond it the floor rises (``forgotten``).
 """
 
 from collections.abc import Iterable
-from typing import Final
 
+from topone_proto.account._forgotten import Forgotten
 from topone_proto.account._ledger import NOT_TOLD
 from topone_proto.account._questions import HistoryQuery
 
 __all__ = ["MissedOrders"]
-
-_MAX_FORGOTTEN: Final = 10_000
 
 
 class MissedOrders:
@@ -38,7 +36,7 @@ class MissedOrders:
         self._is_based = False
         self._floor: int | None = None
         self._lost_at = NOT_TOLD
-        self._forgotten: set[int] = set()
+        self._forgotten = Forgotten()
 
     @property
     def query(self) -> HistoryQuery | None:
@@ -61,16 +59,16 @@ class MissedOrders:
         if self._is_based and self._floor is None:
             self._floor = self._latest
 
-    def forget(self, number: int) -> None:
+    def forget(self, number: int, *, has_ended: bool) -> None:
         """Remember the id of an order that was told and is not known any more."""
-        if not self._is_based or number <= self._lowest:
-            return
-        self._forgotten.add(number)
-        if len(self._forgotten) > _MAX_FORGOTTEN:
-            lowest = min(self._forgotten)
-            self._latest = max(self._latest, lowest)
-            self._floor = None if self._floor is None else lowest
-            self._drop_older()
+        dropped = self._forgotten.add(number, has_ended=has_ended)
+        if dropped is not None:
+            self._latest = max(self._latest, dropped)
+            self._floor = None if self._floor is None else max(self._floor, dropped)
+
+    def has_ended(self, number: int) -> bool:
+        """Return True if an order that is not known any more was told to its end."""
+        return self._forgotten.has_ended(number)
 
     def includes(self, number: int) -> bool:
         """Return True if an order of the history that is not known was missed."""
@@ -79,11 +77,3 @@ class MissedOrders:
     def caught_up(self) -> None:
         """Everything that was missed is told."""
         self._floor = None
-        self._drop_older()
-
-    @property
-    def _lowest(self) -> int:
-        return self._latest if self._floor is None else self._floor
-
-    def _drop_older(self) -> None:
-        self._forgotten = {number for number in self._forgotten if number > self._lowest}

@@ -10,6 +10,8 @@ Which of two states is later decides ``evidence``; whether both can be believed,
 - A list against what is held: what it may be behind stands, where it is ahead it is applied, and
   where both cannot be true the order is in doubt.
 - An answer by id that was asked for after the doubt, and not crossed: the truth.
+- Any of these against an order that was told to its end and is not kept any more: its end told
+  again is no news, and a state that is open is in doubt.
 
 Whether a list lacks nothing. A list may have been read page by page, each at a moment of its own.
 An order that closes between two pages moves the rows behind it up by one, and one of them slips
@@ -165,6 +167,8 @@ class Orders(Ledger[int]):
         order = update.order
         self._missed.heard(order.id)
         known = self._find(order.id)
+        if known is None and self._missed.has_ended(order.id):
+            return self._tell_again(order, position, is_lasting=True) + self._settled()
         changes = self._move(order, known, position)
         if known is None:
             changes += self._put(order, update.ts, position)
@@ -177,6 +181,14 @@ class Orders(Ledger[int]):
         if not any(isinstance(change, MovedBackwards) for change in changes):
             known.told = order
         return changes + self._settled()
+
+    def _tell_again(self, order: Order, position: int, *, is_lasting: bool) -> tuple[Change, ...]:
+        """Something is told of an order that was told to its end, and forgotten."""
+        if order.is_closed:
+            self._resolve(order.id)
+            return ()
+        self._rows[order.id] = order
+        return self._put_in_doubt(order.id, position, is_lasting=is_lasting)
 
     def _weigh(self, update: OrderUpdate, known: _Known, position: int) -> tuple[Change, ...]:
         """Believe an update or not, by what is held and by what the stream told before."""
@@ -245,6 +257,9 @@ class Orders(Ledger[int]):
         """Take one order of an answer in."""
         number, known = order.id, self._find(order.id)
         if known is None:
+            has_ended = self._missed.has_ended(number)
+            if has_ended and (order.is_closed or query.ids is None):
+                return self._tell_again(order, position, is_lasting=False)
             if not order.is_closed and query.position < self._forgotten_at:
                 # It may have closed since the exchange read its books, and been forgotten since.
                 self._rows[number] = order
@@ -288,8 +303,10 @@ class Orders(Ledger[int]):
         for order in rows:
             number, known = order.id, self._find(order.id)
             if known is None:
-                self._rows[number] = order
-                self._suspect(number, position)
+                is_older = query.position < self._forgotten_at and self._missed.has_ended(number)
+                if not is_older:
+                    self._rows[number] = order
+                    self._suspect(number, position)
             elif number in self._lost or not (
                 is_same_state(order, known.order)
                 or (self._is_crossed(query, number) and may_be_older(order, known.order))
@@ -370,6 +387,9 @@ class Orders(Ledger[int]):
 
     def _give_up(self, name: int) -> tuple[Difference, ...]:
         known = self._open.pop(name, None) or self._rest.pop(name, None)
+        if known is None and self._missed.has_ended(name):
+            self._resolve(name)
+            return ()  # it was told how
         if known is None and name not in self._lost:
             known = _Known(self._rows[name], NOT_TOLD)
         self._resolve(name)
@@ -403,7 +423,8 @@ class Orders(Ledger[int]):
         if len(self._lost) > self._max_closed:
             self._forget(self._lost)
         for order in orders:
-            is_news = not (is_first and order.is_closed and self._find(order.id) is None)
+            is_old = is_first or self._missed.has_ended(order.id)
+            is_news = not (is_old and order.is_closed and self._find(order.id) is None)
             differences = self._heal(order, position)
             known = self._find(order.id)
             assert known is not None  # no more than are kept
@@ -445,8 +466,10 @@ class Orders(Ledger[int]):
 
     def _forget(self, orders: dict[int, _Known]) -> None:
         number = next(iter(orders))
-        self._forgotten_at = max(self._forgotten_at, orders.pop(number).position)
-        self._missed.forget(number)
+        known = orders.pop(number)
+        self._forgotten_at = max(self._forgotten_at, known.position)
+        has_ended = known.order.is_closed and orders is not self._lost
+        self._missed.forget(number, has_ended=has_ended)
         self._resolve(number)
 
     def _resolve(self, name: int) -> None:

@@ -69,8 +69,9 @@ I10: whole again
     When the faults are over, every account is whole within ``whole_bound``. No account has ended,
     unless its key pair or a fresh token was refused.
 I11: nothing invented
-    Every order, fill and balance that is reported was so at the exchange, and fills add up. Only an
-    order that has ended can have an unknown outcome.
+    Every order, fill and balance that is reported was so at the exchange, and fills add up. No
+    order is reported as new twice, although most processes keep only one or two that have ended.
+    Only an order that has ended can have an unknown outcome.
 I12: one writer
     Of several machines that follow one account, each with a ``Holder``: all messages of an epoch
     that the bus accepts are of one machine, and numbered 1, 2, 3 without a hole. A message that is

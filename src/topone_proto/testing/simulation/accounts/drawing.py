@@ -100,6 +100,8 @@ def with_account(rng: Random, scenario: Scenario) -> Scenario:
     if shared.clock_lead or is_set:
         # Without an hour to compare with nobody can know that a clock is wrong.
         shared = evolve(shared, http=evolve(http, has_date=True))
+    # Last, so that everything else is as it was without it.
+    shared = evolve(shared, processes=tuple(_with_memory(rng, each) for each in processes))
     intervals = [client.config.ping_interval or 20.0 for client in feeds]
     patience = 3.0 * max(intervals) + 2.0
     return evolve(
@@ -184,6 +186,12 @@ def _draw_process(rng: Random, name: str, calm_at: float) -> ProcessPlan:
             for _ in range(rng.choice((0, 0, 1, 3)))
         ),
     )
+
+
+def _with_memory(rng: Random, process: ProcessPlan) -> ProcessPlan:
+    client = process.client
+    account = evolve(client.account, max_closed=rng.choice((1, 2, 1000)))
+    return evolve(process, client=evolve(client, account=account))
 
 
 def _with_stops(rng: Random, process: ProcessPlan, calm_at: float, scale: float) -> ProcessPlan:

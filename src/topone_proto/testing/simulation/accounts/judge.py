@@ -90,7 +90,7 @@ class AccountJudge:
         self._busy_until = world.now
         # The orders that there were when it first knew which ones are older than itself.
         self._older: frozenset[int] | None = None
-        self._ended: set[int] = set()
+        self._told: set[int] = set()
         self._is_paused = False
 
     # --- what goes in and comes out -------------------------------------------------------------
@@ -169,12 +169,10 @@ class AccountJudge:
         match event:
             case OrderChanged(before=before, after=order):
                 if before is None:
-                    # A closed order that was forgotten is new when it comes again.
-                    self._filled[order.id] = Decimal(0)
-                    if event.healed and order.id in self._ended:
+                    # Also if it was forgotten since.
+                    if order.id in self._told:
                         self._fail("I11", f"it was told before: {event}")
-                if order.is_closed:
-                    self._ended.add(order.id)
+                    self._told.add(order.id)
                 self._must_have_been(order)
             case OutcomeUnknown(order=order):
                 if not self._truth.is_closed(order.id):

@@ -76,6 +76,7 @@ class Life:
             account_config=shared.config,
             jitter=self._rng.random,
             wall=process.machine.time_of_day,
+            max_closed=plan.client.account.max_closed,
         )
         self.session: AccountSession = self._core.account
         self.judge: AccountJudge = AccountJudge(

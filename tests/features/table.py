@@ -51,6 +51,7 @@ from topone_proto.account import (
     _budget,
     _catching_up,
     _evidence,
+    _kept_orders,
     _ledger,
     _orders,
     _pace,
@@ -901,7 +902,7 @@ def an_audit_believes_nothing_that_may_be_under_way() -> AbstractContextManager[
 @feature(9, *ACCOUNT)
 def fills_add_up() -> AbstractContextManager[Any]:
     return patch.object(
-        _orders,
+        _kept_orders,
         "fill_between",
         lambda _, after, healed: _evidence.fill_between(None, after, healed=healed),
     )

@@ -10,7 +10,7 @@ from unittest.mock import patch
 import attrs
 
 from simulation.mutants import Mutant, Mutate, _around, _patched
-from topone_proto.account import AccountSession, _orders, _requests
+from topone_proto.account import AccountSession, _kept_orders, _requests
 from topone_proto.account._account import Account
 from topone_proto.account._budget import OrderBudget
 from topone_proto.account._forgotten import Forgotten
@@ -218,7 +218,7 @@ def a_fill_is_told_as_all_that_is_filled() -> AbstractContextManager[Any]:
         fills = original(before, after, healed=healed)
         return tuple(attrs.evolve(f, deal_stock=after.deal_stock) for f in fills)
 
-    return _patched(_orders, "fill_between", fill)
+    return _patched(_kept_orders, "fill_between", fill)
 
 
 @account_mutant("I11", "I8", seeds=200)

@@ -12,7 +12,7 @@ from unittest.mock import PropertyMock, patch
 import attrs
 
 from topone_proto import Failure, Session, SessionState, Step
-from topone_proto.account import Account, Knowledge, _orders
+from topone_proto.account import Account, Knowledge, _kept_orders, _orders
 from topone_proto.account._balances import Balances
 from topone_proto.account._forgotten import Forgotten
 from topone_proto.account._ledger import Ledger
@@ -676,7 +676,7 @@ def fill_is_the_whole_of_what_is_filled() -> AbstractContextManager[Any]:
         fills = original(before, after, healed=healed)
         return tuple(attrs.evolve(f, deal_stock=after.deal_stock) for f in fills)
 
-    return _patched(_orders, "fill_between", fill)
+    return _patched(_kept_orders, "fill_between", fill)
 
 
 @mutant("I8")

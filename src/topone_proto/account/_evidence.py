@@ -10,7 +10,7 @@ any time.
 Two states that break a rule contradict each other, and neither is better evidence by itself.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from decimal import Context
 from typing import Final
 
@@ -23,6 +23,7 @@ __all__ = [
     "has_moved",
     "is_ahead",
     "is_same_state",
+    "latest",
     "may_be_older",
 ]
 
@@ -62,6 +63,17 @@ def may_be_older(order: Order, known: Order) -> bool:
 def is_ahead(order: Order, known: Order) -> bool:
     """Return True if ``order``, which does not contradict ``known``, is the later one for sure."""
     return order.is_closed > known.is_closed or order.deal_stock > known.deal_stock
+
+
+def latest(rows: Iterable[Order]) -> tuple[Order, ...]:
+    """Return each order once, in the latest of its states: one that closes while it is looked up is
+    open in the list of open ones, and closed in the history."""
+    found: dict[int, Order] = {}
+    for order in rows:
+        other = found.get(order.id)
+        if other is None or is_ahead(order, other):
+            found[order.id] = order
+    return tuple(found.values())
 
 
 def fill_between(

@@ -1,6 +1,7 @@
-"""Orders by id: all that are open, and the latest of the others up to a limit.
+"""Orders as the stream and answers tell them: what is believed, and whether a list lacks nothing.
 
-Which of two states is later decides ``evidence``; whether both can be believed, this module:
+Which are kept says ``kept_orders``. Which of two states is later decides ``evidence``; whether both
+can be believed, this module:
 
 - The stream against itself: a state that contradicts its last one is an anomaly, not applied, and
   the order is in doubt until a later state fits both, or an answer by id has come.
@@ -40,43 +41,31 @@ through each of them.
 from collections.abc import Iterable
 from typing import Final
 
-from attrs import define, frozen
+from attrs import frozen
 
 from topone_proto.account._changes import (
     Change,
     Difference,
     Knowledge,
     MovedBackwards,
-    OrderChanged,
     OutcomeUnknown,
 )
 from topone_proto.account._config import AccountConfig
 from topone_proto.account._evidence import (
     contradiction,
-    fill_between,
     has_moved,
     is_ahead,
     is_same_state,
+    latest,
     may_be_older,
 )
-from topone_proto.account._ledger import NOT_TOLD, Ledger
-from topone_proto.account._missed import MissedOrders
-from topone_proto.account._questions import HistoryQuery, OrdersQuery
+from topone_proto.account._kept_orders import KeptOrders, Known
+from topone_proto.account._ledger import NOT_TOLD
+from topone_proto.account._questions import OrdersQuery
 from topone_proto.account._snapshot import Snapshot
-from topone_proto.wire.orders import ORDERS, Order, OrderUpdate
+from topone_proto.wire.orders import Order, OrderUpdate
 
 __all__ = ["Orders"]
-
-
-@define(eq=False)
-class _Known:
-    order: Order
-    position: int
-    """The position at which it was told or confirmed."""
-    heard: Order | None = None
-    """The latest state that the stream told, believed or not."""
-    told: Order | None = None
-    """The latest state that the stream told and that does not contradict its earlier ones."""
 
 
 @frozen
@@ -95,64 +84,21 @@ _MAX_LISTS: Final = 8
 accepted."""
 
 
-def _latest(rows: Iterable[Order]) -> tuple[Order, ...]:
-    """Each order once, in the latest of its states: one that closes while it is looked up is open
-    in the list of open ones, and closed in the history."""
-    latest: dict[int, Order] = {}
-    for order in rows:
-        other = latest.get(order.id)
-        if other is None or is_ahead(order, other):
-            latest[order.id] = order
-    return tuple(latest.values())
-
-
-class Orders(Ledger[int]):
+class Orders(KeptOrders):
     """All orders that are known."""
 
     def __init__(self, max_closed: int, config: AccountConfig) -> None:
-        super().__init__(ORDERS, config)
-        self._max_closed = max_closed
+        super().__init__(max_closed, config)
         self._lag = config.answer_lag
-        self._open: dict[int, _Known] = {}
-        # Those of an unknown status as well: they may be closed, so their number needs a limit.
-        self._rest: dict[int, _Known] = {}
-        self._lost: dict[int, _Known] = {}
-        """Of which nobody says how they ended."""
-        self._rows: dict[int, Order] = {}
-        """Of orders in doubt that are not known here: the state that an answer showed."""
-        self._forgotten_at = NOT_TOLD
-        """The latest position at which an order was told that was forgotten since, by the stream or
-        an answer."""
         self._moved_at = NOT_TOLD
         """The position at which the stream last told that an order had closed."""
         self._pass = _NO_PASS
         self._is_on_probation = False
         self._is_refuted = False
         """True once a list of this subscription was refuted: only a complete one will do."""
-        self._missed = MissedOrders()
         self._lists = 0
         """The number of lists that were read since this subscription, or the latest loss on it,
         began."""
-
-    @property
-    def open_orders(self) -> dict[int, Order]:
-        """Every open order, by id."""
-        return {number: known.order for number, known in self._open.items()}
-
-    @property
-    def other_orders(self) -> dict[int, Order]:
-        """Every order that is closed or of an unknown status, by id."""
-        return {number: known.order for number, known in self._rest.items()}
-
-    @property
-    def unknown_outcomes(self) -> dict[int, Order]:
-        """Every order of which nobody says how it ended, by id."""
-        return {number: known.order for number, known in self._lost.items()}
-
-    def find(self, number: int) -> Order | None:
-        """Return what is known of one order."""
-        known = self._find(number)
-        return None if known is None else known.order
 
     def follow(self, position: int) -> tuple[Change, ...]:
         """Every update from here on arrives."""
@@ -190,7 +136,7 @@ class Orders(Ledger[int]):
         self._rows[order.id] = order
         return self._put_in_doubt(order.id, position, is_lasting=is_lasting)
 
-    def _weigh(self, update: OrderUpdate, known: _Known, position: int) -> tuple[Change, ...]:
+    def _weigh(self, update: OrderUpdate, known: Known, position: int) -> tuple[Change, ...]:
         """Believe an update or not, by what is held and by what the stream told before."""
         order, number = update.order, update.order.id
         reason = contradiction(order, known.order)
@@ -206,7 +152,7 @@ class Orders(Ledger[int]):
             return changes  # an answer was ahead of the stream, which has to catch up
         return (MovedBackwards(known.order, order, update.ts, reason), *changes)
 
-    def _move(self, order: Order, known: _Known | None, position: int) -> tuple[Change, ...]:
+    def _move(self, order: Order, known: Known | None, position: int) -> tuple[Change, ...]:
         """Look whether the update may have moved the rows of a list while it was read."""
         heard = None if known is None else known.heard
         if order.is_open:
@@ -240,7 +186,7 @@ class Orders(Ledger[int]):
         was_suspect = self._is_suspect(query.ids)
         is_by_name = query.ids is not None
         if is_by_name:
-            rows = _latest(rows)
+            rows = latest(rows)
         changes: list[Change] = []
         for order in rows:
             if is_by_name and order.id not in self.doubts and order.id not in self._lost:
@@ -277,7 +223,7 @@ class Orders(Ledger[int]):
             *self._put_in_doubt(number, position, is_lasting=True),
         )
 
-    def _take_crossed(self, order: Order, known: _Known, position: int) -> tuple[Change, ...]:
+    def _take_crossed(self, order: Order, known: Known, position: int) -> tuple[Change, ...]:
         """Take one order in that may be older than what is known of it."""
         reason = contradiction(order, known.order)
         self._ask_again(order.id)
@@ -299,7 +245,7 @@ class Orders(Ledger[int]):
     def _compare(self, query: OrdersQuery, rows: tuple[Order, ...], position: int) -> None:
         """Compare the list of an audit with what is known. What differs may be under way on the
         stream: it is asked for by its id before it is believed."""
-        rows = _latest(rows)
+        rows = latest(rows)
         for order in rows:
             number, known = order.id, self._find(order.id)
             if known is None:
@@ -344,62 +290,6 @@ class Orders(Ledger[int]):
     def _may_lag(self) -> bool:
         return self._lag > 0 and self._has_clock
 
-    # --- the history ----------------------------------------------------------------------------
-
-    @property
-    def history_query(self) -> HistoryQuery | None:
-        """The question to the history of finished orders; None if there is none."""
-        return self._missed.query
-
-    def catch_up(
-        self, query: HistoryQuery, found: Iterable[Order], position: int, *, is_last: bool
-    ) -> tuple[Change, ...]:
-        """The history told finished orders."""
-        rows = _latest(found)
-        if query != self.history_query:
-            return ()
-        if query.after is None:
-            known = (*self._open, *self._rest, *self._lost)
-            self._missed.start_from((*known, *(order.id for order in rows)))
-            return ()
-        changes: list[Change] = []
-        for order in sorted(rows, key=lambda order: order.id):
-            is_missed = self._find(order.id) is None and self._missed.includes(order.id)
-            if not order.is_open and (is_missed or order.id in self._lost):
-                changes += self._heal(order, position)
-        if is_last:
-            self._missed.caught_up()
-        return tuple(changes)
-
-    def _mark_stale(self, position: int) -> tuple[Change, ...]:
-        self._missed.lose(position)
-        return super()._mark_stale(position)
-
-    # --- decisions ------------------------------------------------------------------------------
-
-    def give_up(self, number: int) -> tuple[Change, ...]:
-        """Stop asking for an order: nobody will say how it ended."""
-        known = self._find(number)
-        is_sure = known is None or number in self._lost or self.is_current(number)
-        if is_sure and number not in self.unresolved:
-            return ()
-        return self._finish(self._give_up(number), self._answered_ts)
-
-    def _give_up(self, name: int) -> tuple[Difference, ...]:
-        known = self._open.pop(name, None) or self._rest.pop(name, None)
-        if known is None and self._missed.has_ended(name):
-            self._resolve(name)
-            return ()  # it was told how
-        if known is None and name not in self._lost:
-            known = _Known(self._rows[name], NOT_TOLD)
-        self._resolve(name)
-        if known is None:
-            return ()  # reported already
-        self._lost[name] = known
-        if len(self._lost) > self._max_closed:
-            self._forget(self._lost)
-        return (OutcomeUnknown(known.order),)
-
     # --- snapshots ------------------------------------------------------------------------------
 
     def _replace(self, snapshot: Snapshot, position: int) -> tuple[Difference, ...]:
@@ -431,62 +321,3 @@ class Orders(Ledger[int]):
             known.heard = known.told = None
             changes += differences if is_news else ()
         return tuple(changes)
-
-    # --- what is kept ---------------------------------------------------------------------------
-
-    def _find(self, number: int) -> _Known | None:
-        return self._open.get(number) or self._rest.get(number) or self._lost.get(number)
-
-    def _heal(self, order: Order, position: int) -> tuple[Difference, ...]:
-        return self._put(order, None, position, healed=True)
-
-    def _put(
-        self, order: Order, ts: int | None, position: int, *, healed: bool = False
-    ) -> tuple[Difference, ...]:
-        was_lost = order.id in self._lost
-        known = (
-            self._open.pop(order.id, None)
-            or self._rest.pop(order.id, None)
-            or self._lost.pop(order.id, None)
-        )
-        before = None if known is None else known.order
-        if known is None:
-            known = _Known(order, position)
-        known.order, known.position = order, position
-        if order.is_open:
-            self._open[order.id] = known
-        else:
-            self._rest[order.id] = known
-            if len(self._rest) > self._max_closed:
-                self._forget(self._rest)
-        if before == order and not was_lost:
-            return ()
-        changed = OrderChanged(before, order, ts, healed)
-        return (changed, *fill_between(before, order, healed=healed))
-
-    def _forget(self, orders: dict[int, _Known]) -> None:
-        number = next(iter(orders))
-        known = orders.pop(number)
-        self._forgotten_at = max(self._forgotten_at, known.position)
-        has_ended = known.order.is_closed and orders is not self._lost
-        self._missed.forget(number, has_ended=has_ended)
-        self._resolve(number)
-
-    def _resolve(self, name: int) -> None:
-        super()._resolve(name)
-        self._rows.pop(name, None)
-
-    def _listable(self) -> set[int]:
-        """The open ones, and those of an unknown status: they may be open, and may have changed."""
-        unsure = {number for number, known in self._rest.items() if not known.order.is_closed}
-        return unsure.union(self._open)
-
-    def _position_of(self, name: int) -> int:
-        known = self._find(name)
-        return NOT_TOLD if known is None else known.position
-
-    def _is_right(self, name: int) -> bool:
-        known = self._find(name)
-        if known is None or name in self._lost:
-            return False
-        return known.order.is_closed or self._is_since_followed(known.position)

@@ -55,18 +55,20 @@ class AccountConfig:
 
     answer_lag: float = field(default=2.0, validator=_lag)
     """The time by which an answer over HTTP may be behind the stream: it shows the exchange as it
-    was at most so long before the question. Questions wait until that much time has passed since
-    the subscription or the doubt began, so a larger number is safe and slow. The default allows for
-    a replica or a cache that is seconds behind; some exchanges need a minute."""
+    was at most so long before the question. Questions wait for this long after the subscription, or
+    after the contradiction that causes them. A larger number is safe and slow. The default allows
+    for a replica or a cache that is seconds behind; some exchanges need a minute."""
     max_tries: int = field(default=8, validator=_count)
-    """The number of answers to questions for an order by its id in which it may be missing. Then
-    its outcome is unknown. With the default waits that is a minute and a half."""
+    """The number of answers by the id of an order that may lack the order. After them its outcome
+    is unknown. With the default waits that takes a minute and a half."""
     retry_first: float = field(default=1.0, validator=_seconds)
     """The least time between the first and the second question of a kind (lists of one topic, or
-    things of one topic by name). Each later one waits twice as long as the one before…"""
+    things of one topic by name). The wait for each later question is twice the wait before, at most
+    ``retry_cap``."""
     retry_cap: float = field(default=30.0, validator=_seconds)
-    """…up to this. After twice this time without a question the first wait counts again. Requests
-    that fail are repeated with the same waits, at random between half and the whole of each."""
+    """The longest wait between two questions of a kind. After twice this time without a question,
+    the next wait is ``retry_first`` again. Failed requests are repeated with the same waits, at
+    random between half and the whole of each."""
 
     fetch_timeout: float = field(default=10.0, validator=_seconds)
     """The time that one HTTP request may take."""
@@ -85,8 +87,8 @@ class AccountConfig:
     """The age from which a token is not used any more. The exchange's pages name two hours, among
     others."""
     token_block: float = field(default=3600.0, validator=_seconds)
-    """The time for which the exchange blocks whoever asks too often: for tokens, and for orders
-    after its code 10027."""
+    """The time of a block by the exchange after too many requests: for tokens, and for orders after
+    its code 10027."""
 
     def __attrs_post_init__(self) -> None:
         if self.retry_first > self.retry_cap:

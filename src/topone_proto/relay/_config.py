@@ -55,9 +55,9 @@ class RelayConfig:
     ttl: float = field(default=10.0, validator=_seconds)
     """The time for which a lease holds, on the bus, after it was last renewed."""
     margin: float = field(default=2.0, validator=_seconds)
-    """The time by which the holder stops earlier than the bus would let the next one begin: for
-    clocks that do not run alike, and for messages under way. Counted from the moment at which the
-    last successful renewal was sent, the holder publishes for ``ttl - margin``."""
+    """The time by which the holder stops before its lease ends on the bus: for clocks that do not
+    run alike, and for messages under way. The holder publishes for ``ttl - margin`` after it sent
+    the last successful renewal."""
     renew_interval: float = field(default=_THIRD, validator=_seconds)
     """The time between two renewals; a third of ``ttl`` unless given."""
     retry_interval: float = field(default=0.5, validator=_seconds)
@@ -70,8 +70,8 @@ class RelayConfig:
     once if the bus says that another machine has the lease."""
 
     capacity: int = field(default=10_000, validator=_count)
-    """The number of items that may wait to be published. What is more is dropped, all of it, and
-    declared as a gap."""
+    """The number of items that may wait to be published. Beyond it all of them are dropped, and
+    consumers get a gap."""
     max_waiting: int = field(default=16 * 2**20, validator=_count)
     """The size of all that may wait, in bytes."""
     max_message_size: int = field(default=256 * 1024, validator=_count)

@@ -26,8 +26,8 @@ class DeliveryPolicy(StrEnum):
     """A policy for an application that takes events slower than the exchange sends them."""
 
     BLOCK = "block"
-    """Reading stops until there is room again, and TCP slows the server down. Nothing is
-    dropped."""
+    """Reading stops until half of the waiting events are taken, and TCP slows the server down.
+    Nothing is dropped."""
     CONFLATE = "conflate"
     """Reading goes on: of the waiting updates of one asset, or of one open order, only the newest
     is kept, and a ``Conflated`` event says how many were left out. The last state of an order that
@@ -111,36 +111,34 @@ class SessionConfig:
     """The time that a token callable may take."""
     ack_timeout: float = field(default=10.0, validator=_seconds)
     """The time that the acknowledgement of a request may take; then the connection is given up.
-    While a frame is arriving the acknowledgement is behind it, and is waited for up to ten times as
-    long.
-    """
+    While a frame is arriving, the acknowledgement may be behind it: then the feed waits up to ten
+    times as long."""
     pull_timeout: float = field(default=10.0, validator=_seconds)
     """The time that the answer to one request of a pull may take; then the pull ends."""
     pull_interval: float = field(default=0.25, validator=_seconds)
     """The least time between two requests of pulls."""
     close_timeout: float = field(default=5.0, validator=_seconds)
-    """The time that closing may take before the socket is simply dropped."""
+    """The time that closing may take; then the socket is dropped."""
 
     ping_interval: float | None = field(default=20.0, validator=_optional_seconds)
-    """The time between two WebSocket pings; None sends none, and then an account that is idle for
-    ``silence_timeout`` is connected anew, unless the exchange pings in text."""
+    """The time between two WebSocket pings. None sends none: an account that is idle for
+    ``silence_timeout`` is then connected anew, unless the exchange pings in text."""
     pong_timeout: float = field(default=10.0, validator=_seconds)
-    """The time after a ping by which something, the pong or any frame, must have been received."""
+    """The time after a ping in which something must arrive: the pong, or any other bytes."""
     silence_timeout: float | None = field(default=170.0, validator=_optional_seconds)
-    """The time for which there may be no inbound traffic of any kind; ten seconds less than the
-    three minutes after which the exchange drops a client that does not answer its pings. None sets
-    no limit."""
+    """The longest time in which nothing may arrive. It is ten seconds less than the three minutes
+    after which the exchange drops a client that does not answer its pings. None sets no limit."""
 
     retry_first: float = field(default=0.5, validator=_seconds)
-    """The first retry comes at a random time within this."""
+    """The span of the first retry: it comes at a random time within this."""
     retry_base: float = field(default=1.0, validator=_seconds)
-    """The second comes at a random time within this, and every later one within twice the span of
-    the one before…"""
+    """The span of the second retry. The span of each later one is twice the span before, at most
+    ``retry_cap``."""
     retry_cap: float = field(default=30.0, validator=_seconds)
-    """…up to this."""
+    """The longest span of a retry."""
     stable_after: float = field(default=30.0, validator=_seconds)
-    """Retries start from the beginning again after every desired topic was acknowledged on a
-    connection that then stayed up for this long."""
+    """The time for which a connection must last, after every desired topic was acknowledged, before
+    the next retry counts as the first."""
     rate_limit_wait: float = field(default=60.0, validator=_seconds)
     """The least time to wait after HTTP 429."""
     retry_after_cap: float = field(default=3600.0, validator=_seconds)
@@ -149,21 +147,21 @@ class SessionConfig:
     """The number of retries in a row before the feed ends; None retries for ever."""
 
     max_refusals: int = field(default=10, validator=_count)
-    """The number of times in a row that a topic which had been acknowledged before may be refused
-    before it is dropped. Between two tries there is the same back-off as between dials."""
+    """The number of refusals in a row after which a topic that had been acknowledged before is
+    dropped. Between two tries there is the same back-off as between dials."""
 
     max_frame_size: int = field(default=2**20, validator=_count)
     """The largest frame that is read, in bytes as transports count them."""
     max_pending: int = field(default=64, validator=_count)
     """The number of requests that may wait for their acknowledgement at once."""
     max_unsent: int = field(default=1000, validator=_count)
-    """The number of frames that may wait to be sent: a peer that does not take them is given up."""
+    """The number of frames that may wait to be sent. Beyond it the connection is given up."""
     max_kept: int = field(default=4096, validator=_count)
     """The number of characters of a frame that an anomaly event keeps."""
     capacity: int = field(default=1000, validator=_count)
     """The number of events that may wait for the application."""
     delivery: DeliveryPolicy = field(default=DeliveryPolicy.BLOCK, converter=_delivery)
-    """The policy for the moment when that many wait."""
+    """The policy when ``capacity`` events wait."""
 
     def __attrs_post_init__(self) -> None:
         """Refuse what cannot work together."""

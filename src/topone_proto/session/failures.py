@@ -23,15 +23,18 @@ _KINDS: Final = {
 
 
 def failure_from_exception(error: BaseException) -> Failure:
-    """The failure that an exception of a dial or of a socket stands for.
+    """Return the failure that an exception of a dial or of a socket stands for.
 
-    Looks at the exception, at what a traceback would show as its cause and at the members of
-    exception groups, and takes the first that has a meaning here, a plain ``OSError`` only if
-    nothing says more: libraries like to wrap what happened in one. What has none is
-    ``NOT_WEBSOCKET``: the transport worked and the answer did not. That is so, too, for an
-    exception that stands for an HTTP answer, since each library has its own: take the status and
-    the headers out of it, and use ``failure_from_response``. (A session takes ``NOT_WEBSOCKET`` on
-    an open connection for ``LOST``.) A ``ConnectionFailed`` says it itself.
+    Looks at the exception, at its cause as a traceback shows it, and at the members of exception
+    groups, and takes the first that has a meaning here. A plain ``OSError`` counts only if nothing
+    else says more, since libraries wrap other exceptions in one. An exception without a meaning
+    here is ``NOT_WEBSOCKET``: the transport worked, and the answer was wrong. (On an open
+    connection a session takes that for ``LOST``.)
+
+    An exception that stands for an HTTP answer is ``NOT_WEBSOCKET`` as well, since each library has
+    its own: take the status and the headers out of it, and use ``failure_from_response``. A
+    ``ConnectionFailed`` has its failure.
+
     Of any other exception's text only an ``OSError``'s ``strerror`` and a certificate's
     ``verify_message`` are kept.
     """

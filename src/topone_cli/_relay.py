@@ -12,6 +12,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from topone_cli._complaints import complain, reported
+from topone_cli._ctrl_c import run_asyncio
 from topone_cli._errors import CommandFailed
 from topone_cli._help import Command
 from topone_cli._options import (
@@ -108,7 +109,7 @@ def relay(
         bus = open_bus(found.bus, f"{file}: bus")
         title = f"topone relay, node {name}, {shown_bus(found.bus)}"
         with open_relay_output(title, name, json=json, plain=plain, log=log) as output:
-            asyncio.run(_run(found, bus, name, output, metrics, seconds))
+            run_asyncio(_run(found, bus, name, output, metrics, seconds))
 
 
 async def _run(

@@ -2,11 +2,10 @@
 
 import asyncio
 import math
-import signal
 import threading
 import time
-from collections.abc import AsyncIterable, Callable, Generator, Iterable
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterable, Callable, Iterable
+from contextlib import suppress
 from enum import StrEnum
 from functools import partial
 from importlib import import_module
@@ -14,6 +13,7 @@ from typing import Any, Final, Protocol
 
 from attrs import frozen
 
+from topone_cli._ctrl_c import noting_ctrl_c, run_asyncio
 from topone_cli._describe import refusal
 from topone_cli._errors import CommandFailed, explain_failure
 from topone_cli._events import AnyEvent
@@ -253,16 +253,22 @@ def _run_trio(
     import topone_trio
 
     async def main() -> None:
-        async with open_feed(topone_trio) as feed:
-            try:
-                with trio.move_on_after(math.inf if seconds is None else seconds):
-                    await _follow(feed, take, history)
-            finally:
-                await feed.close()
-                await _take_rest(feed, take)
+        soon = trio.lowlevel.current_trio_token().run_sync_soon
+        with trio.CancelScope() as everything:
+            ctrl_c.calls(lambda: soon(everything.cancel))
+            async with open_feed(topone_trio) as feed:
+                try:
+                    with trio.move_on_after(math.inf if seconds is None else seconds) as following:
+                        ctrl_c.calls(
+                            lambda: soon(following.cancel), lambda: soon(everything.cancel)
+                        )
+                        await _follow(feed, take, history)
+                finally:
+                    await feed.close()
+                    await _take_rest(feed, take)
 
-    # Ctrl-C only where this task waits: inside another task it would come out as an ExceptionGroup.
-    trio.run(main, restrict_keyboard_interrupt_to_checkpoints=True)
+    with noting_ctrl_c() as ctrl_c:
+        trio.run(main)
 
 
 def _run_asyncio(
@@ -280,7 +286,7 @@ def _run_asyncio(
                 await feed.close()
                 await _take_rest(feed, take)
 
-    asyncio.run(main())
+    run_asyncio(main())
 
 
 async def _follow(feed: Any, take: _Take, history: History | None) -> None:
@@ -304,7 +310,9 @@ def _run_threads(
 ) -> None:
     import topone_threads
 
-    with open_feed(topone_threads) as feed, _ending_at_ctrl_c(feed.close):
+    # Raised at once, Ctrl-C could come between an event's leaving the feed and its being handled.
+    with open_feed(topone_threads) as feed, noting_ctrl_c() as ctrl_c:
+        ctrl_c.calls(feed.close)
         timer = threading.Timer(seconds or 0, feed.close)
         if seconds is not None:
             timer.start()
@@ -322,30 +330,6 @@ def _run_threads(
             feed.close()
             for event in feed:
                 take(event)
-
-
-@contextmanager
-def _ending_at_ctrl_c(close: Callable[[], object]) -> Generator[None, None, None]:
-    """Close the feed at Ctrl-C, which is raised when the rest was taken. Raised at once, it could
-    come between an event's leaving the feed and its being handled, and that event would be lost.
-
-    A second Ctrl-C is raised at once.
-    """
-    is_interrupted = False
-
-    def interrupt(*_: object) -> None:
-        nonlocal is_interrupted
-        is_interrupted = True
-        signal.signal(signal.SIGINT, former)
-        close()
-
-    former = signal.signal(signal.SIGINT, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, former)
-    if is_interrupted:
-        raise KeyboardInterrupt
 
 
 _RUNNERS: Final = {

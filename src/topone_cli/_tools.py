@@ -1,6 +1,5 @@
 """The commands beside the feed: simulate and doctor."""
 
-import asyncio
 import socket
 from collections.abc import Generator
 from pathlib import Path
@@ -13,6 +12,7 @@ from topone_cli._access import find_access
 from topone_cli._checks import Check, show_checks
 from topone_cli._complaints import FAILED, complain, fail, reported
 from topone_cli._completion import complete_fault
+from topone_cli._ctrl_c import run_asyncio
 from topone_cli._errors import VARIABLE
 from topone_cli._faults import FAULTS, FaultError, describe_fault, parse_fault, read_script
 from topone_cli._help import Command
@@ -141,7 +141,7 @@ def simulate(
             credentials=credentials,
         )
         try:
-            asyncio.run(serving)
+            run_asyncio(serving)
         except (socket.gaierror, UnicodeError):
             # It is not repeated: what is no host's name may be anything.
             fail("cannot listen: --host is not an address of this machine", FAILED)

@@ -708,6 +708,28 @@ def test_the_script_for_completion_can_be_shown_and_installed() -> None:
     assert "--show-completion" in out
 
 
+@pytest.mark.parametrize("option", ["--install-completion", "--show-completion"])
+def test_where_no_shell_has_started_it_completion_says_which_can(
+    option: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def detect_shell(*_: object) -> None:
+        raise shellingham.ShellDetectionFailure
+
+    shellingham = pytest.importorskip("shellingham")
+    monkeypatch.setattr(shellingham, "detect_shell", detect_shell)
+    code, out, err = invoke(option)
+    assert (code, out) == (1, "")
+    assert err.startswith("topone: no shell that can complete has started this: type it in one of")
+
+
+def test_the_script_for_completion_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    shellingham = pytest.importorskip("shellingham")
+    monkeypatch.setattr(shellingham, "detect_shell", lambda *_: ("bash", "/bin/bash"))
+    code, out, err = invoke("--show-completion")
+    assert (code, err) == (0, "")
+    assert "complete -o default -F" in out
+
+
 def test_version() -> None:
     assert invoke("--version") == (0, f"topone {__version__}\n", "")
 

@@ -53,16 +53,23 @@ def commands(simulator: Simulator, recording: Path, folder: Path) -> dict[str, t
         "--help": ("--help",),
         "watch --help": ("watch", "--help"),
         "--version": ("--version",),
-        "--show-completion": ("--show-completion",),
+        "--show-completion": COMPLETION,
     }
+
+
+COMPLETION = ("--show-completion",)
 
 
 def in_shell(
     redirection: str, arguments: tuple[str, ...], env: dict[str, str] | None = None
 ) -> "subprocess.Popen[str]":
     """The command, its streams as a shell makes them."""
+    shell = ["/bin/sh", "-c", f'exec "$@" {redirection}', "sh"]
+    if arguments == COMPLETION:
+        # It is about the shell that has started it.
+        shell = ["bash", "-c", f'"$@" {redirection}; exit $?', "bash"]
     return subprocess.Popen(
-        ["/bin/sh", "-c", f'exec "$@" {redirection}', "sh", *TOPONE, *arguments],
+        [*shell, *TOPONE, *arguments],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

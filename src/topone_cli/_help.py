@@ -1,7 +1,9 @@
 """The command's help and its complaints, where typer's own way misleads."""
 
+import io
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import redirect_stderr, redirect_stdout
 from functools import partial
 from typing import Any, Final
 
@@ -13,6 +15,7 @@ from topone_cli._usage import usage_problem
 
 __all__ = ["Command", "Group"]
 
+_COMPLETIONS: Final = frozenset({"--install-completion", "--show-completion"})
 # What every complaint of typer's about arguments derives from; it has no public name.
 _USAGE_ERROR: Final[type[Exception]] = typer.BadParameter.__mro__[-4]
 
@@ -66,10 +69,11 @@ class Group(_PlainFlags, TyperGroup):
         )
         if not standalone_mode:
             return run()
+        words = sys.argv[1:] if args is None else args
         try:
-            code = run()
+            code = _completion(run) if set(words[:1]) & _COMPLETIONS else run()
         except _USAGE_ERROR as error:
-            _complain_of_usage(error, sys.argv[1:] if args is None else args)
+            _complain_of_usage(error, words)
             sys.exit(getattr(error, "exit_code", USAGE))
         except OSError as error:
             # Of the system as a whole, such as too many open files, or of typer's completion.
@@ -86,6 +90,25 @@ class Group(_PlainFlags, TyperGroup):
             complain("it was interrupted before it began")
             sys.exit(FAILED)
         sys.exit(code if isinstance(code, int) else 0)
+
+
+def _completion(run: Callable[[], Any]) -> int:
+    """Install or show what lets a shell complete. typer says that "Shell None" is not supported
+    where none of them is an ancestor of this process, as under cron or in a container."""
+    said = io.StringIO()
+    try:
+        with redirect_stdout(said), redirect_stderr(io.StringIO()):
+            code = run()
+    except SystemExit as end:
+        code = end.code
+    if code:
+        complain(
+            "no shell that can complete has started this: type it in one of bash, zsh, fish "
+            "and PowerShell"
+        )
+        return FAILED
+    sys.stdout.write(said.getvalue())
+    return 0
 
 
 def _complain_of_usage(error: Any, words: Sequence[str]) -> None:

@@ -13,6 +13,7 @@ from itertools import chain
 
 from attrs import define
 
+from topone_proto.account._asking import NOT_TOLD
 from topone_proto.account._changes import (
     BalanceChanged,
     BalanceUnlisted,
@@ -20,7 +21,7 @@ from topone_proto.account._changes import (
     Difference,
 )
 from topone_proto.account._config import AccountConfig
-from topone_proto.account._ledger import NOT_TOLD, Ledger
+from topone_proto.account._ledger import Ledger
 from topone_proto.account._questions import BalancesQuery
 from topone_proto.account._snapshot import Snapshot
 from topone_proto.wire.balance import BALANCE, Balance, BalanceUpdate

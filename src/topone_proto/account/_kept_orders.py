@@ -9,10 +9,11 @@ from collections.abc import Iterable
 
 from attrs import define
 
+from topone_proto.account._asking import NOT_TOLD
 from topone_proto.account._changes import Change, Difference, OrderChanged, OutcomeUnknown
 from topone_proto.account._config import AccountConfig
 from topone_proto.account._evidence import fill_between, latest
-from topone_proto.account._ledger import NOT_TOLD, Ledger
+from topone_proto.account._ledger import Ledger
 from topone_proto.account._missed import MissedOrders
 from topone_proto.account._questions import HistoryQuery
 from topone_proto.wire.orders import ORDERS, Order

@@ -20,8 +20,8 @@ to a limit of their own; beyond it the floor rises (``forgotten``).
 
 from collections.abc import Iterable
 
+from topone_proto.account._asking import NOT_TOLD
 from topone_proto.account._forgotten import Forgotten
-from topone_proto.account._ledger import NOT_TOLD
 from topone_proto.account._questions import HistoryQuery
 
 __all__ = ["MissedOrders"]

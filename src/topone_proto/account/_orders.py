@@ -43,6 +43,7 @@ from typing import Final
 
 from attrs import frozen
 
+from topone_proto.account._asking import NOT_TOLD
 from topone_proto.account._changes import (
     Change,
     Difference,
@@ -60,7 +61,6 @@ from topone_proto.account._evidence import (
     may_be_older,
 )
 from topone_proto.account._kept_orders import KeptOrders, Known
-from topone_proto.account._ledger import NOT_TOLD
 from topone_proto.account._questions import OrdersQuery
 from topone_proto.account._snapshot import Snapshot
 from topone_proto.wire.orders import Order, OrderUpdate

@@ -10,23 +10,18 @@ from itertools import chain
 from typing import cast, overload
 
 from topone_proto._checks import check_time, or_default
-from topone_proto.account._balances import Balances
 from topone_proto.account._changes import Change, Knowledge, Reading
-from topone_proto.account._claims import Claims
 from topone_proto.account._config import AccountConfig
-from topone_proto.account._orders import Orders
-from topone_proto.account._pace import Horizon
+from topone_proto.account._parts import Parts
 from topone_proto.account._questions import BalancesQuery, HistoryQuery, OrdersQuery, Query
-from topone_proto.account._snapshot import RelayEvent, Resumed, Snapshot, Stalled, TakenOver
+from topone_proto.account._snapshot import RelayEvent, Snapshot, TakenOver
 from topone_proto.errors import ConfigurationError, LocalProtocolError
 from topone_proto.events import (
     Closed,
     Disconnected,
     Gap,
-    Malformed,
     Subscribed,
     SubscriptionRejected,
-    Unrecognised,
     Unsubscribed,
 )
 from topone_proto.wire.balance import BALANCE, Balance, BalanceUpdate
@@ -36,7 +31,7 @@ from topone_proto.wire.topic import Topic
 __all__ = ["Account"]
 
 
-class Account:
+class Account(Parts):
     """Balances and orders as the exchange has them, as far as can be known.
 
     Hand every event of a feed to ``apply``, in order and from the first one on. Every read says how
@@ -74,14 +69,8 @@ class Account:
             )
         is_default = config is None
         config = or_default(config, AccountConfig, "config")
+        super().__init__(max_closed, config)
         self._needs_clock = not is_default and config.answer_lag > 0
-        self._balances = Balances(config)
-        self._orders = Orders(max_closed, config)
-        self._horizon = Horizon(config.answer_lag)
-        self._ledgers = (self._orders, self._balances)
-        self._position = 0
-        self._latest_ts: int | None = None
-        self._claims = Claims(self._orders, self._balances)
 
     # Reading.
 
@@ -192,20 +181,7 @@ class Account:
     def snapshot(self) -> Snapshot | None:
         """Return the account as it is known at this moment, for a machine that does not follow it
         itself; None while a topic that is followed is not ``WHOLE``, or none is followed."""
-        followed = [ledger for ledger in self._ledgers if ledger.followed_since is not None]
-        if not followed or any(ledger.knowledge is not Knowledge.WHOLE for ledger in followed):
-            return None
-        topics = tuple(ledger.topic for ledger in followed)
-        orders, balances = self._orders, self._balances
-        has_orders = ORDERS in topics
-        return Snapshot(
-            topics,
-            tuple(balances.balances.values()) if BALANCE in topics else (),
-            tuple(orders.open_orders.values()) if has_orders else (),
-            tuple(orders.other_orders.values()) if has_orders else (),
-            tuple(orders.unknown_outcomes.values()) if has_orders else (),
-            self._latest_ts,
-        )
+        return self._picture()
 
     def ask(self, now: float | None = None) -> tuple[Query, ...]:
         """Return what to ask the exchange now, over HTTP. Everything is asked for once; see
@@ -233,22 +209,7 @@ class Account:
             check_time(now)
         horizon = self._horizon.at(now, self._position)
         now = None if now is None else self._horizon.now
-        audits: list[Query] = []
-        if self._orders.wanted_audit(now, horizon):
-            audits.append(OrdersQuery(None, self._latest_ts, horizon, is_audit=True))
-        if self._balances.wanted_audit(now, horizon):
-            audits.append(BalancesQuery(None, self._latest_ts, horizon, is_audit=True))
-        return (
-            *(
-                OrdersQuery(ids, self._latest_ts, horizon)
-                for ids in self._orders.wanted(now, horizon)
-            ),
-            *(
-                BalancesQuery(assets, self._latest_ts, horizon)
-                for assets in self._balances.wanted(now, horizon)
-            ),
-            *audits,
-        )
+        return self._wanted(now, horizon)
 
     def audit(self) -> None:
         """Let ``ask`` ask for lists to compare with what is ``WHOLE``, which it stays meanwhile.
@@ -430,40 +391,3 @@ class Account:
             case BalancesQuery():  # pragma: no branch - there is no other
                 balances = cast("Iterable[Balance]", found)
                 return self._balances.merge(query, balances, answered_ts, self._position)
-
-    def _note(self, event: RelayEvent) -> tuple[Change, ...]:
-        """Take in what is no news of a topic by itself."""
-        match event:
-            case Malformed(topics=topics) | Unrecognised(topics=topics):
-                # It may have been an update of these.
-                return self._miss(*topics)
-            case Stalled():
-                return self._claims.stall(is_stalled=True)
-            case _:
-                return ()
-
-    def _apply_stalled(self, event: RelayEvent) -> tuple[Change, ...]:
-        """Take an event in while nothing is claimed to be whole."""
-        if isinstance(event, Resumed):
-            return self._claims.stall(is_stalled=False)
-        self._claims.is_stalled = False
-        changes = self.apply(event)
-        self._claims.is_stalled = True
-        return () if isinstance(event, Stalled) else self._claims.told(changes)
-
-    def _see(self, ts: int | None) -> None:
-        if ts is not None and (self._latest_ts is None or ts > self._latest_ts):
-            self._latest_ts = ts
-
-    def _of(self, *topics: Topic) -> tuple[Orders | Balances, ...]:
-        return tuple(ledger for ledger in self._ledgers if ledger.topic in topics)
-
-    def _lose(self, *topics: Topic) -> tuple[Change, ...]:
-        return tuple(
-            change for ledger in self._of(*topics) for change in ledger.lose(self._position)
-        )
-
-    def _miss(self, *topics: Topic) -> tuple[Change, ...]:
-        return tuple(
-            change for ledger in self._of(*topics) for change in ledger.miss(self._position)
-        )

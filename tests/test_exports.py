@@ -29,10 +29,10 @@ FOR_APPLICATIONS = """
 
 FOR_ADAPTERS = """
     WRONG_ACCEPT AccountCore AccountFactory AccountMetrics AccountOpener AccountView Address
-    Answer AnyStore AsyncAccount AsyncFeed AsyncStateStore AsyncWebSocket Cache Condition
-    DeliveryBuffer FeedCore FeedFactory FeedOpener FrameReceiver Head HeadReader Http HttpEndpoint
-    MemoryStore OpenAsyncWebSocket Proxy PullWaiter PushingWebSocket Runtime StateStore Task Tunnel
-    Waiter
+    Answer AnyStore AsyncAccount AsyncFeed AsyncStateStore AsyncWebSocket Cache CallbackDriver
+    CallbackWebSocket Condition DeliveryBuffer Dial FeedCore FeedFactory FeedOpener
+    FrameReceiver Head HeadReader Http HttpEndpoint Link MemoryStore OpenAsyncWebSocket Proxy
+    PullWaiter PushingWebSocket Runtime StateStore Task Tunnel Waiter
     call_source conceal failure_from_exception failure_from_response proxy_from run_account
     run_feed wrapped
 """

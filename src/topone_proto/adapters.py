@@ -1,9 +1,9 @@
-"""The names that only the author of an adapter needs.
+"""The names that only the author of an adapter needs, or whoever embeds a ``Session``.
 
 An adapter is a transport with an ``open_feed`` of its own, and an ``open_account``. It is built
 from a ``FeedCore`` and an ``AccountCore``, which decide everything, and a driver for its kind of
-framework. The names that an application uses, or whoever embeds a ``Session``, are in
-``topone_proto``.
+framework: ``AsyncFeed`` for coroutines, ``CallbackDriver`` for callbacks and for loops that poll.
+The names that an application uses are in ``topone_proto``.
 """
 
 from topone_proto.failures import failure_from_response
@@ -13,6 +13,7 @@ from topone_proto.feed.account_view import AccountView
 from topone_proto.feed.async_account import AsyncAccount
 from topone_proto.feed.async_feed import AsyncFeed
 from topone_proto.feed.buffer import DeliveryBuffer
+from topone_proto.feed.callbacks import CallbackDriver, CallbackWebSocket, Dial, Link
 from topone_proto.feed.core import FeedCore
 from topone_proto.feed.http import AnyStore, AsyncStateStore, Http, MemoryStore, StateStore
 from topone_proto.feed.opening import FeedFactory, FeedOpener, run_feed
@@ -52,8 +53,11 @@ __all__ = [
     "AsyncStateStore",
     "AsyncWebSocket",
     "Cache",
+    "CallbackDriver",
+    "CallbackWebSocket",
     "Condition",
     "DeliveryBuffer",
+    "Dial",
     "FeedCore",
     "FeedFactory",
     "FeedOpener",
@@ -62,6 +66,7 @@ __all__ = [
     "HeadReader",
     "Http",
     "HttpEndpoint",
+    "Link",
     "MemoryStore",
     "OpenAsyncWebSocket",
     "Proxy",

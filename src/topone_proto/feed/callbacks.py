@@ -1,0 +1,385 @@
+"""The driver for frameworks of callbacks, and for loops that poll: it carries out what a session
+decides.
+
+Theory. An embedder hands over two things: ``dial``, which starts a WebSocket of the framework's
+own, and a way to be called later. The driver hands a ``Link`` to each dial, and the framework's
+callbacks are the link's methods. So it knows of every report which dial it is about:
+
+- One link at most is the *current* one. Only its reports become inputs of the session; those of the
+  others change nothing.
+- A link that the session gives up with a closing handshake is *closing*: it waits for the peer, and
+  is aborted when the time is up. Any other end aborts the WebSocket at once, whoever reports it. So
+  ``abort`` is the last call that each WebSocket gets, and the place to release what it holds.
+- The session's deadline and the ends of closing handshakes are one deadline. A timer that rings too
+  early does no harm, so none is ever cancelled: one that was not the newest does nothing.
+- A framework may call back from within a call of the driver's: sending finds the connection closed,
+  a dial fails at once. What is reported before ``dial`` has returned waits for that. Anything else
+  becomes a step at once, whose deadline is the newer one; its events wait for those of the step
+  before.
+
+Nothing is queued for a slow application: ``on_event`` is called in the call that brought the bytes,
+and until it returns nothing more is read.
+"""
+
+import math
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Protocol, TypeAlias
+
+from topone_proto.errors import ConfigurationError, ConnectionFailed
+from topone_proto.events import Closed
+from topone_proto.failures import Failure
+from topone_proto.feed.machine import Machine
+from topone_proto.session.actions import Close, Connect, SendPing, SendText
+from topone_proto.session.failures import failure_from_exception
+
+__all__ = ["CallbackDriver", "CallbackWebSocket", "Dial", "Link"]
+
+
+class CallbackWebSocket(Protocol):
+    """One WebSocket of a framework, from its dial on, as the driver uses it. No method waits.
+
+    The framework adds nothing of its own: no pings, no redirects, no retries. Sending on a
+    connection that has ended does nothing: its end is reported after what was received before.
+    """
+
+    def send_text(self, text: str) -> object:
+        """Send a text message."""
+        ...
+
+    def send_ping(self, payload: bytes) -> object:
+        """Send a ping frame."""
+        ...
+
+    def close(self, code: int, reason: str) -> object:
+        """Send a close frame. The link's ``connection_lost`` says when the peer has answered;
+        ``abort`` follows if that takes too long."""
+        ...
+
+    def abort(self) -> object:
+        """End the dial or the connection, whichever there is, and release what it holds. Called
+        once it has ended in any other way, too, and again if a dial succeeds after it."""
+        ...
+
+
+class Link:
+    """The reports of one dial and of the connection that comes of it, made by its ``dial``. Each
+    method is a callback for the framework. None raises, whatever it is told, but for a fault of the
+    program."""
+
+    def __init__(self, driver: "CallbackDriver") -> None:
+        self._driver = driver
+        self._machine = driver.machine
+        self._websocket: CallbackWebSocket | None = None
+        # What was reported before the dial returned.
+        self._early: list[Callable[[], object]] = []
+        self._heard_at: float | None = None
+        self.is_open: bool = False
+        """True once the connection was made, and ever after."""
+
+    def connection_made(self) -> None:
+        """The WebSocket is open."""
+        if self._driver.is_current(self):
+            self.is_open = True
+        self._report(self._made)
+
+    def connection_failed(self, why: Failure | BaseException) -> None:
+        """The dial failed, or the connection did. An exception is enough where the framework raises
+        one: see ``failure_from_exception``. For the answer to a handshake take
+        ``failure_from_response``."""
+        failure = why if isinstance(why, Failure) else failure_from_exception(why)
+        self._report(partial(self._ended, self._machine.connection_failed, failure))
+
+    def connection_lost(self, code: int | None = None, reason: str = "") -> None:
+        """The connection has ended, or the dial has, and nobody says how.
+
+        Args:
+            code: the peer's close code; None, 1005 or 1006 without one.
+            reason: the peer's close reason.
+        """
+        self._report(partial(self._ended, self._machine.connection_lost, code, reason))
+
+    def message_received(self, frame: str | bytes) -> None:
+        """A text frame came, as text or as its UTF-8 bytes."""
+        self._report(partial(self._tell, self._machine.message_received, frame))
+
+    def pong_received(self, payload: bytes) -> None:
+        """The pong of a ``send_ping`` came."""
+        self._report(partial(self._tell, self._machine.pong_received, payload))
+
+    def bytes_received(self) -> None:
+        """Bytes came, be they a part of a frame or a control frame. Optional: with it a large frame
+        on a slow line is not taken for silence."""
+        self._heard_at = self._driver.clock()
+
+    # Of the driver.
+
+    def attach(self, websocket: CallbackWebSocket) -> None:
+        """Take what ``dial`` has returned, and the reports that it made before."""
+        self._websocket = websocket
+        if not self._driver.is_current(self):
+            websocket.abort()
+        early, self._early = self._early, []
+        for report in early:
+            report()
+
+    def carry_out(self, action: SendText | SendPing) -> None:
+        """Send something."""
+        if self._websocket is None:
+            return
+        if isinstance(action, SendText):
+            self._websocket.send_text(action.text)
+        else:
+            self._websocket.send_ping(action.payload)
+
+    def close(self, code: int, reason: str) -> None:
+        """Send a close frame."""
+        if self._websocket is not None:
+            self._websocket.close(code, reason)
+
+    def abort(self) -> None:
+        """End it."""
+        if self._websocket is not None:
+            self._websocket.abort()
+
+    def heard_at(self) -> float | None:
+        """Return when bytes last came, once; None if none came since."""
+        heard_at, self._heard_at = self._heard_at, None
+        return heard_at
+
+    def _report(self, report: Callable[[], object]) -> None:
+        if self._websocket is None:
+            self._early.append(report)
+        else:
+            report()
+
+    def _made(self) -> None:
+        if self._driver.is_current(self):
+            self._driver.tell(self._machine.connection_made)
+        else:
+            # The dial was given up, and has succeeded all the same.
+            self.abort()
+
+    def _tell(self, report: Callable[..., Any], what: object) -> None:
+        if self._driver.is_current(self):
+            self._driver.tell(report, what)
+
+    def _ended(self, report: Callable[..., Any], *what: object) -> None:
+        self._driver.link_ended(self, report, *what)
+
+
+Dial: TypeAlias = Callable[[Connect, Link], CallbackWebSocket]
+"""Starts the WebSocket that a ``Connect`` asks for, and reports to the link what becomes of it. An
+``OSError`` or a ``ConnectionFailed`` that it raises is a dial that failed."""
+
+
+class CallbackDriver:
+    """A session in a framework of callbacks, or in a loop that polls. All calls are made in one
+    thread.
+
+    >>> driver = CallbackDriver(
+    ...     session, dial=dial, clock=time.monotonic, on_event=print, call_later=reactor.callLater
+    ... )
+    >>> driver.start()
+
+    A loop that polls passes no ``call_later``: it waits for its sockets as long as ``timeout``
+    says, and calls ``deadline_reached`` each time round, until ``is_over``.
+
+    Args:
+        machine: a ``Session`` that is not started, a ``RecordedSession`` or an ``AccountSession``.
+        dial: starts a WebSocket, see ``Dial``.
+        clock: the time in seconds, by a clock that only goes forward.
+        on_event: takes each event, in order.
+        call_later: calls a function after so many seconds, in the same thread.
+        on_action: carries out what is no business of a connection: ``FetchToken`` of a session that
+            was made without a token, and what an ``AccountSession`` asks for. What comes of it goes
+            to ``tell``.
+        on_answer: takes the ``PullEnd`` of each pull.
+        on_end: is called once, when nothing of it is left: ``Closed`` was handed out, and the last
+            connection is gone.
+    """
+
+    def __init__(
+        self,
+        machine: Machine[Any],
+        *,
+        dial: Dial,
+        clock: Callable[[], float],
+        on_event: Callable[[Any], object],
+        call_later: Callable[[float, Callable[[], None]], object] | None = None,
+        on_action: Callable[[Any], object] | None = None,
+        on_answer: Callable[[Any], object] | None = None,
+        on_end: Callable[[], object] | None = None,
+    ) -> None:
+        self.machine: Machine[Any] = machine
+        """The session, to look at."""
+        self.clock: Callable[[], float] = clock
+        """The time in seconds."""
+        self._dial = dial
+        self._on_event = on_event
+        self._on_answer = on_answer
+        self._on_action = on_action
+        self._call_later = call_later
+        self._on_end = on_end
+        self._link: Link | None = None
+        # The links whose closing handshake is under way, and the time until which it may be.
+        self._closing: dict[Link, float] = {}
+        self._deadline: float | None = None
+        # When the newest timer rings.
+        self._armed = math.inf
+        self._events: deque[Any] = deque()
+        self._is_delivering = False
+        self._is_closed = False
+        self._has_ended = False
+
+    # For the application.
+
+    def start(self) -> None:
+        """Begin."""
+        self.tell(self.machine.start)
+
+    def close(self) -> None:
+        """End it. ``Closed`` follows at once, and ``on_end`` within ``close_timeout``."""
+        self.tell(self.machine.close)
+
+    def tell(self, report: Callable[..., Any], *what: object) -> None:
+        """Call an input of the machine with the present time, and carry out its step.
+
+        >>> driver.tell(session.subscribe, ORDERS)
+        """
+        self._take(report(*what, self.clock()))
+
+    @property
+    def is_over(self) -> bool:
+        """True if nothing of it is left: no event, no connection, no deadline."""
+        is_gone = self._link is None and not self._closing
+        return self._is_closed and is_gone and not self._events
+
+    # For a loop that polls.
+
+    @property
+    def deadline(self) -> float | None:
+        """The time by which ``deadline_reached`` is due; None for never."""
+        deadlines = list(self._closing.values())
+        if self._deadline is not None:
+            deadlines.append(self._deadline)
+        return min(deadlines, default=None)
+
+    def timeout(self) -> float | None:
+        """Return the seconds until the deadline, 0 if it is over; None for never."""
+        deadline = self.deadline
+        return None if deadline is None else max(0.0, deadline - self.clock())
+
+    def deadline_reached(self) -> None:
+        """Do what is due. Harmless when called early. With ``call_later`` nobody has to."""
+        now = self.clock()
+        for link in [link for link, until in self._closing.items() if until <= now]:
+            self._finish(link)
+        if not self._is_closed:
+            heard_at = None if self._link is None else self._link.heard_at()
+            if heard_at is not None:
+                self._take(self.machine.bytes_received(heard_at, now))
+            self._take(self.machine.deadline_reached(now))
+        self._arm()
+
+    # For links.
+
+    def is_current(self, link: Link) -> bool:
+        """Return True for the link whose reports count."""
+        return self._link is link
+
+    def link_ended(self, link: Link, report: Callable[..., Any], *what: object) -> None:
+        """Take the end of a link in."""
+        if link in self._closing:
+            self._finish(link)
+        elif link is self._link:
+            self._link = None
+            link.abort()
+            self.tell(report, *what)
+
+    # Steps.
+
+    def _take(self, step: Any) -> None:
+        self._deadline = step.deadline
+        self._events.extend(step.events)
+        self._is_closed = self._is_closed or any(isinstance(each, Closed) for each in step.events)
+        # First: an action may lead to a report at once, and then that step is the newer one.
+        self._arm()
+        link = self._link
+        for action in step.actions:
+            match action:
+                case Connect():
+                    self._connect(action)
+                case SendText() | SendPing():
+                    if link is not None and link is self._link:
+                        link.carry_out(action)
+                case Close():
+                    self._give_up(action)
+                case _ if self._on_action is not None:
+                    self._on_action(action)
+                case _:
+                    raise ConfigurationError(
+                        setting="on_action",
+                        problem=f"nobody carries out {type(action).__name__}",
+                        remedy="pass on_action=, or make the session with a token",
+                    )
+        for answer in getattr(step, "answers", ()):
+            if self._on_answer is not None:
+                self._on_answer(answer)
+        self._deliver()
+
+    def _connect(self, connect: Connect) -> None:
+        link = self._link = Link(self)
+        try:
+            websocket = self._dial(connect, link)
+        except (ConnectionFailed, OSError) as error:
+            self.link_ended(link, self.machine.connection_failed, failure_from_exception(error))
+        else:
+            link.attach(websocket)
+
+    def _give_up(self, close: Close) -> None:
+        link, self._link = self._link, None
+        if link is None:
+            return
+        if not (close.timeout and link.is_open):
+            link.abort()
+            return
+        self._closing[link] = self.clock() + close.timeout
+        self._arm()
+        link.close(close.code, close.reason)
+
+    def _finish(self, link: Link) -> None:
+        """End a closing handshake, be it done or not."""
+        del self._closing[link]
+        link.abort()
+        self._look()
+
+    def _deliver(self) -> None:
+        if self._is_delivering:
+            return
+        self._is_delivering = True
+        try:
+            while self._events:
+                self._on_event(self._events.popleft())
+        finally:
+            self._is_delivering = False
+        self._look()
+
+    def _look(self) -> None:
+        if self.is_over and not self._has_ended and not self._is_delivering:
+            self._has_ended = True
+            if self._on_end is not None:
+                self._on_end()
+
+    def _arm(self) -> None:
+        deadline = self.deadline
+        if self._call_later is None or deadline is None or deadline >= self._armed:
+            return
+        self._armed = deadline
+        self._call_later(max(0.0, deadline - self.clock()), partial(self._ring, deadline))
+
+    def _ring(self, armed: float) -> None:
+        if armed == self._armed:
+            self._armed = math.inf
+            self.deadline_reached()

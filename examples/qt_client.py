@@ -4,6 +4,7 @@ The framework: connections, TLS, handshakes, messages, timers.
 The core: when to dial, ping, wait and give up, what to send, what was missed.
 """
 
+import math
 import os
 import random
 import re
@@ -12,7 +13,7 @@ import sys
 from collections.abc import Callable
 from time import monotonic
 
-from PySide6.QtCore import QByteArray, QObject, Qt, QTimer, QUrl
+from PySide6.QtCore import QByteArray, Qt, QTimer, QUrl
 from PySide6.QtNetwork import QAbstractSocket, QNetworkRequest
 from PySide6.QtWebSockets import QWebSocket, QWebSocketProtocol
 from PySide6.QtWidgets import QApplication, QPlainTextEdit
@@ -21,22 +22,16 @@ import topone_simulator
 from topone_proto import (
     BALANCE,
     ORDERS,
-    Close,
-    Closed,
     Connect,
     Endpoint,
     Event,
     Failure,
     FailureKind,
-    SendPing,
-    SendText,
     Session,
     SessionConfig,
-    SessionState,
-    Step,
     Token,
 )
-from topone_proto.adapters import failure_from_response
+from topone_proto.adapters import CallbackDriver, Link, failure_from_response
 
 KINDS = {
     QAbstractSocket.SocketError.ConnectionRefusedError: FailureKind.REFUSED,
@@ -46,76 +41,45 @@ KINDS = {
 }
 
 
-class QtFeed(QObject):
-    """Calls ``on_event`` in the thread that it lives in."""
+class WebSocket:
+    """One connection, from its dial on."""
 
-    def __init__(self, session: Session, on_event: Callable[[Event], object]) -> None:
-        super().__init__()
-        self.session, self.on_event = session, on_event
-        self.timer = QTimer(self)
-        self.timer.setSingleShot(True)
-        self.timer.timeout.connect(lambda: self.take(session.deadline_reached(monotonic())))
-        # The one that counts, from its dial to its end.
-        self.websocket: QWebSocket | None = None
-
-    def take(self, step: Step) -> None:
-        # First: an action may tell the session something at once, and what it says then is newer.
-        if step.deadline is None:
-            self.timer.stop()
-        else:
-            self.timer.start(max(1, round((step.deadline - monotonic()) * 1000)))
-        for action in step.actions:
-            match action:
-                case Connect():
-                    self.dial(action)
-                case SendText(text=text) if self.websocket is not None:
-                    self.websocket.sendTextMessage(text)
-                case SendPing(payload=payload) if self.websocket is not None:
-                    self.websocket.ping(QByteArray(payload))
-                case Close() if self.websocket is not None:
-                    self.hang_up(action, self.websocket)
-        for event in step.events:
-            self.on_event(event)
-
-    def dial(self, job: Connect) -> None:
-        session = self.session
-        websocket = self.websocket = QWebSocket(parent=self)
-        websocket.setMaxAllowedIncomingMessageSize(job.max_frame_size)
-
-        def tell(by: Callable[..., Step], *what: object) -> None:
-            if self.websocket is websocket:
-                self.take(by(*what, monotonic()))
-
-        def end(by: Callable[..., Step], *what: object) -> None:
-            tell(by, *what)
-            if self.websocket is websocket:
-                self.websocket = None
-            websocket.deleteLater()
-
-        def failed(error: QAbstractSocket.SocketError) -> None:
-            end(session.connection_failed, failure_of(error, websocket.errorString()))
-
-        def disconnected() -> None:
-            # While dialling there is an error as well, which says more.
-            if self.websocket is not websocket or session.state is not SessionState.CONNECTING:
-                end(session.connection_lost, websocket.closeCode().value, websocket.closeReason())
-
-        websocket.connected.connect(lambda: tell(session.connection_made))
-        websocket.textMessageReceived.connect(lambda text: tell(session.message_received, text))
-        websocket.pong.connect(lambda _, payload: tell(session.pong_received, payload.data()))
-        # Later, as sending may find the end at once: its events come behind those of that step.
-        websocket.errorOccurred.connect(failed, Qt.ConnectionType.QueuedConnection)
-        websocket.disconnected.connect(disconnected, Qt.ConnectionType.QueuedConnection)
-        request = QNetworkRequest(QUrl(job.url()))
-        for name, text in job.endpoint.headers:
+    def __init__(self, connect: Connect, link: Link) -> None:
+        self.link = link
+        self.websocket = websocket = QWebSocket(parent=QApplication.instance())
+        websocket.setMaxAllowedIncomingMessageSize(connect.max_frame_size)
+        websocket.connected.connect(link.connection_made)
+        websocket.textMessageReceived.connect(link.message_received)
+        websocket.pong.connect(lambda _, payload: link.pong_received(payload.data()))
+        # Later, as sending may find the end at once: it comes behind what was received.
+        websocket.errorOccurred.connect(self.failed, Qt.ConnectionType.QueuedConnection)
+        websocket.disconnected.connect(self.lost, Qt.ConnectionType.QueuedConnection)
+        request = QNetworkRequest(QUrl(connect.url()))
+        for name, text in connect.endpoint.headers:
             request.setRawHeader(name.encode(), text.encode())
         websocket.open(request)
 
-    def hang_up(self, close: Close, websocket: QWebSocket) -> None:
-        self.websocket = None
-        QTimer.singleShot(round(close.timeout * 1000), websocket, websocket.abort)
-        if close.timeout:
-            websocket.close(QWebSocketProtocol.CloseCode(close.code), close.reason)
+    def failed(self, error: QAbstractSocket.SocketError) -> None:
+        self.link.connection_failed(failure_of(error, self.websocket.errorString()))
+
+    def lost(self) -> None:
+        websocket = self.websocket
+        # While dialling there is an error as well, which says more.
+        if self.link.is_open:
+            self.link.connection_lost(websocket.closeCode().value, websocket.closeReason())
+
+    def send_text(self, text: str) -> None:
+        self.websocket.sendTextMessage(text)
+
+    def send_ping(self, payload: bytes) -> None:
+        self.websocket.ping(QByteArray(payload))
+
+    def close(self, code: int, reason: str) -> None:
+        self.websocket.close(QWebSocketProtocol.CloseCode(code), reason)
+
+    def abort(self) -> None:
+        self.websocket.abort()
+        self.websocket.deleteLater()
 
 
 def failure_of(error: QAbstractSocket.SocketError, text: str) -> Failure:
@@ -129,26 +93,19 @@ def failure_of(error: QAbstractSocket.SocketError, text: str) -> Failure:
     return Failure(kind)
 
 
+def call_later(seconds: float, function: Callable[[], None]) -> None:
+    QTimer.singleShot(math.ceil(seconds * 1000), function)
+
+
 def main(url: str, config: SessionConfig | None = None) -> None:
     """Show events in a window, and print them, until it is closed or Ctrl-C."""
 
     def on_event(event: Event) -> None:
         print(event)
         window.appendPlainText(str(event))
-        if isinstance(event, Closed) and event.failure is not None:
-            app.quit()
-
-    def close() -> None:
-        websocket = feed.websocket
-        feed.take(session.close(monotonic()))
-        if websocket is None:
-            app.quit()
-        else:
-            websocket.disconnected.connect(app.quit)
 
     app = QApplication([])
     app.setQuitOnLastWindowClosed(False)
-    app.lastWindowClosed.connect(close)
     window = QPlainTextEdit(readOnly=True)
     window.show()
     session = Session(
@@ -158,10 +115,18 @@ def main(url: str, config: SessionConfig | None = None) -> None:
         config=config,
         jitter=random.random,
     )
-    feed = QtFeed(session, on_event)
-    feed.take(session.start(monotonic()))
+    driver = CallbackDriver(
+        session,
+        dial=WebSocket,
+        clock=monotonic,
+        call_later=call_later,
+        on_event=on_event,
+        on_end=app.quit,
+    )
+    app.lastWindowClosed.connect(driver.close)
+    driver.start()
     # Later: a handler runs in the middle of whatever Python does.
-    signal.signal(signal.SIGINT, lambda *_: QTimer.singleShot(0, close))
+    signal.signal(signal.SIGINT, lambda *_: QTimer.singleShot(0, driver.close))
     # Python looks after signals when it runs, and Qt alone does not let it.
     ticker = QTimer(interval=100)
     ticker.timeout.connect(lambda: None)

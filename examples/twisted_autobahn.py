@@ -8,7 +8,6 @@ import os
 import random
 import signal
 import sys
-from collections.abc import Callable
 from time import monotonic
 from typing import Any
 
@@ -23,21 +22,17 @@ import topone_simulator
 from topone_proto import (
     BALANCE,
     ORDERS,
-    Close,
     Closed,
     Connect,
     Endpoint,
     Event,
     Failure,
     FailureKind,
-    SendPing,
-    SendText,
     Session,
     SessionConfig,
-    Step,
     Token,
 )
-from topone_proto.adapters import failure_from_response
+from topone_proto.adapters import CallbackDriver, Link, failure_from_response
 
 reactor: Any = the_reactor
 KINDS = {
@@ -47,97 +42,54 @@ KINDS = {
 }
 
 
-class TwistedFeed:
-    """Calls ``on_event`` in the reactor's thread."""
+class WebSocket(WebSocketClientProtocol):
+    """One connection, from its dial on."""
 
-    def __init__(self, session: Session, on_event: Callable[[Event], object]) -> None:
-        self.session, self.on_event = session, on_event
-        self.alarm: Any = None
-        self.dialling: Deferred[Any] = Deferred()
-        self.link: Link | None = None
+    send_ping = WebSocketClientProtocol.sendPing
+    close = WebSocketClientProtocol.sendClose
 
-    def take(self, step: Step) -> None:
-        # First: an action may tell the session something at once, and what it says then is newer.
-        if self.alarm is not None and self.alarm.active():
-            self.alarm.cancel()
-        if step.deadline is not None:
-            self.alarm = reactor.callLater(max(0.0, step.deadline - monotonic()), self.wake)
-        for action in step.actions:
-            match action:
-                case Connect():
-                    self.dial(action)
-                case SendText(text=text) if self.link is not None:
-                    self.link.sendMessage(text.encode())
-                case SendPing(payload=payload) if self.link is not None:
-                    self.link.sendPing(payload)
-                case Close() if self.link is not None:
-                    self.hang_up(action, self.link)
-        for event in step.events:
-            self.on_event(event)
-
-    def wake(self) -> None:
-        self.take(self.session.deadline_reached(monotonic()))
-
-    def dial(self, job: Connect) -> None:
-        endpoint = job.endpoint
-        link = self.link = Link(self)
-        headers = dict(endpoint.headers)
-        factory: Any = WebSocketClientFactory(job.url(), headers=headers)
-        factory.noisy, factory.protocol = False, lambda: link
-        factory.setProtocolOptions(maxMessagePayloadSize=job.max_frame_size, openHandshakeTimeout=0)
-        tcp: Any = HostnameEndpoint(reactor, endpoint.host, endpoint.port, job.timeout)
+    def __init__(self, connect: Connect, link: Link) -> None:
+        super().__init__()
+        self.link, endpoint = link, connect.endpoint
+        factory: Any = WebSocketClientFactory(connect.url(), headers=dict(endpoint.headers))
+        factory.noisy, factory.protocol = False, lambda: self
+        factory.setProtocolOptions(
+            maxMessagePayloadSize=connect.max_frame_size,
+            openHandshakeTimeout=0,
+            closeHandshakeTimeout=0,
+        )
+        tcp: Any = HostnameEndpoint(reactor, endpoint.host, endpoint.port, connect.timeout)
         if endpoint.is_tls:
             tcp = wrapClientTLS(optionsForClientTLS(endpoint.host), tcp)
-        self.dialling = tcp.connect(factory).addErrback(link.dial_failed)
+        self.dialling = tcp.connect(factory).addErrback(self.dial_failed)
 
-    def hang_up(self, close: Close, link: "Link") -> None:
-        self.link = None
-        self.dialling.cancel()
-        if close.timeout and link.state == link.STATE_OPEN:
-            link.closeHandshakeTimeout = close.timeout
-            link.sendClose(close.code, close.reason)
-        elif link.transport is not None:
-            link.transport.abortConnection()
-
-    def close(self) -> "Deferred[Any] | None":
-        link = self.link
-        self.take(self.session.close(monotonic()))
-        return None if link is None or link.transport is None else link.is_closed
-
-
-class Link(WebSocketClientProtocol):
-    """One connection, from its dial on. What it tells counts until it was given up."""
-
-    closeHandshakeTimeout: float
-
-    def __init__(self, feed: TwistedFeed) -> None:
-        super().__init__()
-        self.feed, self.session = feed, feed.session
-
-    def tell(self, by: Callable[..., Step], *what: object) -> None:
-        if self.feed.link is self:
-            self.feed.take(by(*what, monotonic()))
-
-    def dial_failed(self, reason: Any) -> None:
-        kind = KINDS.get(type(reason.value), FailureKind.NETWORK)
-        self.tell(self.session.connection_failed, Failure(kind))
+    def dial_failed(self, why: Any) -> None:
+        kind = KINDS.get(type(why.value), FailureKind.NETWORK)
+        self.link.connection_failed(Failure(kind))
 
     def onOpen(self) -> None:
-        self.tell(self.session.connection_made)
+        self.link.connection_made()
 
     def onMessage(self, payload: bytes, isBinary: bool) -> None:
-        self.tell(self.session.message_received, payload)
+        self.link.message_received(payload)
 
     def onPong(self, payload: bytes) -> None:
-        self.tell(self.session.pong_received, payload)
+        self.link.pong_received(payload)
 
     def onClose(self, wasClean: bool, code: int, reason: str) -> None:
         answer = getattr(self, "http_status_line", "").split()
         if len(answer) > 1 and answer[1].isdigit() and answer[1] != "101":
             failure = failure_from_response(int(answer[1]), self.http_headers.items())
-            self.tell(self.session.connection_failed, failure)
-        else:
-            self.tell(self.session.connection_lost, code, reason or "")
+            self.link.connection_failed(failure)
+        self.link.connection_lost(code, reason or "")
+
+    def send_text(self, text: str) -> None:
+        self.sendMessage(text.encode())
+
+    def abort(self) -> None:
+        self.dialling.cancel()
+        if self.transport is not None:
+            self.transport.abortConnection()
 
 
 def main(url: str, config: SessionConfig | None = None) -> None:
@@ -148,6 +100,10 @@ def main(url: str, config: SessionConfig | None = None) -> None:
         if isinstance(event, Closed) and event.failure is not None:
             reactor.stop()
 
+    def close() -> "Deferred[None]":
+        driver.close()
+        return is_over
+
     session = Session(
         [ORDERS, BALANCE],
         endpoint=Endpoint(url),
@@ -155,9 +111,17 @@ def main(url: str, config: SessionConfig | None = None) -> None:
         config=config,
         jitter=random.random,
     )
-    feed = TwistedFeed(session, on_event)
-    reactor.callWhenRunning(lambda: feed.take(session.start(monotonic())))
-    reactor.addSystemEventTrigger("before", "shutdown", feed.close)
+    is_over: Deferred[None] = Deferred()
+    driver = CallbackDriver(
+        session,
+        dial=WebSocket,
+        clock=monotonic,
+        call_later=reactor.callLater,
+        on_event=on_event,
+        on_end=lambda: is_over.callback(None),
+    )
+    reactor.callWhenRunning(driver.start)
+    reactor.addSystemEventTrigger("before", "shutdown", close)
     reactor.run()
     if session.failure is not None:
         sys.exit(str(session.failure))

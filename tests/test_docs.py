@@ -412,7 +412,7 @@ def test_a_bot_is_a_screen_and_no_more(name: str) -> None:
 
 
 def test_the_embedding_page_shows_the_whole_program() -> None:
-    source = (ROOT / "examples" / "blocking_wsproto.py").read_text("utf-8")
+    source = (ROOT / "examples" / "poller.py").read_text("utf-8")
     steps = re.findall(r"# (step \d: .*)", source)
     page = (DOCS / "embedding.md").read_text("utf-8")
     assert steps

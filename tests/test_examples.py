@@ -210,7 +210,8 @@ def test_an_example_follows_no_redirect_and_dials_only_when_told(name: str) -> N
     assert (code, err) == (0, "")
 
 
-def test_blocking_code_gives_up_a_server_that_reads_nothing() -> None:
+@pytest.mark.parametrize("name", ["gevent_client", "poller"])
+def test_code_that_sends_by_itself_gives_up_a_server_that_reads_nothing(name: str) -> None:
     # So that nothing else ends it.
     config = {"open_timeout": 0.3, "ping_interval": None, "silence_timeout": 1000.0}
     with socket.create_server(("127.0.0.1", 0)) as server:
@@ -218,7 +219,7 @@ def test_blocking_code_gives_up_a_server_that_reads_nothing() -> None:
         server.settimeout(60)
         server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         url = f"ws://127.0.0.1:{server.getsockname()[1]}/"
-        with running("blocking_wsproto", url, **config) as process:
+        with running(name, url, **config) as process:
             connection, _ = server.accept()
             with connection:
                 key = re.search(rb"Sec-WebSocket-Key: (\S+)", connection.recv(65536))
@@ -236,42 +237,6 @@ def test_blocking_code_gives_up_a_server_that_reads_nothing() -> None:
                 read_until(process, is_told("Disconnected"))
             code, _, err = interrupt(process)
     assert (code, err) == (0, "")
-
-
-# Whatever carries the action out, and whether the timer of a deadline runs.
-REENTERED = {
-    "qt_client": ("QtFeed", "websocket", "sendTextMessage", "timer.isActive"),
-    "twisted_autobahn": ("TwistedFeed", "link", "sendMessage", "alarm.active"),
-}
-REENTRY = """
-import sys
-from time import monotonic
-from types import SimpleNamespace
-from topone_proto import SendText, Step
-
-name, kind, sender, method, is_waiting = sys.argv[1:]
-sys.path.insert(0, {examples!r})
-example = __import__(name)
-app = example.QApplication([]) if name == "qt_client" else None
-feed = getattr(example, kind)(None, print)
-
-def send(_):
-    print("newer")
-    feed.take(Step())
-
-setattr(feed, sender, SimpleNamespace(**{{method: send}}))
-feed.take(Step((), (SendText("text"),), monotonic() + 1000))
-timer, question = is_waiting.split(".")
-print(getattr(getattr(feed, timer), question)())
-"""
-
-
-@pytest.mark.parametrize("name", REENTERED)
-def test_the_deadline_that_counts_is_the_newest(name: str) -> None:
-    program = REENTRY.format(examples=str(EXAMPLES))
-    with started("-c", program, name, *REENTERED[name]) as process:
-        code, out, err = ended(process)
-    assert (code, out, err) == (0, "newer\nFalse\n", "")
 
 
 @pytest.mark.asyncio

@@ -196,6 +196,32 @@ def test_outcomes_that_nobody_knows_are_handed_over_and_told_once() -> None:
     assert copy.unknown_outcomes() == account.unknown_outcomes()
 
 
+def test_what_was_filled_before_an_outcome_was_lost_is_told() -> None:
+    account = whole(order(1), order(2, 3))
+    account.apply(Gap(ORDERS, 1000, 2000, 1))
+    account.answer(orders_query(account), [], pages=1)
+    account.give_up(1)
+    account.give_up(2)
+    snapshot = account.snapshot()
+    assert snapshot is not None
+    copy = copy_of(whole(order(1), order(2)))
+    copy.apply(Gap(ORDERS, 1000, 2000, 1))
+    changes = copy.apply(snapshot)
+    assert changes[:4] == (
+        OutcomeUnknown(order(1)),
+        OrderChanged(order(2), order(2, 3), None, healed=True),
+        AggregatedFill(order(2, 3), 100.0, Decimal(3), Decimal(6), healed=True),
+        OutcomeUnknown(order(2, 3)),
+    )
+    assert copy.apply(snapshot) == ()
+    newcomer = copy_of(whole())
+    newcomer.apply(Gap(ORDERS, 1000, 2000, 1))
+    assert [type(change) for change in newcomer.apply(snapshot)[:5]] == [
+        *(OrderChanged, OutcomeUnknown),
+        *(OrderChanged, AggregatedFill, OutcomeUnknown),
+    ]
+
+
 @pytest.mark.parametrize(
     "loss",
     [TakenOver("main", 2), Disconnected(Failure(FailureKind.LOST), 1.0, 1, 1)],

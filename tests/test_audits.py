@@ -176,6 +176,27 @@ def test_an_end_that_nobody_tells_becomes_a_doubt_and_then_an_unknown_outcome() 
     assert account.open_orders().value == {1: order(1)}
 
 
+def test_an_order_that_only_an_audit_saw_is_told_with_its_fills_before_its_end_is_unknown() -> None:
+    account = whole()
+    seen = order(5, "4")
+    account.answer(audit_orders(account), [seen])
+    changes: tuple[Change, ...] = ()
+    while OutcomeUnknown(seen) not in changes:
+        changes = not_found(account)
+    told = (
+        OrderChanged(None, seen, None, healed=True),
+        AggregatedFill(seen, None, Decimal(4), Decimal(8), healed=True),
+        OutcomeUnknown(seen),
+    )
+    assert changes[:3] == told
+    assert Resynced(ORDERS, told, 500, None, is_audit=True) in changes
+    done = order(5, "10", OrderStatus.COMPLETED)
+    assert account.apply(OrderUpdate(done, 1000)) == (
+        OrderChanged(seen, done, 1000),
+        AggregatedFill(done, 100.0, Decimal(6), Decimal(12)),
+    )
+
+
 def test_a_suspicion_gives_nobody_the_right_to_give_an_order_up() -> None:
     account = whole(order(1))
     account.answer(audit_orders(account), [])

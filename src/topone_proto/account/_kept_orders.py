@@ -119,15 +119,20 @@ class KeptOrders(Ledger[int]):
         if known is None and self._missed.has_ended(name):
             self._resolve(name)
             return ()  # it was told how
+        changes: tuple[Difference, ...] = ()
         if known is None and name not in self._lost:
-            known = Known(self._rows[name], NOT_TOLD)
+            order = self._rows[name]
+            known = Known(order, NOT_TOLD)
+            if not self._missed.was_told(name):
+                # Nobody has heard of it, and of what was filled until then.
+                changes = _news(None, order, None, healed=True)
         self._resolve(name)
         if known is None:
             return ()  # reported already
         self._lost[name] = known
         if len(self._lost) > self._max_closed:
             self._forget(self._lost)
-        return (OutcomeUnknown(known.order),)
+        return (*changes, OutcomeUnknown(known.order))
 
     # --- what is kept ---------------------------------------------------------------------------
 
@@ -158,8 +163,7 @@ class KeptOrders(Ledger[int]):
                 self._forget(self._rest)
         if before == order and not was_lost:
             return ()
-        changed = OrderChanged(before, order, ts, healed)
-        return (changed, *fill_between(before, order, healed=healed))
+        return _news(before, order, ts, healed=healed)
 
     def _forget(self, orders: dict[int, Known]) -> None:
         number = next(iter(orders))
@@ -187,3 +191,10 @@ class KeptOrders(Ledger[int]):
         if known is None or name in self._lost:
             return False
         return known.order.is_closed or self._is_since_followed(known.position)
+
+
+def _news(
+    before: Order | None, order: Order, ts: int | None, *, healed: bool
+) -> tuple[Difference, ...]:
+    changed = OrderChanged(before, order, ts, healed)
+    return (changed, *fill_between(before, order, healed=healed))

@@ -70,6 +70,10 @@ class MissedOrders:
         """Return True if an order that is not known any more was told to its end."""
         return self._forgotten.has_ended(number)
 
+    def was_told(self, number: int) -> bool:
+        """Return True if an order that is not known any more was told."""
+        return number in self._forgotten
+
     def includes(self, number: int) -> bool:
         """Return True if an order of the history that is not known was missed."""
         return self._floor is not None and number > self._floor and number not in self._forgotten

@@ -304,12 +304,13 @@ class Orders(KeptOrders):
         for number in sorted(self._listable() - listed):
             changes += self._give_up(number)
         for order in snapshot.unknown_outcomes[-self._max_closed :]:
-            was_lost = order.id in self._lost
-            self._put(order, None, position)
+            was_lost, before = order.id in self._lost, self.find(order.id)
+            differences = self._heal(order, position)
             kept = self._open if order.is_open else self._rest
             self._lost[order.id] = kept.pop(order.id)
-            if not (is_first or was_lost):
-                changes.append(OutcomeUnknown(order))
+            if not is_first:
+                changes += differences if before != order else ()
+                changes += () if was_lost else (OutcomeUnknown(order),)
         if len(self._lost) > self._max_closed:
             self._forget(self._lost)
         for order in orders:

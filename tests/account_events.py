@@ -1,4 +1,4 @@
-"""What a healed account tells first, for the tests of the command."""
+"""The first events of a healed account, for the tests of the command."""
 
 from decimal import Decimal
 from typing import Any

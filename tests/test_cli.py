@@ -695,9 +695,35 @@ def test_without_arguments_it_says_what_to_do_first(columns: int) -> None:
     assert invoke("--help")[1].count("--install-completion") == out.count("--install-completion")
 
 
+COMMANDS = [
+    *("demo", "watch", "record", "account", "login", "logout"),
+    *("market", "replay", "stats", "relay", "simulate", "doctor"),
+]
+
+
+def test_help_is_of_every_command() -> None:
+    out = invoke("--help", env={"COLUMNS": "40"})[1]
+    assert re.findall(r"^  ([a-z]+)$", out, re.MULTILINE) == COMMANDS
+
+
+@pytest.mark.parametrize("columns", [40, 60, 79, 80])
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+def test_help_is_whole_in_a_narrow_terminal(command: str, columns: int) -> None:
+    code, out, err = invoke(*command.split(), "--help", env={"COLUMNS": str(columns)})
+    assert (code, err) == (0, "")
+    assert max(map(len, out.splitlines())) <= columns
+    assert "…" not in out
+    wide = invoke(*command.split(), "--help", env={"COLUMNS": "200"})[1]
+    # No option is missing or broken, and no word of what it means. typer adds types of Python's.
+    for pattern in (r"(?<!\S)--?[a-z-]+", r"\w+"):
+        missing = set(re.findall(pattern, wide)) - set(re.findall(pattern, out))
+        assert missing <= {"path", "str"}
+
+
 def test_help_shows_what_stands_in_brackets() -> None:
     """Not as markup, which would hide it."""
-    assert "[accounts.main]" in invoke("relay", "--help")[1]
+    for columns in ("40", "80"):
+        assert "[accounts.main]" in invoke("relay", "--help", env={"COLUMNS": columns})[1]
     assert "a [bus] table" in unwrapped(invoke("watch", "--help")[1])
     assert "[OPTIONS] FILE" in invoke("stats", "--help")[1]
 

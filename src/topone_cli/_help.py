@@ -8,9 +8,11 @@ from functools import partial
 from typing import Any, Final
 
 import typer
+from rich.console import Console
 from typer.core import TyperCommand, TyperGroup
 
 from topone_cli._complaints import FAILED, USAGE, complain, fitted
+from topone_cli._narrow_help import WIDE, print_narrow_help
 from topone_cli._usage import usage_problem
 
 __all__ = ["Command", "Group"]
@@ -20,9 +22,9 @@ _COMPLETIONS: Final = frozenset({"--install-completion", "--show-completion"})
 _USAGE_ERROR: Final[type[Exception]] = typer.BadParameter.__mro__[-4]
 
 
-class _PlainFlags:
-    """A mixin that shows flags as they are typed: typer writes ``<bool>`` after them, as if a value
-    came there."""
+class _Help:
+    """A mixin for what typer's help shows otherwise: ``<bool>`` after flags, as if a value came
+    there, and a table however narrow the terminal is."""
 
     def get_params(self, ctx: Any) -> list[Any]:
         """Return the options and arguments, ``--help`` among them."""
@@ -34,8 +36,17 @@ class _PlainFlags:
                 param.metavar = ""
         return params
 
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Print the help. A narrow terminal gets it without a table."""
+        console = Console(highlight=False)
+        if console.width < WIDE:
+            print_narrow_help(self, ctx, console)
+            return
+        found: Any = super()
+        found.format_help(ctx, formatter)
 
-class Command(_PlainFlags, TyperCommand):
+
+class Command(_Help, TyperCommand):
     """One of ``topone``'s commands."""
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
@@ -44,7 +55,7 @@ class Command(_PlainFlags, TyperCommand):
         return [piece.strip("{}") for piece in found.collect_usage_pieces(ctx)]
 
 
-class Group(_PlainFlags, TyperGroup):
+class Group(_Help, TyperGroup):
     """``topone`` itself."""
 
     def main(

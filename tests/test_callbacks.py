@@ -37,6 +37,7 @@ from topone_proto import (
 )
 from topone_proto.account import AccountSession, Fetch, FetchFailed, StoreState
 from topone_proto.adapters import CallbackDriver, Link
+from topone_proto.capture import Capture, RecordedSession, replay
 from topone_proto.session.endpoint import PUBLIC_URL, Endpoint
 
 TOKEN = Token(frames.TOKEN)
@@ -393,6 +394,25 @@ def test_a_pull_has_its_answer() -> None:
     framework.websockets[0].link.bytes_received()
     framework.wait(CONFIG.pull_timeout + 1)
     assert [type(answer.error) for answer in answers] == [PullTimedOut]
+
+
+def test_a_feed_can_be_recorded() -> None:
+    lines: list[str] = []
+    session = RecordedSession(
+        [BALANCE],
+        token=TOKEN,
+        config=CONFIG,
+        jitter=lambda: 0.5,
+        write=lines.append,
+        wall=lambda: 1.6e9,
+    )
+    framework = connected(session=session)
+    framework.websockets[0].link.message_received(balance())
+    framework.driver.close()
+    assert framework.kinds == [Connected, Subscribed, BalanceUpdate, Closed]
+    assert [
+        event for _, step in replay(Capture(lines)) for event in step.events
+    ] == framework.events
 
 
 def test_an_account_can_be_driven_as_well() -> None:

@@ -17,7 +17,7 @@ SHORT = 1.0
 LONG = 60.0
 """A ttl for everything else: no pause of a busy machine ends such a lease."""
 STRANGE = [b"\xff", b'{"holder":"\xff"}', b'{"holder":1,"epoch":"x"}', b"[" * 100_000]
-"""What other programs may have stored."""
+"""Entries that other programs may have stored."""
 _numbers = itertools.count(1)
 
 

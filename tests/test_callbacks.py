@@ -47,7 +47,7 @@ CONFIG = SessionConfig(retry_first=1.0, retry_base=1.0, close_timeout=5.0)
 
 
 class WebSocket:
-    """What a framework has of one dial, and what was asked of it."""
+    """The view that a framework has of one dial, and the calls that came."""
 
     def __init__(self, framework: "Framework", connect: Connect, link: Link) -> None:
         self.framework, self.connect, self.link = framework, connect, link

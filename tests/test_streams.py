@@ -50,7 +50,7 @@ class Stream:
         self.is_aborted = True
 
     def heard(self) -> list[Any]:
-        """What the client has said since."""
+        """Everything that the client has said since."""
         self.server.receive_data(bytes(self.written))
         self.written.clear()
         return list(self.server.events_received())
@@ -99,7 +99,7 @@ class World:
 
     @property
     def end(self) -> Any:
-        """Why there is no connection, as the last event says."""
+        """The reason for which there is no connection, as the last event says."""
         event: Any = self.events[-1]
         return event.reason
 

@@ -16,6 +16,7 @@ from topone_proto.account import (
     Fetch,
     FetchDelayed,
     FetchFailed,
+    FetchKind,
     FillCorrected,
     Knowledge,
     MovedBackwards,
@@ -151,7 +152,7 @@ class AccountJudge:
                 self._fail("I11", f"the exchange does not do this: {event}")
             case Resynced():
                 self.resynced += 1
-            case FetchFailed(retry_in=None):
+            case FetchFailed(kind=FetchKind.TOKEN, retry_in=None):
                 self.hopeless = event
             case Closed():
                 self.closed = event

@@ -40,7 +40,7 @@ class PointerEntry(msgspec.Struct):
     number: int
     """The number of its first message."""
     place: str
-    """Where that message is in the stream."""
+    """The place of that message in the stream."""
 
 
 def is_deleted(headers: Mapping[str, str]) -> bool:

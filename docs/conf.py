@@ -20,6 +20,8 @@ extensions = [
     "sphinx.ext.viewcode",
 ]
 exclude_patterns = ["_build"]
+# Quotes and dots only: two hyphens are those of an option.
+smartquotes_action = "qe"
 html_theme = "furo"
 html_title = f"{project} {release}"
 html_static_path = ["_static"]

@@ -37,7 +37,7 @@ def _row(option: Any) -> str:
         default = default.value
     if option.is_flag:
         return f"| `{name}` | | {option.help} |"
-    shown = "" if default is None else f"`{default}`"
+    shown = f"`{default}`" if default not in {None, ""} else ""
     return f"| `{name} {value}` | {shown} | {option.help} |"
 
 

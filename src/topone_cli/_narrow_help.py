@@ -5,7 +5,6 @@ Everything that has a name stands on a line of its own, with what it means below
 
 import inspect
 import re
-from collections.abc import Iterable
 from typing import Any, Final
 
 from rich.console import Console
@@ -20,7 +19,8 @@ _VERBATIM: Final = "\b"
 
 def print_narrow_help(command: Any, context: Any, console: Console) -> None:
     """Print what ``--help`` says of a command, typed as ``Any`` as in ``_help``."""
-    _say(console, [Text(command.get_usage(context))], hang=2)
+    _print(console, Text(command.get_usage(context)), hang=2)
+    console.print()
     _say_all(console, command.help)
     parts: dict[str, list[tuple[str, Text]]] = {"Arguments": [], "Options": [], "Commands": []}
     for param in command.get_params(context):
@@ -67,15 +67,14 @@ def _say_all(console: Console, text: str | None) -> None:
     for paragraph in _paragraphs(text):
         first, _, rest = paragraph.partition("\n")
         if first.strip(" ") == _VERBATIM:
-            _say(console, Text.from_markup(rest).split("\n"), hang=4)
+            for line in Text.from_markup(rest).split("\n"):
+                # Under what it means, where that is a column of its own.
+                column = re.match(r"\S+ {2,}", line.plain)
+                _print(console, line, hang=4 if column is None else column.end())
+            console.print()
         else:
-            _say(console, [_prose(paragraph)])
-
-
-def _say(console: Console, lines: Iterable[Text], hang: int = 0) -> None:
-    for line in lines:
-        _print(console, line, hang=hang)
-    console.print()
+            _print(console, _prose(paragraph))
+            console.print()
 
 
 def _print(console: Console, line: Text, *, indent: int = 0, hang: int = 0) -> None:

@@ -197,9 +197,9 @@ _INTRODUCTION = f"""\
 
 {{gain}}
 
-The numbers are ratios within one run, on the machine named below. [How they were measured, and all
-of them](performance-tables.md) is a page of its own; `python -m benchmarks decode` measures one
-group on yours.
+All numbers are ratios within one run, on the machine named below.
+[Performance: all tables](performance-tables.md) has the rest, and says how they were measured.
+Measure one group on your machine with `python -m benchmarks decode`.
 """
 
 _METHOD = f"""\
@@ -207,16 +207,16 @@ _METHOD = f"""\
 
 # Performance: all tables
 
-For whoever compares numbers, or doubts one: [Performance](performance.md) says what follows from
-them. Every number and picture of both pages was written by `{COMMAND}`, which needs the extra
-`bench` and a machine that has nothing else to do. `--check` compares with the bars below, and
-`--json` keeps every sample.
+Here is every number that was measured, and how. [Performance](performance.md) says what follows
+from them. `{COMMAND}` has written both pages and their pictures. It needs the extra `bench`, and a
+machine that has nothing else to do. `--check` compares with the bars below, and `--json` keeps
+every sample.
 
-What to look at are the ratios. In every round all rows of a table are measured once, in an order
-drawn anew; a ratio is formed inside each round, and its median is shown with the quartiles around
-it. Rounds are spread over fresh processes. Every kind of frame is {{count}} different frames, drawn
-once. On a socket, the server is a process of its own, on a processor of its own if there are
-several, that writes frames which it encoded beforehand.
+Compare ratios, not times. Each round measures every row of a table once, in a new order. A ratio is
+made within a round; the tables show its median with the quartiles around it. Rounds are spread over
+fresh processes. Each kind of frame is {{count}} different frames, drawn once. On a socket, the
+server is a process of its own, on a processor of its own if there are several. It writes frames
+that it encoded before.
 
 A comparison is fair if both sides yield the same; where they do not, the last column says so.
 `topone_proto.decode` checks in the measured path what it promises: NaN, infinities, underscores and
@@ -270,12 +270,11 @@ def gain(tables: Sequence[Table]) -> str:
         delay = latency.ratio(_the(latency, f"{name}, median"))
         if costs is not None and delay is not None:
             parts.append(
-                f"- {framework}: {costs.median:.2f} times the processor time, "
-                f"{delay.median:.2f} times the delay (beside {library})"
+                f"| {framework} | {costs.median:.2f} times | {delay.median:.2f} times | {library} |"
             )
     text = _GAIN
     if parts:
-        text += _COMPARED + "\n".join(parts)
+        text += _COMPARED + "\n".join(parts) + _EXPLAINED
     return text
 
 
@@ -286,17 +285,21 @@ def _the(table: Table, name: str) -> Row:
 
 
 _GAIN: Final = """\
-A feed brings connections that come back, gaps that are named, back-pressure and values that are
-checked, for about the price of the receive loop that you would write without them: in a burst, an
-event takes about as much processor time as that loop with a parser in it, or much less, and a
-single event reaches your program some tens of microseconds after a loop that does nothing with it.
-A thousand feeds that have nothing to say take next to nothing, and an account that is always right
-costs little more than its feed."""
+A feed costs about as much processor time as the receive loop that you would write by hand, or less.
+In return its connections come back, gaps have names, and values are checked. A single event reaches
+your program some tens of microseconds later than with a loop that does nothing with it. A thousand
+quiet feeds cost next to nothing, and an account costs little more than its feed."""
 
-_COMPARED: Final = """ In this page's run, against the library's own client with each message to a
-`Session` (processor time), and against its bare loop (delay):
+_COMPARED: Final = """
 
+| adapter | processor time of an event | delay of an event | compared with a loop over |
+|---|---:|---:|---|
 """
+
+_EXPLAINED: Final = """
+
+The processor time is that of a burst, and the loop hands each message to a `Session`. The delay is
+that of a single event, and the loop does not even decode it."""
 
 
 def write_docs(tables: Sequence[Table], machine: dict[str, str], folder: Path) -> list[Path]:

@@ -109,11 +109,25 @@ def test_the_page_shows_a_table_a_group_and_the_one_behind_it_all(tmp_path: Path
     assert "](performance-tables.md#decoding-a-frame)" in page
     assert "\n## Decoding a frame\n" in behind
     # What to expect stands first, and a bar that is missed is not hidden.
-    assert page.index("A feed brings") < page.index("## ")
+    assert page.index("A feed costs") < page.index("## ")
     assert "FALLS SHORT by 620.0 %" in page
     assert "holds" not in page.partition("## Bars")[2].partition("\n\n|")[2]
     assert behind.count("| not measured |") > 3
     assert (tmp_path / "_static" / "performance-decode.svg").exists()
+
+
+def test_the_page_says_first_what_an_adapter_costs(tmp_path: Path) -> None:
+    name = "topone_threads"
+    tables = [
+        Table(f"adapters/{key}", key, "s", "loop", (Row(ours, (seconds,)), Row("loop", (1.0,))))
+        for key, ours, seconds in (
+            (f"cpu-{name}", name, 0.5),
+            (f"latency-{name}", f"{name}, median", 1.25),
+        )
+    ]
+    page = write_docs(tables, {}, tmp_path)[0].read_text("utf-8")
+    row = "| threads | 0.50 times | 1.25 times | websockets |"
+    assert 0 < page.index(row) < page.index("## ")
 
 
 def failing(error: str) -> "subprocess.CompletedProcess[str]":

@@ -52,6 +52,7 @@ from topone_proto.feed import (
     account_view,
     async_account,
     async_feed,
+    callbacks,
     metrics,
     opening,
     opening_accounts,
@@ -257,6 +258,7 @@ _HOMES: Final = {
     "Machines": (session, connection, states, subscriptions, step, actions, codec),
     "For the author of an adapter": (
         feed,
+        callbacks,
         waiters,
         delivery,
         async_feed,

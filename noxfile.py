@@ -1,6 +1,7 @@
 """The tasks of whoever works on this project: ``nox -l`` lists them, ``nox -s check`` runs one.
 
-``test`` makes a virtual environment for every Python of this machine, and ``fuzz`` one of its own.
+``test`` makes a virtual environment for every Python of this machine, ``lowest`` and ``fuzz`` one
+of their own each.
 The others run in the environment that ``pip install -e ".[dev]"`` has filled, so they begin at
 once. Arguments after ``--`` go to the program that a task is about.
 """
@@ -86,6 +87,18 @@ def _packages() -> list[str]:
 def test(session: nox.Session) -> None:
     """Run the tests on every Python of this machine, from 3.11 on; ``test-3.13`` is one of them."""
     session.install(".[test]")
+    session.run("python", "-m", "pytest", *(session.posargs or ["-n", "auto", "--dist=worksteal"]))
+
+
+@nox.session(python=_INTERPRETERS.get(".".join(map(str, _OLDEST))))
+def lowest(session: nox.Session) -> None:
+    """Run the tests with the lowest versions that pyproject.toml allows, on the oldest Python.
+
+    Only what is stated there is low; what it requires in turn is new.
+    """
+    python = str(Path(session.bin, "python"))
+    lowest = ("--resolution", "lowest-direct")
+    session.run("uv", "pip", "install", "--python", python, *lowest, "-e", ".[test]", external=True)
     session.run("python", "-m", "pytest", *(session.posargs or ["-n", "auto", "--dist=worksteal"]))
 
 

@@ -26,6 +26,16 @@ def test_the_workflow_runs_the_script_of_everybody_on_every_python() -> None:
     assert set(re.findall(r":: (3\.\d+)", classifiers)) <= set(pythons)
 
 
+def test_the_lowest_and_the_newest_versions_of_requirements_are_tried_every_night() -> None:
+    workflow = text(".github/workflows/checks.yml")
+    assert re.search(r'- cron: "\d+ \d+ \* \* \*"', workflow)
+    _, _, job = workflow.partition("  lowest:")
+    assert "- run: nox -s lowest\n" in job
+    python = PYPROJECT["project"]["requires-python"].removeprefix(">=")
+    assert f'python-version: "{python}"' in job
+    assert '"--resolution", "lowest-direct"' in text("noxfile.py")
+
+
 def test_a_release_is_checked_and_published_without_a_password() -> None:
     workflow = text(".github/workflows/release.yml")
     build, _, publish = workflow.partition("  publish:")
@@ -54,6 +64,6 @@ def test_fragments_of_the_changelog_are_of_a_kind_and_are_sentences() -> None:
 
 def test_there_is_a_task_for_everything() -> None:
     sessions = re.findall(r"^def (\w+)\(session: nox\.Session", text("noxfile.py"), re.MULTILINE)
-    assert {"check", "test", "docs", "bench", "fuzz", "release"} <= set(sessions)
+    assert {"check", "test", "lowest", "docs", "bench", "fuzz", "release"} <= set(sessions)
     named = set(re.findall(r"nox -s (\w+)", text("CONTRIBUTING.md")))
     assert named <= set(sessions)

@@ -425,7 +425,7 @@ def test_legal_conversations_go_through_every_state() -> None:
 def test_the_examples_of_the_guide_run() -> None:
     guide = (ROOT / "docs" / "testing.md").read_text(encoding="utf-8")
     names: dict[str, Any] = {"__name__": "guide"}
-    profile = settings.get_current_profile_name()
+    settings.register_profile("before", settings.default)
     settings.register_profile("guide", FEWER)
     settings.load_profile("guide")
     try:
@@ -436,7 +436,7 @@ def test_the_examples_of_the_guide_run() -> None:
         for test in tests:
             test()
     finally:
-        settings.load_profile(profile)
+        settings.load_profile("before")
 
 
 @pytest.mark.parametrize("number", range(3))

@@ -60,7 +60,7 @@ def connect(
         ConfigurationError: an option cannot be used.
     """
     given = Hidden(options)
-    urls = Hidden([servers] if isinstance(servers, str) else list(servers))
+    urls = Hidden([*map(_with_scheme, [servers] if isinstance(servers, str) else servers)])
     # No traceback that shows local variables may show these.
     del servers, options
     check_seconds(timeout=timeout, heartbeat=heartbeat)
@@ -95,9 +95,14 @@ def _check_servers(urls: Hidden) -> None:
         )
 
 
+def _with_scheme(url: str) -> str:
+    # nats-py before 2.16 takes an address in a list for that of a WebSocket.
+    return url if "://" in url else f"nats://{url}"
+
+
 def _is_server(url: str) -> bool:
     try:
-        parts = urlsplit(url if "://" in url else f"nats://{url}")
+        parts = urlsplit(url)
         return (
             parts.scheme in {"nats", "tls", "ws", "wss"}
             and bool(parts.hostname)

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from accounts import order
 from http_exchange import Client, World, row
 from topone_proto import ORDERS, SessionState
 from topone_proto.account import (
@@ -229,10 +230,10 @@ def test_numbers_of_forgotten_orders_are_bounded(monkeypatch: pytest.MonkeyPatch
     orders.start_from([10])
     orders.lose(1)
     for number in (11, 12, 13, 5, 11):
-        orders.forget(number, has_ended=number != 12)
-    orders.forget(14, has_ended=True)  # instead of 5, which is older than the account
+        orders.forget(order(number), has_ended=number != 12)
+    orders.forget(order(14), has_ended=True)  # instead of 5, which is older than the account
     assert orders.query == HistoryQuery(10, 1)
-    orders.forget(15, has_ended=True)
+    orders.forget(order(15), has_ended=True)
     assert orders.query == HistoryQuery(11, 1)
     assert [orders.includes(number) for number in (10, 11, 12, 15, 16)] == [False] * 4 + [True]
     assert [orders.has_ended(number) for number in (5, 11, 12, 13, 16)] == [

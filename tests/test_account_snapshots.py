@@ -222,6 +222,30 @@ def test_what_was_filled_before_an_outcome_was_lost_is_told() -> None:
     ]
 
 
+@pytest.mark.parametrize("max_closed", [1, 1000])
+def test_an_end_that_was_told_is_none_that_nobody_knows(max_closed: int) -> None:
+    """Another machine follows the account now, and has missed the end."""
+    successor = whole(order(1, 3))
+    successor.apply(Gap(ORDERS, 1000, 2000, 1))
+    successor.answer(orders_query(successor), [], pages=1)
+    successor.give_up(1)
+    snapshot = successor.snapshot()
+    assert snapshot is not None
+    copy = Account(max_closed=max_closed)
+    for event in (Subscribed(ORDERS, 1000, 1), OrderUpdate(order(1, 3), 1001)):
+        copy.apply(event)
+    # With room for one, the first is forgotten.
+    for number in (1, 2):
+        copy.apply(OrderUpdate(order(number, 10, DONE), 1002))
+    copy.apply(TakenOver("main", 2))
+    changes = copy.apply(snapshot)
+    told = (OrderChanged, AggregatedFill, FillCorrected, OutcomeUnknown)
+    assert not [change for change in changes if isinstance(change, told)]
+    assert copy.unknown_outcomes().value == {}
+    assert copy.order(1).value == (order(1, 10, DONE) if max_closed > 1 else None)
+    assert copy.knowledge(ORDERS) is WHOLE
+
+
 @pytest.mark.parametrize(
     "loss",
     [TakenOver("main", 2), Disconnected(Failure(FailureKind.LOST), 1.0, 1, 1)],

@@ -954,6 +954,11 @@ def the_end_of_a_forgotten_order_is_told_once() -> AbstractContextManager[Any]:
     return method(Forgotten, "has_ended", result=False)
 
 
+@feature(6, "tests/test_forgotten_orders.py", "-k", "rest_of_the_fills")
+def of_an_order_without_an_end_only_the_rest_is_told() -> AbstractContextManager[Any]:
+    return method(Forgotten, "last", None)
+
+
 @feature(6, "tests/test_account_missed.py", "-k", "told_and_forgotten")
 def what_was_told_is_not_told_again_as_missed() -> AbstractContextManager[Any]:
     return method(MissedOrders, "forget", None)

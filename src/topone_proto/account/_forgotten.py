@@ -1,13 +1,19 @@
-"""The ids of orders that were told and are not kept any more, so that none is told twice.
+"""Orders that were told and are not kept any more, so that none is told twice.
 
 Theory. An account keeps ``max_closed`` orders that are not open. Any of the others can come again:
 in a list that lags, in the history, or on the stream. An id is much less than an order, so many
 more of them are kept. Of too many the smallest goes, which is the oldest order: the exchange counts
 its orders.
+
+An order that was told to its end has no news any more, and its id is enough. One of an unknown
+status or outcome may have: its last state is kept as well, so that only what has changed since is
+told. There are few of them.
 """
 
 from heapq import heappop, heappush
 from typing import Final
+
+from topone_proto.wire.orders import Order
 
 __all__ = ["Forgotten"]
 
@@ -15,32 +21,37 @@ _MAX_FORGOTTEN: Final = 10_000
 
 
 class Forgotten:
-    """The ids of forgotten orders, up to a limit."""
+    """Forgotten orders, up to a limit."""
 
     def __init__(self) -> None:
-        self._has_ended: dict[int, bool] = {}
+        # By id, the last state of each that was not told to its end.
+        self._told: dict[int, Order | None] = {}
         self._smallest: list[int] = []
 
-    def add(self, number: int, *, has_ended: bool) -> int | None:
-        """Remember an id. Return the one that is given up for it; None if there is room.
+    def add(self, order: Order, *, has_ended: bool) -> int | None:
+        """Remember an order. Return the id that is given up for it; None if there is room.
 
         Args:
-            number: the id of an order.
-            has_ended: True if its end was told. Another one, of an unknown status or outcome, may
-                have changed when it comes again.
+            order: its last state that was told.
+            has_ended: True if its end was told.
         """
-        if number not in self._has_ended:
+        number = order.id
+        if number not in self._told:
             heappush(self._smallest, number)
-        self._has_ended[number] = has_ended
-        if len(self._has_ended) <= _MAX_FORGOTTEN:
+        self._told[number] = None if has_ended else order
+        if len(self._told) <= _MAX_FORGOTTEN:
             return None
         dropped = heappop(self._smallest)
-        del self._has_ended[dropped]
+        del self._told[dropped]
         return dropped
 
     def __contains__(self, number: int) -> bool:
-        return number in self._has_ended
+        return number in self._told
 
     def has_ended(self, number: int) -> bool:
         """Return True if this order was told to its end."""
-        return self._has_ended.get(number, False)
+        return number in self._told and self._told[number] is None
+
+    def last(self, number: int) -> Order | None:
+        """Return the last state that was told of an order, if that was not its end."""
+        return self._told.get(number)

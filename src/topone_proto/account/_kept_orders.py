@@ -93,16 +93,14 @@ class KeptOrders(Ledger[int]):
             return ()
         changes: list[Change] = []
         for order in sorted(rows, key=lambda order: order.id):
-            is_missed = self._find(order.id) is None and self._missed.includes(order.id)
-            if not order.is_open and (is_missed or order.id in self._lost):
+            number = order.id
+            is_unknown = self._find(number) is None
+            is_missed = self._missed.includes(number) or self._missed.last(number) is not None
+            if not order.is_open and ((is_unknown and is_missed) or number in self._lost):
                 changes += self._heal(order, position)
         if is_last:
             self._missed.caught_up()
         return tuple(changes)
-
-    def _mark_stale(self, position: int) -> tuple[Change, ...]:
-        self._missed.lose(position)
-        return super()._mark_stale(position)
 
     # --- decisions ------------------------------------------------------------------------------
 
@@ -121,11 +119,11 @@ class KeptOrders(Ledger[int]):
             return ()  # it was told how
         changes: tuple[Difference, ...] = ()
         if known is None and name not in self._lost:
-            order = self._rows[name]
+            order, before = self._rows[name], self._missed.last(name)
             known = Known(order, NOT_TOLD)
-            if not self._missed.was_told(name):
-                # Nobody has heard of it, and of what was filled until then.
-                changes = _news(None, order, None, healed=True)
+            if before is None or fill_between(before, order, healed=True):
+                # Nobody has heard of it, or of what was filled until then.
+                changes = _news(before, order, None, healed=True)
         self._resolve(name)
         if known is None:
             return ()  # reported already
@@ -151,8 +149,10 @@ class KeptOrders(Ledger[int]):
             or self._rest.pop(order.id, None)
             or self._lost.pop(order.id, None)
         )
-        before = None if known is None else known.order
+        before = self._missed.last(order.id) if known is None else known.order
         if known is None:
+            # One that is open now and was not when it was forgotten had an unknown outcome.
+            was_lost = order.is_open
             known = Known(order, position)
         known.order, known.position = order, position
         if order.is_open:
@@ -170,8 +170,14 @@ class KeptOrders(Ledger[int]):
         known = orders.pop(number)
         self._forgotten_at = max(self._forgotten_at, known.position)
         has_ended = known.order.is_closed and orders is not self._lost
-        self._missed.forget(number, has_ended=has_ended)
+        self._missed.forget(known.order, has_ended=has_ended)
         self._resolve(number)
+
+    def _mark_stale(self, position: int) -> tuple[Change, ...]:
+        self._missed.lose(position)
+        changes = super()._mark_stale(position)
+        self._rows = {name: row for name, row in self._rows.items() if name in self.doubts}
+        return changes
 
     def _resolve(self, name: int) -> None:
         super()._resolve(name)

@@ -23,6 +23,7 @@ from collections.abc import Iterable
 from topone_proto.account._asking import NOT_TOLD
 from topone_proto.account._forgotten import Forgotten
 from topone_proto.account._questions import HistoryQuery
+from topone_proto.wire.orders import Order
 
 __all__ = ["MissedOrders"]
 
@@ -59,9 +60,9 @@ class MissedOrders:
         if self._is_based and self._floor is None:
             self._floor = self._latest
 
-    def forget(self, number: int, *, has_ended: bool) -> None:
-        """Remember the id of an order that was told and is not known any more."""
-        dropped = self._forgotten.add(number, has_ended=has_ended)
+    def forget(self, order: Order, *, has_ended: bool) -> None:
+        """Remember an order that was told and is not known any more."""
+        dropped = self._forgotten.add(order, has_ended=has_ended)
         if dropped is not None:
             self._latest = max(self._latest, dropped)
             self._floor = None if self._floor is None else max(self._floor, dropped)
@@ -70,9 +71,10 @@ class MissedOrders:
         """Return True if an order that is not known any more was told to its end."""
         return self._forgotten.has_ended(number)
 
-    def was_told(self, number: int) -> bool:
-        """Return True if an order that is not known any more was told."""
-        return number in self._forgotten
+    def last(self, number: int) -> Order | None:
+        """Return what was last told of an order that is not known any more, if that was not its
+        end."""
+        return self._forgotten.last(number)
 
     def includes(self, number: int) -> bool:
         """Return True if an order of the history that is not known was missed."""

@@ -290,13 +290,18 @@ class Orders(KeptOrders):
     def _may_lag(self) -> bool:
         return self._lag > 0 and self._has_clock
 
+    def _was_told_to_its_end(self, number: int) -> bool:
+        known = self.find(number)
+        return self._missed.has_ended(number) if known is None else known.is_closed
+
     # --- snapshots ------------------------------------------------------------------------------
 
     def _replace(self, snapshot: Snapshot, position: int) -> tuple[Difference, ...]:
-        """An order that the holder does not have any more has ended, and how is unknown. What had
-        closed before the first picture is no news."""
+        """An order that the holder does not have any more has ended, and how is unknown, unless it
+        was told here. What had closed before the first picture is no news."""
         is_first = self.knowledge is Knowledge.UNKNOWN
         self._pass, self._is_on_probation, self._is_refuted = _NO_PASS, False, False
+        self._rows.clear()
         rest = snapshot.other_orders[-self._max_closed :]
         orders = (*rest, *snapshot.open_orders)
         listed = {order.id for order in (*orders, *snapshot.unknown_outcomes)}
@@ -305,6 +310,8 @@ class Orders(KeptOrders):
             changes += self._give_up(number)
         for order in snapshot.unknown_outcomes[-self._max_closed :]:
             was_lost, before = order.id in self._lost, self.find(order.id)
+            if not was_lost and self._was_told_to_its_end(order.id):
+                continue
             differences = self._heal(order, position)
             kept = self._open if order.is_open else self._rest
             self._lost[order.id] = kept.pop(order.id)

@@ -11,6 +11,7 @@ from attrs import evolve
 from hypothesis import Phase, find, given, settings
 from hypothesis import strategies as st
 
+from topone_proto.account import Difference
 from topone_proto.errors import (
     ConfigurationError,
     ConnectionEnded,
@@ -32,11 +33,12 @@ from topone_proto.events import (
 )
 from topone_proto.failures import Failure, FailureKind
 from topone_proto.models import Side
-from topone_proto.plain import from_plain, to_plain
+from topone_proto.plain import from_json, from_plain, to_plain, value_of
 from topone_proto.testing.strategies import events, responses
 from topone_proto.wire.balance import BALANCE, Balance, BalanceUpdate
 from topone_proto.wire.messages import Request, Response
 from topone_proto.wire.orders import ORDERS, Order, OrderStatus, OrderType, OrderUpdate
+from topone_proto.wire.topic import Topic, Update
 
 REJECTED = SubscriptionRejected(
     topic=ORDERS, method="sub_orders", code=7, msg="no right", ts=5, epoch=1
@@ -244,11 +246,11 @@ UPDATE = to_plain(
         *({**UPDATE, "order": {**UPDATE["order"], "side": side}} for side in ("1", 1.5, None)),
         *(
             {**UPDATE, "order": {**UPDATE["order"], "amount": amount}}
-            for amount in ("NaN", "sNaN", "-Infinity", "x", "", 1, 1.5, None)
+            for amount in ("NaN", "sNaN", "-Infinity", "1e9999", "0e-9999", "x", "", 1, 1.5, None)
         ),
         *(
             {**UPDATE, "order": {**UPDATE["order"], "create_time": seconds}}
-            for seconds in ("1", True)
+            for seconds in ("1", True, 10**400)
         ),
     ],
 )
@@ -270,3 +272,14 @@ def test_a_whole_number_is_a_time_as_well() -> None:
     event = from_plain({**UPDATE, "order": {**UPDATE["order"], "create_time": 1522235513}})
     assert isinstance(event, OrderUpdate)
     assert type(event.order.create_time) is float
+
+
+@pytest.mark.parametrize("cls", [Update, Difference, Order, Topic, float])
+@pytest.mark.parametrize(
+    "plain", [None, [], "", {}, {"event": []}, pytest.param(10**400, id="large")]
+)
+def test_what_is_no_value_is_refused_whatever_it_is(cls: Any, plain: Any) -> None:
+    with pytest.raises(ValueError, match=r"not the fields|no event|no such event"):
+        value_of(plain, cls)
+    with pytest.raises(ValueError, match=r"not the fields|no event|no such event"):
+        from_json(json.dumps(plain), cls)

@@ -48,7 +48,10 @@ def example() -> BalanceUpdate:
 
 DECIMALS = {"price", "amount", "left", "deal_stock", "deal_money", "available", "freeze"}
 ODD: st.SearchStrategy[Any] = st.sampled_from(
-    [None, True, -1, 2**63, 1.5, "", "x", "NaN", "-Infinity", "sNaN", "1e5", " 1", "1_0", [], {}]
+    [
+        *(None, True, -1, 2**63, 1.5, "", "x", "NaN", "-Infinity", "sNaN", "1e5", "1e9999"),
+        *("0e-9999", " 1", "1_0", [], {}),
+    ]
 )
 
 
@@ -110,3 +113,12 @@ def test_what_is_no_message_is_refused_with_the_same_words(data: bytes) -> None:
     with pytest.raises(EnvelopeError) as quick:
         read_message(data)
     assert str(quick.value) == str(usual.value)
+
+
+@pytest.mark.parametrize("number", ["1e9999999", "0e-9999999"])
+def test_a_number_that_nobody_could_count_with_is_refused(number: str) -> None:
+    payload = {"balance": {"asset": "ETH", "available": number, "freeze": "0"}, "ts": 5}
+    [item] = read(encode_item(Item("BalanceUpdate", payload)))
+    assert isinstance(item, Item)
+    with pytest.raises(ValueError, match="not the fields of BalanceUpdate"):
+        event_of(item)

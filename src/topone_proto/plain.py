@@ -28,6 +28,7 @@ from typing import (
 from cattrs import BaseValidationError, Converter
 
 from topone_proto.events import event_classes
+from topone_proto.wire.decimals import is_moderate
 from topone_proto.wire.topic import Topic, Update
 
 if TYPE_CHECKING:
@@ -83,9 +84,7 @@ def from_json(text: str | bytes, cls: type[Any] | None = None) -> Any:
         raise ValueError("nested too deeply") from None
     if cls is not None and cls is not Update and not _is_event(cls):
         return value_of(plain, cls)
-    if not isinstance(plain, dict):
-        raise ValueError("no event, which is an object")  # noqa: TRY004 - of the text, not its type
-    event = from_plain(cast("dict[str, Any]", plain))
+    event = _structured(plain, None)
     if cls is not None and not isinstance(event, cls):
         raise ValueError(f"{type(event).__name__}, and no {cls.__name__}")
     return event
@@ -146,12 +145,15 @@ def value_of(plain: Any, cls: type[_T]) -> _T:
     """
     try:
         return _converter().structure(plain, cls)
-    except (BaseValidationError, ValueError, TypeError) as error:
-        raise ValueError(f"not the fields of {cls.__name__}") from error
+    except (BaseValidationError, ValueError, TypeError, OverflowError) as error:
+        raise ValueError(f"not the fields of {getattr(cls, '__name__', cls)}") from error
 
 
-def _structured(plain: Mapping[str, Any], union: Any) -> Any:
+def _structured(plain: Any, union: Any) -> Any:
     """Return the event that plain data say. ``union`` is what it has to be one of; None: any."""
+    if not isinstance(plain, Mapping):
+        raise ValueError("no event, which is an object")  # noqa: TRY004 - of the data, not its type
+    plain = cast("Mapping[str, Any]", plain)
     name = plain.get("event")
     found = (cls for cls in event_classes() if cls.__name__ == name)
     cls = next(found, None) or (_of_accounts().get(name) if isinstance(name, str) else None)
@@ -233,7 +235,7 @@ def _decimal(text: object, _: object) -> Decimal:
         number = Decimal(text) if isinstance(text, str) else None
     except InvalidOperation:
         number = None
-    # Not finite: NaN, also what a text that is no number becomes in a context without traps.
-    if number is None or not number.is_finite():
+    # NaN is also what a text that is no number becomes in a context without traps.
+    if number is None or not is_moderate(number):
         raise ValueError("not a decimal number")
     return number

@@ -22,6 +22,7 @@ from topone_proto.relay._envelope import (
     decode_envelope,
 )
 from topone_proto.wire.balance import BalanceUpdate
+from topone_proto.wire.decimals import is_moderate
 from topone_proto.wire.orders import OrderUpdate
 from topone_proto.wire.topic import Update
 
@@ -116,7 +117,7 @@ def _reader(cls: type[Update], name: str) -> Callable[[Any], Update]:
         told = getattr(event, name)
         for each in decimals:
             number = getattr(told, each)
-            if number is not None and not number.is_finite():
+            if number is not None and not is_moderate(number):
                 raise ValueError("not a decimal number")
         return event
 

@@ -314,6 +314,45 @@ def test_what_the_application_raises_loses_no_event() -> None:
     assert [type(event) for event in seen] == [Connected, Subscribed]
 
 
+@pytest.mark.parametrize("fatal", [Disconnected, Closed])
+@pytest.mark.parametrize("has_timers", [True, False])
+def test_what_the_application_raises_keeps_nothing_from_its_end(
+    fatal: type[Event], has_timers: bool
+) -> None:
+    seen: list[Event] = []
+
+    def on_event(event: Event) -> None:
+        seen.append(event)
+        if isinstance(event, fatal):
+            raise KeyError
+
+    framework = Framework(has_timers=has_timers, on_event=on_event)
+    framework.driver.start()
+    refusal = Failure(FailureKind.HANDSHAKE, status=401)
+    with pytest.raises(KeyError):
+        framework.websockets[0].link.connection_failed(refusal)
+    # The framework goes on, and nothing else will ever happen.
+    assert framework.driver.timeout() == 0
+    if has_timers:
+        framework.wait(0)
+    else:
+        framework.driver.deadline_reached()
+    assert [type(event) for event in seen] == [Disconnected, Closed]
+    assert framework.driver.is_over
+    assert framework.ends == 1
+    assert framework.driver.timeout() is None
+
+
+def test_what_sending_raises_keeps_no_event_back() -> None:
+    framework = Framework()
+    framework.driver.start()
+    framework.websockets[0].on_call = lambda: 1 / 0
+    with pytest.raises(ZeroDivisionError):
+        framework.websockets[0].link.connection_made()
+    framework.wait(0)
+    assert framework.kinds == [Connected]
+
+
 def test_bytes_without_a_frame_are_no_silence() -> None:
     config = SessionConfig(ping_interval=None, silence_timeout=60.0)
     framework = connected(

@@ -18,7 +18,8 @@ callbacks are the link's methods. So it knows of every report which dial it is a
   before.
 
 Nothing is queued for a slow application: ``on_event`` is called in the call that brought the bytes,
-and until it returns nothing more is read.
+and until it returns nothing more is read. What it raises comes out of that call, and the framework
+may go on: then the rest of the events is due at once, and so is the end.
 """
 
 import math
@@ -239,6 +240,8 @@ class CallbackDriver:
         self._armed = math.inf
         self._events: deque[Any] = deque()
         self._is_delivering = False
+        # True if something was raised before all events were handed out.
+        self._is_behind = False
         self._is_closed = False
         self._has_ended = False
 
@@ -273,6 +276,8 @@ class CallbackDriver:
         deadlines = list(self._closing.values())
         if self._deadline is not None:
             deadlines.append(self._deadline)
+        if self._is_behind and not self._is_delivering:
+            deadlines.append(self.clock())
         return min(deadlines, default=None)
 
     def timeout(self) -> float | None:
@@ -290,6 +295,8 @@ class CallbackDriver:
             if heard_at is not None:
                 self._take(self.machine.bytes_received(heard_at, now))
             self._take(self.machine.deadline_reached(now))
+        if self._is_behind:
+            self._deliver()
         self._arm()
 
     # For links.
@@ -327,6 +334,15 @@ class CallbackDriver:
                 self._is_closed = True
         # First: an action may lead to a report at once, and then that step is the newer one.
         self._arm()
+        try:
+            self._carry_out(step)
+        except BaseException:
+            self._is_behind = True
+            self._arm()
+            raise
+        self._deliver()
+
+    def _carry_out(self, step: Any) -> None:
         link = self._link
         for action in step.actions:
             match action:
@@ -348,7 +364,6 @@ class CallbackDriver:
         for answer in getattr(step, "answers", ()):
             if self._on_answer is not None:
                 self._on_answer(answer)
-        self._deliver()
 
     def _connect(self, connect: Connect) -> None:
         link = self._link = Link(self)
@@ -379,12 +394,15 @@ class CallbackDriver:
     def _deliver(self) -> None:
         if self._is_delivering:
             return
-        self._is_delivering = True
+        self._is_delivering = self._is_behind = True
         try:
             while self._events:
                 self._on_event(self._events.popleft())
+            self._is_behind = False
         finally:
             self._is_delivering = False
+            if self._is_behind:
+                self._arm()
         self._look()
 
     def _look(self) -> None:

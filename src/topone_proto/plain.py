@@ -54,7 +54,8 @@ def to_json(value: Any) -> str:
     >>> to_json(Balance("ETH", Decimal("1.50"), Decimal(0)))
     '{"asset": "ETH", "available": "1.50", "freeze": "0"}'
     """
-    plain = to_plain(value) if _is_event(type(value)) else plain_of(value)
+    cls: type[Any] = type(value)
+    plain = to_plain(value) if _is_event(cls) else plain_of(value)
     return json.dumps(plain, allow_nan=False)
 
 

@@ -71,7 +71,7 @@ from topone_proto.account._retries import Retries
 from topone_proto.account._suspicions import Suspicions
 from topone_proto.account._waits import Waits
 from topone_proto.account.token_service import TokenService, TokenState
-from topone_proto.adapters import AccountCore, FeedCore
+from topone_proto.adapters import AccountCore, CallbackDriver, FeedCore
 from topone_proto.capture import _recorder
 from topone_proto.feed import buffer as delivery
 from topone_proto.feed import driver
@@ -639,6 +639,12 @@ def reading_stops_when_the_buffer_is_full() -> AbstractContextManager[Any]:
 @feature(5, "tests/test_pushing.py")
 def pushed_frames_stop_when_the_application_is_behind() -> AbstractContextManager[Any]:
     return method(Receiver, "hold_or_go_on", None)
+
+
+@feature(8, "tests/test_callbacks.py", "-k", "keeps_nothing_from_its_end")
+def a_fault_of_the_application_keeps_no_event_back() -> AbstractContextManager[Any]:
+    never = property(lambda _: False, lambda *_: None)
+    return patch.object(CallbackDriver, "_is_behind", never, create=True)
 
 
 @feature(5, "tests/test_unread.py")

@@ -39,6 +39,7 @@ from topone_proto.account import AccountSession, Fetch, FetchFailed, StoreState
 from topone_proto.adapters import CallbackDriver, Link
 from topone_proto.capture import Capture, RecordedSession, replay
 from topone_proto.session.endpoint import PUBLIC_URL, Endpoint
+from topone_proto.wire.http import Credentials, HttpResponse
 
 TOKEN = Token(frames.TOKEN)
 ACK = frames.ack({"id": "1", "method": "sub_balance"})
@@ -351,6 +352,74 @@ def test_what_sending_raises_keeps_no_event_back() -> None:
         framework.websockets[0].link.connection_made()
     framework.wait(0)
     assert framework.kinds == [Connected]
+
+
+@pytest.mark.parametrize("is_closed", [True, False])
+def test_a_peer_is_not_silent_while_an_event_is_handed_out(is_closed: bool) -> None:
+    """What an application does there may let others run, timers among them."""
+    events: list[Event] = []
+
+    def on_event(event: Event) -> None:
+        events.append(event)
+        if isinstance(event, Subscribed):
+            framework.wait(200)
+            if is_closed:
+                framework.driver.close()
+                framework.wait(200)
+                # The closing handshake has ended in its time.
+                assert websocket.calls[-2:] == [(1000, ""), "abort"]
+
+    framework = Framework(on_event=on_event)
+    framework.driver.start()
+    websocket = framework.websockets[0]
+    websocket.link.connection_made()
+    websocket.link.message_received(ACK)
+    if is_closed:
+        assert [type(event) for event in events] == [Connected, Subscribed, Closed]
+        assert framework.ends == 1
+        return
+    # What came meanwhile is taken first, and the deadline is not forgotten.
+    websocket.link.message_received(balance())
+    framework.wait(60)
+    kinds = [type(event) for event in events]
+    assert kinds[:4] == [Connected, Subscribed, BalanceUpdate, Disconnected]
+
+
+def test_a_step_is_done_before_what_comes_of_it_is_told() -> None:
+    """A dial that fails at once, in the middle of a step that stores the token it was made with."""
+    told: list[str] = []
+    asked: list[Fetch] = []
+
+    def on_action(action: object) -> None:
+        told.append(type(action).__name__)
+        if isinstance(action, StoreState):
+            framework.driver.tell(account.state_stored)
+        if isinstance(action, Fetch):
+            asked.append(action)
+
+    def on_event(event: Event) -> None:
+        told.append(type(event).__name__)
+        if isinstance(event, Disconnected):
+            framework.driver.close()
+            assert framework.ends == 0
+
+    def refuse(_: object) -> None:
+        raise ConnectionRefusedError
+
+    account = AccountSession(
+        Credentials("a" * 32, "k" * 32),
+        [BALANCE],
+        config=CONFIG,
+        jitter=lambda: 0.5,
+        wall=lambda: 1.6e9,
+    )
+    framework = Framework(session=account, on_action=on_action, on_event=on_event)
+    framework.on_dial = refuse
+    framework.driver.start()
+    body = b'{"code": 0, "data": {"apiToken": "topapi:made-up"}}'
+    framework.driver.tell(account.fetched, asked[0].id, HttpResponse(200, body=body))
+    assert told == ["StoreState", "Fetch", "StoreState", "Disconnected", "Closed"]
+    assert framework.ends == 1
 
 
 def test_bytes_without_a_frame_are_no_silence() -> None:

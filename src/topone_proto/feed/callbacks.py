@@ -15,18 +15,19 @@ callbacks are the link's methods. So it knows of every report which dial it is a
 - A framework may call back from within a call of the driver's: sending finds the connection closed,
   a dial fails at once. What is reported before ``dial`` has returned waits for that. Anything else
   becomes a step at once, whose deadline is the newer one; its events wait for those of the step
-  before.
+  before, and for what that step wants done besides sending: a state to store, say.
 
 Nothing is queued for a slow application: ``on_event`` is called in the call that brought the bytes,
 and until it returns nothing more is read. What it raises comes out of that call, and the framework
-may go on: then the rest of the events is due at once, and so is the end.
+may go on: then the rest of the events is due at once, and so is the end. Where it lets others run,
+as in gevent, the session's deadline waits for it as well: a peer that nobody reads is not silent.
 """
 
 import math
 from collections import deque
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 
 from topone_proto.errors import ConfigurationError, ConnectionFailed
 from topone_proto.events import Closed
@@ -38,6 +39,8 @@ from topone_proto.session.session import Session
 from topone_proto.wire.topic import Update
 
 __all__ = ["CallbackDriver", "CallbackWebSocket", "Dial", "Link"]
+
+_SENDING: Final = (SendText, SendPing)
 
 
 class CallbackWebSocket(Protocol):
@@ -240,8 +243,12 @@ class CallbackDriver:
         self._armed = math.inf
         self._events: deque[Any] = deque()
         self._is_delivering = False
+        # The number of steps that are being carried out, and have more to do than sending.
+        self._busy = 0
         # True if something was raised before all events were handed out.
         self._is_behind = False
+        # True if the deadline came while an event was handed out.
+        self._is_put_off = False
         self._is_closed = False
         self._has_ended = False
 
@@ -274,7 +281,7 @@ class CallbackDriver:
     def deadline(self) -> float | None:
         """The time by which ``deadline_reached`` is due; None for never."""
         deadlines = list(self._closing.values())
-        if self._deadline is not None:
+        if self._deadline is not None and not self._is_put_off:
             deadlines.append(self._deadline)
         if self._is_behind and not self._is_delivering:
             deadlines.append(self.clock())
@@ -290,7 +297,9 @@ class CallbackDriver:
         now = self.clock()
         for link in [link for link, until in self._closing.items() if until <= now]:
             self._finish(link)
-        if not self._is_closed:
+        if self._is_delivering:
+            self._is_put_off = True
+        elif not self._is_closed:
             heard_at = None if self._link is None else self._link.heard_at()
             if heard_at is not None:
                 self._take(self.machine.bytes_received(heard_at, now))
@@ -334,12 +343,16 @@ class CallbackDriver:
                 self._is_closed = True
         # First: an action may lead to a report at once, and then that step is the newer one.
         self._arm()
+        is_busy = not all(isinstance(action, _SENDING) for action in step.actions)
+        self._busy += is_busy
         try:
             self._carry_out(step)
         except BaseException:
             self._is_behind = True
             self._arm()
             raise
+        finally:
+            self._busy -= is_busy
         self._deliver()
 
     def _carry_out(self, step: Any) -> None:
@@ -392,7 +405,7 @@ class CallbackDriver:
         self._look()
 
     def _deliver(self) -> None:
-        if self._is_delivering:
+        if self._is_delivering or self._busy:
             return
         self._is_delivering = self._is_behind = True
         try:
@@ -401,12 +414,14 @@ class CallbackDriver:
             self._is_behind = False
         finally:
             self._is_delivering = False
-            if self._is_behind:
+            if self._is_behind or self._is_put_off:
+                self._is_put_off = False
                 self._arm()
         self._look()
 
     def _look(self) -> None:
-        if self._is_closed and self.is_over and not self._has_ended and not self._is_delivering:
+        is_at_work = self._is_delivering or self._busy
+        if self._is_closed and self.is_over and not self._has_ended and not is_at_work:
             self._has_ended = True
             if self._on_end is not None:
                 self._on_end()

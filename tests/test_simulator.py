@@ -2,6 +2,7 @@
 side."""
 
 import asyncio
+import gc
 import json
 import logging
 import socket
@@ -11,6 +12,7 @@ import sys
 import threading
 from decimal import Decimal
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import trustme
@@ -401,3 +403,21 @@ def test_the_extra_is_named_when_websockets_is_missing() -> None:
     code = 'import sys; sys.modules["websockets"] = None; import topone_simulator'
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert 'pip install "topone-proto[simulator]"' in done.stderr
+
+
+@pytest.mark.parametrize("kind", ["websocket", "http"])
+@pytest.mark.parametrize("leaves", [True, False], ids=["client leaves", "client stays"])
+def test_a_connection_that_comes_as_it_ends_is_closed(kind: str, leaves: bool) -> None:
+    """What was accepted just then has no protocol yet that could be closed."""
+    for _ in range(8):
+        with run_in_thread() as simulator:
+            address = urlsplit(simulator.url if kind == "websocket" else simulator.http_url)
+            assert address.port is not None
+            clients = [socket.create_connection(("127.0.0.1", address.port)) for _ in range(10)]
+            if leaves:
+                for client in clients:
+                    client.close()
+        for client in clients:
+            client.close()
+    # Sockets that are open warn of it, and warnings are errors.
+    gc.collect()

@@ -5,7 +5,7 @@ import logging
 import ssl
 import struct
 from collections.abc import Callable
-from socket import SO_LINGER, SOL_SOCKET
+from socket import SO_LINGER, SOL_SOCKET, socket
 from typing import Final
 
 from aiohttp import web
@@ -40,6 +40,7 @@ class HttpServer:
         self._clock = clock
         self._has_date = has_date
         self._closing = asyncio.Event()
+        self._server: asyncio.Server | None = None
         app = web.Application()
         app.router.add_route("*", "/{path:.*}", self._handle)
         app.on_response_prepare.append(self._prepare)
@@ -58,13 +59,22 @@ class HttpServer:
             OSError: the port cannot be listened on.
         """
         await self._runner.setup()
-        await web.TCPSite(self._runner, host, port, ssl_context=ssl_context).start()
-        bound: int = self._runner.addresses[0][1]
+        assert self._runner.server is not None  # it is set up
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(self._runner.server, host, port, ssl=ssl_context)
+        bound: int = self.sockets[0].getsockname()[1]
         return bound
+
+    @property
+    def sockets(self) -> tuple[socket, ...]:
+        """The sockets that are listened on; empty before ``start``."""
+        return () if self._server is None else self._server.sockets
 
     async def close(self) -> None:
         """End every connection, and listen no more."""
         self._closing.set()
+        if self._server is not None:
+            self._server.close()
         await self._runner.cleanup()
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:

@@ -4,10 +4,11 @@ import asyncio
 import contextlib
 import logging
 import secrets
+import socket
 import ssl
 import threading
 import time
-from collections.abc import AsyncGenerator, Callable, Generator, Mapping
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Mapping
 from concurrent.futures import Future
 from typing import Final
 
@@ -31,6 +32,8 @@ from topone_simulator._simulator import Simulator
 __all__ = ["run_in_thread", "serve"]
 
 _CLOSE_TIMEOUT: Final = 1.0
+# asyncio takes three from accepting a connection to its protocol's ``connection_made``.
+_TURNS: Final = 5
 
 
 class _ErrorsOnly(logging.Logger):
@@ -145,10 +148,23 @@ async def serve(  # noqa: PLR0913 - each by its name
             credentials=credentials,
         )
     finally:
+        await _stop_accepting([*server.sockets, *http.sockets])
         core.closing()
         await http.close()
         server.close()
         await server.wait_closed()
+
+
+async def _stop_accepting(listeners: Iterable[socket.socket]) -> None:
+    """Accept no more connections, and wait until those that were accepted are known to their
+    servers. A server that is closed in between leaves them open for ever."""
+    loop = asyncio.get_running_loop()
+    for listener in listeners:
+        # Windows' own event loop has no readers.
+        with contextlib.suppress(NotImplementedError):
+            loop.remove_reader(listener.fileno())
+    for _ in range(_TURNS):
+        await asyncio.sleep(0)
 
 
 @contextlib.contextmanager

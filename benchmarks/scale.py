@@ -207,7 +207,7 @@ def _feeds(effort: Effort) -> list[Table]:
 def _feeds_on(name: str, port: int, effort: Effort) -> Table:
     framework = FRAMEWORKS[name]
     kinds = ((name, framework.feed, _take), (CONNECTION, framework.bare, _take_bare))
-    crowds = [(size, *kind) for size in effort.feeds for kind in kinds]
+    crowds = [(size, kind, member, take) for size in effort.feeds for kind, member, take in kinds]
     samples: dict[tuple[int, str], list[float]] = {(c[0], c[1]): [] for c in crowds}
     for _ in range(effort.rounds):
         for size, kind, member, take in random.sample(crowds, len(crowds)):

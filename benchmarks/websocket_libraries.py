@@ -312,9 +312,11 @@ class Socket(Protocol):
 
     async def receive(self) -> str:
         """Next message; ``(closed …)`` when there is none left."""
+        ...
 
     async def ping(self, payload: bytes) -> str:
         """Send a ping, wait for its pong, and say how the caller learnt of it."""
+        ...
 
 
 class Library(Protocol):
@@ -324,9 +326,11 @@ class Library(Protocol):
 
     def open(self, url: str, options: Options) -> contextlib.AbstractAsyncContextManager[Socket]:
         """Open a connection for the length of a block."""
+        ...
 
     def refusal(self, exc: BaseException) -> tuple[int, str | None] | None:
         """Status and Retry-After that an exception carries."""
+        ...
 
 
 def quiet_logger() -> logging.Logger:

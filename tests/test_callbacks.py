@@ -356,7 +356,7 @@ def test_what_sending_raises_keeps_no_event_back() -> None:
 
 @pytest.mark.parametrize("is_closed", [True, False])
 def test_a_peer_is_not_silent_while_an_event_is_handed_out(is_closed: bool) -> None:
-    """What an application does there may let others run, timers among them."""
+    """The application may let others run there, timers among them."""
     events: list[Event] = []
 
     def on_event(event: Event) -> None:

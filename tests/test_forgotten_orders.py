@@ -41,7 +41,7 @@ def without_ends() -> Account:
 
 
 def rest(before: OrderStatus, *, healed: bool = False) -> tuple[Change, ...]:
-    """What is told of the first order once it is done."""
+    """The news of the first order once it is done."""
     done = order(1, 10, DONE)
     return (
         OrderChanged(order(1, 3, before), done, None if healed else 1001, healed=healed),

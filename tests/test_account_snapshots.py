@@ -222,6 +222,46 @@ def test_what_was_filled_before_an_outcome_was_lost_is_told() -> None:
     ]
 
 
+def test_a_copy_that_keeps_little_is_told_all_the_same() -> None:
+    """The holder keeps more orders that are not open than the copy, of either kind."""
+    holder = whole(*map(order, range(1, 8)))
+    copy = Account(max_closed=1)
+    snapshot = holder.snapshot()
+    assert snapshot is not None
+    copy.apply(snapshot)
+    lost = Gap(ORDERS, 1000, 2000, 1)
+    for account in (holder, copy):
+        account.apply(lost)
+    ends = [order(number, 10, DONE) for number in (1, 2, 3)]
+    holder.answer(orders_query(holder), [order(7)], pages=1)
+    holder.answer(orders_query(holder), ends)
+    for number in (4, 5, 6):
+        holder.give_up(number)
+    snapshot = holder.snapshot()
+    assert snapshot is not None
+    changes = copy.apply(snapshot)
+    unknown = [change.order.id for change in changes if isinstance(change, OutcomeUnknown)]
+    filled = [change.order for change in changes if isinstance(change, AggregatedFill)]
+    assert (unknown, filled) == ([4, 5, 6], ends)
+    assert copy.open_orders() == holder.open_orders()
+    assert copy.other_orders().value == {3: ends[2]}
+    assert copy.unknown_outcomes().value == {6: order(6)}
+    # Nothing of it is told again.
+    assert copy.apply(snapshot) == ()
+
+
+def test_an_order_that_was_told_before_the_first_snapshot_has_an_unknown_end_as_any() -> None:
+    holder = whole(order(1))
+    holder.apply(Gap(ORDERS, 1000, 2000, 1))
+    holder.answer(orders_query(holder), [], pages=1)
+    holder.give_up(1)
+    snapshot = holder.snapshot()
+    assert snapshot is not None
+    copy = Account()
+    copy.apply(OrderUpdate(order(1), 1001))
+    assert OutcomeUnknown(order(1)) in copy.apply(snapshot)
+
+
 @pytest.mark.parametrize("max_closed", [1, 1000])
 def test_an_end_that_was_told_is_none_that_nobody_knows(max_closed: int) -> None:
     """Another machine follows the account now, and has missed the end."""

@@ -298,28 +298,30 @@ class Orders(KeptOrders):
 
     def _replace(self, snapshot: Snapshot, position: int) -> tuple[Difference, ...]:
         """An order that the holder does not have any more has ended, and how is unknown, unless it
-        was told here. What had closed before the first picture is no news."""
+        was told here. What had closed before the first picture is no news. All of it is told, even
+        if not so much is kept."""
         is_first = self.knowledge is Knowledge.UNKNOWN
         self._pass, self._is_on_probation, self._is_refuted = _NO_PASS, False, False
         self._rows.clear()
-        rest = snapshot.other_orders[-self._max_closed :]
-        orders = (*rest, *snapshot.open_orders)
+        orders = (*snapshot.other_orders, *snapshot.open_orders)
         listed = {order.id for order in (*orders, *snapshot.unknown_outcomes)}
         changes: list[Difference] = []
         for number in sorted(self._listable() - listed):
             changes += self._give_up(number)
-        for order in snapshot.unknown_outcomes[-self._max_closed :]:
+        for order in snapshot.unknown_outcomes:
             was_lost, before = order.id in self._lost, self.find(order.id)
             if not was_lost and self._was_told_to_its_end(order.id):
                 continue
+            if before is None and self._missed.last(order.id) == order:
+                continue  # told, and forgotten since
             differences = self._heal(order, position)
             kept = self._open if order.is_open else self._rest
             self._lost[order.id] = kept.pop(order.id)
-            if not is_first:
+            if not is_first or before is not None:
                 changes += differences if before != order else ()
                 changes += () if was_lost else (OutcomeUnknown(order),)
-        if len(self._lost) > self._max_closed:
-            self._forget(self._lost)
+            if len(self._lost) > self._max_closed:
+                self._forget(self._lost)
         for order in orders:
             is_old = is_first or self._missed.has_ended(order.id)
             is_news = not (is_old and order.is_closed and self._find(order.id) is None)

@@ -408,7 +408,7 @@ def test_the_extra_is_named_when_websockets_is_missing() -> None:
 @pytest.mark.parametrize("kind", ["websocket", "http"])
 @pytest.mark.parametrize("leaves", [True, False], ids=["client leaves", "client stays"])
 def test_a_connection_that_comes_as_it_ends_is_closed(kind: str, leaves: bool) -> None:
-    """What was accepted just then has no protocol yet that could be closed."""
+    """A connection that was accepted just then has no protocol yet that could be closed."""
     for _ in range(8):
         with run_in_thread() as simulator:
             address = urlsplit(simulator.url if kind == "websocket" else simulator.http_url)

@@ -38,13 +38,23 @@ class Stream:
     def read(self) -> None:
         try:
             self.sock = socket.create_connection(self.link.address, self.link.timeout)
-            self.sock.settimeout(None)
-            self.link.connection_made()
-            while data := self.sock.recv(65536):
-                self.link.bytes_received(data)
-            self.link.connection_lost()
         except OSError as error:
             self.link.connection_lost(error)
+            return
+        self.sock.settimeout(None)
+        self.link.connection_made()
+        while data := self.receive():
+            self.link.bytes_received(data)
+        self.link.connection_lost()
+
+    def receive(self) -> bytes:
+        # Here alone: what the application raises is no end of the connection.
+        data = b""
+        try:
+            data = self.sock.recv(65536)
+        except OSError as error:
+            self.link.connection_lost(error)
+        return data
 
     def write(self, data: bytes) -> None:
         try:

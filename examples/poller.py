@@ -34,9 +34,12 @@ class Stream:
 
     def read(self) -> None:
         try:
-            self.link.bytes_received(self.sock.recv(65536))
+            data = self.sock.recv(65536)
         except OSError as error:
             self.link.connection_lost(error)
+        else:
+            # Not above: what the application raises is no end of the connection.
+            self.link.bytes_received(data)
 
     def write(self, data: bytes) -> None:
         try:

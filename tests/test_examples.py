@@ -210,6 +210,35 @@ def test_an_example_follows_no_redirect_and_dials_only_when_told(name: str) -> N
     assert (code, err) == (0, "")
 
 
+READS_ONCE = f"""
+import importlib, sys
+sys.path.insert(0, {str(EXAMPLES)!r})
+example = importlib.import_module(sys.argv[1])
+lost = []
+class Link:
+    address, timeout, connection_made = ("127.0.0.1", 1), 1, lambda _: None
+    connection_lost = lambda _, *why: lost.append(why)
+    def bytes_received(self, data):
+        raise ConnectionResetError("of a database")
+class Socket:
+    settimeout, recv = lambda *_: None, lambda *_: b"x"
+example.socket.create_connection = lambda *_: Socket()
+stream = object.__new__(example.Stream)
+stream.link, stream.sock = Link(), Socket()
+try:
+    stream.read()
+except ConnectionResetError as error:
+    print(error, lost)
+"""
+
+
+@pytest.mark.parametrize("name", ["gevent_client", "poller"])
+def test_what_an_application_raises_is_no_end_of_its_connection(name: str) -> None:
+    with started("-c", READS_ONCE, name) as process:
+        out, err = process.communicate()
+    assert (out, err) == ("of a database []\n", "")
+
+
 @pytest.mark.parametrize("name", ["gevent_client", "poller"])
 def test_code_that_sends_by_itself_gives_up_a_server_that_reads_nothing(name: str) -> None:
     # So that nothing else ends it.

@@ -682,6 +682,20 @@ def test_a_list_of_several_pages_is_believed_only_if_two_passes_are_alike() -> N
     assert account.knowledge(ORDERS) is Knowledge.WHOLE
 
 
+def test_a_pass_in_which_an_order_closed_is_no_proof_of_the_one_before() -> None:
+    account = followed(ORDERS)
+    account.answer(orders_query(account), [order(3), order(2)], pages=2)
+    query = orders_query(account)
+    # It was read, then closed, and the first slipped into its place.
+    account.apply(told(order(2, status=OrderStatus.CANCELED)))
+    account.answer(query, [order(3), order(2)], pages=2)
+    for _ in range(2):
+        assert account.knowledge(ORDERS) is Knowledge.UNKNOWN
+        account.answer(orders_query(account), [order(3), order(1)], pages=2)
+    assert account.knowledge(ORDERS) is Knowledge.WHOLE
+    assert set(account.open_orders().value) == {1, 3}
+
+
 def test_a_list_with_fewer_orders_than_its_total_is_not_believed() -> None:
     account = followed(ORDERS)
     for _ in range(4):

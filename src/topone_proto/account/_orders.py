@@ -270,15 +270,15 @@ class Orders(KeptOrders):
     ) -> None:
         """Decide whether a list lacks nothing that was open."""
         numbers = frozenset(order.id for order in rows)
-        is_torn = has_moved(rows, total)
+        # Where orders closed while it was read, others may have slipped from page to page.
+        is_quiet = not has_moved(rows, total) and query.position >= self._moved_at
         last = self._pass
         is_like_last = numbers == last.numbers and query.position >= last.answered_at
-        count = 0 if is_torn else last.count + 1 if is_like_last else 1
+        count = 0 if not is_quiet else last.count + 1 if is_like_last else 1
         self._pass = _Pass(numbers, position, count)
         self._lists += 1
         is_complete = pages == 1 or not rows or count >= (3 if self._may_lag else 2)
         is_enough = is_complete or self._lists >= _MAX_LISTS
-        is_quiet = not is_torn and query.position >= self._moved_at
         may_be_one_page = pages is None and is_quiet and not self._is_refuted
         if is_enough or may_be_one_page:
             self._is_on_probation = not is_enough

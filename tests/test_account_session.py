@@ -780,6 +780,34 @@ def test_a_question_that_is_stale_once_its_budget_is_stored_is_not_asked() -> No
     assert client.is_whole
 
 
+def test_a_question_whose_budget_is_that_of_another_one_is_asked() -> None:
+    """As on a computer whose clock counts in steps of 16 ms."""
+    world = World()
+    client = world.client(account_config=AccountConfig(answer_lag=0, retry_cap=5))
+    client.feed(lambda now: client.machine.unsubscribe(BALANCE, now))
+    world.run(100.0)
+    assert client.is_whole
+    world.place.works = False
+    client.feed(client.machine.refresh)
+    world.run(1.0)
+    client.holds_store = True
+
+    def lose_and_store() -> None:
+        # The note for the audit, which is pointless now, is that of a list as well.
+        broken = '{"method":"sub_orders","data":{'
+        client.feed(lambda now: client.machine.message_received(broken, now))
+        assert client.machine.account.knowledge(ORDERS) is Knowledge.STALE
+        client.holds_store, world.place.works = False, True
+        client.feed(client.machine.state_stored)
+
+    deadline = client.deadline
+    assert deadline == pytest.approx(world.now + 4, abs=0.1)
+    assert deadline is not None
+    world.at(deadline, lose_and_store)
+    world.run(60.0, lambda: client.is_whole and not client.holds_store)
+    assert client.is_whole
+
+
 def test_nothing_is_due_to_be_stored_while_what_is_stored_is_read() -> None:
     store = Store(StoredState())
     assert store.save(StoredState(order_calls=(1.0,)), 0.0) is not None

@@ -150,6 +150,9 @@ class Requester:
         if action is not None:
             caused.actions.append(action)
             return
+        if self._store.has(state):
+            # As for another question, which was withdrawn: nobody will say that it is stored.
+            self._ask_reserved(caused, now)
         if self._tokens.token is not None or now >= self._looks_until:
             self._look_at = None
         elif self._look_at is not None and now >= self._look_at:

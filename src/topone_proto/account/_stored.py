@@ -142,6 +142,10 @@ class Store:
         nothing to write, or the end of a write or of reading is awaited."""
         return None if self._writing is not None or self._is_loading else self._not_before
 
+    def has(self, state: StoredState) -> bool:
+        """Return True if this state is stored, and nothing else is about to be."""
+        return state == self.known and self._writing is None
+
     def load(self) -> LoadState | None:
         """Return the action that reads what is stored; None if a write will tell anyhow."""
         if self._writing is not None or self._is_loading:

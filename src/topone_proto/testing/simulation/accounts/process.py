@@ -336,7 +336,11 @@ class Process:
         life = self.life
         if life is None:
             return False
-        return bool(life.judge.closed or life.judge.hopeless) or life.judge.is_right
+        if life.judge.closed or life.judge.hopeless:
+            return True
+        # What is under way to it may make it wrong again.
+        link = life.adapter.link
+        return life.judge.is_right and link is not None and not link.is_busy
 
     def plan_ahead(self) -> None:
         """Start, and do everything that the plan says when it is time."""

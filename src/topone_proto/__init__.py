@@ -8,8 +8,8 @@ it with real ones.
 The names here are those that an application, or whoever embeds a ``Session`` or a ``Connection``,
 starts with. Each is explained in the module that defines it. What only the author of an adapter
 needs is in ``topone_proto.adapters``; what is built on top of a feed is imported from its own
-module: ``account``, ``capture``, ``plain``, ``relay``. What is of ``account`` is loaded when it is
-first used.
+module: ``account``, ``capture``, ``plain``, ``relay``. The events of an account are here as well;
+what is of ``account`` is loaded when it is first used.
 """
 
 from typing import TYPE_CHECKING, Final
@@ -75,10 +75,24 @@ from topone_proto.wire.topic import Family, Topic, Update
 if TYPE_CHECKING:
     from topone_proto.account import (
         AccountConfig,
+        AggregatedFill,
+        BalanceChanged,
+        BalanceUnlisted,
         BusAnomaly,
+        ClockCorrected,
+        FetchDelayed,
+        FetchFailed,
+        FillCorrected,
+        Knowledge,
+        KnowledgeChanged,
+        MovedBackwards,
+        OrderChanged,
+        OutcomeUnknown,
         Resumed,
+        Resynced,
         Snapshot,
         Stalled,
+        StateNotStored,
         TakenOver,
     )
 
@@ -90,12 +104,16 @@ __all__ = [
     "PUBLIC_URL",
     "AccountConfig",
     "Action",
+    "AggregatedFill",
     "AsyncTokenSource",
     "Balance",
+    "BalanceChanged",
+    "BalanceUnlisted",
     "BalanceUpdate",
     "Book",
     "BusAnomaly",
     "Candle",
+    "ClockCorrected",
     "Close",
     "Closed",
     "ConfigurationError",
@@ -120,18 +138,26 @@ __all__ = [
     "FeedClosed",
     "FeedFailed",
     "FeedMetrics",
+    "FetchDelayed",
+    "FetchFailed",
     "FetchToken",
+    "FillCorrected",
     "Gap",
     "Headers",
     "KlineUpdate",
+    "Knowledge",
+    "KnowledgeChanged",
     "Level",
     "LocalProtocolError",
     "Malformed",
     "Message",
+    "MovedBackwards",
     "Order",
+    "OrderChanged",
     "OrderStatus",
     "OrderType",
     "OrderUpdate",
+    "OutcomeUnknown",
     "Ping",
     "PullEnd",
     "PullError",
@@ -143,6 +169,7 @@ __all__ = [
     "RequestTimedOut",
     "Response",
     "Resumed",
+    "Resynced",
     "SendPing",
     "SendText",
     "Session",
@@ -151,6 +178,7 @@ __all__ = [
     "Side",
     "Snapshot",
     "Stalled",
+    "StateNotStored",
     "Step",
     "Subscribed",
     "SubscriptionRejected",
@@ -175,7 +203,28 @@ __all__ = [
 
 # Most programs that follow a feed need nothing of an account, which takes as long to load.
 _OF_ACCOUNT: Final = frozenset(
-    {"AccountConfig", "BusAnomaly", "Resumed", "Snapshot", "Stalled", "TakenOver"}
+    {
+        "AccountConfig",
+        "AggregatedFill",
+        "BalanceChanged",
+        "BalanceUnlisted",
+        "BusAnomaly",
+        "ClockCorrected",
+        "FetchDelayed",
+        "FetchFailed",
+        "FillCorrected",
+        "Knowledge",
+        "KnowledgeChanged",
+        "MovedBackwards",
+        "OrderChanged",
+        "OutcomeUnknown",
+        "Resumed",
+        "Resynced",
+        "Snapshot",
+        "Stalled",
+        "StateNotStored",
+        "TakenOver",
+    }
 )
 
 

@@ -54,7 +54,7 @@ def to_json(value: Any) -> str:
     >>> to_json(Balance("ETH", Decimal("1.50"), Decimal(0)))
     '{"asset": "ETH", "available": "1.50", "freeze": "0"}'
     """
-    cls: type[Any] = type(value)
+    cls: type[Any] = value.__class__
     plain = to_plain(value) if _is_event(cls) else plain_of(value)
     return json.dumps(plain, allow_nan=False)
 

@@ -687,7 +687,7 @@ def closed_orders_are_kept_for_ever() -> AbstractContextManager[Any]:
     return _around(Account, "__init__", init)
 
 
-@mutant("I8", seeds=3000, first=450)
+@mutant("I8", "I11", seeds=3000, first=450)
 def forgotten_order_is_open_again() -> AbstractContextManager[Any]:
     removal = ExitStack()
     removal.enter_context(

@@ -241,11 +241,13 @@ with opened() as account:
         while not (account._bells and account.metrics().is_connected):
             pass
         os.kill(os.getpid(), signal.SIGINT)
-    threading.Thread(target=interrupt).start()
+    interrupter = threading.Thread(target=interrupt)
+    interrupter.start()
     try:
         account.{waiting}()
     except KeyboardInterrupt:
         print("interrupted", account.metrics().is_connected, account.is_whole)
+    interrupter.join()
 print([thread.name for thread in threading.enumerate()])
 """,
     )

@@ -25,7 +25,8 @@ through unseen; an order that is made meanwhile moves them down and makes a row 
   the list of open ones does not come back to it. If answers may lag, pages are not even read in the
   order of time, and an order that is made can hide another as well. Then three passes are needed:
   the second is complete, since nothing was made in it (the first would lack that) and nothing
-  closed (the third would);
+  closed (the third would). A pass in which the stream tells a close does not count: an exchange
+  that shifts its pages without one could hide the same order from both;
 - a list of which nobody says how many pages it took is read again if the stream has told a close
   since it was asked for. If not, it is accepted *on probation*: there may have been one page only.
   The next close that the stream tells refutes it, and from then on only a complete list will do;

@@ -131,6 +131,14 @@ def test_the_garbage_of_others_is_an_anomaly() -> None:
     assert "Gap" not in run(scenario).seen
 
 
+def test_a_change_may_wait_for_a_snapshot_in_many_messages() -> None:
+    # Small messages on a slow bus: with some orders, a snapshot takes longer than the two seconds
+    # in which a change comes otherwise.
+    small = RelayConfig(snapshot_interval=3.0, max_message_size=512)
+    for seed in range(20):
+        run(evolve(relayed(latency=0.2, config=small), seed=seed))
+
+
 def test_a_relay_that_is_drawn_has_every_fault() -> None:
     faults = {
         type(trouble.what)

@@ -99,11 +99,17 @@ class Relaying:
             raise Violation("I14", "the machines", "nobody follows the account", world.now)
         self.exchange.change()
         self.exchange.change()
-        world.run(world.now + 2.0)
+        world.run(world.now + 2.0 + self._longest_snapshot())
         for reader in self.readers:
             problem = reader.check_present()
             if problem is not None:
                 raise Violation("I13", reader.plan.name, problem, world.now)
+
+    def _longest_snapshot(self) -> float:
+        """Return the seconds that a snapshot takes, which the changes may have to wait for: each
+        order and balance in a message of its own, one message after the other."""
+        exchange = self.exchange
+        return self._shared.latency * (len(exchange.orders) + len(exchange.balances) + 1)
 
     def _is_settled(self) -> bool:
         is_followed = any(machine.is_following for machine in self.machines)

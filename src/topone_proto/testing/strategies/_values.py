@@ -1,7 +1,6 @@
 """Values of what an application and an adapter see, and of every class: ``values``."""
 
 from collections.abc import Callable
-from decimal import Decimal
 from functools import cache
 from typing import Any, Final, TypeVar, cast, get_args
 
@@ -25,9 +24,6 @@ from topone_proto.events import (
     Unsubscribed,
     event_classes,
 )
-from topone_proto.exchange import Fill, GatewayConfig, HttpConfig, Market, OriginRule, PingForm
-from topone_proto.exchange.candles import Bar
-from topone_proto.exchange.market import Depth, Trade
 from topone_proto.failures import Failure, FailureKind
 from topone_proto.feed.metrics import FeedMetrics
 from topone_proto.models import Side
@@ -46,10 +42,10 @@ from topone_proto.session.endpoint import DEFAULT_URL, Endpoint, HttpEndpoint
 from topone_proto.session.step import Step
 from topone_proto.session.subscriptions import SubscriptionState
 from topone_proto.testing.strategies._accounts import ACCOUNT_STRATEGIES
+from topone_proto.testing.strategies._exchange import EXCHANGE_STRATEGIES
 from topone_proto.testing.strategies._json import INT64
 from topone_proto.testing.strategies._relays import RELAY_STRATEGIES
 from topone_proto.testing.strategies._wire import (
-    LAST_TIME,
     TOPICS,
     balance_updates,
     balances,
@@ -66,7 +62,6 @@ from topone_proto.testing.strategies._wire import (
     requests,
     responses,
     server_times,
-    timestamps,
     topics,
     trades,
     wire_enums,
@@ -244,51 +239,12 @@ def account_configs() -> st.SearchStrategy[AccountConfig]:
     return st.fixed_dictionaries({}, optional=given).map(lambda chosen: AccountConfig(**chosen))
 
 
-def markets() -> st.SearchStrategy[Market]:
-    """Markets of a simulated exchange: their price is a multiple of their tick."""
-    powers = st.integers(0, 8).map(lambda digits: Decimal(1).scaleb(-digits))
-    counts = st.integers(1, 10**8)
-    return st.tuples(counts, powers, powers).map(
-        lambda drawn: Market(drawn[0] * drawn[1], drawn[1], drawn[2])
-    )
-
-
-def gateway_configs() -> st.SearchStrategy[GatewayConfig]:
-    """Settings that ``GatewayConfig`` accepts, all defaults among them."""
-    given: dict[str, st.SearchStrategy[Any]] = {
-        "path": st.sampled_from([None, "/", "/ws/user/"]),
-        "origin": st.sampled_from(OriginRule),
-        "ok_form": st.booleans(),
-        "start_ts": timestamps(),
-        "ping_interval": st.none() | st.floats(0.001, 3600),
-        "ping_form": st.sampled_from(PingForm),
-        "pong_timeout": st.none() | st.floats(0.001, 3600),
-    }
-    return st.fixed_dictionaries({}, optional=given).map(lambda chosen: GatewayConfig(**chosen))
-
-
-def http_configs() -> st.SearchStrategy[HttpConfig]:
-    """Settings that ``HttpConfig`` accepts, all defaults among them."""
-    given: dict[str, st.SearchStrategy[Any]] = {
-        "token_interval": st.floats(0.001, 3600),
-        "token_block": st.floats(0.001, 3600),
-        "kills_old_tokens": st.booleans(),
-        "page_cap": st.integers(1, 500),
-        "lag": st.floats(0, 60),
-    }
-    return st.fixed_dictionaries({}, optional=given).map(lambda chosen: HttpConfig(**chosen))
-
-
 def pull_ends() -> st.SearchStrategy[PullEnd]:
     """The ends of pulls: candles, or why there are none."""
     made = st.builds(PullEnd, _counts(), TOPICS["kline"](), st.lists(candles()).map(tuple))
     kinds: list[type[Any]] = [PullRefused, PullTimedOut, PullUnreadable, PullLost]
     errors = st.one_of([values(cls) for cls in kinds])
     return made | st.builds(PullEnd, _counts(), TOPICS["kline"](), st.just(()), errors)
-
-
-def _pairs() -> st.SearchStrategy[tuple[tuple[Decimal, Decimal], ...]]:
-    return st.lists(st.tuples(decimals(), decimals()), max_size=3).map(tuple)
 
 
 def values(cls: type[_T]) -> st.SearchStrategy[_T]:
@@ -381,19 +337,6 @@ _STRATEGIES: Final[dict[type[Any], Callable[[], st.SearchStrategy[Any]]]] = {
     ),
     Step: steps,
     AccountConfig: account_configs,
-    GatewayConfig: gateway_configs,
-    Bar: lambda: st.builds(Bar, st.integers(0, int(LAST_TIME)), *[decimals()] * 6),
-    Depth: lambda: st.builds(Depth, st.floats(0, LAST_TIME), _pairs(), _pairs()),
-    Trade: lambda: st.builds(
-        Trade,
-        st.floats(0, LAST_TIME),
-        decimals(),
-        decimals(),
-        wire_enums(Side),
-        st.none() | _counts(),
-    ),
-    Fill: lambda: st.builds(Fill, _counts(), st.floats(0, LAST_TIME), orders(), *[decimals()] * 3),
-    HttpConfig: http_configs,
     PullRefused: lambda: st.builds(
         PullRefused, TOPICS["kline"](), st.integers(1, 2**31), st.text()
     ),
@@ -401,8 +344,8 @@ _STRATEGIES: Final[dict[type[Any], Callable[[], st.SearchStrategy[Any]]]] = {
     PullUnreadable: lambda: st.builds(PullUnreadable, TOPICS["kline"](), st.text()),
     PullLost: lambda: st.builds(PullLost, TOPICS["kline"](), failures()),
     PullEnd: pull_ends,
-    Market: markets,
     **ACCOUNT_STRATEGIES,
+    **EXCHANGE_STRATEGIES,
     **RELAY_STRATEGIES,
 }
 

@@ -25,7 +25,8 @@ from pathlib import Path
 from random import Random
 from string import ascii_lowercase
 
-from relay_world import Figures, Relays, Stage, bus_of, exchanges, write_file
+from relay_followers import Figures
+from relay_world import Relays, Stage, bus_of, exchanges, write_file
 from topone_proto.exchange import DropConnections
 
 TTL = 4.0

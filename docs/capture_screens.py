@@ -19,6 +19,13 @@ from rich.console import Console
 from rich.text import Text
 
 STATIC = Path(__file__).parent / "_static"
+SHOWN = set(
+    re.findall(
+        r"_static/([\w-]+\.svg)",
+        "".join(page.read_text(encoding="utf-8") for page in STATIC.parent.rglob("*.md")),
+    )
+)
+"""Pictures that a page shows; no others are kept."""
 SIZES = ((80, 24), (200, 50))
 PORT = 8765
 URL = f"ws://127.0.0.1:{PORT}/ws/user/"
@@ -69,12 +76,13 @@ class Terminal:
             color_system="truecolor",
         )
         console.print(Text.from_ansi(tmux("capture-pane", "-p", "-e", "-t", "docs")), end="")
-        svg = console.export_svg(title=f"topone {name}", unique_id=name)
+        svg = console.export_svg(title=f"topone {name.partition('-')[0]}", unique_id=name)
         # Whoever looks at it should not load fonts from anywhere.
         svg = re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL)
         svg = "\n".join(line.rstrip() for line in svg.splitlines()) + "\n"
         path = STATIC / f"{name}-{self.width}x{self.height}.svg"
-        path.write_text(svg, encoding="utf-8")
+        if path.name in SHOWN:
+            path.write_text(svg, encoding="utf-8")
 
 
 @contextmanager

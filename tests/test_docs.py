@@ -567,3 +567,13 @@ def test_every_file_that_contributors_are_sent_to_is_there() -> None:
     named = {path for path in re.findall(r"`([\w./]+/[\w./]*)`", text) if "<" not in path}
     assert len(named) > 15
     assert {path for path in named if not (ROOT / path).exists()} == set()
+
+
+def test_every_picture_is_shown_and_every_picture_shown_is_there() -> None:
+    pages = (page for page in DOCS.rglob("*.md") if "_build" not in page.parts)
+    shown = {
+        name
+        for page in (ROOT / "README.md", *pages)
+        for name in re.findall(r"_static/([\w-]+\.svg)", page.read_text("utf-8"))
+    }
+    assert shown == {picture.name for picture in (DOCS / "_static").glob("*.svg")}

@@ -34,7 +34,7 @@ def public_part(secret: str) -> int:
 class Needle:
     """The forms of one token that are looked for."""
 
-    __slots__ = ("grams", "head", "public", "quoted", "run", "size", "tail", "whole")
+    __slots__ = ("_grams", "head", "public", "quoted", "run", "size", "tail", "whole")
 
     def __init__(self, secret: str) -> None:
         self.whole: str = secret
@@ -46,15 +46,29 @@ class Needle:
         self.run: int = min(_RUN, length // 2) if length >= 12 else 0
         # A text that is looked at in steps of this many characters has one whole step in each run.
         self.size: int = (self.run + 1) // 2
-        self.grams: dict[str, list[int]] = {}
-        if self.run:
-            for place in range(self.public, len(secret) - self.size + 1):
-                self.grams.setdefault(secret[place : place + self.size], []).append(place)
+        self._grams: dict[str, list[int]] | None = None
         is_long = length >= 2 * _SHORTEST_END
         self.head: str = ""
         if self.public or is_long:
             self.head = secret[: self.public + 1 if self.public else _SHORTEST_END]
         self.tail: str = secret[-_SHORTEST_END:] if is_long else ""
+
+    @property
+    def grams(self) -> dict[str, list[int]]:
+        """The steps that a token has, each with its places.
+
+        They are made for the first text that is looked at: most sessions never have one, and their
+        size is some kilobytes.
+        """
+        grams = self._grams
+        if grams is None:
+            grams = {}
+            if self.run:
+                for place in range(self.public, len(self.whole) - self.size + 1):
+                    grams.setdefault(self.whole[place : place + self.size], []).append(place)
+            # Whole, whoever else looks at it meanwhile.
+            self._grams = grams
+        return grams
 
     def __repr__(self) -> str:
         return f"Needle({HIDDEN})"

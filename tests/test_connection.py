@@ -663,6 +663,32 @@ def test_a_server_that_only_pings_is_given_up_in_the_end() -> None:
     assert (gone.kind, now) == (FailureKind.ACK_TIMEOUT, 20.0)
 
 
+@pytest.mark.parametrize("pause", [5.0, 0.5])
+def test_a_pause_does_not_count_for_what_was_put_off(pause: float) -> None:
+    connection = Connection(SessionConfig(ack_timeout=2.0))
+    connection.subscribe(ORDERS, 0.0)
+    connection.bytes_received(1.5, 2.0)
+    assert connection.deadline_reached(2.0).deadline == 2.5
+    connection.reading_paused(2.25)
+    # Not before now: a deadline that was over when it was told cannot be met in time.
+    assert connection.reading_resumed(2.25 + pause).deadline == 2.5 + pause
+    closed = (Close(1001, "ack_timeout", 0.0),)
+    assert connection.deadline_reached(2.5 + pause).actions == closed
+
+
+def test_a_pause_does_not_count_for_a_pong_that_was_put_off() -> None:
+    connection = Connection(SessionConfig(ping_interval=20.0, pong_timeout=10.0))
+    connection.deadline_reached(0.0)
+    connection.deadline_reached(20.0)
+    # Late by an eighth of a second: whoever comes was held up.
+    put_off = connection.deadline_reached(30.125).deadline
+    assert put_off is not None
+    connection.reading_paused(30.25)
+    assert connection.reading_resumed(35.25).deadline == put_off + 5.0
+    closed = (Close(1001, "pong_timeout", 0.0),)
+    assert connection.deadline_reached(put_off + 5.0).actions == closed
+
+
 # --- data in responses, and frames that are no update ---------------------------------------------
 
 

@@ -82,6 +82,9 @@ class Liveness:
             is_answered = self.last_received > self._ping_sent_at
             self._ping_sent_at = None if is_answered else self._ping_sent_at + now - paused_at
         self.last_received += now - max(paused_at, self.last_received)
+        if self._excused_until > paused_at:
+            # See ``Requests.resume``.
+            self._excused_until += now - paused_at
         return paused_at
 
     @property

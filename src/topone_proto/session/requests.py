@@ -75,6 +75,9 @@ class Requests(Generic[_T]):
         for name, entry in self.waiting.items():
             deadline = entry.deadline + now - max(paused_at, entry.sent)
             self.waiting[name] = attrs.evolve(entry, deadline=deadline)
+        if self._excused_until > paused_at:
+            # Left where it is, it would lie in the past and look like a deadline noticed late.
+            self._excused_until += now - paused_at
 
     def excuse(self, due: float | None, now: float) -> None:
         """Put off what runs out now, if the caller was held up.

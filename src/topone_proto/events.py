@@ -7,8 +7,6 @@ Two of them, ``SubscriptionRejected`` and ``RequestTimedOut``, are exceptions as
 
 from typing import Any, Final, get_args
 
-from attrs import define
-
 from topone_proto._values import value
 from topone_proto.errors import TopOneError
 from topone_proto.failures import Failure
@@ -69,7 +67,7 @@ class Unsubscribed:
     """The connection it belongs to, or the last there was."""
 
 
-@define(auto_exc=False, unsafe_hash=True)
+@value(auto_exc=False)
 class SubscriptionRejected(TopOneError):
     """The exchange refused to subscribe or to unsubscribe.
 
@@ -109,7 +107,7 @@ class SubscriptionRejected(TopOneError):
         )
 
 
-@define(auto_exc=False, unsafe_hash=True)
+@value(auto_exc=False)
 class RequestTimedOut(TopOneError):
     """A request was not acknowledged in time. The connection is given up; a desired topic is asked
     for on the next.

@@ -6,7 +6,7 @@ feed's ``pull`` returns the values or raises the error.
 
 from typing import Any
 
-from attrs import define, field
+from attrs import field
 
 from topone_proto._values import value
 from topone_proto.errors import TopOneError
@@ -24,7 +24,7 @@ class PullError(TopOneError):
     """The topic that was pulled."""
 
 
-@define(auto_exc=False, unsafe_hash=True)
+@value(auto_exc=False)
 class PullRefused(PullError):
     """The exchange answered a pull with a code other than 0.
 
@@ -47,7 +47,7 @@ class PullRefused(PullError):
         )
 
 
-@define(auto_exc=False, unsafe_hash=True)
+@value(auto_exc=False)
 class PullTimedOut(PullError):
     """A request of a pull was not answered in time. The connection goes on.
 
@@ -66,7 +66,7 @@ class PullTimedOut(PullError):
         )
 
 
-@define(auto_exc=False, unsafe_hash=True)
+@value(auto_exc=False)
 class PullUnreadable(PullError):
     """The answer to a pull is no list of values. Nothing of it is returned, since a part would look
     like the whole."""
@@ -83,7 +83,7 @@ class PullUnreadable(PullError):
         )
 
 
-@define(auto_exc=False, unsafe_hash=True)
+@value(auto_exc=False)
 class PullLost(PullError):
     """Connections ended, or could not be made, as often as a pull tries again."""
 

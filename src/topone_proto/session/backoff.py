@@ -85,7 +85,7 @@ class Backoff:
         return span * self._jitter()
 
 
-@attrs.define
+@attrs.define(eq=False)
 class _Refusal:
     """The refusals in a row of one topic."""
 

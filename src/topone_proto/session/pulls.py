@@ -77,7 +77,7 @@ def seconds(moment: object, setting: str) -> float:
     )
 
 
-@attrs.define
+@attrs.define(eq=False)
 class _Pull:
     topic: Topic[Any]
     start: int

@@ -20,7 +20,7 @@ That is stored after the rows that it is about.
 """
 
 import json
-from datetime import UTC, datetime
+from datetime import datetime
 from decimal import ROUND_HALF_EVEN, Context, Decimal
 from typing import Any, Final, cast
 
@@ -138,7 +138,7 @@ class Exported:
         return Row(
             order_id=order.id,
             number=number,
-            time=_time(order.update_time),
+            time=order.updated_at,
             # In one line, whatever the server sent.
             market=printable(order.market),
             side=word(order.side),
@@ -227,13 +227,3 @@ class CatchUp:
         is_done = bool(numbers) and min(numbers) <= floor
         self.key = None if is_done else page.next
         return found
-
-
-def _time(seconds: float | None) -> datetime | None:
-    if seconds is None:
-        return None
-    try:
-        return datetime.fromtimestamp(seconds, UTC)
-    except (OverflowError, OSError, ValueError):
-        # The server may send any number.
-        return None

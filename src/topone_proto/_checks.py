@@ -2,16 +2,28 @@
 
 from collections.abc import Callable
 from decimal import Decimal
-from typing import Final, TypeVar, cast
+from typing import Final, TypeGuard, TypeVar, cast
 
 from topone_proto.errors import ConfigurationError
 
-__all__ = ["LAST_TIME", "check_decimals", "check_time", "of_kind", "or_default"]
+__all__ = [
+    "LAST_TIME",
+    "YEAR_10000",
+    "check_decimals",
+    "check_time",
+    "check_times",
+    "is_shown",
+    "of_kind",
+    "or_default",
+]
 
 _T = TypeVar("_T")
 
 LAST_TIME: Final = 1e15
 """The first time that no clock shows, in seconds: thirty million years."""
+
+YEAR_10000: Final = 253402300800
+"""The first second of the year 10000, since 1970 UTC: ``datetime`` can show none from here on."""
 
 
 def of_kind(thing: object, kind: type[_T], setting: str) -> _T:
@@ -71,4 +83,30 @@ def check_decimals(
             setting=f"{type(holder).__name__}.{name}",
             problem=f"{type(number).__name__!r} is no Decimal",
             remedy='use Decimal("0.1"), made of a text, so that it is exact',
+        )
+
+
+def is_shown(seconds: object) -> TypeGuard[float]:
+    """Return True for a time in seconds since 1970 UTC that ``datetime`` can show."""
+    if not isinstance(seconds, int | float) or isinstance(seconds, bool):
+        return False
+    return 0 <= seconds < YEAR_10000
+
+
+def check_times(holder: object, *names: str, may_be_none: bool = True) -> None:
+    """Return if these fields of a value are times in seconds since 1970 UTC, until the end of 9999.
+
+    Any other number would be an error later, where the value is shown.
+
+    Raises:
+        ConfigurationError: one is something else.
+    """
+    for name in names:
+        seconds = getattr(holder, name)
+        if is_shown(seconds) or (seconds is None and may_be_none):
+            continue
+        raise ConfigurationError(
+            setting=f"{type(holder).__name__}.{name}",
+            problem=f"{seconds!r:.80} is no time from 1970 to 9999",
+            remedy="use seconds since 1970 UTC" + (", or None" if may_be_none else ""),
         )

@@ -27,6 +27,7 @@ from typing import (
 
 from cattrs import BaseValidationError, Converter
 
+from topone_proto.errors import ConfigurationError
 from topone_proto.events import event_classes
 from topone_proto.wire.decimals import is_moderate
 from topone_proto.wire.topic import Topic, Update
@@ -147,7 +148,8 @@ def value_of(plain: Any, cls: type[_T]) -> _T:
     try:
         return _converter().structure(plain, cls)
     except (BaseValidationError, ValueError, TypeError, OverflowError) as error:
-        raise ValueError(f"not the fields of {getattr(cls, '__name__', cls)}") from error
+        name = getattr(cls, "__name__", cls)
+        raise ValueError(f"not the fields of {name}{_detail(error)}") from error
 
 
 def _structured(plain: Any, union: Any) -> Any:
@@ -163,7 +165,16 @@ def _structured(plain: Any, union: Any) -> Any:
     try:
         return _converter().structure(plain, cls)
     except BaseValidationError as error:
-        raise ValueError(f"not the fields of {name}") from error
+        raise ValueError(f"not the fields of {name}{_detail(error)}") from error
+
+
+def _detail(error: BaseException) -> str:
+    """Return what a value's own check has found, if that is the cause; nothing otherwise."""
+    while isinstance(error, BaseExceptionGroup):
+        error = cast("BaseExceptionGroup[BaseException]", error).exceptions[0]
+    if not isinstance(error, ConfigurationError):
+        return ""
+    return f": {error.setting}: {error.problem}"
 
 
 def _is_event(cls: type[Any]) -> bool:

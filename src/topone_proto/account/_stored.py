@@ -13,6 +13,7 @@ from typing import Any, Final, cast
 
 import msgspec
 
+from topone_proto._checks import YEAR_10000, is_shown
 from topone_proto._values import value
 from topone_proto.account.token_service import TokenState
 from topone_proto.secrets.token import Token
@@ -106,18 +107,17 @@ def read_state(text: str | bytes) -> StoredState:
 
 _VERSION: Final = 1
 
-# Of the year 10000 and later no clock tells.
-_END: Final = 253402300800
-
 
 def _time(plain: object) -> float | None:
-    if isinstance(plain, int | float) and not isinstance(plain, bool) and 0 <= plain < _END:
-        return float(plain)
-    return None
+    return float(plain) if is_shown(plain) else None
 
 
 def _ahead(plain: object) -> float:
-    if isinstance(plain, int | float) and not isinstance(plain, bool) and -_END < plain < _END:
+    if (
+        isinstance(plain, int | float)
+        and not isinstance(plain, bool)
+        and -YEAR_10000 < plain < YEAR_10000
+    ):
         return float(plain)
     return 0.0
 

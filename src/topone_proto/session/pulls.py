@@ -30,6 +30,7 @@ from typing import Any, Final
 
 import attrs
 
+from topone_proto._checks import is_shown
 from topone_proto.errors import ConfigurationError, TopOneError
 from topone_proto.failures import Failure
 from topone_proto.session.actions import Action
@@ -50,9 +51,6 @@ TRIES: Final = 3
 Moment = datetime | float
 """A time: an aware datetime, or seconds since 1970 UTC."""
 
-_LAST: Final = 253402300800
-"""The end of the year 9999, in seconds: a later time is none that ``datetime`` can show."""
-
 
 def seconds(moment: object, setting: str) -> float:
     """Return a time in seconds since 1970 UTC.
@@ -68,7 +66,7 @@ def seconds(moment: object, setting: str) -> float:
                 remedy="use an aware one, such as datetime(2026, 1, 1, tzinfo=UTC)",
             )
         moment = moment.timestamp()
-    if isinstance(moment, int | float) and not isinstance(moment, bool) and 0 <= moment < _LAST:
+    if is_shown(moment):
         return moment
     raise ConfigurationError(
         setting=setting,

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Final
 
 import msgspec
 
+from topone_proto._checks import YEAR_10000
 from topone_proto.wire.decimals import is_decimal
 from topone_proto.wire.topic import FIRST_MS, LAST_MS, Topic
 
@@ -42,10 +43,8 @@ context: Final = Context(prec=256, traps=[InvalidOperation])
 to_decimal: Final = context.create_decimal
 """Makes a decimal of a text that is known to write one."""
 
-# The last second of the year 9999: a later time is none that datetime can show.
-_LAST_SECOND: Final = 253402300800
-Seconds = Annotated[float, msgspec.Meta(ge=0, lt=_LAST_SECOND)]
-"""A time in seconds since 1970 UTC."""
+Seconds = Annotated[float, msgspec.Meta(ge=0, lt=YEAR_10000)]
+"""A time in seconds since 1970 UTC that ``datetime`` can show."""
 INT64: Final = 2**63
 """One more than the largest whole number of 64 bits."""
 Integer = Annotated[int, msgspec.Meta(ge=-INT64, le=INT64 - 1)]
@@ -216,10 +215,10 @@ def seconds_of(raw: bytes) -> float | None:
     number = number_of(raw)
     if number is None or number < 0:
         return None
-    if number < _LAST_SECOND:
+    if number < YEAR_10000:
         seconds = float(number)
         # The largest numbers below are rounded up to it.
-        return seconds if seconds < _LAST_SECOND else None
+        return seconds if seconds < YEAR_10000 else None
     for unit in _UNITS:
         milliseconds = context.multiply(number, unit)
         if FIRST_MS <= milliseconds < LAST_MS:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Any, Final, Generic, TypeVar, cast
 
-from topone_proto._checks import check_decimals
+from topone_proto._checks import check_decimals, check_times, is_shown
 from topone_proto._values import value
 from topone_proto.errors import ConfigurationError
 from topone_proto.models import Side
@@ -77,6 +77,7 @@ class OwnDeal:
 
     def __attrs_post_init__(self) -> None:
         check_decimals(self, ("price", "deal_stock", "deal_money", "fee"))
+        check_times(self, "create_time", may_be_none=False)
 
 
 @value
@@ -353,12 +354,9 @@ def _decimal(row: dict[str, Any], name: str) -> Decimal:
     raise _Unreadable(f"{name} is no decimal number")
 
 
-_END: Final = 253402300800
-"""The first second of the year 10000: what datetime cannot show."""
-
-
 def _time(row: dict[str, Any], name: str) -> float:
-    seconds = _decimal(row, name)
-    if not 0 <= seconds < _END:
+    # The largest numbers below the year 10000 are rounded up to it.
+    seconds = float(_decimal(row, name))
+    if not is_shown(seconds):
         raise _Unreadable(f"{name} is no time in seconds")
-    return float(seconds)
+    return seconds

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import msgspec
 
-from topone_proto._checks import check_decimals
+from topone_proto._checks import check_decimals, check_times
 from topone_proto._values import value
 from topone_proto.models import Side
 from topone_proto.wire._market import MARKET, Rows, aware, check_market, decimal_in, rows_of
@@ -32,7 +32,8 @@ class Deal:
     number: two deals may be equal and yet be two.
 
     Raises:
-        ConfigurationError: the price or the amount is no ``Decimal``.
+        ConfigurationError: the price or the amount is no ``Decimal``, or ``time`` is none from 1970
+            to 9999.
     """
 
     time: float | None
@@ -48,6 +49,7 @@ class Deal:
     def __attrs_post_init__(self) -> None:
         if not (type(self.price) is type(self.amount) is Decimal):
             check_decimals(self, ("price", "amount"))
+        check_times(self, "time")
 
     @property
     def at(self) -> datetime | None:

@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from topone_proto._checks import check_decimals
+from topone_proto._checks import check_decimals, check_times
 from topone_proto._values import value
 from topone_proto.wire._market import MARKET, aware, check_choice, check_market, decimal_in, rows_of
 from topone_proto.wire._members import DIGITS, Seconds, new, read_with, seconds_of, to_decimal
@@ -38,7 +38,8 @@ class Book:
     """The order book of a market at one time ("WebSocket public", depth).
 
     Raises:
-        ConfigurationError: a price or an amount of a level is no ``Decimal``.
+        ConfigurationError: a price or an amount of a level is no ``Decimal``, or ``time`` is none
+            from 1970 to 9999.
     """
 
     time: float | None
@@ -52,6 +53,7 @@ class Book:
     def __attrs_post_init__(self) -> None:
         for level in chain(self.asks, self.bids):
             check_decimals(level, ("price", "amount"))
+        check_times(self, "time")
 
     @property
     def at(self) -> datetime | None:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final
 
 import msgspec
 
-from topone_proto._checks import check_decimals
+from topone_proto._checks import YEAR_10000, check_decimals, check_times
 from topone_proto._values import value
 from topone_proto.wire._market import MARKET, Rows, check_choice, check_market, decimal_in, rows_of
 from topone_proto.wire._members import (
@@ -51,7 +51,8 @@ class Candle:
     The wire's order is open, close, high, low. So is the order here.
 
     Raises:
-        ConfigurationError: a price or an amount is no ``Decimal``.
+        ConfigurationError: a price or an amount is no ``Decimal``, or ``time`` is none from 1970 to
+            9999.
     """
 
     time: int
@@ -73,6 +74,7 @@ class Candle:
         numbers = (self.open, self.close, self.high, self.low, self.amount, self.money)
         if not _DECIMALS.issuperset(map(type, numbers)):
             check_decimals(self, ("open", "close", "high", "low", "amount", "money"))
+        check_times(self, "time", may_be_none=False)
 
     @property
     def starts_at(self) -> datetime:
@@ -117,7 +119,7 @@ def kline(market: str, period: str) -> Topic[Candle]:
 
 
 _NAME: Final = re.compile(f"kline_{MARKET}_({'|'.join(PERIODS)})")
-_Time = Annotated[int, msgspec.Meta(ge=0, lt=253402300800)]
+_Time = Annotated[int, msgspec.Meta(ge=0, lt=YEAR_10000)]
 
 
 class _Data(msgspec.Struct, gc=False):

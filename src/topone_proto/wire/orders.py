@@ -1,14 +1,15 @@
 """The topic ``orders``: the orders of the account."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 from decimal import ROUND_HALF_EVEN, Context, Decimal
 from typing import Any, ClassVar, Final
 
 import msgspec
 
-from topone_proto._checks import check_decimals
+from topone_proto._checks import YEAR_10000, check_decimals, check_times
 from topone_proto._values import value
 from topone_proto.models import Side, WireEnum
+from topone_proto.wire._market import aware
 from topone_proto.wire._members import (
     ABSENT,
     DIGITS,
@@ -74,7 +75,8 @@ class Order:
     neither is used in a name here.
 
     Raises:
-        ConfigurationError: a price or an amount is no ``Decimal``.
+        ConfigurationError: a price or an amount is no ``Decimal``, or a time is none from 1970 to
+            9999.
     """
 
     id: int
@@ -114,6 +116,11 @@ class Order:
         numbers = (self.price, self.amount, self.left, self.deal_stock, self.deal_money)
         if not _DECIMALS.issuperset(map(type, numbers)):
             check_decimals(self, ("amount", "deal_stock", "deal_money"), ("price", "left"))
+        created, updated = self.create_time, self.update_time
+        # Nearly all have both, in this order. A bus has an order in each update: no call for these.
+        is_common = type(created) is type(updated) is float
+        if not (is_common and 0 <= created <= updated < YEAR_10000):  # type: ignore[operator]  # as said
+            check_times(self, "create_time", "update_time")
 
     @property
     def stock(self) -> str:
@@ -163,12 +170,12 @@ class Order:
     @property
     def created_at(self) -> datetime | None:
         """``create_time`` as an aware datetime in UTC, to the microsecond."""
-        return None if self.create_time is None else datetime.fromtimestamp(self.create_time, UTC)
+        return aware(self.create_time)
 
     @property
     def updated_at(self) -> datetime | None:
         """``update_time`` as an aware datetime in UTC, to the microsecond."""
-        return None if self.update_time is None else datetime.fromtimestamp(self.update_time, UTC)
+        return aware(self.update_time)
 
 
 @value

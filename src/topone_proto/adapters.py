@@ -13,9 +13,10 @@ from topone_proto.feed.account_view import AccountView
 from topone_proto.feed.async_account import AsyncAccount
 from topone_proto.feed.async_feed import AsyncFeed
 from topone_proto.feed.buffer import DeliveryBuffer
-from topone_proto.feed.callbacks import CallbackDriver, CallbackWebSocket, Dial, Link
+from topone_proto.feed.callbacks import CallbackDriver
 from topone_proto.feed.core import FeedCore
 from topone_proto.feed.http import AnyStore, AsyncStateStore, Http, MemoryStore, StateStore
+from topone_proto.feed.link import CallbackWebSocket, Dial, Link
 from topone_proto.feed.opening import FeedFactory, FeedOpener, run_feed
 from topone_proto.feed.opening_accounts import (
     AccountFactory,

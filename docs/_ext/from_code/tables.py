@@ -53,6 +53,7 @@ from topone_proto.feed import (
     async_account,
     async_feed,
     callbacks,
+    link,
     metrics,
     opening,
     opening_accounts,
@@ -259,6 +260,7 @@ _HOMES: Final = {
     "For the author of an adapter": (
         feed,
         callbacks,
+        link,
         waiters,
         delivery,
         async_feed,

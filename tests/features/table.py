@@ -74,7 +74,7 @@ from topone_proto.account.token_service import TokenService, TokenState
 from topone_proto.adapters import AccountCore, CallbackDriver, FeedCore
 from topone_proto.capture import _recorder
 from topone_proto.feed import buffer as delivery
-from topone_proto.feed import driver
+from topone_proto.feed import connector
 from topone_proto.feed.account_driver import AccountDriver
 from topone_proto.feed.base import BaseCore
 from topone_proto.feed.driver import Driver
@@ -649,7 +649,7 @@ def a_fault_of_the_application_keeps_no_event_back() -> AbstractContextManager[A
 
 @feature(5, "tests/test_unread.py")
 def messages_that_have_come_are_taken_at_once() -> AbstractContextManager[Any]:
-    return patch.object(driver, "getattr", lambda *given: given[-1], create=True)
+    return patch.object(connector, "getattr", lambda *given: given[-1], create=True)
 
 
 @feature(5, "tests/test_session.py", "-k", "reading_that_was_paused_while_dialling")

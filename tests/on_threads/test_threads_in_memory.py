@@ -165,7 +165,7 @@ def test_closing_waits_for_no_close_frame_that_nobody_can_send() -> None:
     with Exchange(EndedUnread).open_feed() as feed:
         until(feed, Connected)
         driver: Any = feed._async.driver
-        while driver._end is None:
+        while driver._connector._end is None:
             pass
         soon(feed.close)
 

@@ -423,7 +423,7 @@ def test_a_part_of_a_frame_is_a_sign_of_life() -> None:
     with serving(serve) as url, open_feed(token=TOKEN, url=url, topics=[]) as feed:
         until(feed, Connected)
         driver: Any = feed._async.driver  # type: ignore[union-attr]  # it is open
-        websocket = driver._websocket
+        websocket = driver._connector.websocket
         opened = websocket.heard_at
         is_open.set()
         while websocket.heard_at == opened:

@@ -121,7 +121,7 @@ class AccountDriver(Driver):
             has_ended.append(True)
             self._requests.pop(number, None)
 
-        task = self._spawn(function, name, ended)
+        task = self.spawn(function, name, ended)
         # An eager task runs in the call that starts it.
         if not has_ended:
             self._requests[number] = task

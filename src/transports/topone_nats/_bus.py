@@ -19,22 +19,14 @@ it was stored.
 
 import asyncio
 import secrets
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any, Self
 
 import attrs
 import msgspec
 
-from topone_nats._api import (
-    STREAM_NOT_FOUND,
-    Api,
-    ApiError,
-    NoResponders,
-    Stored,
-    WrongSequence,
-    failure_of,
-)
+from topone_nats._api import Api, NoResponders, Stored, WrongSequence
 from topone_nats._connection import Connection
 from topone_nats._entries import (
     OPERATION,
@@ -107,9 +99,9 @@ class NatsBus:
         last = 0
         for _ in range(_TRIES):
             try:
-                epoch = await self._put("acquire", subject, entry, last=last)
+                epoch = await self._streams.put("acquire", subject, entry, last=last)
             except WrongSequence:
-                present = await self._last("acquire", self._names.leases, subject)
+                present = await self._streams.last("acquire", self._names.leases, subject)
                 if present is None:
                     last = 0
                     continue
@@ -137,7 +129,7 @@ class NatsBus:
                 if held.revision is None and not await self._find("release", held):
                     break
                 try:
-                    await self._put(
+                    await self._streams.put(
                         "release", subject, b"", last=held.revision, headers={OPERATION: "DEL"}
                     )
                     break
@@ -181,11 +173,11 @@ class NatsBus:
     async def announce(self, node: str, info: bytes, ttl: float) -> None:
         """Report that a node is alive, for another ``ttl`` seconds."""
         await self._streams.need_leases("announce", ttl)
-        await self._put("announce", self._names.member(node), info)
+        await self._streams.put("announce", self._names.member(node), info)
 
     async def leave(self, node: str) -> None:
         """Report that a node is gone."""
-        await self._put("leave", self._names.member(node), b"", headers={OPERATION: "DEL"})
+        await self._streams.put("leave", self._names.member(node), b"", headers={OPERATION: "DEL"})
 
     async def publish(self, lease: Lease, number: int, data: bytes) -> str:
         """Publish a message behind all others of the account and return its place."""
@@ -200,7 +192,9 @@ class NatsBus:
                 if place is not None:
                     return str(place)
             try:
-                place = await self._put("publish", subject, data, last=held.last, headers=headers)
+                place = await self._streams.put(
+                    "publish", subject, data, last=held.last, headers=headers
+                )
             except WrongSequence:
                 held.last = None
                 continue
@@ -217,14 +211,14 @@ class NatsBus:
         subject = self._names.kept("pointer", lease.account)
         entry = msgspec.json.encode(PointerEntry(lease.epoch, number, place))
         for _ in range(_TRIES):
-            present = await self._last("point", self._names.state, subject)
+            present = await self._streams.last("point", self._names.state, subject)
             pointer = pointer_of(present)
             if pointer is not None and pointer.epoch > lease.epoch:
                 raise Fenced(lease.account, lease.epoch)
             if pointer is not None and (pointer.epoch, pointer.number) >= (lease.epoch, number):
                 return
             try:
-                await self._put("point", subject, entry, last=present.seq if present else 0)
+                await self._streams.put("point", subject, entry, last=present.seq if present else 0)
             except WrongSequence:
                 continue
             return
@@ -272,12 +266,12 @@ class NatsBus:
             await self._api.put("keep_bookmark", subject, data)
         except NoResponders:
             await self._streams.need_state("keep_bookmark")
-            await self._put("keep_bookmark", subject, data)
+            await self._streams.put("keep_bookmark", subject, data)
 
     async def load_state(self, account: str) -> bytes:
         """Return the state that the machines share for an account; empty if there is none."""
         subject = self._names.kept("state", account)
-        found = await self._last("load_state", self._names.state, subject)
+        found = await self._streams.last("load_state", self._names.state, subject)
         return b"" if found is None else found.data
 
     async def swap_state(self, account: str, new: bytes, previous: bytes) -> bytes | None:
@@ -286,12 +280,12 @@ class NatsBus:
         await self._streams.need_state("swap_state")
         subject = self._names.kept("state", account)
         for _ in range(_TRIES):
-            found = await self._last("swap_state", self._names.state, subject)
+            found = await self._streams.last("swap_state", self._names.state, subject)
             present = b"" if found is None else found.data
             if present != previous:
                 return present
             try:
-                await self._put("swap_state", subject, new, last=found.seq if found else 0)
+                await self._streams.put("swap_state", subject, new, last=found.seq if found else 0)
             except WrongSequence:
                 continue
             return None
@@ -342,7 +336,7 @@ class NatsBus:
             if held.revision is None and not await self._find(call, held):
                 return False
             try:
-                held.revision = await self._put(call, subject, entry, last=held.revision)
+                held.revision = await self._streams.put(call, subject, entry, last=held.revision)
             except WrongSequence:
                 # Lost, or a renewal was stored whose acknowledgement was lost.
                 held.revision = None
@@ -353,7 +347,7 @@ class NatsBus:
     async def _find(self, call: str, held: _Held) -> bool:
         """Look up the lease's last entry; return False if it is another lease's or gone."""
         subject = self._names.lease(held.lease.account)
-        present = await self._last(call, self._names.leases, subject)
+        present = await self._streams.last(call, self._names.leases, subject)
         if present is None or is_deleted(present.headers):
             return False
         lease = lease_of(held.lease.account, present.seq, present.data)
@@ -371,7 +365,7 @@ class NatsBus:
         Raises:
             Fenced: somebody later may have written.
         """
-        last = await self._last("publish", self._names.stream, subject)
+        last = await self._streams.last("publish", self._names.stream, subject)
         writer = None if last is None else last.headers.get("Nats-Msg-Id", "")
         if writer is not None and not 0 < _epoch_of(writer, subject) <= held.lease.epoch:
             async with held.lock:
@@ -379,32 +373,6 @@ class NatsBus:
                     raise Fenced(held.lease.account, held.lease.epoch)
         held.last = 0 if last is None else last.seq
         return last.seq if last is not None and writer == identity else None
-
-    # --- Requests
-
-    async def _put(
-        self,
-        call: str,
-        subject: str,
-        data: bytes,
-        *,
-        last: int | None = None,
-        headers: Mapping[str, str] | None = None,
-    ) -> int:
-        try:
-            return await self._api.put(call, subject, data, last=last, headers=headers)
-        except NoResponders:
-            self._streams.forget()
-            raise BusUnavailable(call, f"no stream takes {subject.rpartition('.')[0]}.*") from None
-
-    async def _last(self, call: str, stream: str, subject: str) -> Stored | None:
-        try:
-            return await self._api.last(call, stream, subject)
-        except ApiError as error:
-            if error.number == STREAM_NOT_FOUND:
-                self._streams.forget()
-                return None
-            raise failure_of(call, error) from None
 
 
 def _sequence(place: str) -> int:

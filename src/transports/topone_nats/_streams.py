@@ -6,12 +6,13 @@ stream as NATS' key-value stores are, so that ``nats kv`` shows it.
 """
 
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from attrs import field, frozen, validators
 
-from topone_nats._api import STREAM_NOT_FOUND, Api, ApiError, Stored, failure_of
-from topone_relay._bus import BusRefused
+from topone_nats._api import STREAM_NOT_FOUND, Api, ApiError, NoResponders, Stored, failure_of
+from topone_relay._bus import BusRefused, BusUnavailable
 from topone_relay._names import token_of
 from topone_relay._options import check_prefix
 
@@ -70,17 +71,14 @@ class Names:
 
 
 class Streams:
-    """Makes the stream and the buckets when they are needed and not there."""
+    """Makes the stream and the buckets when they are needed and not there. What is stored in them
+    and read goes through here, so that one that has gone meanwhile is noticed."""
 
     def __init__(self, api: Api, names: Names, limits: StreamLimits) -> None:
         self._api = api
         self._names = names
         self._limits = limits
         self._known: set[str] = set()
-
-    def forget(self) -> None:
-        """Look again at the next call, since something is missing."""
-        self._known.clear()
 
     async def need_messages(self, call: str) -> None:
         """Make sure that there is a stream for messages.
@@ -166,6 +164,41 @@ class Streams:
                 return await self._api.last(call, name, subject)
             self._known.add(direct)
         return await self._api.glance(call, name, subject)
+
+    async def put(
+        self,
+        call: str,
+        subject: str,
+        data: bytes,
+        *,
+        last: int | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> int:
+        """Store a message as ``Api.put`` does, and return its sequence number.
+
+        Raises:
+            WrongSequence: another message is the last one.
+            BusUnavailable: there is no stream for it.
+        """
+        try:
+            return await self._api.put(call, subject, data, last=last, headers=headers)
+        except NoResponders:
+            self._forget()
+            raise BusUnavailable(call, f"no stream takes {subject.rpartition('.')[0]}.*") from None
+
+    async def last(self, call: str, stream: str, subject: str) -> Stored | None:
+        """Return the last message of a subject; None if it has none, or there is no stream."""
+        try:
+            return await self._api.last(call, stream, subject)
+        except ApiError as error:
+            if error.number == STREAM_NOT_FOUND:
+                self._forget()
+                return None
+            raise failure_of(call, error) from None
+
+    def _forget(self) -> None:
+        """Look again at the next call, since something is missing."""
+        self._known.clear()
 
     async def _need(self, call: str, config: dict[str, Any]) -> dict[str, Any]:
         name = config["name"]

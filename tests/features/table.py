@@ -23,6 +23,7 @@ from redis.exceptions import RedisError
 
 import topone_nats._api
 import topone_nats._bus
+import topone_nats._leases
 import topone_nats._pull
 import topone_redis._bus
 import topone_threads
@@ -1214,7 +1215,7 @@ def a_holder_on_nats_proves_its_lease() -> AbstractContextManager[Any]:
     async def renew(*_: object) -> bool:
         return True
 
-    return patch.object(topone_nats.NatsBus, "_renew", renew)
+    return patch.object(topone_nats._leases.Leases, "_renew", renew)
 
 
 @feature(10, "tests/buses/test_bus_leases.py", "-k", "that_wakes and redis")

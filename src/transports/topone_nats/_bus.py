@@ -1,8 +1,6 @@
 """The bus on NATS JetStream.
 
-**Leases** are entries of a key-value bucket whose entries expire. ``acquire`` writes with the
-condition that the key is empty, ``renew`` with the condition that the last entry is its own. The
-sequence number of the first entry is the epoch: a stream never uses a number twice.
+**Leases** are entries of a bucket. Their epochs are sequence numbers, which only grow: ``Leases``.
 
 **Fencing.** Every message is written with the condition that the last one of the account's subject
 is the one that the holder knows of. Whoever is refused, and whoever writes the first time, reads
@@ -17,25 +15,22 @@ its duplicate window; later, or if it looks at the condition first, the last mes
 it was stored.
 """
 
-import asyncio
-import secrets
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any, Self
 
-import attrs
 import msgspec
 
-from topone_nats._api import Api, NoResponders, Stored, WrongSequence
+from topone_nats._api import Api, NoResponders, WrongSequence
 from topone_nats._connection import Connection
 from topone_nats._entries import (
     OPERATION,
-    LeaseEntry,
     PointerEntry,
     is_deleted,
     lease_of,
     pointer_of,
 )
+from topone_nats._leases import TRIES, Held, Leases
 from topone_nats._pull import Pull
 from topone_nats._streams import Names, StreamLimits, Streams
 from topone_relay._bus import (
@@ -48,26 +43,11 @@ from topone_relay._bus import (
     Pointer,
     Received,
 )
-from topone_relay._json import entry_of
 from topone_relay._names import name_of
 from topone_relay._options import Hidden
 from topone_relay._reading import read_on
 
 __all__ = ["NatsBus"]
-
-_TRIES = 8
-
-
-@attrs.define
-class _Held:
-    """A lease, as far as this bus object knows it."""
-
-    lease: Lease
-    revision: int | None = None
-    """The sequence number of the lease's last entry."""
-    last: int | None = None
-    """The sequence number of the subject's last message."""
-    lock: asyncio.Lock = attrs.field(factory=asyncio.Lock)
 
 
 class NatsBus:
@@ -87,56 +67,19 @@ class NatsBus:
         self._api = Api(self._connection, timeout)
         self._streams = Streams(self._api, self._names, limits)
         self._heartbeat = heartbeat
-        # Tells leases of this very object from those of another with the same holder's name.
-        self._id = secrets.token_hex(8)
-        self._held: dict[str, _Held] = {}
+        self._leases = Leases(self._streams, self._names)
 
     async def acquire(self, account: str, holder: str, ttl: float) -> Lease | None:
         """Return a new lease of an account, or None while another one has not expired."""
-        await self._streams.need_leases("acquire", ttl)
-        subject = self._names.lease(account)
-        entry = msgspec.json.encode(LeaseEntry(holder, self._id))
-        last = 0
-        for _ in range(_TRIES):
-            try:
-                epoch = await self._streams.put("acquire", subject, entry, last=last)
-            except WrongSequence:
-                present = await self._streams.last("acquire", self._names.leases, subject)
-                if present is None:
-                    last = 0
-                    continue
-                if is_deleted(present.headers):
-                    last = present.seq
-                    continue
-                return await self._adopt(account, present)
-            lease = Lease(account, holder, epoch)
-            self._held[account] = _Held(lease, revision=epoch)
-            return lease
-        return None
+        return await self._leases.acquire(account, holder, ttl)
 
     async def renew(self, lease: Lease) -> bool:
         """Return True if the lease now lives for another ``ttl`` seconds, False if it is lost."""
-        held = self._of(lease)
-        async with held.lock:
-            return await self._renew("renew", held)
+        return await self._leases.renew("renew", self._leases.held(lease))
 
     async def release(self, lease: Lease) -> None:
         """End a lease."""
-        held = self._of(lease)
-        subject = self._names.lease(lease.account)
-        async with held.lock:
-            for _ in range(_TRIES):
-                if held.revision is None and not await self._find("release", held):
-                    break
-                try:
-                    await self._streams.put(
-                        "release", subject, b"", last=held.revision, headers={OPERATION: "DEL"}
-                    )
-                    break
-                except WrongSequence:
-                    held.revision = None
-        if self._held.get(lease.account) is held:
-            del self._held[lease.account]
+        await self._leases.release(lease)
 
     async def cluster(self) -> Cluster:
         """Return all leases and members."""
@@ -182,11 +125,11 @@ class NatsBus:
     async def publish(self, lease: Lease, number: int, data: bytes) -> str:
         """Publish a message behind all others of the account and return its place."""
         await self._streams.need_messages("publish")
-        held = self._of(lease)
+        held = self._leases.held(lease)
         subject = self._names.messages(lease.account)
         identity = f"{subject}:{lease.epoch}:{number}"
         headers = {"Nats-Msg-Id": identity, "Nats-Expected-Stream": self._names.stream}
-        for _ in range(_TRIES):
+        for _ in range(TRIES):
             if held.last is None:
                 place = await self._place_of_repeat(held, subject, identity)
                 if place is not None:
@@ -210,7 +153,7 @@ class NatsBus:
         await self._streams.need_state("point")
         subject = self._names.kept("pointer", lease.account)
         entry = msgspec.json.encode(PointerEntry(lease.epoch, number, place))
-        for _ in range(_TRIES):
+        for _ in range(TRIES):
             present = await self._streams.last("point", self._names.state, subject)
             pointer = pointer_of(present)
             if pointer is not None and pointer.epoch > lease.epoch:
@@ -279,7 +222,7 @@ class NatsBus:
         is stored."""
         await self._streams.need_state("swap_state")
         subject = self._names.kept("state", account)
-        for _ in range(_TRIES):
+        for _ in range(TRIES):
             found = await self._streams.last("swap_state", self._names.state, subject)
             present = b"" if found is None else found.data
             if present != previous:
@@ -303,62 +246,9 @@ class NatsBus:
         """Close the bus."""
         await self.close()
 
-    # --- Leases
-
-    def _of(self, lease: Lease) -> _Held:
-        held = self._held.get(lease.account)
-        if held is None or held.lease.epoch < lease.epoch:
-            held = self._held[lease.account] = _Held(lease)
-        elif held.lease.epoch > lease.epoch:
-            held = _Held(lease)
-        return held
-
-    async def _adopt(self, account: str, present: Stored) -> Lease | None:
-        """Return a lease that this object acquired without hearing of it."""
-        entry = entry_of(present.data, LeaseEntry)
-        known = self._held.get(account)
-        if entry is None or entry.bus != self._id:
-            return None
-        lease = Lease(account, entry.holder, entry.epoch or present.seq)
-        if known is not None and known.lease.epoch == lease.epoch:
-            return None
-        held = _Held(lease, revision=present.seq)
-        if not await self._renew("acquire", held):
-            return None
-        self._held[account] = held
-        return lease
-
-    async def _renew(self, call: str, held: _Held) -> bool:
-        lease = held.lease
-        entry = msgspec.json.encode(LeaseEntry(lease.holder, self._id, lease.epoch))
-        subject = self._names.lease(lease.account)
-        for _ in range(_TRIES):
-            if held.revision is None and not await self._find(call, held):
-                return False
-            try:
-                held.revision = await self._streams.put(call, subject, entry, last=held.revision)
-            except WrongSequence:
-                # Lost, or a renewal was stored whose acknowledgement was lost.
-                held.revision = None
-                continue
-            return True
-        return False
-
-    async def _find(self, call: str, held: _Held) -> bool:
-        """Look up the lease's last entry; return False if it is another lease's or gone."""
-        subject = self._names.lease(held.lease.account)
-        present = await self._streams.last(call, self._names.leases, subject)
-        if present is None or is_deleted(present.headers):
-            return False
-        lease = lease_of(held.lease.account, present.seq, present.data)
-        if lease is None or lease.epoch != held.lease.epoch:
-            return False
-        held.revision = present.seq
-        return True
-
     # --- Publishing
 
-    async def _place_of_repeat(self, held: _Held, subject: str, identity: str) -> int | None:
+    async def _place_of_repeat(self, held: Held, subject: str, identity: str) -> int | None:
         """Learn of the subject's last message, and that nobody later has written. Returns its place
         if it is the one to publish.
 
@@ -367,10 +257,9 @@ class NatsBus:
         """
         last = await self._streams.last("publish", self._names.stream, subject)
         writer = None if last is None else last.headers.get("Nats-Msg-Id", "")
-        if writer is not None and not 0 < _epoch_of(writer, subject) <= held.lease.epoch:
-            async with held.lock:
-                if not await self._renew("publish", held):
-                    raise Fenced(held.lease.account, held.lease.epoch)
+        is_proven = writer is None or 0 < _epoch_of(writer, subject) <= held.lease.epoch
+        if not is_proven and not await self._leases.renew("publish", held):
+            raise Fenced(held.lease.account, held.lease.epoch)
         held.last = 0 if last is None else last.seq
         return last.seq if last is not None and writer == identity else None
 

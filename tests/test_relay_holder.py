@@ -567,6 +567,25 @@ def test_what_only_an_answer_tells_is_told_by_a_snapshot() -> None:
     assert copy.knowledge(BALANCE) is WHOLE
 
 
+def test_what_an_audit_finds_is_a_gap_for_those_who_were_told_otherwise() -> None:
+    machine = whole()
+    machine.tell(money(5))
+    machine.account.audit()
+    machine.heal(order(1), balances=(money(7).balance,))
+    machine.heal(order(1), balances=(money(7).balance,))
+    machine.deliver()
+    *before, gap, snapshot = machine.seen()
+    assert gap == Gap(BALANCE, None, None, 1)
+    copy = Account()
+    for event in before:
+        copy.apply(event)
+    assert copy.balance("ETH").value == money(5).balance
+    for event in (gap, snapshot):
+        copy.apply(event)
+    assert copy.balance("ETH").value == money(7).balance
+    assert copy.knowledge(BALANCE) is WHOLE
+
+
 def test_an_account_that_is_not_whole_any_more_has_a_gap_even_if_no_event_says_so() -> None:
     """A close refutes a list that was read in pages: the stream itself has no sign of it."""
     machine = Machine()

@@ -49,6 +49,7 @@ from topone_proto import (
 )
 from topone_proto.account import (
     AccountSession,
+    Resynced,
     _budget,
     _catching_up,
     _evidence,
@@ -61,6 +62,7 @@ from topone_proto.account import (
     token_service,
     write_state,
 )
+from topone_proto.account._balances import Balances
 from topone_proto.account._budget import OrderBudget
 from topone_proto.account._catching_up import CatchUp
 from topone_proto.account._claims import Claims
@@ -82,6 +84,7 @@ from topone_proto.feed.driver import Driver
 from topone_proto.feed.receiver import Receiver
 from topone_proto.relay import placing
 from topone_proto.relay._freshness import Freshness
+from topone_proto.relay._publisher import Publisher
 from topone_proto.relay.feed_core import RelayFeedCore
 from topone_proto.secrets import masking, redaction, spellings
 from topone_proto.secrets.redaction import Redactor
@@ -1408,6 +1411,47 @@ def only_a_holder_shows_that_an_account_is_followed() -> AbstractContextManager[
         return original(self, now, **{**told, "is_sign": True})
 
     return around(Freshness, "reads", reads)
+
+
+@feature(6, "tests/test_times.py", "-k", "refused_where_it_is_given")
+def a_time_that_cannot_be_shown_is_none() -> AbstractContextManager[Any]:
+    return patch("topone_proto._checks.is_shown", lambda _: True)
+
+
+@feature(9, "tests/test_account_pictures.py", "-k", "contradicts_is_not_believed")
+def a_snapshot_that_contradicts_is_not_believed() -> AbstractContextManager[Any]:
+    return method(_orders.Orders, "_objection", None)
+
+
+@feature(9, "tests/test_account_pictures.py", "-k", "older_snapshot_does_not_end")
+def an_older_snapshot_ends_no_order() -> AbstractContextManager[Any]:
+    return patch.object(_orders.Orders, "_position_of", lambda *_: -1)
+
+
+@feature(9, "tests/test_account_pictures.py", "-k", "of_the_stream_stands")
+def a_balance_of_the_stream_stands_against_a_snapshot() -> AbstractContextManager[Any]:
+    def settle(original: Any, self: Any, snapshot: Any, _: Any, position: int) -> Any:
+        return original(self, snapshot, frozenset(self._known), position)
+
+    return around(Balances, "_replace", settle)
+
+
+@feature(9, "tests/test_account_pictures.py", "-k", "once_an_outcome_is_known")
+def what_was_never_told_is_told_in_full() -> AbstractContextManager[Any]:
+    def lose(original: Any, self: Any, order: Any, position: int, **first: bool) -> Any:
+        changes = original(self, order, position, **first)
+        self._lost[order.id].is_told = True
+        return changes
+
+    return around(_orders.Orders, "_lose_one", lose)
+
+
+@feature(9, "tests/test_relay_holder.py", "-k", "audit_finds_is_a_gap")
+def what_an_audit_finds_is_a_gap_on_a_bus() -> AbstractContextManager[Any]:
+    def take(original: Any, self: Publisher, group: Any) -> Any:
+        return original(self, [each for each in group if not isinstance(each, Resynced)])
+
+    return around(Publisher, "_take", take)
 
 
 @feature(2, "tests/test_account_snapshots.py", "-k", "nothing_is_whole")

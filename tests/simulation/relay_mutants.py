@@ -130,6 +130,14 @@ def an_order_that_a_snapshot_lacks_stays_open() -> AbstractContextManager[Any]:
     return patch.object(Orders, "_give_up", lambda *_: ())
 
 
+@relay_mutant("I15")
+def a_snapshot_tells_orders_and_not_their_fills() -> AbstractContextManager[Any]:
+    def show(original: Any, self: Orders, *args: Any, **kwargs: Any) -> Any:
+        return original(self, *args, **kwargs)[:1]
+
+    return _around(Orders, "_show", show)
+
+
 @relay_mutant("I13", seeds=300)
 def a_gap_leaves_a_relayed_account_whole() -> AbstractContextManager[Any]:
     return patch.object(Account, "_miss", lambda *_: ())

@@ -143,8 +143,9 @@ class Account(Parts):
         changes, in order.
 
         A relayed account asks nothing: each ``Snapshot`` makes its topics ``WHOLE``, and
-        ``TakenOver`` ends that as ``Disconnected`` does. From ``Stalled`` to ``Resumed`` nothing is
-        ``WHOLE``.
+        ``TakenOver`` ends that as ``Disconnected`` does. A topic in which a ``Snapshot``
+        contradicts what was told before is not ``WHOLE`` until the stream or the next ``Snapshot``
+        settles it. From ``Stalled`` to ``Resumed`` nothing is ``WHOLE``.
         """
         if self._claims.is_stalled:
             return self._apply_stalled(event)

@@ -6,10 +6,13 @@ subscription has told a balance, every later change of it is told, too: it stand
 An answer that differs from it and was asked for later is a doubt, asked for by name; most of the
 time an update is under way and settles it first. What the present subscription has not told has
 not changed since it began: there the answer is right.
+
+A snapshot of a relayed account has its place on the stream. Of an account that is WHOLE it says the
+same as the stream: one that differs where the stream has told a balance, or lacks it, contradicts
+(``ledger``). What only snapshots have told, another one may change.
 """
 
-from collections.abc import Iterable
-from itertools import chain
+from collections.abc import Collection, Iterable
 
 from attrs import define
 
@@ -18,7 +21,8 @@ from topone_proto.account._changes import (
     BalanceChanged,
     BalanceUnlisted,
     Change,
-    Difference,
+    Knowledge,
+    MovedBackwards,
 )
 from topone_proto.account._config import AccountConfig
 from topone_proto.account._ledger import Ledger
@@ -117,13 +121,29 @@ class Balances(Ledger[str]):
         zeros = {asset for asset, known in self._known.items() if _is_zero(known.balance)}
         self._audited(query, names | zeros, position)
 
-    def _replace(self, snapshot: Snapshot, position: int) -> tuple[Difference, ...]:
+    def _replace(
+        self, snapshot: Snapshot, settled: Collection[str], position: int
+    ) -> tuple[Change, ...]:
+        is_whole = self.knowledge is Knowledge.WHOLE
+        changes: list[Change] = []
+        # What the stream has told stands, as long as it was never broken since.
+        told = {name for name, known in self._known.items() if known.told_at > self._broken_at}
+        firm = told.difference(settled) if is_whole else set[str]()
         listed = {balance.asset for balance in snapshot.balances}
-        gone = [
-            BalanceUnlisted(self._known.pop(name).balance) for name in self._listable() - listed
-        ]
-        put = (self._put(balance, None, position, healed=True) for balance in snapshot.balances)
-        return (*gone, *chain.from_iterable(put))
+        for name in sorted(self._listable() - listed):
+            if name in firm:
+                changes += self._put_in_doubt(name, position, is_lasting=True)
+            else:
+                changes.append(BalanceUnlisted(self._known.pop(name).balance))
+        for balance in snapshot.balances:
+            known = self._known.get(balance.asset)
+            if known is None or known.balance == balance or balance.asset not in firm:
+                changes += self._put(balance, None, position, healed=True)
+            else:
+                reason = "the stream has told another one since"
+                changes.append(MovedBackwards(known.balance, balance, None, reason))
+                changes += self._put_in_doubt(balance.asset, position, is_lasting=True)
+        return tuple(changes)
 
     def _put(
         self, balance: Balance, ts: int | None, position: int, *, healed: bool = False

@@ -79,7 +79,7 @@ class OrderChanged:
     """An order is in another state, or is known for the first time."""
 
     before: Order | None
-    """The order as it was known before; None if it was not."""
+    """The order as it was reported before; None if it was not."""
     after: Order
     """The order as it is known now."""
     ts: int | None
@@ -111,8 +111,8 @@ class AggregatedFill:
     order: Order
     """The order afterwards: its market, its side, when it changed."""
     since: float | None
-    """``update_time`` of the state before. None if it has none, or if that state is not known: this
-    is then everything that was filled since the order was made, however long ago."""
+    """``update_time`` of the state before. None if it has none, or if no state was reported before:
+    this is then everything that was filled since the order was made, however long ago."""
     deal_stock: Decimal
     """The amount that was filled, in stock."""
     deal_money: Decimal
@@ -173,7 +173,10 @@ class BalanceUnlisted:
 class MovedBackwards:
     """An anomaly: the exchange told a state that contradicts the one that it told already, such as
     less filled, a closed order that is open, or another price. It is not applied. The order is in
-    doubt from then on (its topic is not ``WHOLE``), and the exchange is asked for it by its id."""
+    doubt from then on (its topic is not ``WHOLE``), and the exchange is asked for it by its id.
+
+    In an account that another machine follows, a ``Snapshot`` may contradict, also about a balance.
+    Nobody is asked then: the stream or the next ``Snapshot`` settles it."""
 
     kept: Order | Balance
     """The state that was known before, and is held until the exchange has confirmed one of the

@@ -8,6 +8,9 @@ its orders.
 An order that was told to its end has no news any more, and its id is enough. One of an unknown
 status or outcome may have: its last state is kept as well, so that only what has changed since is
 told. There are few of them.
+
+One that the first snapshot of a relayed account has shown as past was never told. Its id is kept as
+any other's, with a mark: if it has news after all, everything is.
 """
 
 from heapq import heappop, heappush
@@ -26,32 +29,44 @@ class Forgotten:
     def __init__(self) -> None:
         # By id, the last state of each that was not told to its end.
         self._told: dict[int, Order | None] = {}
+        self._untold: set[int] = set()
+        """Of those that were known and never told."""
         self._smallest: list[int] = []
 
-    def add(self, order: Order, *, has_ended: bool) -> int | None:
+    def add(self, order: Order, *, has_ended: bool, is_told: bool = True) -> int | None:
         """Remember an order. Return the id that is given up for it; None if there is room.
 
         Args:
-            order: its last state that was told.
-            has_ended: True if its end was told.
+            order: its last state.
+            has_ended: True if that is its end.
+            is_told: False if the application was never told of it.
         """
         number = order.id
         if number not in self._told:
             heappush(self._smallest, number)
         self._told[number] = None if has_ended else order
+        if is_told:
+            self._untold.discard(number)
+        else:
+            self._untold.add(number)
         if len(self._told) <= _MAX_FORGOTTEN:
             return None
         dropped = heappop(self._smallest)
         del self._told[dropped]
+        self._untold.discard(dropped)
         return dropped
 
     def __contains__(self, number: int) -> bool:
         return number in self._told
 
     def has_ended(self, number: int) -> bool:
-        """Return True if this order was told to its end."""
+        """Return True if the end of this order was known."""
         return number in self._told and self._told[number] is None
 
     def last(self, number: int) -> Order | None:
-        """Return the last state that was told of an order, if that was not its end."""
+        """Return the last known state of an order, if that was not its end."""
         return self._told.get(number)
+
+    def was_told(self, number: int) -> bool:
+        """Return True if an order is remembered, and the application was told of it."""
+        return number in self._told and number not in self._untold

@@ -33,6 +33,8 @@ class Known:
     """The latest state that the stream told, believed or not."""
     told: Order | None = None
     """The latest state that the stream told and that does not contradict its earlier ones."""
+    is_told: bool = True
+    """False while the application was not told of it: the first snapshot showed it as past."""
 
 
 class KeptOrders(Ledger[int]):
@@ -119,7 +121,8 @@ class KeptOrders(Ledger[int]):
             return ()  # it was told how
         changes: tuple[Difference, ...] = ()
         if known is None and name not in self._lost:
-            order, before = self._rows[name], self._missed.last(name)
+            order = self._rows[name]
+            before = self._missed.last(name) if self._missed.was_told(name) else None
             known = Known(order, NOT_TOLD)
             if before is None or fill_between(before, order, healed=True):
                 # Nobody has heard of it, or of what was filled until then.
@@ -153,7 +156,8 @@ class KeptOrders(Ledger[int]):
         if known is None:
             # One that is open now and was not when it was forgotten had an unknown outcome.
             was_lost = order.is_open
-            known = Known(order, position)
+            is_told = before is None or self._missed.was_told(order.id)
+            known = Known(order, position, is_told=is_told)
         known.order, known.position = order, position
         if order.is_open:
             self._open[order.id] = known
@@ -163,6 +167,8 @@ class KeptOrders(Ledger[int]):
                 self._forget(self._rest)
         if before == order and not was_lost:
             return ()
+        # Of what was never told everything is news.
+        before, known.is_told = before if known.is_told else None, True
         return _news(before, order, ts, healed=healed)
 
     def _forget(self, orders: dict[int, Known]) -> None:
@@ -170,7 +176,7 @@ class KeptOrders(Ledger[int]):
         known = orders.pop(number)
         self._forgotten_at = max(self._forgotten_at, known.position)
         has_ended = known.order.is_closed and orders is not self._lost
-        self._missed.forget(known.order, has_ended=has_ended)
+        self._missed.forget(known.order, has_ended=has_ended, is_told=known.is_told)
         self._resolve(number)
 
     def _mark_stale(self, position: int) -> tuple[Change, ...]:

@@ -40,11 +40,16 @@ Invariants:
 - A failed request is not an answer: ``retry`` counts nothing.
 
 An account that is followed elsewhere asks nothing. It is WHOLE from each ``Snapshot`` on until its
-holder, or its place in the stream, is lost: ``restore``.
+holder, or its place in the stream, is lost: ``restore``. A snapshot is for it what an answer by
+name is for others, of everything: it settles what was in doubt before it came. What it contradicts
+and nobody has doubted is in doubt from then on, until the stream tells a state that fits, or the
+next snapshot settles it. So where one snapshot contradicts what was told, because it is wrong or
+older, it is not believed and the topic is not WHOLE; where a second one says so, too, it is
+believed.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Final, TypeVar
 
 from topone_proto.account._asking import NOT_TOLD, Asking, Doubt
@@ -85,6 +90,8 @@ class Ledger(Asking[_K], ABC):
         self._differences: list[Difference] = []
         self._asked_ts: int | None = None
         self._answered_ts: int | None = None
+        self._broken_at = NOT_TOLD
+        """The latest position up to which updates may be missing."""
 
     @property
     def is_settled(self) -> bool:
@@ -106,24 +113,28 @@ class Ledger(Asking[_K], ABC):
 
     def miss(self, position: int) -> tuple[Change, ...]:
         """Updates up to here may be missing."""
+        self._broken_at = position
         return () if self.followed_since is None else self.follow(position)
 
     def restore(self, snapshot: Snapshot, position: int) -> tuple[Change, ...]:
         """The machine that follows the account has told all that it knows, and that is whole."""
-        was_whole: bool = self.knowledge is Knowledge.WHOLE
-        changes: tuple[Difference, ...] = self._replace(snapshot, position)
+        was_whole = self.knowledge is Knowledge.WHOLE
+        settled = frozenset(self.doubts)
+        self.doubts.clear()
+        changes: tuple[Change, ...] = self._replace(snapshot, settled, position)
         # What was told in it was told on this subscription.
         self.followed_since, self._list_after = position - 1, position
-        self.doubts.clear()
-        self._differences.clear()
         self.retry()
-        self._is_listed, self._is_audit_wanted, self._is_audit_finding = True, False, False
+        self._is_listed, self._is_audit_wanted = True, False
         self._asked_ts, self._answered_ts = snapshot.latest_ts, None
-        if was_whole and not changes:
-            return ()
-        self.audit_differences += was_whole and len(changes)
-        resynced = self._resynced(changes, None, is_audit=was_whole)
-        return (*changes, *(() if was_whole else self._know(Knowledge.WHOLE)), resynced)
+        found = [change for change in changes if isinstance(change, Difference)]
+        if was_whole and not self.doubts:
+            self.audit_differences += len(found)
+            return (*changes, self._resynced(found, None, is_audit=True)) if found else ()
+        self._differences += found
+        # It was whole, so the stream has left out what differs.
+        self._is_audit_finding = self._is_audit_finding or was_whole
+        return (*changes, *self._settled())
 
     # Questions.
 
@@ -258,6 +269,7 @@ class Ledger(Asking[_K], ABC):
         )
 
     def _mark_stale(self, position: int) -> tuple[Change, ...]:
+        self._broken_at = position
         self.doubts = {name: doubt for name, doubt in self.doubts.items() if doubt.is_lasting}
         for doubt in self.doubts.values():
             doubt.position = position
@@ -280,8 +292,11 @@ class Ledger(Asking[_K], ABC):
         return query.position < max(self._position_of(name), doubted)
 
     @abstractmethod
-    def _replace(self, snapshot: Snapshot, position: int) -> tuple[Difference, ...]:
-        """Replace all that is known by what a snapshot has; return the differences."""
+    def _replace(
+        self, snapshot: Snapshot, settled: Collection[_K], position: int
+    ) -> tuple[Change, ...]:
+        """Replace what is known by what a snapshot has, where the two do not contradict each other
+        or the thing is among the ``settled``; put the rest in doubt. Return the changes."""
 
     @abstractmethod
     def _listable(self) -> set[_K]:

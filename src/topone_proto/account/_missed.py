@@ -60,21 +60,25 @@ class MissedOrders:
         if self._is_based and self._floor is None:
             self._floor = self._latest
 
-    def forget(self, order: Order, *, has_ended: bool) -> None:
-        """Remember an order that was told and is not known any more."""
-        dropped = self._forgotten.add(order, has_ended=has_ended)
+    def forget(self, order: Order, *, has_ended: bool, is_told: bool = True) -> None:
+        """Remember an order that was known and is not any more."""
+        dropped = self._forgotten.add(order, has_ended=has_ended, is_told=is_told)
         if dropped is not None:
             self._latest = max(self._latest, dropped)
             self._floor = None if self._floor is None else max(self._floor, dropped)
 
     def has_ended(self, number: int) -> bool:
-        """Return True if an order that is not known any more was told to its end."""
+        """Return True if the end of an order that is not known any more was known."""
         return self._forgotten.has_ended(number)
 
     def last(self, number: int) -> Order | None:
-        """Return what was last told of an order that is not known any more, if that was not its
+        """Return the last state of an order that is not known any more, if that was not its
         end."""
         return self._forgotten.last(number)
+
+    def was_told(self, number: int) -> bool:
+        """Return True if the application was told of an order that is not known any more."""
+        return self._forgotten.was_told(number)
 
     def includes(self, number: int) -> bool:
         """Return True if an order of the history that is not known was missed."""

@@ -13,6 +13,9 @@ can be believed, this module:
 - An answer by id that was asked for after the doubt, and not crossed: the truth.
 - Any of these against an order that was told to its end and is not kept any more: its end told
   again is no news, and a state that is open is in doubt.
+- A snapshot of a relayed account against what is held: not applied, and the order is in doubt. So
+  is one that was told as open, since when nothing is missing, and that the snapshot lacks. What is
+  in doubt already the snapshot settles (``ledger``).
 
 Whether a list lacks nothing. A list may have been read page by page, each at a moment of its own.
 An order that closes between two pages moves the rows behind it up by one, and one of them slips
@@ -39,7 +42,7 @@ and asked for by its id if the last one lacks it: an order could slip through on
 through each of them.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Final
 
 from attrs import frozen
@@ -47,7 +50,6 @@ from attrs import frozen
 from topone_proto.account._asking import NOT_TOLD
 from topone_proto.account._changes import (
     Change,
-    Difference,
     Knowledge,
     MovedBackwards,
     OutcomeUnknown,
@@ -297,38 +299,90 @@ class Orders(KeptOrders):
 
     # --- snapshots ------------------------------------------------------------------------------
 
-    def _replace(self, snapshot: Snapshot, position: int) -> tuple[Difference, ...]:
+    def _replace(
+        self, snapshot: Snapshot, settled: Collection[int], position: int
+    ) -> tuple[Change, ...]:
         """An order that the holder does not have any more has ended, and how is unknown, unless it
-        was told here. What had closed before the first picture is no news. All of it is told, even
-        if not so much is kept."""
+        was told here. What had ended before the first picture is no news until something more is
+        known of it. All of it is told, even if not so much is kept."""
         is_first = self.knowledge is Knowledge.UNKNOWN
         self._pass, self._is_on_probation, self._is_refuted = _NO_PASS, False, False
         self._rows.clear()
         orders = (*snapshot.other_orders, *snapshot.open_orders)
         listed = {order.id for order in (*orders, *snapshot.unknown_outcomes)}
-        changes: list[Difference] = []
+        changes: list[Change] = []
         for number in sorted(self._listable() - listed):
-            changes += self._give_up(number)
+            if number in settled or self._position_of(number) <= self._broken_at:
+                changes += self._give_up(number)
+            else:
+                # It was told as open, nothing is missing since, and its end was not told.
+                changes += self._put_in_doubt(number, position, is_lasting=True)
         for order in snapshot.unknown_outcomes:
-            was_lost, before = order.id in self._lost, self.find(order.id)
-            if not was_lost and self._was_told_to_its_end(order.id):
-                continue
-            if before is None and self._missed.last(order.id) == order:
-                continue  # told, and forgotten since
-            differences = self._heal(order, position)
-            kept = self._open if order.is_open else self._rest
-            self._lost[order.id] = kept.pop(order.id)
-            if not is_first or before is not None:
-                changes += differences if before != order else ()
-                changes += () if was_lost else (OutcomeUnknown(order),)
-            if len(self._lost) > self._max_closed:
-                self._forget(self._lost)
+            if not self._is_lost_already(order):
+                reason = None if order.id in settled else self._objection(order)
+                if reason is None:
+                    changes += self._lose_one(order, position, is_first=is_first)
+                else:
+                    changes += self._refuse(order, reason, position)
         for order in orders:
-            is_old = is_first or self._missed.has_ended(order.id)
-            is_news = not (is_old and order.is_closed and self._find(order.id) is None)
-            differences = self._heal(order, position)
-            known = self._find(order.id)
-            assert known is not None  # no more than are kept
-            known.heard = known.told = None
-            changes += differences if is_news else ()
+            reason = None if order.id in settled else self._objection(order)
+            if reason is None:
+                changes += self._show(order, position, is_first=is_first)
+            else:
+                changes += self._refuse(order, reason, position)
         return tuple(changes)
+
+    def _is_lost_already(self, order: Order) -> bool:
+        """Return True if there is nothing new about an order of which nobody says how it ended."""
+        number, lost = order.id, self._lost.get(order.id)
+        if lost is None:
+            is_forgotten = self._find(number) is None and self._missed.last(number) == order
+            return is_forgotten or self._was_told_to_its_end(number)
+        # The oldest comes first, as in the snapshot.
+        self._lost[number] = self._lost.pop(number)
+        return lost.order == order
+
+    def _lose_one(self, order: Order, position: int, *, is_first: bool) -> tuple[Change, ...]:
+        """Take in an order of which nobody says how it ended."""
+        number = order.id
+        is_unheard = self._find(number) is None and self._missed.last(number) is None
+        differences = self._heal(order, position)
+        known = (self._open if order.is_open else self._rest).pop(number)
+        known.heard = known.told = None
+        known.is_told = not (is_first and is_unheard)
+        self._lost[number] = known
+        if len(self._lost) > self._max_closed:
+            self._forget(self._lost)
+        return (*differences, OutcomeUnknown(order)) if known.is_told else ()
+
+    def _show(self, order: Order, position: int, *, is_first: bool) -> tuple[Change, ...]:
+        """Take in an order that is open, or of which its end is known."""
+        number = order.id
+        is_unknown, was_told = self._find(number) is None, self._missed.was_told(number)
+        is_old = is_unknown and order.is_closed and (is_first or self._missed.has_ended(number))
+        differences = self._heal(order, position)
+        known = self._find(number)
+        assert known is not None  # no more than are kept
+        known.heard = known.told = None
+        if not is_old:
+            return differences
+        known.is_told = was_told
+        return ()
+
+    def _objection(self, order: Order) -> str | None:
+        """Return in a few words why an order of a snapshot contradicts what is held; None if it
+        does not."""
+        known = self._find(order.id)
+        if known is not None:
+            return contradiction(order, known.order)
+        has_ended = self._missed.has_ended(order.id)
+        return "it had ended" if has_ended and not order.is_closed else None
+
+    def _refuse(self, order: Order, reason: str, position: int) -> tuple[Change, ...]:
+        """A snapshot contradicts what is held: neither can be trusted until more is told."""
+        known = self._find(order.id)
+        if known is None:
+            self._rows[order.id] = order
+            return self._put_in_doubt(order.id, position, is_lasting=True)
+        moved = MovedBackwards(known.order, order, None, reason)
+        return (moved, *self._put_in_doubt(order.id, position, is_lasting=True))

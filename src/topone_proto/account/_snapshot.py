@@ -13,7 +13,8 @@ __all__ = ["BusAnomaly", "RelayEvent", "Resumed", "Snapshot", "Stalled", "TakenO
 @value
 class Snapshot:
     """A whole account at one moment, as the machine that follows it knows it. ``Account.apply``
-    makes the topics in it ``WHOLE``; every update after it is an event of its own."""
+    makes the topics in it ``WHOLE``, unless it contradicts what was told before; every update after
+    it is an event of its own."""
 
     topics: tuple[Topic, ...]
     """The topics that are followed. Of the account's own, those that are whole."""

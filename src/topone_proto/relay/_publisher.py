@@ -14,7 +14,8 @@ message, so that a consumer that comes late can begin there. One is due at the s
 after every gap, after every change that an answer over HTTP has brought and no event tells, and
 after ``snapshot_interval``. It is taken as soon as the account is whole. Between the events that a
 snapshot stands among, an account made of it and of what follows is the holder's own. Where the
-holder has lost its trust and no event says why, a ``Gap`` is told instead.
+holder has lost its trust and no event says why, or an audit has found what its stream has left out,
+a ``Gap`` is told as well: updates are missing, even if nobody saw it.
 
 *Too much* waits if the bus is away or slow: more than ``capacity`` items, or ``max_waiting`` bytes.
 All of it is dropped, and nothing is kept until the bus has taken the message that is under way.
@@ -167,6 +168,8 @@ class Publisher:
         for change in group:
             match change:
                 case KnowledgeChanged(topic=topic, before=Knowledge.WHOLE) if is_update:
+                    self._tell(Gap(topic, None, None, self._now.connection))
+                case Resynced(topic=topic, is_audit=True):
                     self._tell(Gap(topic, None, None, self._now.connection))
                 case Resynced() | OutcomeUnknown() | BalanceUnlisted():
                     self._is_due = True

@@ -92,7 +92,8 @@ I15: every fill is told
     after the account knew which orders are older than itself, also of orders that were made and
     closed while nothing could be reported. Three things are excepted: what the stream left out
     without a sign, what the exchange enters into its history later than the second reading, and
-    what happens while no process runs.
+    what happens while no process runs. On a bus, the fills that a reader is told of an order add up
+    to what it is told of the order.
 market
     The newest book and the newest candle that an application has taken since the latest
     acknowledgement are the exchange's whenever nothing is on its way to it. Deals are owed like any

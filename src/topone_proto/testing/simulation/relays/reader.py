@@ -3,13 +3,28 @@
 I13: each event that was published comes once and in order, or each topic that the program knows of
 has a ``Gap`` after whatever is missing. An account that is fed with it is what the exchange's was
 at one moment whenever it is ``WHOLE``, and never goes back to an earlier one.
+
+I15: the fills of each order that such an account reports add up to what it reports as filled.
 """
 
 from bisect import bisect_left
+from collections import defaultdict
+from decimal import Decimal
 from random import Random
 from typing import Any, Final
 
-from topone_proto.account import Account, BusAnomaly, Knowledge, RelayEvent, Snapshot, TakenOver
+from topone_proto.account import (
+    Account,
+    AggregatedFill,
+    BusAnomaly,
+    Change,
+    FillCorrected,
+    Knowledge,
+    OrderChanged,
+    RelayEvent,
+    Snapshot,
+    TakenOver,
+)
 from topone_proto.events import Gap, Subscribed
 from topone_proto.plain import plain_of
 from topone_proto.relay import Cursor, Position
@@ -63,6 +78,7 @@ class Reader:
         self._made: set[Topic] = set()
         self._due: set[Topic] = set()
         self._moments = [0, 0]
+        self._filled: defaultdict[int, Decimal] = defaultdict(Decimal)
 
     # --- reading --------------------------------------------------------------------------------
 
@@ -71,6 +87,7 @@ class Reader:
         self._life += 1
         self._cursor = Cursor(self._stored, account=ACCOUNT)
         self.account = Account()
+        self._filled.clear()
         self._next = self._bus.pointer() if self._stored is None else self._place(self._stored)
         self._read(self._life)
 
@@ -115,7 +132,7 @@ class Reader:
             self.told += 1
             self.seen.add(type(event).__name__)
             self._world.note(self.plan.name, f"{position} ->", event)
-            self.account.apply(event)
+            self._add_up(self.account.apply(event))
             self._judge(event, position)
             self._check_account()
             self._stored = position
@@ -149,6 +166,21 @@ class Reader:
             case _:
                 pass
 
+    def _add_up(self, changes: tuple[Change, ...]) -> None:
+        """Check that the fills of each order add up to what it says itself."""
+        for change in changes:
+            match change:
+                case AggregatedFill(order=order) | FillCorrected(order=order):
+                    self._filled[order.id] += change.deal_stock
+                case _:
+                    pass
+        for change in changes:
+            if isinstance(change, OrderChanged):
+                order, told = change.after, self._filled[change.after.id]
+                if told != order.deal_stock:
+                    what = f"fills of order {order.id} should be {order.deal_stock} and are {told}"
+                    self._break(what, "I15")
+
     def _check_account(self) -> None:
         account = self.account
         both = self._exchange.moments(account)
@@ -171,8 +203,8 @@ class Reader:
             return "the account is WHOLE and out of date"
         return f"{self._due} had no gap" if self._due else None
 
-    def _break(self, what: str) -> None:
-        raise Violation("I13", self.plan.name, what, self._world.now)
+    def _break(self, what: str, rule: str = "I13") -> None:
+        raise Violation(rule, self.plan.name, what, self._world.now)
 
 
 def _is_event(item: Item) -> bool:

@@ -80,6 +80,10 @@ class HolderState(Enum):
     """It is handed over: the rest is published, and then the lease is given back."""
 
 
+# A tuple: a set would take the state's hash, which enum computes in Python.
+_HELD: Final = (HolderState.HOLDING, HolderState.RELEASING)
+
+
 @define
 class _Caused:
     events: list[HolderEvent] = field(factory=list[HolderEvent])
@@ -319,7 +323,7 @@ class Holder:
     def _settle(self, caused: _Caused, now: float) -> RelayStep:
         """Do everything that is due by now."""
         lease, config = self._lease, self._config
-        is_held = self.state in {HolderState.HOLDING, HolderState.RELEASING}
+        is_held = self.state in _HELD
         if is_held and not lease.is_usable(now):
             self._run_out(caused, now)
         if self.state is HolderState.UNSURE and now >= self._unsure_since + config.keep_open:
@@ -338,7 +342,7 @@ class Holder:
         return RelayStep(tuple(caused.events), tuple(caused.actions), self._deadline())
 
     def _publish(self, caused: _Caused, now: float) -> None:
-        is_held = self.state in {HolderState.HOLDING, HolderState.RELEASING}
+        is_held = self.state in _HELD
         if is_held and self._lease.is_usable(now):
             message = self._publisher.next(now)
             if message is not None:

@@ -261,10 +261,11 @@ class Connection(Channel):
         if self._failure is not None:
             return Step()
         due = self._deadline if told is None else told
-        self._life.excuse(due, now)
-        self._pending.excuse(due, now)
-        self._pieces.requests.excuse(due, now)
+        # While reading is paused nothing runs out, so there is nothing to put off.
         if self._life.paused_at is None:
+            self._life.excuse(due, now)
+            self._pending.excuse(due, now)
+            self._pieces.requests.excuse(due, now)
             overdue = self._pending.overdue(now, self._life.part_at)
             if overdue:
                 return self._time_out([self._pending.waiting[name].about for name in overdue])

@@ -7,7 +7,6 @@ after the last frame. So the backlog holds no more than what was pushed in one c
 before the WebSocket has stopped to read.
 """
 
-from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -37,7 +36,7 @@ class Receiver:
         core: BaseCore[Any, Any, Any],
         changed: Condition,
         *,
-        read: Callable[[deque[str | bytes]], object],
+        read: Callable[[list[str | bytes]], object],
         read_one: Callable[[str | bytes], object],
         fail: Callable[[BaseException], object],
     ) -> None:
@@ -49,7 +48,7 @@ class Receiver:
         self._fail = fail
         self._is_held = False
         self._end: Exception | None = None
-        self.backlog: deque[str | bytes] = deque()
+        self.backlog: list[str | bytes] = []
         """The frames that were pushed and not taken yet."""
         self.is_over = False
         """True once nothing is to be read any more."""

@@ -65,12 +65,20 @@ class Condition:
 class _Task:
     """A task of the feed, which knows whether the feed itself has cancelled it."""
 
+    __slots__ = ("_is_cancelled", "_on_end", "_siblings", "_task")
+
     def __init__(
-        self, task: "asyncio.Task[None]", on_end: Callable[[BaseException | None], object]
+        self,
+        task: "asyncio.Task[None]",
+        on_end: Callable[[BaseException | None], object],
+        siblings: "dict[asyncio.Task[None], _Task]",
     ) -> None:
         self._task = task
         self._on_end = on_end
+        self._siblings = siblings
         self._is_cancelled = False
+        siblings[task] = self
+        # The only one: a task keeps a second one in a list.
         task.add_done_callback(self._ended)
 
     def cancel(self) -> None:
@@ -84,6 +92,7 @@ class _Task:
         self._task.cancel()
 
     def _ended(self, task: "asyncio.Task[None]") -> None:
+        del self._siblings[task]
         if task.cancelled():
             self._on_end(None if self._is_cancelled else FeedCancelled())
         else:
@@ -140,9 +149,7 @@ class AsyncioRuntime:
         on_end: Callable[[BaseException | None], object],
     ) -> _Task:
         task = self._loop.create_task(function(), name=f"topone-{name}")
-        self._tasks[task] = started = _Task(task, on_end)
-        task.add_done_callback(self._tasks.pop)
-        return started
+        return _Task(task, on_end, self._tasks)
 
     async def checkpoint(self) -> None:
         await asyncio.sleep(0)

@@ -692,13 +692,14 @@ def test_a_pause_does_not_count_for_a_pong_that_was_put_off() -> None:
 def test_whoever_is_late_while_reading_is_paused_waits_no_longer_for_it() -> None:
     connection = Connection(SessionConfig(ping_interval=20.0, pong_timeout=10.0))
     connection.deadline_reached(0.0)
-    connection.reading_paused(1.0)
-    # The ping is sent late, and nothing else was due.
-    assert connection.deadline_reached(21.0).deadline == 41.0
-    assert connection.reading_resumed(51.0).deadline == 41.0
-    assert connection.deadline_reached(51.0).deadline == 61.0
+    connection.deadline_reached(20.0)
+    connection.reading_paused(21.0)
+    # One ping is sent late, the next in time; nothing else is due.
+    assert connection.deadline_reached(41.0).deadline == 61.0
+    connection.deadline_reached(61.0)
+    assert connection.reading_resumed(62.0).deadline == 71.0
     closed = (Close(1001, "pong_timeout", 0.0),)
-    assert connection.deadline_reached(61.0).actions == closed
+    assert connection.deadline_reached(71.0).actions == closed
 
 
 # --- data in responses, and frames that are no update ---------------------------------------------

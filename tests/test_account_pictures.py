@@ -161,6 +161,15 @@ def test_an_end_that_the_first_snapshot_had_is_told_in_full_if_it_is_corrected()
     assert reader.filled == {1: 7}
 
 
+def test_only_the_first_snapshot_shows_what_was_before_even_if_it_contradicts() -> None:
+    reader = Reader(update(1, 10, DONE), picture(order(1, 3), order(2, 5, DONE)))
+    assert reader.account.knowledge(ORDERS) is Knowledge.UNKNOWN
+    reader.take(MISSED)
+    reader.take(picture(order(1, 3), order(2, 5, DONE), order(3, 10, DONE)))
+    assert reader.account.knowledge(ORDERS) is WHOLE
+    assert reader.filled == {1: 3, 3: 10}
+
+
 # --- a snapshot that contradicts ------------------------------------------------------------------
 
 
@@ -402,3 +411,57 @@ def test_whatever_comes_is_told_so_that_it_adds_up_and_a_snapshot_is_true_or_dou
 
 def ended(account: Account) -> set[int]:
     return {*account.other_orders().value, *account.unknown_outcomes().value}
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["make", "fill", "end", "lose", "find", "snapshot"]),
+            st.integers(1, 4),
+            st.booleans(),
+        ),
+        max_size=25,
+    )
+)
+def test_every_fill_of_what_a_holder_has_rightly_is_told_once(
+    deeds: list[tuple[str, int, bool]],
+) -> None:
+    """Of an account whose holder is right, to a reader that misses some of its updates."""
+    reader, true = Reader(), dict[int, Order]()
+    lost: dict[int, Order] = {}
+    past: set[int] | None = None
+
+    def show() -> None:
+        nonlocal past
+        known = [each for each in true.values() if each.id not in lost]
+        if past is None:
+            past = {each.id for each in known if not each.is_open} - reader.orders.keys()
+        reader.take(picture(*known, lost=tuple(lost.values())))
+        assert reader.account.knowledge(ORDERS) is WHOLE
+        assert reader.account.open_orders().value == {it.id: it for it in known if it.is_open}
+
+    for deed, number, is_missed in deeds:
+        before = true.get(number)
+        filled = 0 if before is None else int(before.deal_stock)
+        is_open = before is not None and before.is_open
+        if deed == "snapshot":
+            show()
+        elif deed == "find":
+            lost.pop(number, None)
+        elif deed == "make" and before is None:
+            true[number] = order(number)
+        elif deed == "fill" and is_open and filled < 9:
+            true[number] = order(number, filled + 1)
+        elif deed == "end" and is_open:
+            true[number] = order(number, filled, PARTLY)
+        elif deed == "lose" and before is not None and is_open:
+            # Nobody saw how it ended.
+            lost[number], true[number] = before, order(number, 10, DONE)
+        if true.get(number) != before:
+            is_told = not is_missed and deed != "lose"
+            reader.take(OrderUpdate(true[number], 1002) if is_told else MISSED)
+    lost.clear()
+    show()
+    for each in true.values():
+        told = 0 if each.id in (past or ()) else each.deal_stock
+        assert reader.filled[each.id] == told

@@ -102,6 +102,8 @@ class Orders(KeptOrders):
         self._lists = 0
         """The number of lists that were read since this subscription, or the latest loss on it,
         began."""
+        self._has_picture = False
+        """True once there was a snapshot."""
 
     def follow(self, position: int) -> tuple[Change, ...]:
         """Every update from here on arrives."""
@@ -305,7 +307,8 @@ class Orders(KeptOrders):
         """An order that the holder does not have any more has ended, and how is unknown, unless it
         was told here. What had ended before the first picture is no news until something more is
         known of it. All of it is told, even if not so much is kept."""
-        is_first = self.knowledge is Knowledge.UNKNOWN
+        is_first = self.knowledge is Knowledge.UNKNOWN and not self._has_picture
+        self._has_picture = True
         self._pass, self._is_on_probation, self._is_refuted = _NO_PASS, False, False
         self._rows.clear()
         orders = (*snapshot.other_orders, *snapshot.open_orders)

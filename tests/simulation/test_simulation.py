@@ -19,6 +19,7 @@ from topone_proto.exchange import (
     UNKNOWN_METHOD_FRAME,
     DropConnections,
     GatewayConfig,
+    LoseAck,
     PingForm,
     RefuseHandshake,
 )
@@ -221,6 +222,22 @@ def test_recovery_is_bounded_by_the_configuration() -> None:
 
     assert recovery_bound(default) < 300.0
     assert recovery_bound(patient) > recovery_bound(default)
+
+
+def test_a_lost_acknowledgement_is_found_out_late_if_the_server_pings_all_the_time() -> None:
+    lost = quiet(
+        troubles=(
+            Trouble(98.0, "A", LoseAck()),
+            Trouble(99.0, "A", DropConnections()),
+        ),
+        config=SessionConfig(pong_timeout=5.0),
+    )
+    pinging = GatewayConfig(start_ts=0, ping_form=PingForm.CONTROL, ping_interval=0.3)
+
+    # Within the bound, which ``run`` holds it to.
+    _, second, third = lines(evolve(lost, gateway=pinging), "-> Connect(")
+    assert third.at - second.at > 10 * SessionConfig().ack_timeout
+    assert recovery_bound(evolve(lost, gateway=pinging)) > recovery_bound(lost)
 
 
 def test_what_the_application_calls_for_takes_place() -> None:

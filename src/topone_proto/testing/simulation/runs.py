@@ -86,6 +86,9 @@ def recovery_bound(scenario: Scenario) -> float:
     and the longest wait twice more.
     """
     worst = 0.0
+    pings = scenario.gateway.ping_interval
+    # Bytes of a server that pings all the time put off what an acknowledgement is waited for.
+    patience = 10 if pings is not None and pings < 1.0 else 1
     processes = () if scenario.account is None else scenario.account.processes
     for plan in (*scenario.clients, *(process.client for process in processes)):
         config = plan.config
@@ -102,7 +105,7 @@ def recovery_bound(scenario: Scenario) -> float:
         worst = max(
             worst,
             noticed
-            + config.ack_timeout
+            + patience * config.ack_timeout
             + asked
             + (3 + calls) * config.retry_cap
             + (1 + calls) * config.token_timeout

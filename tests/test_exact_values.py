@@ -67,17 +67,14 @@ def fields_of(cls: type[Any]) -> list[str]:
 def example(name: str) -> Any:
     """Return a value of the page of a family."""
     update: Any = next(family.example for family in FAMILIES if family.name == name)
-    held = getattr(update, HELD[name])
+    [held] = [
+        getattr(update, field.name)
+        for field in attrs.fields(type(update))
+        if field.name not in {"topic", "ts"}
+    ]
     return held[0] if isinstance(held, tuple) else held
 
 
-HELD = {
-    "orders": "order",
-    "balance": "balance",
-    "kline": "candles",
-    "depth": "book",
-    "deals": "deals",
-}
 ONE = Decimal(1)
 VALUES: list[Any] = [
     *map(example, ("orders", "balance", "kline", "deals")),

@@ -194,12 +194,17 @@ def test_what_is_too_large_ends_the_connection() -> None:
     assert world.kinds == [Connected, Disconnected]
 
 
+class OfAFramework(Exception):
+    """An error of a framework's own, as Twisted's for a refused connection."""
+
+
 @pytest.mark.parametrize(
     ("error", "kind"),
     [
         (ConnectionRefusedError(), FailureKind.REFUSED),
         (TimeoutError(), FailureKind.TIMEOUT),
         (None, FailureKind.NETWORK),
+        (OfAFramework(), FailureKind.NETWORK),
     ],
 )
 def test_a_dial_that_fails(error: Exception | None, kind: FailureKind) -> None:

@@ -62,7 +62,7 @@ class Needle:
         """
         grams = self._grams
         if grams is None:
-            grams = {}
+            grams = dict[str, list[int]]()
             if self.run:
                 for place in range(self.public, len(self.whole) - self.size + 1):
                     grams.setdefault(self.whole[place : place + self.size], []).append(place)

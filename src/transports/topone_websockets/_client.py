@@ -12,7 +12,7 @@ from websockets.frames import Frame, Opcode
 from websockets.protocol import State
 from websockets.uri import parse_uri
 
-from topone_proto import Connect, ConnectionEnded, ConnectionFailed, Failure
+from topone_proto import Connect, ConnectionEnded, ConnectionFailed, Failure, FailureKind
 from topone_proto.adapters import WRONG_ACCEPT, Answer, Proxy, Tunnel, failure_from_exception
 from topone_websockets._certificates import default_context
 from topone_websockets._frames import Frames
@@ -167,8 +167,8 @@ class WebSocketClient:
                 self._tunnel = None
 
     def failure(self, error: Exception) -> Failure:
-        """Return the failure of a dial that ended with this error. An answer of the peer goes
-        before the error, for a peer that refuses may hang up at once."""
+        """Return the failure of a dial that ended with this error of the stream. An answer of the
+        peer goes before the error, for a peer that refuses may hang up at once."""
         if isinstance(error, ConnectionFailed):
             return error.failure
         try:
@@ -176,7 +176,11 @@ class WebSocketClient:
         except ConnectionFailed as refused:
             if refused.failure.status is not None:
                 return refused.failure
-        return self._said_of_proxy(failure_from_exception(error))
+        failure = failure_from_exception(error)
+        if failure.kind is FailureKind.NOT_WEBSOCKET:
+            # Some frameworks have errors of their own: the peer has given no wrong answer.
+            failure = Failure(FailureKind.NETWORK, failure.detail)
+        return self._said_of_proxy(failure)
 
     def _said_of_proxy(self, failure: Failure) -> Failure:
         if self._proxy is None or self._tunnel is None:

@@ -15,6 +15,7 @@ from topone_cli._output import PlainLines
 from topone_cli._picture import picture
 from topone_proto import (
     ORDERS,
+    Closed,
     Connected,
     Disconnected,
     Failure,
@@ -71,6 +72,13 @@ def test_a_whole_account_says_so_and_has_no_marks() -> None:
     assert "orders: the first whole picture" in shown
     assert "missed" not in shown
     assert "HTTP" in shown
+
+
+def test_after_its_end_every_row_is_marked_as_the_titles_say() -> None:
+    shown = "\n".join(drawn(life_of(*FIRST, known(ORDERS, WHOLE, STALE), Closed()), width=200))
+    assert "Open orders, stale: 1" in shown
+    assert "1?" in shown
+    assert "? may be outdated" in shown
 
 
 def test_before_it_is_whole_rows_are_what_was_seen_so_far() -> None:

@@ -13,6 +13,7 @@ from topone_proto import (
     BALANCE,
     ORDERS,
     Balance,
+    Closed,
     Disconnected,
     Gap,
     Order,
@@ -146,7 +147,7 @@ class AccountLife(Life):
                 _add(self.unknown_outcomes, order.id, order)
             case MovedBackwards(kept=kept):
                 self._doubts.add(kept.id if isinstance(kept, Order) else kept.asset)
-            case Disconnected() | TakenOver():
+            case Disconnected() | TakenOver() | Closed():
                 self._told.clear()
             case Gap(topic=topic) | Unsubscribed(topic=topic):
                 self._told.difference_update(self._names(topic))

@@ -11,6 +11,7 @@ import importlib.util
 import inspect
 import pkgutil
 import re
+import runpy
 import ssl
 import subprocess
 import sys
@@ -43,6 +44,7 @@ from topone_proto import (
     Credentials,
     Disconnected,
     Event,
+    FetchDelayed,
     Gap,
     Order,
     OrderUpdate,
@@ -53,6 +55,8 @@ from topone_proto.account import (
     AccountConfig,
     AccountEvent,
     BalanceChanged,
+    DelayCause,
+    FetchKind,
     Knowledge,
     OrderChanged,
     Reading,
@@ -403,6 +407,60 @@ def test_a_bot_whose_keys_are_refused_fails_as_a_program(
     [line] = done.stderr.splitlines()
     assert line.startswith("the account has ended: ")
     assert "check the app id and the app key" in line
+
+
+class Delayed:
+    """An account that has to wait before it asks."""
+
+    is_whole = False
+    told = FetchDelayed(FetchKind.TOKEN, DelayCause.BACKOFF, 12.3)
+
+    def __iter__(self) -> Iterator[FetchDelayed]:
+        yield self.told
+
+    async def __aiter__(self) -> AsyncIterator[FetchDelayed]:
+        yield self.told
+
+
+@pytest.mark.parametrize("name", BOTS)
+def test_a_bot_says_that_it_has_to_wait(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    followed = program(name).follow(Delayed(), lambda _: pytest.fail("the account is not whole"))
+    if followed is not None:
+        asyncio.run(followed)
+    assert capsys.readouterr().out == "asks over HTTP in 12 s at the earliest: backoff\n"
+
+
+ENDED_BY_CTRL_C = [
+    *((name, "url") for name in (*BOTS, "recipe_uvloop")),
+    ("recipe_zmq", "address"),
+    ("relay_dashboard", "bus"),
+    ("relay_node", "node", "bus"),
+    ("relay_strategy", "bus"),
+]
+
+
+@pytest.mark.parametrize("argv", ENDED_BY_CTRL_C, ids=lambda argv: argv[0])
+def test_a_program_that_ctrl_c_ends_leaves_no_traceback(
+    argv: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*given: Any, **_: Any) -> None:
+        for each in given:
+            if inspect.iscoroutine(each):
+                each.close()
+        raise KeyboardInterrupt
+
+    monkeypatch.setenv("TOPONE_APP_ID", "id")
+    monkeypatch.setenv("TOPONE_APP_KEY", "key")
+    monkeypatch.setattr(sys, "argv", [*argv])
+    monkeypatch.setattr(asyncio, "run", interrupted)
+    monkeypatch.setattr(asyncio.Runner, "run", interrupted)
+    monkeypatch.setattr(trio, "run", interrupted)
+    monkeypatch.setattr(topone_threads, "open_account", interrupted)
+    monkeypatch.setattr(topone_nats, "open_feed", interrupted)
+    try:
+        runpy.run_path(str(DOCS / "programs" / f"{argv[0]}.py"), run_name="__main__")
+    except KeyboardInterrupt:
+        pytest.fail("Python would print a traceback")
 
 
 @pytest.mark.parametrize("name", BOTS)

@@ -154,16 +154,18 @@ def test_a_unit_of_systemd_stops_and_keeps_its_state(simulator: Simulator, tmp_p
         [sys.executable, bot, simulator.url, simulator.http_url],
         env={**os.environ, **given, "XDG_CACHE_HOME": str(cache)},
         stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
         text=True,
     )
     assert process.stdout is not None
-    with process.stdout:
+    assert process.stderr is not None
+    with process.stdout, process.stderr:
         assert "whole; changes that HTTP told" in process.stdout.readline()
         process.send_signal(getattr(signal, service["KillSignal"]))
         process.stdout.read()
-        # What systemd counts as a clean end.
-        assert process.wait(float(service["TimeoutStopSec"])) == -signal.SIGINT
+        assert process.wait(float(service["TimeoutStopSec"])) == 0
+        # Both go to the journal.
+        assert process.stderr.read() == ""
     [state] = cache.rglob("account-*.json")
     assert simulator.credentials.reveal() not in state.read_text("utf-8")
 

@@ -1,12 +1,10 @@
-"""A bot that acts only on an account that is right, for threads. The key pair is in TOPONE_APP_ID
-and TOPONE_APP_KEY; for another server: ``python bot_threads.py URL HTTP_URL``."""
+"""A bot that acts only on an account that is right: ``python bot_threads.py [URL HTTP_URL]``."""
 
 import os
 import sys
 from collections.abc import Callable
 
-from topone_proto import DEFAULT_HTTP_URL, DEFAULT_URL, Credentials, TopOneError
-from topone_proto.account import AggregatedFill, FetchFailed, OutcomeUnknown, Resynced
+import topone_proto as top
 from topone_threads import Account, open_account
 
 
@@ -17,22 +15,24 @@ def decide(account: Account) -> None:
 def follow(account: Account, decide: Callable[[Account], None]) -> None:
     for event in account:
         match event:
-            case AggregatedFill(order=order, deal_stock=amount, price=price):
+            case top.AggregatedFill(order=order, deal_stock=amount, price=price):
                 print(f"order {order.id}: {amount} {order.stock} filled at {price:.8g}")
-            case OutcomeUnknown(order=order):
+            case top.OutcomeUnknown(order=order):
                 print(f"order {order.id}: not open any more, and nobody says how it ended")
-            case Resynced(topic=topic, differences=missed):
+            case top.Resynced(topic=topic, differences=missed):
                 print(f"{topic}: whole; changes that HTTP told: {len(missed)}")
-            case FetchFailed(problem=problem):
+            case top.FetchFailed(problem=problem):
                 print(f"no answer over HTTP: {problem}")
+            case top.FetchDelayed(cause=cause, retry_in=wait):
+                print(f"asks over HTTP in {wait:.0f} s at the earliest: {cause.value}")
             case _:
                 pass
         if account.is_whole:
             decide(account)
 
 
-def main(url: str = DEFAULT_URL, http_url: str = DEFAULT_HTTP_URL) -> None:
-    keys = Credentials(os.environ.get("TOPONE_APP_ID", ""), os.environ.get("TOPONE_APP_KEY", ""))
+def main(url: str = top.DEFAULT_URL, http_url: str = top.DEFAULT_HTTP_URL) -> None:
+    keys = top.Credentials(os.getenv("TOPONE_APP_ID", ""), os.getenv("TOPONE_APP_KEY", ""))
     with open_account(keys, url=url, http_url=http_url) as account:
         follow(account, decide)
 
@@ -40,5 +40,7 @@ def main(url: str = DEFAULT_URL, http_url: str = DEFAULT_HTTP_URL) -> None:
 if __name__ == "__main__":
     try:
         main(*sys.argv[1:])
-    except TopOneError as error:
+    except top.TopOneError as error:
         sys.exit(f"the account has ended: {error}")
+    except KeyboardInterrupt:
+        pass

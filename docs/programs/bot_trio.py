@@ -1,5 +1,4 @@
-"""A bot that acts only on an account that is right, for trio. The key pair is in TOPONE_APP_ID
-and TOPONE_APP_KEY; for another server: ``python bot_trio.py URL HTTP_URL``."""
+"""A bot that acts only on an account that is right: ``python bot_trio.py [URL HTTP_URL]``."""
 
 import os
 import sys
@@ -7,8 +6,7 @@ from collections.abc import Callable
 
 import trio
 
-from topone_proto import DEFAULT_HTTP_URL, DEFAULT_URL, Credentials, TopOneError
-from topone_proto.account import AggregatedFill, FetchFailed, OutcomeUnknown, Resynced
+import topone_proto as top
 from topone_trio import Account, open_account
 
 
@@ -19,22 +17,24 @@ def decide(account: Account) -> None:
 async def follow(account: Account, decide: Callable[[Account], None]) -> None:
     async for event in account:
         match event:
-            case AggregatedFill(order=order, deal_stock=amount, price=price):
+            case top.AggregatedFill(order=order, deal_stock=amount, price=price):
                 print(f"order {order.id}: {amount} {order.stock} filled at {price:.8g}")
-            case OutcomeUnknown(order=order):
+            case top.OutcomeUnknown(order=order):
                 print(f"order {order.id}: not open any more, and nobody says how it ended")
-            case Resynced(topic=topic, differences=missed):
+            case top.Resynced(topic=topic, differences=missed):
                 print(f"{topic}: whole; changes that HTTP told: {len(missed)}")
-            case FetchFailed(problem=problem):
+            case top.FetchFailed(problem=problem):
                 print(f"no answer over HTTP: {problem}")
+            case top.FetchDelayed(cause=cause, retry_in=wait):
+                print(f"asks over HTTP in {wait:.0f} s at the earliest: {cause.value}")
             case _:
                 pass
         if account.is_whole:
             decide(account)
 
 
-async def main(url: str = DEFAULT_URL, http_url: str = DEFAULT_HTTP_URL) -> None:
-    keys = Credentials(os.environ.get("TOPONE_APP_ID", ""), os.environ.get("TOPONE_APP_KEY", ""))
+async def main(url: str = top.DEFAULT_URL, http_url: str = top.DEFAULT_HTTP_URL) -> None:
+    keys = top.Credentials(os.getenv("TOPONE_APP_ID", ""), os.getenv("TOPONE_APP_KEY", ""))
     async with open_account(keys, url=url, http_url=http_url) as account:
         await follow(account, decide)
 
@@ -42,5 +42,7 @@ async def main(url: str = DEFAULT_URL, http_url: str = DEFAULT_HTTP_URL) -> None
 if __name__ == "__main__":
     try:
         trio.run(lambda: main(*sys.argv[1:]))
-    except TopOneError as error:
+    except top.TopOneError as error:
         sys.exit(f"the account has ended: {error}")
+    except KeyboardInterrupt:
+        pass

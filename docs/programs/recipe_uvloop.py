@@ -3,6 +3,7 @@
 import asyncio
 import os
 import sys
+from contextlib import suppress
 
 import uvloop
 
@@ -18,5 +19,6 @@ async def main(url: str = DEFAULT_URL, http_url: str = DEFAULT_HTTP_URL) -> None
 
 
 if __name__ == "__main__":
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
+    with suppress(KeyboardInterrupt), runner:
         runner.run(main(*sys.argv[1:]))

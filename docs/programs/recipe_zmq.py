@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+from contextlib import suppress
 
 import zmq
 
@@ -26,4 +27,5 @@ def main(address: str, url: str = DEFAULT_URL, http_url: str = DEFAULT_HTTP_URL)
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    with suppress(KeyboardInterrupt):
+        main(*sys.argv[1:])

@@ -34,3 +34,5 @@ if __name__ == "__main__":
         main(sys.argv[1])
     except TopOneError as error:
         sys.exit(f"the feed has ended: {error}")
+    except KeyboardInterrupt:
+        pass

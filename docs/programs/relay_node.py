@@ -28,3 +28,5 @@ if __name__ == "__main__":
         asyncio.run(main(*sys.argv[1:]))
     except TopOneError as error:
         sys.exit(f"the relay has ended: {error}")
+    except KeyboardInterrupt:
+        pass

@@ -6,8 +6,8 @@ import sys
 from collections.abc import AsyncIterable, Callable
 
 from topone_nats import open_feed
-from topone_proto import ORDERS, TopOneError
-from topone_proto.account import Account, AggregatedFill, Knowledge, KnowledgeChanged, RelayEvent
+from topone_proto import ORDERS, AggregatedFill, Knowledge, KnowledgeChanged, TopOneError
+from topone_proto.account import Account, RelayEvent
 
 
 def decide(account: Account) -> None:
@@ -39,3 +39,5 @@ if __name__ == "__main__":
         asyncio.run(main(*sys.argv[1:]))
     except TopOneError as error:
         sys.exit(f"the feed has ended: {error}")
+    except KeyboardInterrupt:
+        pass

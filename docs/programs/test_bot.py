@@ -8,8 +8,7 @@ from bot_asyncio import follow
 
 import topone_asyncio
 import topone_simulator
-from topone_proto import Order, SessionConfig, Side
-from topone_proto.account import AccountConfig, Knowledge, Reading
+from topone_proto import AccountConfig, Knowledge, Order, SessionConfig, Side
 from topone_proto.exchange import DropConnections, RefuseHandshake
 
 # No wait is longer than it has to be: the simulated exchange answers at once.
@@ -18,14 +17,17 @@ PACE = AccountConfig(answer_lag=0.0, retry_first=0.01, retry_cap=0.01)
 
 
 async def with_faults() -> None:
-    decisions: asyncio.Queue[Reading[Mapping[int, Order]]] = asyncio.Queue()
+    decisions: asyncio.Queue[tuple[Knowledge, Mapping[int, Order]]] = asyncio.Queue()
 
     def decide(account: topone_asyncio.Account) -> None:
-        decisions.put_nowait(account.open_orders())
+        reading = account.open_orders()
+        decisions.put_nowait((reading.knowledge, reading.value))
 
     async def acts_on(truth: Mapping[int, Order]) -> None:
-        while (reading := await decisions.get()).value != truth:
-            assert reading.knowledge is Knowledge.WHOLE
+        knowledge, orders = await decisions.get()
+        while orders != truth:
+            assert knowledge is Knowledge.WHOLE
+            knowledge, orders = await decisions.get()
 
     async with (
         asyncio.timeout(30),

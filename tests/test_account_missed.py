@@ -16,6 +16,7 @@ from topone_proto.account import (
     HistoryQuery,
     Knowledge,
     OrderChanged,
+    OutcomeUnknown,
     _forgotten,
 )
 from topone_proto.account import _catching_up as catching_up
@@ -176,6 +177,43 @@ def test_many_pages_are_read_down_to_the_floor() -> None:
     world, client = whole(2, 3, page_cap=500, history_cap=20)
     gap(world, client, *range(4, 64), seconds=300.0)
     assert told(client) == list(range(4, 64))
+
+
+def lost(*closed: int, **settings: Any) -> tuple[World, Client]:
+    """An account that has given up the order 1. Before, these were made and closed; meanwhile, 51
+    and 52."""
+    client_settings = {"account_config": AccountConfig(max_tries=1)}
+    world, client = whole(*closed, client=client_settings, history_cap=2, **settings)
+    world.exchange.open(50)
+    world.run(1.0)
+    client.hang_up()
+    world.exchange.fill(1)
+    world.exchange.cancel(1)
+    trade(world, 51)
+    trade(world, 52)
+    client.feed(lambda now: client.machine.connection_lost(None, "", now))
+    world.run(100.0, lambda: client.is_whole and client.of(OutcomeUnknown) != [])
+    assert [each.order.id for each in client.of(OutcomeUnknown)] == [1]
+    return world, client
+
+
+def test_an_order_of_an_unknown_outcome_is_looked_for_below_the_floor() -> None:
+    world, client = lost(2, 3, history_delay=60.0)
+    world.run(2 * LATE)
+    assert query(client) is None
+    assert sorted(filled(client)) == [(1, True), (51, True), (52, True)]
+    assert client.machine.account.unknown_outcomes().value == {}
+
+
+def test_the_history_is_not_read_to_its_end_for_an_order_of_an_unknown_outcome() -> None:
+    world, client = lost(*range(2, 40), lacks=frozenset({1}))
+    before = len(world.exchange.calls)
+    world.run(2 * LATE)
+    assert query(client) is None
+    assert list(client.machine.account.unknown_outcomes().value) == [1]
+    pages = [path for _, path in world.exchange.calls[before:] if path == HISTORY]
+    # Twice: one page with what was missed, one at the floor, and four beyond it.
+    assert len(pages) == 2 * 6
 
 
 def test_more_pages_than_are_read_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:

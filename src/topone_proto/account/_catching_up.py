@@ -5,7 +5,9 @@ Theory. The account says what it has to know of the history of finished orders
 
 - once at the start, the newest page;
 - after every loss, as soon as the account is whole again: down to the floor, page by page. And once
-  more four times ``retry_cap`` later, since the exchange may enter a finished order late.
+  more four times ``retry_cap`` later, since the exchange may enter a finished order late. An order
+  that was given up for that reason may be older than the floor: a few pages more are read for those
+  of an unknown outcome.
 
 Nothing waits for it: the account is whole before, and stays so. A failed page is asked for again
 with waits of its own, so that it delays no other question; what was read before is kept. A page has
@@ -33,6 +35,9 @@ __all__ = ["CatchUp", "HistoryPass"]
 
 _READINGS: Final = 2
 _MAX_PAGES: Final = 100
+"""The most pages of a reading."""
+_FURTHER: Final = 4
+"""The most pages of these beyond the floor."""
 
 # The exchange has entered a finished order by then: so many times the longest wait, two minutes.
 _LATE: Final = 4
@@ -53,7 +58,7 @@ class HistoryPass(Pass):
         """The reason why orders may be missing; empty without one."""
         self._rows = list[Order]()
         self._key = PageKey()
-        self._pages = 0
+        self._pages = self._further = 0
 
     @property
     def kind(self) -> FetchKind:
@@ -72,8 +77,13 @@ class HistoryPass(Pass):
         if page.unreadable:
             self.problem = f"finished orders that cannot be read: {page.unreadable[0]}"
         after = self.query.after
-        if after is None or page.next is None or has_reached(page.rows, after):
+        if after is None or page.next is None:
             return True
+        if has_reached(page.rows, after):
+            missing = self.query.lost - {row.id for row in self._rows}
+            if not missing or has_reached(page.rows, min(missing)) or self._further >= _FURTHER:
+                return True
+            self._further += 1
         if self._pages >= _MAX_PAGES:
             self.problem = f"more finished orders than {_MAX_PAGES} pages have"
             return True

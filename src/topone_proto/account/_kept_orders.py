@@ -7,7 +7,7 @@ orders is to be asked for.
 
 from collections.abc import Iterable
 
-from attrs import define
+from attrs import define, evolve
 
 from topone_proto.account._asking import NOT_TOLD
 from topone_proto.account._changes import Change, Difference, OrderChanged, OutcomeUnknown
@@ -80,7 +80,8 @@ class KeptOrders(Ledger[int]):
     @property
     def history_query(self) -> HistoryQuery | None:
         """The question to the history of finished orders; None if there is none."""
-        return self._missed.query
+        query = self._missed.query
+        return query and evolve(query, lost=frozenset(self._lost))
 
     def catch_up(
         self, query: HistoryQuery, found: Iterable[Order], position: int, *, is_last: bool

@@ -1,5 +1,7 @@
 """Questions of an account to the exchange over HTTP."""
 
+from attrs import field
+
 from topone_proto._values import value
 
 __all__ = ["BalancesQuery", "HistoryQuery", "OrdersQuery", "Query"]
@@ -45,6 +47,9 @@ class HistoryQuery:
     position: int
     """The latest loss of updates, as a number of events and answers: after another loss it is
     another question."""
+    lost: frozenset[int] = field(default=frozenset(), eq=False)
+    """The orders of an unknown outcome, by id: worth a few pages more, if ``after`` is reached
+    before all of them were seen."""
 
 
 Query = OrdersQuery | BalancesQuery

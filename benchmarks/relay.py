@@ -143,16 +143,17 @@ class _Relay:
         counts = self._counts
         async for event in feed:
             if isinstance(event, Snapshot):
-                # From here on there are only updates.
+                # From here on updates come, and another snapshot now and then.
                 counts[number] = 1
                 self._is_there.set()
                 break
-        async for _ in feed:
-            counts[number] += 1
-            if counts[number] == self.wanted:
-                self.last = perf_counter()
-                if counts.count(self.wanted) == len(counts):
-                    self._is_there.set()
+        async for event in feed:
+            if isinstance(event, OrderUpdate):
+                counts[number] += 1
+                if counts[number] == self.wanted:
+                    self.last = perf_counter()
+                    if counts.count(self.wanted) == len(counts):
+                        self._is_there.set()
 
     async def burst(self, events: Sequence[Event]) -> float:
         """Publish events at all accounts, and return the seconds until the last consumer has the

@@ -2,6 +2,7 @@
 
 import io
 import re
+import time
 from decimal import Decimal
 
 import pytest
@@ -398,9 +399,18 @@ def test_days_are_dates() -> None:
     assert console.export_text().splitlines()[-1].split() == ["2027-01-15"]
 
 
-def test_a_time_that_is_none_is_a_question_mark() -> None:
-    one = Candle(10**17, *[Decimal(1)] * 6)
-    assert chart(one, width=30, height=5)[-1].split() == ["?"]
+def test_a_time_that_no_clock_here_can_show_is_a_question_mark(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # The last minute of 9999 in Greenwich is one of 10000 in the east.
+    monkeypatch.setenv("TZ", "XYZ-8")
+    time.tzset()
+    try:
+        one = Candle(253_402_300_740, *[Decimal(1)] * 6)
+        assert chart(one, width=30, height=5)[-1].split() == ["?"]
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 def test_no_candle_is_no_chart() -> None:

@@ -190,5 +190,5 @@ def _time(seconds: int, period: float) -> str:
             return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d}"
         return f"{datetime.fromtimestamp(seconds).astimezone():%H:%M}"
     except (OverflowError, OSError, ValueError):
-        # The server may send any number.
+        # The last hours of 9999 are in the year 10000 east of Greenwich.
         return "?"

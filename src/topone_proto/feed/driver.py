@@ -106,7 +106,8 @@ class Driver(BaseDriver):
 
     def _start_job(self, job: FetchToken | Connect) -> None:
         self._job = self._job_task = None
-        self._is_working, self.is_dropped = True, False
+        self._is_working = True
+        self.is_dropped: bool = False
         task = self.spawn(partial(self._do, job), type(job).__name__, self._job_ended)
         if self.is_dropped:
             # An eager task runs in the call that starts it.

@@ -155,6 +155,11 @@ class Holder:
         return self._lease.epoch
 
     @property
+    def is_held(self) -> bool:
+        """True while this machine has the lease, and is sure of that."""
+        return self.state in _HELD
+
+    @property
     def is_open(self) -> bool:
         """True if the account is to be open here."""
         return self._is_open
@@ -323,8 +328,7 @@ class Holder:
     def _settle(self, caused: _Caused, now: float) -> RelayStep:
         """Do everything that is due by now."""
         lease, config = self._lease, self._config
-        is_held = self.state in _HELD
-        if is_held and not lease.is_usable(now):
+        if self.is_held and not lease.is_usable(now):
             self._run_out(caused, now)
         if self.state is HolderState.UNSURE and now >= self._unsure_since + config.keep_open:
             self._lose("the bus did not answer for too long", caused, now)
@@ -342,8 +346,7 @@ class Holder:
         return RelayStep(tuple(caused.events), tuple(caused.actions), self._deadline())
 
     def _publish(self, caused: _Caused, now: float) -> None:
-        is_held = self.state in _HELD
-        if is_held and self._lease.is_usable(now):
+        if self.is_held and self._lease.is_usable(now):
             message = self._publisher.next(now)
             if message is not None:
                 caused.actions.append(message)

@@ -21,7 +21,6 @@ from topone_proto.relay import (
     Acquire,
     CloseAccount,
     Holder,
-    HolderState,
     LeaseEnded,
     OpenAccount,
     Publish,
@@ -137,7 +136,7 @@ class Keeper:
     @property
     def is_held(self) -> bool:
         """True while this node has the lease, and is sure of that."""
-        return self.holder.state in {HolderState.HOLDING, HolderState.RELEASING}
+        return self.holder.is_held
 
     @property
     def feed(self) -> FeedMetrics | None:

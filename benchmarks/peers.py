@@ -214,7 +214,9 @@ def refusing(decode: Decode) -> Decode:
 
 
 class _CandleData(msgspec.Struct):
-    list: list[tuple[int, Decimal, Decimal, Decimal, Decimal, Decimal, Decimal]]
+    rows: list[tuple[int, Decimal, Decimal, Decimal, Decimal, Decimal, Decimal]] = msgspec.field(
+        name="list"
+    )
 
 
 class _CandleFrame(msgspec.Struct):

@@ -1,7 +1,9 @@
 """The files by which others carry this project on: workflows, forms, fragments, tasks."""
 
+import ast
 import re
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -67,3 +69,37 @@ def test_there_is_a_task_for_everything() -> None:
     assert {"check", "test", "lowest", "docs", "bench", "fuzz", "release"} <= set(sessions)
     named = set(re.findall(r"nox -s (\w+)", text("CONTRIBUTING.md")))
     assert named <= set(sessions)
+
+
+@pytest.mark.parametrize("root", ["src", "tests", "benchmarks", "docs"])
+def test_no_annotation_names_a_member_of_its_own_class(root: str) -> None:
+    # From Python 3.14 on, annotations are evaluated once the class is made, and would find the
+    # member, not the type of the same name.
+    assert not [
+        f"{path.relative_to(ROOT)}:{line}"
+        for path in sorted((ROOT / root).rglob("*.py"))
+        for line in hidden_names(ast.parse(path.read_text("utf-8")))
+    ]
+
+
+def hidden_names(tree: ast.Module) -> Iterator[int]:
+    """The lines of annotations that name what is a member of the class around them."""
+    functions = (ast.FunctionDef, ast.AsyncFunctionDef)
+    for scope in ast.walk(tree):
+        if not isinstance(scope, ast.ClassDef):
+            continue
+        members = {each.name for each in scope.body if isinstance(each, functions)}
+        annotations: list[ast.expr | None] = []
+        for each in scope.body:
+            if isinstance(each, ast.AnnAssign) and isinstance(each.target, ast.Name):
+                members.add(each.target.id)
+                annotations.append(each.annotation)
+            elif isinstance(each, ast.Assign):
+                members.update(to.id for to in each.targets if isinstance(to, ast.Name))
+            elif isinstance(each, functions):
+                arguments = (node for node in ast.walk(each.args) if isinstance(node, ast.arg))
+                annotations += (each.returns, *(argument.annotation for argument in arguments))
+        for annotation in filter(None, annotations):
+            for node in ast.walk(annotation):
+                if isinstance(node, ast.Name) and node.id in members:
+                    yield node.lineno

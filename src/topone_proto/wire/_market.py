@@ -62,7 +62,8 @@ class Rows(msgspec.Struct, gc=False):
     """The data of an update that is a list of rows, members in whatever form. null is what some
     servers write for an empty list."""
 
-    list: list[list[msgspec.Raw]] | None
+    # Not called `list`, which its own type could not name then on Python 3.14.
+    rows: list[list[msgspec.Raw]] | None = msgspec.field(name="list")
     """The rows."""
 
 

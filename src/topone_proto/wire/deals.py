@@ -95,7 +95,7 @@ class _Row(msgspec.Struct, array_like=True, gc=False):
 
 
 class _Data(msgspec.Struct, gc=False):
-    list: list[_Row]
+    rows: list[_Row] = msgspec.field(name="list")
 
 
 class _Frame(Frame, gc=False):
@@ -104,7 +104,7 @@ class _Frame(Frame, gc=False):
     def read(self) -> DealsUpdate | None:
         found: list[Deal] = []
         last = float("inf")
-        for row in self.data.list:
+        for row in self.data.rows:
             # Joined and checked at once, see wire.orders.
             digits = f"{row.price}{row.amount}".encode()
             if row.time > last or len(digits) > MAX_LENGTH or digits.translate(None, DIGITS):
@@ -125,7 +125,7 @@ _decode: Final = msgspec.json.Decoder(Rows).decode
 
 def _read(topic: Topic[Deal], data: bytes, ts: int | None) -> DealsUpdate:
     found: list[Deal] = []
-    for place, row in enumerate(rows_of(read_with(_decode, data).list, 4, ".list")):
+    for place, row in enumerate(rows_of(read_with(_decode, data).rows, 4, ".list")):
         path = f".list[{place}]"
         found.append(
             Deal(

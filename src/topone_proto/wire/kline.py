@@ -123,14 +123,14 @@ _Time = Annotated[int, msgspec.Meta(ge=0, lt=YEAR_10000)]
 
 
 class _Data(msgspec.Struct, gc=False):
-    list: list[tuple[_Time, str, str, str, str, str, str]]
+    rows: list[tuple[_Time, str, str, str, str, str, str]] = msgspec.field(name="list")
 
 
 class _Frame(Frame, gc=False):
     data: _Data
 
     def read(self) -> KlineUpdate | None:
-        rows = self.data.list
+        rows = self.data.rows
         if len(rows) != 1:
             # Two, when a period has just ended.
             return None
@@ -159,7 +159,7 @@ _decode: Final = msgspec.json.Decoder(Rows).decode
 
 def _read(topic: Topic[Candle], data: bytes, ts: int | None) -> KlineUpdate:
     candles: list[Candle] = []
-    for place, row in enumerate(rows_of(read_with(_decode, data).list, 7, ".list")):
+    for place, row in enumerate(rows_of(read_with(_decode, data).rows, 7, ".list")):
         path = f".list[{place}]"
         start = seconds_of(bytes(row[0]))
         if start is None or start != int(start):

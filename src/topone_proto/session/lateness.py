@@ -42,6 +42,20 @@ class Lateness:
         self._most = min(_MOST_GRACE, shortest)
         # When something was put off the last time, if no deadline was met in time since.
         self._excused_at: float | None = None
+        self.excused_until: float = 0.0
+        """The time before which nothing runs out."""
+
+    def excuse(self, due: float | None, now: float, *, since: float = -math.inf) -> None:
+        """Put off what runs out now, if the caller was held up; for the arguments see ``grace``."""
+        grace = self.grace(due, now, since=since)
+        if grace is not None:
+            self.excused_until = now + grace
+
+    def resume(self, paused_at: float, now: float) -> None:
+        """Take a pause of reading out of what was put off."""
+        if self.excused_until > paused_at:
+            # Left where it is, it would lie in the past and look like a deadline noticed late.
+            self.excused_until += now - paused_at
 
     def grace(
         self, deadline: float | None, now: float, *, since: float = -math.inf

@@ -39,8 +39,6 @@ class Liveness:
     def __init__(self, config: SessionConfig, shortest: float) -> None:
         self._config = config
         self._lateness = Lateness(shortest)
-        # Nothing runs out before.
-        self._excused_until = 0.0
         self.last_received: float = 0.0
         """The time at which anything was received last; the beginning if nothing was."""
         self.paused_at: float | None = None
@@ -82,9 +80,7 @@ class Liveness:
             is_answered = self.last_received > self._ping_sent_at
             self._ping_sent_at = None if is_answered else self._ping_sent_at + now - paused_at
         self.last_received += now - max(paused_at, self.last_received)
-        if self._excused_until > paused_at:
-            # See ``Requests.resume``.
-            self._excused_until += now - paused_at
+        self._lateness.resume(paused_at, now)
         return paused_at
 
     @property
@@ -98,7 +94,7 @@ class Liveness:
             due.append(self._ping_sent_at + self._config.pong_timeout)
         if self._config.silence_timeout is not None:
             due.append(self.last_received + self._config.silence_timeout)
-        return max(min(due), self._excused_until) if due else None
+        return max(min(due), self._lateness.excused_until) if due else None
 
     @property
     def ping_at(self) -> float | None:
@@ -110,13 +106,11 @@ class Liveness:
         since = self.last_received
         if self._ping_sent_at is not None:
             since = max(since, self._ping_sent_at)
-        grace = self._lateness.grace(due, now, since=since)
-        if grace is not None:
-            self._excused_until = now + grace
+        self._lateness.excuse(due, now, since=since)
 
     def judge(self, now: float) -> FailureKind | None:
         """Return why the peer is taken for dead; None if it is not."""
-        if self.paused_at is not None or now < self._excused_until:
+        if self.paused_at is not None or now < self._lateness.excused_until:
             return None
         sent_at = self._ping_sent_at
         if sent_at is not None and now >= sent_at + self._config.pong_timeout:

@@ -54,8 +54,6 @@ class Requests(Generic[_T]):
         self._timeout = timeout
         self._still = min(_STILL, timeout)
         self._lateness = Lateness(shortest)
-        # Nothing runs out before.
-        self._excused_until = 0.0
         self.waiting: dict[str, Waiting[_T]] = {}
         """All of them, oldest first."""
 
@@ -67,7 +65,7 @@ class Requests(Generic[_T]):
     def deadline(self) -> float | None:
         """The time at which the first of them runs out; None if none waits."""
         for first in self.waiting.values():
-            return max(first.deadline, self._excused_until)
+            return max(first.deadline, self._lateness.excused_until)
         return None
 
     def resume(self, paused_at: float, now: float) -> None:
@@ -75,9 +73,7 @@ class Requests(Generic[_T]):
         for name, entry in self.waiting.items():
             deadline = entry.deadline + now - max(paused_at, entry.sent)
             self.waiting[name] = attrs.evolve(entry, deadline=deadline)
-        if self._excused_until > paused_at:
-            # Left where it is, it would lie in the past and look like a deadline noticed late.
-            self._excused_until += now - paused_at
+        self._lateness.resume(paused_at, now)
 
     def excuse(self, due: float | None, now: float) -> None:
         """Put off what runs out now, if the caller was held up.
@@ -87,9 +83,7 @@ class Requests(Generic[_T]):
             now: when it came.
         """
         since = next((entry.sent for entry in self.waiting.values()), -math.inf)
-        grace = self._lateness.grace(due, now, since=since)
-        if grace is not None:
-            self._excused_until = now + grace
+        self._lateness.excuse(due, now, since=since)
 
     def replace(self, name: str, about: _T) -> None:
         """Let a request be about something else. It waits no longer for that."""
@@ -102,11 +96,11 @@ class Requests(Generic[_T]):
             now: the time.
             part_at: when bytes came last that were no whole frame by then.
         """
-        if now < self._excused_until:
+        if now < self._lateness.excused_until:
             return []
         late = [name for name, entry in self.waiting.items() if entry.deadline <= now]
         if late and now < part_at + self._still:
             longest = self.waiting[late[0]].deadline + (PATIENCE - 1) * self._timeout
-            self._excused_until = min(part_at + self._still, longest)
+            self._lateness.excused_until = min(part_at + self._still, longest)
             late = [] if now < longest else late
         return late

@@ -193,6 +193,8 @@ def test_an_example_follows_no_redirect_and_dials_only_when_told(name: str) -> N
     # The second wait is without end, as far as a test can tell.
     config = {"retry_base": 1e6, "retry_cap": 1e6}
     with socket.create_server(("127.0.0.1", 0)) as server:
+        # A client that never comes fails the test, in place of having it wait for ever.
+        server.settimeout(60)
         url = f"ws://127.0.0.1:{server.getsockname()[1]}/"
         found = f"HTTP/1.1 302 Found\r\nLocation: {url}elsewhere\r\nContent-Length: 0\r\n\r\n"
         with running(name, url, **config) as process:

@@ -35,6 +35,7 @@ from topone_proto.adapters import AsyncFeed
 from topone_proto.exchange import Burst, LoseAck
 from topone_simulator import Simulator
 from topone_threads import Feed, _io, open_feed
+from topone_threads._lock import Lock
 from waits import ETH, PATIENCE, TOKEN, accept_websocket, until
 
 QUICK: dict[str, Any] = {"retry_first": 1e-6, "retry_base": 1e-6, "retry_cap": 1e-6}
@@ -533,7 +534,7 @@ with open_feed(token=TOKEN, url=url) as feed:
 
 
 def test_a_thread_that_has_not_begun_leaves_a_forked_child_nothing_to_close() -> None:
-    thread = _io.IoThread(threading.RLock())
+    thread = _io.IoThread(Lock())
     thread.abandon()
     assert thread._loop is None
 

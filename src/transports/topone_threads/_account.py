@@ -2,7 +2,6 @@
 
 import random
 import ssl
-import threading
 import time
 from contextlib import AbstractContextManager, suppress
 from functools import partial
@@ -26,6 +25,7 @@ from topone_proto.adapters import (
     Runtime,
 )
 from topone_threads._handle import Handle
+from topone_threads._lock import Lock
 from topone_threads._tokens import TokenSource
 
 __all__ = ["Account", "open_account"]
@@ -149,7 +149,7 @@ class Account(Handle[AccountEvent], AccountView):
         self._is_iterated = True
         self._ring()
 
-    def _use(self, lock: threading.RLock) -> None:
+    def _use(self, lock: Lock) -> None:
         super()._use(lock)
         self._looking = lock
 

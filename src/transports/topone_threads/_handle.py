@@ -32,6 +32,7 @@ from topone_proto.adapters import Runtime
 from topone_proto.feed.base import BaseCore
 from topone_proto.feed.handle import AsyncHandle, HandleCore, OpenHandle
 from topone_threads import _io
+from topone_threads._lock import Lock
 from topone_threads._tokens import TokenCalls
 
 __all__ = ["BaseHandle", "Bell", "Handle"]
@@ -76,7 +77,7 @@ class BaseHandle(_io.Tenant, Generic[_Event]):
         self._main: asyncio.Task[None] | None = None
         self._io: _io.IoThread | None = None
         # Until it has an I/O thread.
-        self._use(threading.RLock())
+        self._use(Lock())
         self._bells: dict[Bell, None] = {}
         self._is_over = self._is_forked = False
         self._handed_back: list[_Event] = []
@@ -152,7 +153,7 @@ class BaseHandle(_io.Tenant, Generic[_Event]):
             if not io.is_alive():
                 io.start()
 
-    def _use(self, lock: threading.RLock) -> None:
+    def _use(self, lock: Lock) -> None:
         """Read under this lock from now on."""
         self._lock = lock
 
@@ -169,7 +170,8 @@ class BaseHandle(_io.Tenant, Generic[_Event]):
         # A Ctrl-C may have prevented it so far.
         self._post(self._begin)
         self._post(self._close)
-        if sys.is_finalizing() or io.is_locked_here:
+        if sys.is_finalizing() or io.lock.is_held_here:
+            # What would be waited for may need the lock.
             return False
         with suppress(TimeoutError):
             self._wait(lambda: self._is_over, self._patience)
@@ -271,7 +273,7 @@ class BaseHandle(_io.Tenant, Generic[_Event]):
         """Become useless, in a forked child."""
         self._is_forked = self._is_over = True
         # Nobody is left to release the other one.
-        self._use(threading.RLock())
+        self._use(Lock())
 
     def _begin(self) -> None:
         if self._main is not None:

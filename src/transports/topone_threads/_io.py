@@ -24,9 +24,11 @@ from contextlib import suppress
 from typing import Any
 from weakref import WeakSet
 
+from topone_threads._lock import Lock
+
 __all__ = ["IoThread", "Tenant", "lock", "thread_for"]
 
-lock: threading.RLock = threading.RLock()
+lock: Lock = Lock()
 """The lock of the shared thread, which also guards which thread that is."""
 _shared: "IoThread | None" = None
 _all: "WeakSet[IoThread]" = WeakSet()
@@ -47,7 +49,7 @@ class Tenant(ABC):
 class _Selector(selectors.DefaultSelector):
     """A selector that gives a lock back while it waits."""
 
-    def __init__(self, held: threading.RLock) -> None:
+    def __init__(self, held: Lock) -> None:
         super().__init__()
         self._held = held
 
@@ -62,7 +64,7 @@ class _Selector(selectors.DefaultSelector):
 class _Loop(asyncio.SelectorEventLoop):
     """An event loop that knows which sockets it has."""
 
-    def __init__(self, held: threading.RLock) -> None:
+    def __init__(self, held: Lock) -> None:
         super().__init__(_Selector(held))
         # In development mode it would report callbacks that are slow, which are not the program's.
         self.set_debug(enabled=False)
@@ -91,24 +93,15 @@ def _say_nothing(*_: object) -> None:
 class IoThread(threading.Thread):
     """A thread that runs an event loop until its last tenant has left."""
 
-    def __init__(self, held: threading.RLock) -> None:
+    def __init__(self, held: Lock) -> None:
         super().__init__(name="topone-feed-io", daemon=True)
-        self.lock: threading.RLock = held
+        self.lock: Lock = held
         self.tenants: set[Tenant] = set()
         self.is_over: bool = False
         """True once the last tenant has left."""
         self._posted: deque[tuple[Tenant, Callable[[], object]]] = deque()
         self._loop: _Loop | None = None
         _all.add(self)
-
-    @property
-    def is_locked_here(self) -> bool:
-        """True in the I/O thread, and in a signal handler that has interrupted a holder of the
-        lock: what they would wait for may need the lock."""
-        with suppress(RuntimeError):
-            threading.Condition(self.lock).notify(0)
-            return True
-        return False
 
     def run(self) -> None:
         """Run the event loop."""
@@ -160,7 +153,7 @@ def thread_for(*, is_alone: bool) -> IoThread:
     """Return the thread of a new tenant, who holds ``lock``. It may have to be started."""
     global _shared  # noqa: PLW0603 - one for the process
     if is_alone:
-        return IoThread(threading.RLock())
+        return IoThread(Lock())
     if _shared is None or _shared.is_over or not _shared.is_alive():
         _shared = IoThread(lock)
     return _shared
@@ -168,7 +161,7 @@ def thread_for(*, is_alone: bool) -> IoThread:
 
 def _after_fork() -> None:
     global lock  # noqa: PLW0603 - one for the process
-    lock = threading.RLock()
+    lock = Lock()
     for io in list(_all):
         io.abandon()
 

@@ -11,7 +11,7 @@ import os
 import re
 import sys
 from collections.abc import Callable
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from decimal import Context, Decimal
 from functools import partial
 from typing import Any
@@ -26,7 +26,6 @@ import topone_nats._bus
 import topone_nats._leases
 import topone_nats._pull
 import topone_redis._bus
-import topone_threads
 from topone_accounts import FileStore, HttpClient, _client, _store
 from topone_proto import (
     Close,
@@ -800,7 +799,11 @@ def recorder_that_fails_ends_the_feed() -> AbstractContextManager[Any]:
 
 @feature(9, "tests/on_threads/test_threads_account.py", "-k", "two_steps")
 def reads_of_other_threads_between_two_steps() -> AbstractContextManager[Any]:
-    return around(topone_threads.Account, "_use", lambda _, self, lock: Handle._use(self, lock))
+    def look_freely(start: Any, handle: Any) -> None:
+        start(handle)
+        handle._looking = nullcontext()
+
+    return around(Handle, "_start", look_freely)
 
 
 ACCOUNT = ("tests/test_reconcile.py", "tests/test_account.py", "tests/test_account_model.py")

@@ -16,6 +16,7 @@ from topone_proto.account import (
     Fetch,
     FetchFailed,
     FetchKind,
+    Knowledge,
     Resynced,
     StateNotStored,
 )
@@ -182,14 +183,19 @@ class AccountCore(BaseCore[_Source, AccountStep, AccountEvent]):
         feed, machine, account = super().metrics(now), self.account, self.account.account
         return AccountMetrics(
             **{field.name: getattr(feed, field.name) for field in attrs.fields(type(feed))},
-            is_whole=machine.is_whole,
-            knowledge={topic: account.knowledge(topic) for topic in self.session.desired},
+            is_whole=machine.is_whole and not self.is_closed,
+            knowledge={topic: self._knowledge(topic) for topic in self.session.desired},
             unresolved=len(account.unresolved),
             fetches=self._fetches,
             fetch_failures=dict(self._fetch_failures),
             audits=account.audits,
             audit_differences=account.audit_differences,
         )
+
+    def _knowledge(self, topic: Topic) -> Knowledge:
+        known = self.account.account.knowledge(topic)
+        # In a forked child the core alone is closed.
+        return Knowledge.STALE if self.is_closed and known is Knowledge.WHOLE else known
 
     def _until(self, method: str, is_so: Callable[[], bool]) -> Waiter:
         waiter = self._waiters.add_condition(method, is_so)

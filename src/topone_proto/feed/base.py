@@ -231,7 +231,8 @@ class BaseCore(Generic[_Source, _Step, _Event]):
 
     def metrics(self, now: float) -> FeedMetrics:
         """Return the feed's counters and gauges at the time ``now``."""
-        connection = self.session.connection
+        # In a forked child the core alone is closed.
+        connection = None if self.is_closed else self.session.connection
         opened = last_received = ack_latency = None
         lag: dict[Topic, float] = {}
         if connection is not None:

@@ -28,14 +28,12 @@ class HandleCore(Protocol[_Event_co]):
     """A core of anything that an application iterates over, as the handles of adapters use it;
     ``BaseCore`` is one."""
 
+    is_closed: bool
+    """True once it has ended, or nothing drives it any more. Events may still wait."""
+
     @property
     def machine(self) -> _Closable:
         """Takes the inputs."""
-        ...
-
-    @property
-    def is_closed(self) -> bool:
-        """True once it has ended. Events may still wait."""
         ...
 
     @property

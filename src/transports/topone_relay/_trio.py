@@ -40,16 +40,10 @@ class _Bell:
 class _TrioHandle(Handle):
     async def next(self) -> Placed:
         """Return the next event or place. Raises FeedClosed once there is none any more."""
-        taken: list[Placed] = []
-        try:
-            if not self._take_into(taken):
-                self._refuse("iterating")
-                await self._until(lambda: self._take_into(taken) or self._core.is_over)
-            self._read_on()
-            return taken[0] if taken else self._raise_end()
-        except BaseException:
-            self._hand_back(taken)
-            raise
+        while (placed := self._take()) is None:
+            self._refuse("iterating")
+            await self._until(self._has_news)
+        return placed
 
     async def _until(self, is_so: Callable[[], object]) -> None:
         bell = _Bell()

@@ -5,13 +5,11 @@ import ssl
 import time
 from contextlib import AbstractContextManager, suppress
 from functools import partial
-from typing import Any, Final, NoReturn
-
-import attrs
+from typing import Any, Final
 
 import topone_asyncio
 from topone_asyncio._feed import open_http, open_store
-from topone_proto import Failure, FailureKind, FeedClosed, FeedFailed
+from topone_proto import FeedClosed, FeedFailed
 from topone_proto.account import AccountEvent
 from topone_proto.adapters import (
     AccountCore,
@@ -25,7 +23,6 @@ from topone_proto.adapters import (
     Runtime,
 )
 from topone_threads._handle import Handle
-from topone_threads._lock import Lock
 from topone_threads._tokens import TokenSource
 
 __all__ = ["Account", "open_account"]
@@ -59,7 +56,7 @@ class Account(Handle[AccountEvent], AccountView):
             return AsyncAccount(core, opening, runtime, http, store)
 
         super().__init__(core, open_async)
-        self._account_core = core
+        self._account = core
         self._is_iterated = False
 
     def get(self, timeout: float | None = None) -> AccountEvent:
@@ -72,10 +69,11 @@ class Account(Handle[AccountEvent], AccountView):
                 was forked after it was opened.
             LocalProtocolError: the ``with`` block of the account was not entered.
         """
-        if not (self._is_iterated or self._core.is_closed):
+        if not self._is_iterated:
             self._refuse("get")
-            self._post(self._begin_reading)
-            self._wait(lambda: self._is_iterated or self._is_over, None)
+            with self._looking:
+                self._account.begin_reading()
+            self._is_iterated = True
         return super().get(timeout)
 
     def wait_until_whole(self, timeout: float | None = None) -> None:
@@ -108,7 +106,7 @@ class Account(Handle[AccountEvent], AccountView):
         try:
             self._call(method, timeout=timeout)
         except TimeoutError:
-            raise self._account_core.overdue(method, timeout or 0.0, time.monotonic()) from None
+            raise self._account.overdue(method, timeout or 0.0, time.monotonic()) from None
 
     def give_up(self, number: int) -> None:
         """Stop asking for an order by its id; see ``AsyncAccount.give_up``.
@@ -135,32 +133,8 @@ class Account(Handle[AccountEvent], AccountView):
     def metrics(self) -> AccountMetrics:
         """Return the counters and gauges of the account at this moment. Possible at any time but in
         a signal handler."""
-        metrics = super().metrics()
-        assert isinstance(metrics, AccountMetrics)
-        return attrs.evolve(metrics, is_whole=False, knowledge={}) if self._is_forked else metrics
-
-    def abandon(self) -> None:
-        """Become useless, in a forked child: what is known there is not kept up to date."""
-        super().abandon()
-        self._looking = _Forked()
-
-    def _begin_reading(self) -> None:
-        self._account_core.begin_reading()
-        self._is_iterated = True
-        self._ring()
-
-    def _use(self, lock: Lock) -> None:
-        super()._use(lock)
-        self._looking = lock
-
-
-class _Forked:
-    """Refuses every read in a forked child."""
-
-    def __enter__(self) -> NoReturn:
-        raise FeedFailed(Failure(FailureKind.FORKED))
-
-    def __exit__(self, *_: object) -> None: ...
+        with self._lock:
+            return self._account.metrics(time.monotonic())
 
 
 _accounts: AccountOpener[TokenSource, OpenAsyncWebSocket, AbstractContextManager[Account]] = (

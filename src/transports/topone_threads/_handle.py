@@ -4,6 +4,8 @@ Theory. The coroutines run in the I/O thread and put events into the core's buff
 application take them out while they hold the I/O thread's lock. One that has to wait sleeps at a
 lock of its own, its bell, which ``_ring`` releases: Ctrl-C interrupts it there, where it holds
 nothing that others need. One that is interrupted hands the event back that it has taken.
+
+In a forked child, where nothing drives the core, the handle is closed and refuses to be looked at.
 """
 
 import asyncio
@@ -12,12 +14,10 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from functools import partial
 from inspect import iscoroutinefunction
 from typing import Any, Final, Generic, NoReturn, Protocol, Self, TypeVar
-
-import attrs
 
 from topone_asyncio._feed import AsyncioRuntime, Condition
 from topone_proto import (
@@ -41,9 +41,6 @@ _Event = TypeVar("_Event")
 
 # Beyond ``SessionConfig.close_timeout``: seconds for the I/O thread to get round to it.
 _GRACE: Final = 0.5
-
-# Seconds to wait at most in one go: some platforms cannot wait for much longer.
-_LONGEST: Final = 3600.0
 
 
 class Bell(Protocol):
@@ -76,10 +73,11 @@ class BaseHandle(_io.Tenant, Generic[_Event]):
         self._runtime: AsyncioRuntime
         self._main: asyncio.Task[None] | None = None
         self._io: _io.IoThread | None = None
-        # Until it has an I/O thread.
-        self._use(Lock())
+        # Those of the I/O thread, once it has one. Looking is refused in a forked child.
+        self._lock = Lock()
+        self._looking: AbstractContextManager[object] = self._lock
         self._bells: dict[Bell, None] = {}
-        self._is_over = self._is_forked = False
+        self._is_over = False
         self._handed_back: list[_Event] = []
 
     def __enter__(self) -> Self:
@@ -116,17 +114,11 @@ class BaseHandle(_io.Tenant, Generic[_Event]):
                 forked after it was opened.
             LocalProtocolError: the ``with`` block of the feed was not entered.
         """
-        taken: list[_Event] = []
-        try:
-            if not self._take_into(taken):
-                self._refuse("get")
-                self._wait(lambda: self._take_into(taken) or self._core.is_over, timeout)
-            self._read_on()
-            return taken[0] if taken else self._raise_end()
-        except BaseException:
-            # Most often a Ctrl-C; nobody was given this event.
-            self._hand_back(taken)
-            raise
+        until = _deadline(timeout)
+        while (event := self._take()) is None:
+            self._refuse("get")
+            self._wait(self._has_news, until)
+        return event
 
     def close(self) -> None:
         """End it. Idempotent, possible at any time and from any thread.
@@ -147,22 +139,16 @@ class BaseHandle(_io.Tenant, Generic[_Event]):
     def _start(self) -> None:
         with _io.lock:
             self._io = io = _io.thread_for(is_alone=self._core.is_recorded)
-            self._use(io.lock)
+            self._lock = self._looking = io.lock
             io.tenants.add(self)
             self._post(self._begin)
             if not io.is_alive():
                 io.start()
 
-    def _use(self, lock: Lock) -> None:
-        """Read under this lock from now on."""
-        self._lock = lock
-
     def _stop(self) -> bool:
         """Close it, and wait until nothing of it is left in the I/O thread. Returns False if that
         cannot be waited for."""
         io = self._io
-        if self._is_forked:
-            return False
         if io is None or not io.is_alive():
             self._close()
             self._is_over = True
@@ -174,8 +160,8 @@ class BaseHandle(_io.Tenant, Generic[_Event]):
             # What would be waited for may need the lock.
             return False
         with suppress(TimeoutError):
-            self._wait(lambda: self._is_over, self._patience)
-        if io.is_over:
+            self._wait(lambda: self._is_over, _deadline(self._patience))
+        if not io.tenants:
             io.join(self._patience)
         return True
 
@@ -184,9 +170,6 @@ class BaseHandle(_io.Tenant, Generic[_Event]):
         if self._io is not None:
             self._io.post(self, function)
 
-    def _fail_soon(self, fault: BaseException) -> None:
-        self._post(partial(self.fail, fault))
-
     def _ring(self) -> None:
         """Wake the threads that wait."""
         while self._bells:
@@ -194,19 +177,18 @@ class BaseHandle(_io.Tenant, Generic[_Event]):
             with suppress(KeyError):
                 self._bells.popitem()[0].release()
 
-    def _wait(self, is_there: Callable[[], object], timeout: float | None) -> None:
+    def _wait(self, is_there: Callable[[], object], until: float) -> None:
         """Wait until something is true, and look again after every ``_ring``.
 
         Raises:
-            TimeoutError: it is not true after so many seconds.
+            TimeoutError: it is not true at the time ``until``.
         """
-        until = math.inf if timeout is None else time.monotonic() + timeout
         bell = threading.Lock()
         bell.acquire()
         try:
             self._bells[bell] = None
             while not is_there():
-                patience = min(_LONGEST, until - time.monotonic())
+                patience = min(threading.TIMEOUT_MAX, until - time.monotonic())
                 if patience <= 0:
                     raise TimeoutError
                 bell.acquire(timeout=patience)
@@ -214,36 +196,42 @@ class BaseHandle(_io.Tenant, Generic[_Event]):
         finally:
             self._bells.pop(bell, None)
 
-    def _take_into(self, taken: list[_Event]) -> bool:
+    def _has_news(self) -> bool:
+        """Return True if ``_take`` has something to return or to raise."""
+        return bool(self._handed_back) or self._core.has_events or self._core.is_closed
+
+    def _take(self) -> _Event | None:
+        """Return the next event; None if there is none yet.
+
+        Raises what it ended by once no event will come any more.
+        """
+        core = self._core
         # The I/O thread may hold the lock for long, and nobody needs it to see that there is none.
-        if self._is_forked or not (self._handed_back or self._core.has_events):
-            return False
-        with self._lock:
-            event: _Event | None
-            if self._handed_back:
-                # Others may be handed back meanwhile, at the end.
-                event = self._handed_back[0]
-                del self._handed_back[0]
-            elif (event := self._core.get()) is None:
-                return False
-            # A Ctrl-C comes after a call, so that no event is on neither list then.
-            taken.append(event)
-        return True
-
-    def _read_on(self) -> None:
-        """Have more read, if there is room again."""
-        if self._core.is_paused and self._core.may_resume and self._async is not None:
-            self._post(self._async.driver.pause_or_resume)
-
-    def _hand_back(self, taken: list[_Event]) -> None:
-        """Give back what nobody was given."""
-        self._handed_back += taken
-        self._ring()
+        if not (core.has_events or self._handed_back):
+            if core.is_over:
+                self._raise_end()
+            return None
+        event: _Event | None = None
+        try:
+            with self._looking:
+                if self._handed_back:
+                    # Others may be handed back meanwhile, at the end.
+                    event = self._handed_back[0]
+                    del self._handed_back[0]
+                else:
+                    event = core.get()
+                if core.is_paused and core.may_resume and self._async is not None:
+                    self._post(self._async.driver.pause_or_resume)
+        except BaseException:
+            # A Ctrl-C comes after a call, so that the event is here or was not taken.
+            if event is not None:
+                self._handed_back.append(event)
+                self._ring()
+            raise
+        return event
 
     def _refuse(self, method: str) -> None:
         """Raise if nothing can come of a call that waits."""
-        if self._is_forked:
-            raise FeedFailed(Failure(FailureKind.FORKED))
         if self._io is threading.current_thread():
             raise LocalProtocolError(
                 state="the feed's own thread waits for it",
@@ -256,24 +244,23 @@ class BaseHandle(_io.Tenant, Generic[_Event]):
             )
 
     def _raise_end(self) -> NoReturn:
-        self._core.raise_failure()
+        with self._looking:
+            self._core.raise_failure()
         raise FeedClosed
 
     # In the I/O thread, or where there is none.
 
     def fail(self, fault: BaseException) -> None:
         """End with a fault of the program."""
-        if self._async is None:
-            self._core.fail(fault)
-            self._close()
-        else:
-            self._async.driver.fail(fault)
+        (self._core if self._async is None else self._async.driver).fail(fault)
+        self._close()
 
     def abandon(self) -> None:
-        """Become useless, in a forked child."""
-        self._is_forked = self._is_over = True
+        """Become useless, in a forked child: closed, without an I/O thread."""
+        self._core.is_closed = self._is_over = True
+        self._io = None
         # Nobody is left to release the other one.
-        self._use(Lock())
+        self._lock, self._looking = Lock(), _Forked()
 
     def _begin(self) -> None:
         if self._main is not None:
@@ -316,24 +303,16 @@ class Handle(BaseHandle[_Event]):
         self._core: BaseCore[Any, Any, _Event] = core
         self._tokens: TokenCalls | None = None
         if core.token_source is not None:
-            self._tokens = TokenCalls(core.token_source, self._fail_soon)
+            self._tokens = TokenCalls(
+                core.token_source, lambda fault: self._post(partial(self.fail, fault))
+            )
             core.token_source = self._tokens.call
 
     def metrics(self) -> FeedMetrics:
         """Return its counters and gauges at this moment. Possible at any time but in a
         signal handler."""
         with self._lock:
-            metrics = self._core.metrics(time.monotonic())
-        if not self._is_forked:
-            return metrics
-        return attrs.evolve(
-            metrics,
-            is_connected=False,
-            epoch_age=None,
-            last_received_age=None,
-            ack_latency=None,
-            lag={},
-        )
+            return self._core.metrics(time.monotonic())
 
     def _call(self, method: str, *arguments: object, timeout: float | None = None) -> Any:
         """Call a method in the I/O thread, or await it, and return its result.
@@ -372,7 +351,7 @@ class Handle(BaseHandle[_Event]):
 
         self._post(begin)
         try:
-            self._wait(lambda: results or self._is_over, timeout)
+            self._wait(lambda: results or self._is_over, _deadline(timeout))
         except BaseException:
             self._post(give_up)
             raise
@@ -389,6 +368,19 @@ class _Condition(Condition):
     def notify_all(self) -> None:
         super().notify_all()
         self._ring()
+
+
+class _Forked:
+    """Refuses every look in a forked child."""
+
+    def __enter__(self) -> NoReturn:
+        raise FeedFailed(Failure(FailureKind.FORKED))
+
+    def __exit__(self, *_: object) -> None: ...
+
+
+def _deadline(timeout: float | None) -> float:
+    return math.inf if timeout is None else time.monotonic() + timeout
 
 
 def _raise(error: list[BaseException]) -> NoReturn:

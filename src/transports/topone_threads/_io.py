@@ -97,8 +97,7 @@ class IoThread(threading.Thread):
         super().__init__(name="topone-feed-io", daemon=True)
         self.lock: Lock = held
         self.tenants: set[Tenant] = set()
-        self.is_over: bool = False
-        """True once the last tenant has left."""
+        """Those whom it serves. It ends once there is none left."""
         self._posted: deque[tuple[Tenant, Callable[[], object]]] = deque()
         self._loop: _Loop | None = None
         _all.add(self)
@@ -131,7 +130,6 @@ class IoThread(threading.Thread):
         self.tenants.discard(tenant)
         if not self.tenants and self._loop is not None:
             self._loop.stop()
-            self.is_over = True
 
     def abandon(self) -> None:
         """Become useless, in a forked child."""
@@ -154,7 +152,7 @@ def thread_for(*, is_alone: bool) -> IoThread:
     global _shared  # noqa: PLW0603 - one for the process
     if is_alone:
         return IoThread(Lock())
-    if _shared is None or _shared.is_over or not _shared.is_alive():
+    if _shared is None or not (_shared.tenants and _shared.is_alive()):
         _shared = IoThread(lock)
     return _shared
 

@@ -126,7 +126,7 @@ def test_closing_ends_whoever_waits(simulator: topone_simulator.Simulator) -> No
     with open_account(simulator) as account:
         waiting = threading.Thread(target=wait)
         waiting.start()
-        while not account._bells:
+        while not account._sleeping:
             pass
     waiting.join(PATIENCE)
     assert isinstance(ended.get(timeout=PATIENCE), FeedClosed)
@@ -238,7 +238,7 @@ def test_ctrl_c_reaches_whoever_waits(simulator: topone_simulator.Simulator, wai
         f"""
 with opened() as account:
     def interrupt():
-        while not (account._bells and account.metrics().is_connected):
+        while not (account._sleeping and account.metrics().is_connected):
             pass
         os.kill(os.getpid(), signal.SIGINT)
     interrupter = threading.Thread(target=interrupt)

@@ -164,7 +164,7 @@ class EndedUnread(Memory):
 def test_closing_waits_for_no_close_frame_that_nobody_can_send() -> None:
     with Exchange(EndedUnread).open_feed() as feed:
         until(feed, Connected)
-        driver: Any = feed._async.driver
+        driver: Any = feed._driver
         while driver._connector._end is None:
             pass
         soon(feed.close)

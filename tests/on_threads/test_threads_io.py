@@ -1,12 +1,12 @@
 """The one thread that serves all feeds: whom it serves, and what may happen to it."""
 
-import asyncio
 import os
 import queue
 import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager, suppress
 from itertools import count
@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 import topone_asyncio._websocket
-from thread_feeds import in_turn
+from thread_feeds import beside, in_turn
 from topone_proto import (
     BALANCE,
     ORDERS,
@@ -29,9 +29,7 @@ from topone_proto import (
     LocalProtocolError,
     SessionConfig,
     Subscribed,
-    Topic,
 )
-from topone_proto.adapters import AsyncFeed
 from topone_proto.exchange import Burst, LoseAck
 from topone_simulator import Simulator
 from topone_threads import Feed, _io, open_feed
@@ -125,7 +123,7 @@ def test_a_fault_before_the_feed_has_begun_ends_it(monkeypatch: pytest.MonkeyPat
     def fail(*_: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("topone_threads._feed.AsyncFeed", fail)
+    monkeypatch.setattr("topone_threads._feed.Driver", fail)
     with pytest.raises(ZeroDivisionError), open_feed(token=TOKEN) as feed:
         list(feed)
 
@@ -423,7 +421,7 @@ def test_a_part_of_a_frame_is_a_sign_of_life() -> None:
 
     with serving(serve) as url, open_feed(token=TOKEN, url=url, topics=[]) as feed:
         until(feed, Connected)
-        driver: Any = feed._async.driver  # type: ignore[union-attr]  # it is open
+        driver: Any = feed._driver
         websocket = driver._connector.websocket
         opened = websocket.heard_at
         is_open.set()
@@ -641,7 +639,7 @@ config = SessionConfig(ack_timeout=1000, ping_interval=None)
 with open_feed(token=TOKEN, url=url, topics=[], config=config) as feed:
     until(feed, Connected)
     def interrupt():
-        while not feed._bells:
+        while not feed._sleeping:
             pass
         os.kill(os.getpid(), signal.SIGINT)
     threading.Thread(target=interrupt).start()
@@ -670,35 +668,60 @@ def test_an_answer_comes_too_late_for_a_feed_that_is_closed(simulator: Simulator
 def test_a_call_that_comes_at_the_very_end_is_answered(
     simulator: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Made in the I/O thread.
-    is_called: list[asyncio.Event] = []
-    may_call = threading.Event()
-    answers: list[str] = []
+    has_left = threading.Event()
+    leave = _io.IoThread.leave
 
-    class Ending(AsyncFeed):
-        async def subscribe(self, topic: Topic) -> Any:
-            if topic == BALANCE:
-                is_called.append(asyncio.Event())
-                self.driver.take(self.driver.session.close(self.driver.now()))
-                while self.driver.tasks:
-                    await self.driver.task_ended.wait()
-                # From here on the feed waits for this call alone.
-                may_call.set()
-                await is_called[0].wait()
-                return "first"
-            is_called[0].set()
-            for _ in range(10):
-                await asyncio.sleep(0)
-            return "late"
+    def leave_slowly(io: _io.IoThread, tenant: _io.Tenant) -> None:
+        leave(io, tenant)
+        has_left.set()
+        # The one that closes, and the call that nobody will see to.
+        while len(feed._sleeping) < 2:
+            pass
 
     def call_late() -> None:
-        may_call.wait()
-        answers.append(feed._call("subscribe", ORDERS, timeout=None))
+        assert has_left.wait(PATIENCE)
+        with pytest.raises(FeedClosed):
+            feed.subscribe(ORDERS)
+        answers.append("closed")
 
-    monkeypatch.setattr("topone_threads._feed.AsyncFeed", Ending)
-    with open_feed(token=TOKEN, url=simulator.url) as feed:
-        caller = threading.Thread(target=call_late)
-        caller.start()
-        assert feed._call("subscribe", BALANCE, timeout=None) == "first"
-        caller.join()
-    assert answers == ["late"]
+    answers: list[str] = []
+    monkeypatch.setattr(_io.IoThread, "leave", leave_slowly)
+    with open_feed(token=TOKEN, url=simulator.url) as feed, beside(call_late):
+        feed.close()
+    assert answers == ["closed"]
+
+
+def test_a_wait_that_is_over_as_it_is_woken_disturbs_nobody(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    feed: Any = open_feed(token=TOKEN)
+
+    class LateLock:
+        """A lock that is released just when its owner has waited for long enough."""
+
+        def __init__(self) -> None:
+            self.is_held = False
+
+        def acquire(self, timeout: float = -1) -> bool:
+            if self.is_held:
+                feed._wake()
+                return False
+            self.is_held = True
+            return True
+
+        def release(self) -> None:
+            assert self.is_held
+            self.is_held = False
+
+    def is_there() -> bool:
+        if looks:
+            # Another one to wake it, while it looks once more.
+            feed._wake()
+        looks.append(None)
+        return False
+
+    looks: list[None] = []
+    monkeypatch.setattr(threading, "Lock", LateLock)
+    with pytest.raises(TimeoutError):
+        feed._wait(is_there, time.monotonic() + 0.001)
+    assert len(looks) > 1

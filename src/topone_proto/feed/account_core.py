@@ -171,12 +171,22 @@ class AccountCore(BaseCore[_Source, AccountStep, AccountEvent]):
         for delay in self.account.delays(now):
             what, why = _words(delay.kind), _WHY[delay.cause]
             cause += f"; {what}: {why}, {delay.retry_in:.0f} s to wait"
-        return TimeoutError(f"{method} took longer than {seconds:g} s{cause}")
+        return TimeoutError(f"{super().overdue(method, seconds, now)}{cause}")
 
     def give_up(self, number: int, now: float) -> AccountStep:
         """Stop asking for an order; see ``Account.give_up``. The step goes through ``take``."""
         self._require_open("give_up")
         return self.account.give_up(number, now)
+
+    def order_calls_made(self, count: int, now: float) -> AccountStep | None:
+        """Count requests of the application's own; see ``AccountSession.order_calls_made``. The
+        step goes through ``take``; None if it is closed, and nothing counts any more."""
+        return None if self.is_closed else self.account.order_calls_made(count, now)
+
+    def order_calls_blocked(self, now: float) -> AccountStep | None:
+        """Send nothing about orders for a while; see ``AccountSession.order_calls_blocked``. The
+        step is as above."""
+        return None if self.is_closed else self.account.order_calls_blocked(now)
 
     def metrics(self, now: float) -> AccountMetrics:
         """Return the account's counters and gauges at the time ``now``."""

@@ -97,16 +97,12 @@ class AsyncAccount(AsyncHandle[AccountStep, AccountEvent], AccountView):
     def order_calls_made(self, count: int = 1) -> None:
         """Count requests of the application's own that place or cancel orders or list open ones:
         the exchange has one budget for all of them, ``AccountConfig.order_calls_per_minute``."""
-        if not self._core.is_closed:
-            driver = self._driver
-            driver.take(self._core.account.order_calls_made(count, driver.now()))
+        self._driver.go_on(self._core.order_calls_made(count, self._driver.now()))
 
     def order_calls_blocked(self) -> None:
         """Send nothing about orders for ``AccountConfig.token_block`` seconds: the exchange has
         answered the application with its code 10027."""
-        if not self._core.is_closed:
-            driver = self._driver
-            driver.take(self._core.account.order_calls_blocked(driver.now()))
+        self._driver.go_on(self._core.order_calls_blocked(self._driver.now()))
 
     def metrics(self) -> AccountMetrics:
         """Return the account's counters and gauges at this moment. Cheap, and possible at any

@@ -260,6 +260,10 @@ class BaseCore(Generic[_Source, _Step, _Event]):
             subscriptions=self.session.subscriptions,
         )
 
+    def overdue(self, method: str, seconds: float, now: float) -> TimeoutError:  # noqa: ARG002 - for accounts
+        """Return the error for a call that has waited for so long."""
+        return TimeoutError(f"{method} took longer than {seconds:g} s")
+
     def fail(self, fault: BaseException) -> None:
         """Note a fault of the program; the first one counts. Every waiter is settled with it.
         The adapter closes the machine next."""

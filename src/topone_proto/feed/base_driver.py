@@ -112,6 +112,13 @@ class BaseDriver(ABC):
 
     # Back-pressure.
 
+    def go_on(self, step: Step | AccountStep | None) -> None:
+        """Pass on the step of a caller; without one, see whether reading goes on for it."""
+        if step is None:
+            self.pause_or_resume()
+        else:
+            self.take(step)
+
     def pause_or_resume(self) -> None:
         """Say whether reading pauses or goes on, if that has changed."""
         step = self.core.pause_or_resume(self.now())

@@ -111,11 +111,6 @@ class HandleDriver(Protocol):
 class OpenHandle(Protocol):
     """An open handle under an event loop; ``AsyncHandle`` is one."""
 
-    @property
-    def driver(self) -> HandleDriver:
-        """The part that carries out the core's decisions."""
-        ...
-
     async def close(self) -> None:
         """End it."""
         ...
@@ -179,11 +174,7 @@ class AsyncHandle(Generic[_Step, _Event]):
     async def _settled(self, waiter: Waiter, step: _Step | None) -> None:
         self._driver.callers += 1
         try:
-            if step is not None:
-                self._driver.take(step)
-            else:
-                # Reading goes on for the waiter.
-                self._driver.pause_or_resume()
+            self._driver.go_on(step)
             if waiter.is_settled:
                 await self._driver.runtime.checkpoint()
             while not waiter.is_settled:
@@ -191,11 +182,7 @@ class AsyncHandle(Generic[_Step, _Event]):
         finally:
             self._driver.callers -= 1
             # Reading goes on only for waiters whose callers still wait.
-            left = self._core.leave(waiter, self._driver.now())
-            if left is None:
-                self._driver.pause_or_resume()
-            else:
-                self._driver.take(left)
+            self._driver.go_on(self._core.leave(waiter, self._driver.now()))
         if self._check_cancelled is not None:
             # What cancels the caller may have closed the feed as well: the caller is cancelled.
             await self._check_cancelled()

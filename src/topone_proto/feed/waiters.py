@@ -49,8 +49,9 @@ class Waiter:
     def settle(self, error: BaseException | None = None) -> None:
         """Say that it is done, or has failed with ``error``. Only the first call counts."""
         if not self.is_settled:
-            self.is_settled = True
             self._error = error
+            # Last: the caller may look from another thread.
+            self.is_settled = True
 
     def look(self, session: Session) -> None:
         """Settle it if the present state answers it."""

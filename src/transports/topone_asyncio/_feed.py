@@ -198,7 +198,8 @@ async def _open_runtime() -> AsyncGenerator[Runtime, None]:
     yield AsyncioRuntime()
 
 
-def _open_with(ssl_context: ssl.SSLContext | None) -> OpenAsyncWebSocket:
+def open_with(ssl_context: ssl.SSLContext | None) -> OpenAsyncWebSocket:
+    """Return the WebSocket of a feed that was given no other."""
     return partial(open_websocket, ssl_context=ssl_context)
 
 
@@ -224,7 +225,7 @@ def open_store(
     return topone_accounts.open_store(path, credentials, endpoint, token_interval)
 
 
-_feeds = FeedFactory(_open_runtime, _open_with, jitter=random.random, wall=time.time)
+_feeds = FeedFactory(_open_runtime, open_with, jitter=random.random, wall=time.time)
 
 open_feed: Final = _feeds.open_feed
 """Open a feed of an account's updates; see ``FeedFactory.open_feed``."""
@@ -233,6 +234,6 @@ open_market_feed: Final = _feeds.open_market_feed
 """Open a feed of market data; see ``FeedFactory.open_market_feed``."""
 
 open_account: Final = AccountFactory(
-    _open_runtime, _open_with, open_http, open_store, jitter=random.random, wall=time.time
+    _open_runtime, open_with, open_http, open_store, jitter=random.random, wall=time.time
 ).open_account
 """Open an account; see ``AccountOpener.open_account``."""

@@ -11,17 +11,7 @@ from topone_threads._handle import BaseHandle
 __all__ = ["Handle"]
 
 
-class _OpenAsync:
-    """The feed where it is driven, and nobody iterates over it."""
-
-    def __init__(self, driver: RelayDriver) -> None:
-        self.driver: RelayDriver = driver
-
-    async def close(self) -> None:
-        await self.driver.closed()
-
-
-class Handle(BaseHandle[Placed]):
+class Handle(BaseHandle[RelayFeedCore, RelayDriver, Placed]):
     """A feed that another thread drives.
 
     Args:
@@ -30,9 +20,7 @@ class Handle(BaseHandle[Placed]):
     """
 
     def __init__(self, core: RelayFeedCore, make_driver: Callable[[Runtime], RelayDriver]) -> None:
-        super().__init__(
-            core, lambda runtime: _OpenAsync(make_driver(runtime)), core.config.close_timeout
-        )
+        super().__init__(core, make_driver, core.config.close_timeout)
         self.core: RelayFeedCore = core
         self.given: Placed = core.start
         """The event that was handed out last."""

@@ -16,25 +16,25 @@ from topone_relay._handle import Handle
 __all__ = ["open_handle"]
 
 
-class _Bell:
+class _Sleep:
     """A wait of a task for another thread."""
 
     def __init__(self) -> None:
         self._token = trio.lowlevel.current_trio_token()
-        self._rung = trio.Event()
+        self._is_over = trio.Event()
 
-    def release(self) -> None:
+    def end(self) -> None:
         """Wake the task, from any thread."""
         # The run may have ended meanwhile.
         with suppress(trio.RunFinishedError):
-            self._token.run_sync_soon(self._ring)
+            self._token.run_sync_soon(self._end_here)
 
     async def wait(self) -> None:
-        await self._rung.wait()
-        self._rung = trio.Event()
+        await self._is_over.wait()
+        self._is_over = trio.Event()
 
-    def _ring(self) -> None:
-        self._rung.set()
+    def _end_here(self) -> None:
+        self._is_over.set()
 
 
 class _TrioHandle(Handle):
@@ -46,14 +46,14 @@ class _TrioHandle(Handle):
         return placed
 
     async def _until(self, is_so: Callable[[], object]) -> None:
-        bell = _Bell()
+        sleep = _Sleep()
         try:
-            self._bells[bell] = None
+            self._sleeping[sleep.end] = None
             while not is_so():
-                await bell.wait()
-                self._bells[bell] = None
+                await sleep.wait()
+                self._sleeping[sleep.end] = None
         finally:
-            self._bells.pop(bell, None)
+            self._sleeping.pop(sleep.end, None)
 
 
 class _TrioFeed(AsyncRelayFeed):

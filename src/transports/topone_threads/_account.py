@@ -1,34 +1,34 @@
-"""The account for threads: that of asyncio, in the I/O thread."""
+"""The account for threads, which asyncio drives in the I/O thread."""
 
 import random
 import ssl
 import time
+from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
 from functools import partial
 from typing import Any, Final
 
-import topone_asyncio
-from topone_asyncio._feed import open_http, open_store
+from topone_asyncio._feed import open_http, open_store, open_with
 from topone_proto import FeedClosed, FeedFailed
-from topone_proto.account import AccountEvent
+from topone_proto.account import AccountEvent, AccountStep
 from topone_proto.adapters import (
     AccountCore,
     AccountMetrics,
     AccountOpener,
     AccountView,
     AnyStore,
-    AsyncAccount,
     HttpEndpoint,
     OpenAsyncWebSocket,
-    Runtime,
 )
+from topone_proto.feed.account_driver import AccountDriver
+from topone_proto.feed.waiters import Waiter
 from topone_threads._handle import Handle
 from topone_threads._tokens import TokenSource
 
 __all__ = ["Account", "open_account"]
 
 
-class Account(Handle[AccountEvent], AccountView):
+class Account(Handle[AccountCore[Any], AccountEvent], AccountView):
     """An open account: read it in any thread at any time, iterate over it for what changes. Made by
     ``open_account``.
 
@@ -49,14 +49,8 @@ class Account(Handle[AccountEvent], AccountView):
         store: AnyStore,
     ) -> None:
         AccountView.__init__(self, core)
-        opening = open_websocket or partial(topone_asyncio.open_websocket, ssl_context=ssl_context)
-        http = open_http(endpoint, ssl_context)
-
-        def open_async(runtime: Runtime) -> AsyncAccount:
-            return AsyncAccount(core, opening, runtime, http, store)
-
-        super().__init__(core, open_async)
-        self._account = core
+        opening, http = open_websocket or open_with(ssl_context), open_http(endpoint, ssl_context)
+        super().__init__(core, lambda runtime: AccountDriver(core, opening, runtime, http, store))
         self._is_iterated = False
 
     def get(self, timeout: float | None = None) -> AccountEvent:
@@ -72,7 +66,7 @@ class Account(Handle[AccountEvent], AccountView):
         if not self._is_iterated:
             self._refuse("get")
             with self._looking:
-                self._account.begin_reading()
+                self._core.begin_reading()
             self._is_iterated = True
         return super().get(timeout)
 
@@ -91,7 +85,7 @@ class Account(Handle[AccountEvent], AccountView):
         if timeout is not None and timeout <= 0 and self.is_whole:
             # No call, which takes a moment.
             return
-        self._ask("wait_until_whole", timeout)
+        self._ask("wait_until_whole", lambda _: (self._core.until_whole(), None), timeout)
 
     def refresh(self, timeout: float | None = None) -> None:
         """Compare the account with the exchange's lists now, and return once that is done and every
@@ -100,13 +94,7 @@ class Account(Handle[AccountEvent], AccountView):
         Raises what ``AsyncAccount.refresh`` does, and what ``wait_until_whole`` does in a place
         where it cannot be called.
         """
-        self._ask("refresh", timeout)
-
-    def _ask(self, method: str, timeout: float | None) -> None:
-        try:
-            self._call(method, timeout=timeout)
-        except TimeoutError:
-            raise self._account.overdue(method, timeout or 0.0, time.monotonic()) from None
+        self._ask("refresh", self._core.refresh, timeout)
 
     def give_up(self, number: int) -> None:
         """Stop asking for an order by its id; see ``AsyncAccount.give_up``.
@@ -116,25 +104,30 @@ class Account(Handle[AccountEvent], AccountView):
             FeedFailed: the account ended by itself, or this process was forked after it was opened.
             LocalProtocolError: the ``with`` block of the account was not entered.
         """
-        self._call("give_up", number)
+        self._tell("give_up", partial(self._core.give_up, number))
 
     def order_calls_made(self, count: int = 1) -> None:
         """Count requests of the application's own that place or cancel orders or list open ones;
         see ``AsyncAccount.order_calls_made``."""
         with suppress(FeedClosed, FeedFailed):
-            self._call("order_calls_made", count)
+            self._tell("order_calls_made", partial(self._core.order_calls_made, count))
 
     def order_calls_blocked(self) -> None:
         """Send nothing about orders for ``AccountConfig.token_block`` seconds; see
         ``AsyncAccount.order_calls_blocked``."""
         with suppress(FeedClosed, FeedFailed):
-            self._call("order_calls_blocked")
+            self._tell("order_calls_blocked", self._core.order_calls_blocked)
+
+    def _tell(self, method: str, tell: Callable[[float], AccountStep | None]) -> None:
+        done = Waiter(method)
+        done.settle()
+        self._ask(method, lambda now: (done, tell(now)), waits=False)
 
     def metrics(self) -> AccountMetrics:
         """Return the counters and gauges of the account at this moment. Possible at any time but in
         a signal handler."""
         with self._lock:
-            return self._account.metrics(time.monotonic())
+            return self._core.metrics(time.monotonic())
 
 
 _accounts: AccountOpener[TokenSource, OpenAsyncWebSocket, AbstractContextManager[Account]] = (

@@ -1,4 +1,4 @@
-"""The feed for threads: that of asyncio, in the I/O thread."""
+"""The feed for threads, which asyncio drives in the I/O thread."""
 
 import random
 import ssl
@@ -7,9 +7,10 @@ from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any, Final, TypeVar
 
-import topone_asyncio
+from topone_asyncio._feed import open_with
 from topone_proto import Event, Topic
-from topone_proto.adapters import AsyncFeed, FeedCore, FeedOpener, OpenAsyncWebSocket
+from topone_proto.adapters import FeedCore, FeedOpener, OpenAsyncWebSocket
+from topone_proto.feed.driver import Driver
 from topone_proto.session.pulls import Moment
 from topone_threads._handle import Handle
 from topone_threads._tokens import TokenSource
@@ -19,7 +20,7 @@ __all__ = ["Feed", "open_feed", "open_market_feed"]
 _T = TypeVar("_T")
 
 
-class Feed(Handle[Event]):
+class Feed(Handle[FeedCore[Any], Event]):
     """An open feed: iterate over it for events, in any number of threads. Made by ``open_feed``.
 
     Every event is given once, in order. Iterating ends after ``Closed``, which ``close`` or leaving
@@ -46,9 +47,7 @@ class Feed(Handle[Event]):
         open_websocket: OpenAsyncWebSocket | None,
         ssl_context: ssl.SSLContext | None,
     ) -> None:
-        if open_websocket is None:
-            open_websocket = partial(topone_asyncio.open_websocket, ssl_context=ssl_context)
-        super().__init__(core, partial(AsyncFeed, core, open_websocket))
+        super().__init__(core, partial(Driver, core, open_websocket or open_with(ssl_context)))
 
     def subscribe(self, topic: Topic, timeout: float | None = None) -> None:
         """Subscribe to a topic, now and after every reconnect. Returns after the acknowledgement.
@@ -61,7 +60,7 @@ class Feed(Handle[Event]):
             LocalProtocolError: another call wanted the opposite first, the ``with`` block of the
                 feed was not entered, or this was called in the feed's own token callable.
         """
-        self._call("subscribe", topic, timeout=timeout)
+        self._ask("subscribe", partial(self._core.subscribe, topic), timeout)
 
     def unsubscribe(self, topic: Topic, timeout: float | None = None) -> None:
         """Unsubscribe from a topic. Returns after the acknowledgement, at once if unconnected.
@@ -69,7 +68,7 @@ class Feed(Handle[Event]):
         Raises what ``subscribe`` does. The topic is no longer desired then, but for
         ``SubscriptionRejected``: the exchange goes on sending it.
         """
-        self._call("unsubscribe", topic, timeout=timeout)
+        self._ask("unsubscribe", partial(self._core.unsubscribe, topic), timeout)
 
     def pull(
         self, topic: Topic[_T], start: Moment, end: Moment, timeout: float | None = None
@@ -83,8 +82,7 @@ class Feed(Handle[Event]):
 
         >>> candles = feed.pull(kline("BTC/USDT", "1m"), now - timedelta(hours=1), now)
         """
-        values: tuple[_T, ...] = self._call("pull", topic, start, end, timeout=timeout)
-        return values
+        return self._ask("pull", partial(self._core.pull, topic, start, end), timeout).values
 
 
 _feeds: FeedOpener[TokenSource, OpenAsyncWebSocket, AbstractContextManager[Feed]] = FeedOpener(

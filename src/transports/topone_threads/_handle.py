@@ -1,9 +1,12 @@
-"""The common part of all that threads of an application hold, and asyncio's event loop runs.
+"""The common part of all that threads of an application hold, and an I/O thread drives.
 
-Theory. The coroutines run in the I/O thread and put events into the core's buffer. Threads of the
-application take them out while they hold the I/O thread's lock. One that has to wait sleeps at a
-lock of its own, its bell, which ``_ring`` releases: Ctrl-C interrupts it there, where it holds
-nothing that others need. One that is interrupted hands the event back that it has taken.
+Theory. The driver's coroutines run in the I/O thread and put events into the core's buffer. Threads
+of the application take them out while they hold the I/O thread's lock. What they ask for is put to
+the core in the I/O thread, and the core settles the waiter that it returns.
+
+A thread that has to wait sleeps at a lock of its own, which ``_wake`` releases: Ctrl-C interrupts
+it there, where it holds nothing that others need. It takes an event once it has stopped waiting,
+and hands it back if a Ctrl-C comes on the way to the caller.
 
 In a forked child, where nothing drives the core, the handle is closed and refuses to be looked at.
 """
@@ -16,8 +19,7 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
 from functools import partial
-from inspect import iscoroutinefunction
-from typing import Any, Final, Generic, NoReturn, Protocol, Self, TypeVar
+from typing import Any, Final, Generic, NoReturn, Self, TypeVar
 
 from topone_asyncio._feed import AsyncioRuntime, Condition
 from topone_proto import (
@@ -30,53 +32,48 @@ from topone_proto import (
 )
 from topone_proto.adapters import Runtime
 from topone_proto.feed.base import BaseCore
-from topone_proto.feed.handle import AsyncHandle, HandleCore, OpenHandle
+from topone_proto.feed.base_driver import BaseDriver
+from topone_proto.feed.handle import HandleCore, HandleDriver
+from topone_proto.feed.waiters import Waiter
 from topone_threads import _io
 from topone_threads._lock import Lock
 from topone_threads._tokens import TokenCalls
 
-__all__ = ["BaseHandle", "Bell", "Handle"]
+__all__ = ["BaseHandle", "Handle"]
 
+_AnyCore = TypeVar("_AnyCore", bound=HandleCore[Any])
+_Core = TypeVar("_Core", bound=BaseCore[Any, Any, Any])
+_Driver = TypeVar("_Driver", bound=HandleDriver)
 _Event = TypeVar("_Event")
+_W = TypeVar("_W", bound=Waiter)
 
 # Beyond ``SessionConfig.close_timeout``: seconds for the I/O thread to get round to it.
 _GRACE: Final = 0.5
 
 
-class Bell(Protocol):
-    """A means to wake somebody who waits."""
-
-    def release(self) -> object:
-        """Wake them, from any thread."""
-        ...
-
-
-class BaseHandle(_io.Tenant, Generic[_Event]):
+class BaseHandle(_io.Tenant, Generic[_AnyCore, _Driver, _Event]):
     """Something open that threads iterate over.
 
     Args:
         core: the part without I/O.
-        open_async: opens it in the event loop of the I/O thread.
+        make_driver: makes its driver, in the event loop of the I/O thread.
         close_timeout: the seconds that closing may take.
     """
 
     def __init__(
-        self,
-        core: HandleCore[_Event],
-        open_async: Callable[[Runtime], OpenHandle],
-        close_timeout: float,
+        self, core: _AnyCore, make_driver: Callable[[Runtime], _Driver], close_timeout: float
     ) -> None:
         self._core = core
-        self._open_async = open_async
+        self._make_driver = make_driver
         self._patience = close_timeout + _GRACE
-        self._async: OpenHandle | None = None
-        self._runtime: AsyncioRuntime
+        self._driver: _Driver | None = None
         self._main: asyncio.Task[None] | None = None
         self._io: _io.IoThread | None = None
         # Those of the I/O thread, once it has one. Looking is refused in a forked child.
         self._lock = Lock()
         self._looking: AbstractContextManager[object] = self._lock
-        self._bells: dict[Bell, None] = {}
+        # What wakes the threads that wait.
+        self._sleeping: dict[Callable[[], object], None] = {}
         self._is_over = False
         self._handed_back: list[_Event] = []
 
@@ -170,31 +167,32 @@ class BaseHandle(_io.Tenant, Generic[_Event]):
         if self._io is not None:
             self._io.post(self, function)
 
-    def _ring(self) -> None:
+    def _wake(self) -> None:
         """Wake the threads that wait."""
-        while self._bells:
+        while self._sleeping:
             # Another thread may have woken it, or it may have left.
             with suppress(KeyError):
-                self._bells.popitem()[0].release()
+                self._sleeping.popitem()[0]()
 
     def _wait(self, is_there: Callable[[], object], until: float) -> None:
-        """Wait until something is true, and look again after every ``_ring``.
+        """Wait until something is true, and look again after every ``_wake``.
 
         Raises:
             TimeoutError: it is not true at the time ``until``.
         """
-        bell = threading.Lock()
-        bell.acquire()
+        sleep = threading.Lock()
+        sleep.acquire()
         try:
-            self._bells[bell] = None
+            self._sleeping[sleep.release] = None
             while not is_there():
                 patience = min(threading.TIMEOUT_MAX, until - time.monotonic())
                 if patience <= 0:
                     raise TimeoutError
-                bell.acquire(timeout=patience)
-                self._bells[bell] = None
+                # Released just now or not at all, if it is not acquired.
+                if sleep.acquire(timeout=patience):
+                    self._sleeping[sleep.release] = None
         finally:
-            self._bells.pop(bell, None)
+            self._sleeping.pop(sleep.release, None)
 
     def _has_news(self) -> bool:
         """Return True if ``_take`` has something to return or to raise."""
@@ -220,13 +218,13 @@ class BaseHandle(_io.Tenant, Generic[_Event]):
                     del self._handed_back[0]
                 else:
                     event = core.get()
-                if core.is_paused and core.may_resume and self._async is not None:
-                    self._post(self._async.driver.pause_or_resume)
+                if core.is_paused and core.may_resume and self._driver is not None:
+                    self._post(self._driver.pause_or_resume)
         except BaseException:
             # A Ctrl-C comes after a call, so that the event is here or was not taken.
             if event is not None:
                 self._handed_back.append(event)
-                self._ring()
+                self._wake()
             raise
         return event
 
@@ -252,7 +250,7 @@ class BaseHandle(_io.Tenant, Generic[_Event]):
 
     def fail(self, fault: BaseException) -> None:
         """End with a fault of the program."""
-        (self._core if self._async is None else self._async.driver).fail(fault)
+        (self._driver or self._core).fail(fault)
         self._close()
 
     def abandon(self) -> None:
@@ -266,46 +264,39 @@ class BaseHandle(_io.Tenant, Generic[_Event]):
         if self._main is not None:
             return
         # In no task, so that none is to be interrupted.
-        self._runtime = AsyncioRuntime()
-        self._runtime.condition = partial(_Condition, self._ring)
-        self._main = asyncio.create_task(self._leave_at_the_end())
+        runtime = AsyncioRuntime()
+        runtime.condition = partial(_Condition, self._wake)
+        self._main = asyncio.create_task(self._leave_at_the_end(runtime))
         # A signal handler may have closed it by now.
         if not self._core.is_closed:
-            self._async = self._open_async(self._runtime)
+            self._driver = self._make_driver(runtime)
 
-    async def _leave_at_the_end(self) -> None:
+    async def _leave_at_the_end(self, runtime: AsyncioRuntime) -> None:
         assert self._io is not None
-        await self._runtime.ended()
+        await runtime.ended()
         self._io.leave(self)
         self._is_over = True
-        self._ring()
+        self._wake()
 
     def _close(self) -> None:
         if not self._core.is_closed:
-            take = self._core.take if self._async is None else self._async.driver.take
-            take(self._core.machine.close(time.monotonic()))
+            (self._driver or self._core).take(self._core.machine.close(time.monotonic()))
 
 
-class Handle(BaseHandle[_Event]):
+class Handle(BaseHandle[_Core, BaseDriver, _Event], Generic[_Core, _Event]):
     """A feed or an account of the exchange, as threads use it.
 
     Args:
         core: the part without I/O.
-        open_async: opens it in the event loop of the I/O thread.
+        make_driver: makes its driver, in the event loop of the I/O thread.
     """
 
-    def __init__(
-        self,
-        core: BaseCore[Any, Any, _Event],
-        open_async: Callable[[Runtime], AsyncHandle[Any, _Event]],
-    ) -> None:
-        super().__init__(core, open_async, core.config.close_timeout)
-        self._core: BaseCore[Any, Any, _Event] = core
-        self._tokens: TokenCalls | None = None
+    def __init__(self, core: _Core, make_driver: Callable[[Runtime], BaseDriver]) -> None:
+        super().__init__(core, make_driver, core.config.close_timeout)
+        self._tokens = TokenCalls(
+            core.token_source, lambda fault: self._post(partial(self.fail, fault))
+        )
         if core.token_source is not None:
-            self._tokens = TokenCalls(
-                core.token_source, lambda fault: self._post(partial(self.fail, fault))
-            )
             core.token_source = self._tokens.call
 
     def metrics(self) -> FeedMetrics:
@@ -314,60 +305,77 @@ class Handle(BaseHandle[_Event]):
         with self._lock:
             return self._core.metrics(time.monotonic())
 
-    def _call(self, method: str, *arguments: object, timeout: float | None = None) -> Any:
-        """Call a method in the I/O thread, or await it, and return its result.
+    def _ask(
+        self,
+        method: str,
+        ask: Callable[[float], tuple[_W, Any]],
+        timeout: float | None = None,
+        *,
+        waits: bool = True,
+    ) -> _W:
+        """Ask the core for something, at the time that ``ask`` is given, and return its waiter.
+
+        Args:
+            method: the name of what is asked.
+            ask: returns the core's waiter and step, in the I/O thread.
+            timeout: the seconds after which the waiter is let go of; None for never.
+            waits: True for what the token callable of the feed would wait for in vain.
 
         Raises:
-            TimeoutError: it took longer than so many seconds. It is cancelled.
-            BaseException: what it raised, or what ``_raise_end`` does.
+            TimeoutError: the waiter was not settled in time.
+            BaseException: what ``ask`` and the waiter raise, or what it ended by.
         """
         self._refuse(method)
         caller = threading.current_thread()
-        results: list[Callable[[], Any]] = []
-        tasks: list[Any] = []
-
-        async def answer() -> None:
-            try:
-                function = getattr(self._async, method)
-                if iscoroutinefunction(function):
-                    if self._tokens is not None:
-                        self._tokens.refuse(caller, method)
-                    result = await function(*arguments)
-                else:
-                    result = function(*arguments)
-            except BaseException as error:  # noqa: BLE001 - for the thread that waits
-                results.append(partial(_raise, [error]))
-            else:
-                results.append(lambda: result)
+        waiters: list[Any] = []
 
         def begin() -> None:
-            if self._async is not None and not self._is_over:
-                tasks.append(self._runtime.spawn(answer, method, lambda _: self._ring()))
+            waiter, step = Waiter(method), None
+            try:
+                if waits:
+                    self._tokens.refuse(caller, method)
+                waiter, step = ask(time.monotonic())
+            except BaseException as error:  # noqa: BLE001 - for the thread that waits
+                waiter.settle(error)
+            waiters.append(waiter)
+            self._go_on(step)
+            self._wake()
 
-        def give_up() -> None:
-            # After its first step, which has taken effect even if nobody waits.
-            for task in tasks:
-                asyncio.get_running_loop().call_soon(task.cancel)
+        def leave() -> None:
+            for waiter in waiters:
+                self._go_on(self._core.leave(waiter, time.monotonic()))
 
         self._post(begin)
         try:
-            self._wait(lambda: results or self._is_over, _deadline(timeout))
-        except BaseException:
-            self._post(give_up)
-            raise
-        return results.pop()() if results else self._raise_end()
+            self._wait(
+                lambda: waiters[0].is_settled if waiters else self._is_over, _deadline(timeout)
+            )
+        except TimeoutError:
+            raise self._core.overdue(method, timeout or 0.0, time.monotonic()) from None
+        finally:
+            self._post(leave)
+        if not waiters:
+            self._raise_end()
+        waiter: _W = waiters[0]
+        waiter.result()
+        return waiter
+
+    def _go_on(self, step: Any) -> None:
+        # It was closed before it had begun if there is none.
+        if self._driver is not None:
+            self._driver.go_on(step)
 
 
 class _Condition(Condition):
     """A condition at which threads wait, too."""
 
-    def __init__(self, ring: Callable[[], object]) -> None:
+    def __init__(self, wake: Callable[[], object]) -> None:
         super().__init__()
-        self._ring = ring
+        self._wake = wake
 
     def notify_all(self) -> None:
         super().notify_all()
-        self._ring()
+        self._wake()
 
 
 class _Forked:
@@ -381,8 +389,3 @@ class _Forked:
 
 def _deadline(timeout: float | None) -> float:
     return math.inf if timeout is None else time.monotonic() + timeout
-
-
-def _raise(error: list[BaseException]) -> NoReturn:
-    # No variable has it, so there is no cycle with this frame.
-    raise error.pop()

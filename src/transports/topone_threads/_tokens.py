@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from topone_asyncio._dial import in_thread
 from topone_proto import FeedClosed, LocalProtocolError, Token, TopOneError
@@ -24,13 +24,11 @@ class TokenCalls:
     up may go on.
 
     Args:
-        source: the application's callable.
+        source: the application's callable; None if there is none to call.
         fail: ends the feed with a fault of the program. Called in the thread of a call.
     """
 
-    def __init__(
-        self, source: Callable[..., object], fail: Callable[[BaseException], object]
-    ) -> None:
+    def __init__(self, source: Any, fail: Callable[[BaseException], object]) -> None:
         self._source = source
         self._fail = fail
         # The call that is waited for, and the threads of all that have not returned.

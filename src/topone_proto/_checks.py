@@ -7,6 +7,7 @@ from typing import Final, TypeGuard, TypeVar, cast
 from topone_proto.errors import ConfigurationError
 
 __all__ = [
+    "DEEPEST",
     "LAST_TIME",
     "YEAR_10000",
     "check_decimals",
@@ -18,6 +19,10 @@ __all__ = [
 ]
 
 _T = TypeVar("_T")
+
+DEEPEST: Final = 64
+"""The most levels of JSON that are kept of what no type describes. What is deeper was written on
+purpose; how deep a parser goes depends on the version of Python, and on the caller."""
 
 LAST_TIME: Final = 1e15
 """The first time that no clock shows, in seconds: thirty million years."""

@@ -65,9 +65,8 @@ class FeedMachine(Machine):
         self.asked: list[dict[str, str]] = []
         self.waits_for: Action | None = None
         self.waiters: list[Waiter] = []
-        # The most events of one step, and whether calls may have stretched the buffer.
+        # The most events of one step, and how many calls may have stretched the buffer.
         self.largest = 0
-        self.is_stretched = False
         self.calls = 0
         self.received = self.delivered = self.left_out = 0
         self.take(self.session.start(self.now))
@@ -195,13 +194,9 @@ class FeedMachine(Machine):
     @invariant()
     def the_buffer_is_bounded(self) -> None:
         waiting = self.core.waiting
-        if any(not waiter.is_settled for waiter in self.waiters):
-            self.is_stretched = True
-        elif waiting <= self.capacity:
-            self.is_stretched = self.calls > 0
         # The step that fills it, the end of the connection, and Closed.
         beyond = 2 * max(self.largest, 1) + 1
-        limit = (2 if self.is_stretched else 1) * self.capacity + beyond
+        limit = (2 if self.calls else 1) * self.capacity + beyond
         assert waiting <= limit, f"{waiting} events wait, of {self.capacity}"
         metrics = self.core.metrics(self.now)
         assert (metrics.waiting, metrics.is_paused) == (waiting, self.core.is_paused)

@@ -35,6 +35,7 @@ from typing import Any, Final, TypeVar, cast
 
 import attrs
 
+from topone_proto._checks import DEEPEST
 from topone_proto.errors import ConfigurationError
 from topone_proto.secrets.pieces import Needle, at_ends, in_runs, in_url, in_whole
 from topone_proto.secrets.spellings import LAYERS, Layer, layers
@@ -141,7 +142,7 @@ class Redactor:
     def clean(self, value: _T) -> _T:
         """``value`` with ``redact`` for every text in it: in fields of ``attrs`` classes, in lists,
         tuples and dicts, keys included. The very same value if there is no token."""
-        return cast("_T", self._clean(value, _DEEPEST))
+        return cast("_T", self._clean(value, DEEPEST))
 
     def _clean(self, value: object, deepest: int) -> object:
         if type(value) is str:
@@ -193,6 +194,4 @@ class Redactor:
         return f"{type(self).__name__}({len(self.__tokens)} tokens)"
 
 
-# JSON of this depth has to be written on purpose.
-_DEEPEST: Final = 64
 _MAX_CLEAN: Final = 4096

@@ -11,12 +11,16 @@ Three rules hold:
   names none may be of any topic that is followed.
 """
 
+import re
 import zlib
+from array import array
 from collections.abc import Collection
+from itertools import accumulate
 from typing import Final
 
 import msgspec
 
+from topone_proto._checks import DEEPEST
 from topone_proto.wire._members import (
     ABSENT,
     MISSING,
@@ -39,6 +43,9 @@ __all__ = ["read_slowly"]
 _KEEP_REASON: Final = 200
 _PONGS: Final = {"ping": "pong", "server.ping": "server.pong"}
 _ECHO_LENGTH: Final = 128
+_TEXTS: Final = re.compile(rb'"(?:[^"\\]|\\.)*"')
+# One level more after an opening bracket, one less after a closing one.
+_STEPS: Final = bytes({"[": 1, "{": 1, "]": 255, "}": 255}.get(chr(code), 0) for code in range(256))
 _NO_DATA: Final = frozenset({b"", b"null", b"{}", b"[]", b'""'})
 
 
@@ -230,6 +237,8 @@ def _response(
         if marked(bytes(envelope.data), followed):
             raise
         data = None
+    if _levels(bytes(envelope.data)) > DEEPEST:
+        raise ValueError("nested too deeply")
     number, word = code
     msg = _message(envelope)
     return Response(
@@ -240,3 +249,8 @@ def _response(
         ts=milliseconds_of(bytes(envelope.ts)),
         data=data,
     )
+
+
+def _levels(raw: bytes) -> int:
+    """Return in how many levels the arrays and objects of JSON are nested."""
+    return max(accumulate(array("b", _TEXTS.sub(b"", raw).translate(_STEPS))), default=0)

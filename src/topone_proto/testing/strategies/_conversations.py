@@ -20,7 +20,7 @@ from topone_proto.events import (
 )
 from topone_proto.models import Side
 from topone_proto.session.connection import Connection
-from topone_proto.testing.strategies._defects import Defect, near_misses
+from topone_proto.testing.strategies._defects import near_misses
 from topone_proto.testing.strategies._frames import frames, wire_fields
 from topone_proto.testing.strategies._values import updates_of
 from topone_proto.testing.strategies._wire import (
@@ -268,8 +268,7 @@ class _Talk:
             case Trouble.REORDERED_ACK if len(self.pending) > 1:
                 self.acknowledge(self.draw(st.integers(1, len(self.pending) - 1)), trouble)
             case Trouble.MALFORMED:
-                # Not the deepest, which would make the text of a whole conversation unreadable.
-                miss = self.draw(near_misses([d for d in Defect if d is not Defect.TOO_DEEP]))
+                miss = self.draw(near_misses())
                 self.turns.append(Received(miss.frame, decode(miss.frame), Malformed, trouble))
             case _:
                 return self.publish_amiss(trouble)

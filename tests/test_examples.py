@@ -77,6 +77,10 @@ def secure_simulator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterato
         yield simulator
 
 
+# txaio, below autobahn, on Python 3.14.
+FOREIGN = "ignore:'asyncio.iscoroutinefunction':DeprecationWarning"
+
+
 def running(name: str, url: str, **config: Any) -> AbstractContextManager["subprocess.Popen[str]"]:
     return started("-c", PROGRAM, name, url, json.dumps(QUICK | config))
 
@@ -84,7 +88,7 @@ def running(name: str, url: str, **config: Any) -> AbstractContextManager["subpr
 @contextmanager
 def started(*arguments: str) -> Iterator["subprocess.Popen[str]"]:
     process = subprocess.Popen(
-        [sys.executable, "-uW", "error", *arguments],
+        [sys.executable, "-uW", "error", "-W", FOREIGN, *arguments],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

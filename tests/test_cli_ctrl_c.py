@@ -1,13 +1,18 @@
 """Ctrl-C while the command makes an event loop, and Ctrl-C that comes again."""
 
 import asyncio
+import os
 import signal
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from commands import BOUND, PLAIN
 from topone_cli._ctrl_c import noting_ctrl_c, run_asyncio
 from topone_cli._run import Adapter, Source, run_feed
 from topone_proto import BALANCE, Closed, Connected, Token
@@ -82,3 +87,38 @@ def test_a_cancellation_that_nobody_asked_for_is_no_ctrl_c() -> None:
 
     with pytest.raises(asyncio.CancelledError):
         run_asyncio(main())
+
+
+# Python imports it by itself, before the command's first line.
+INTERRUPTS_AN_IMPORT = """
+import os, signal, sys
+
+left = int(os.environ["IMPORTS"])
+
+class Finder:
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        global left
+        left -= "topone_cli" in sys.modules
+        if left == 0:
+            signal.raise_signal(signal.SIGINT)
+
+sys.meta_path.insert(0, Finder)
+"""
+# What the installed script does.
+ENTRY = "import sys; from topone_cli import main; sys.exit(main())"
+
+
+@pytest.mark.parametrize("number", [1, 2, 3, 10, 30, 100, 300])
+def test_ctrl_c_while_it_loads_leaves_no_traceback(number: int, tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(INTERRUPTS_AN_IMPORT)
+    path = [str(tmp_path), *sys.path]
+    ended = subprocess.run(
+        [sys.executable, "-W", "error", "-c", ENTRY, "--version"],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=BOUND,
+        env=PLAIN | {"IMPORTS": str(number), "PYTHONPATH": os.pathsep.join(path)},
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "")

@@ -94,15 +94,24 @@ def test_the_demo_heals_the_gap_of_one_accident(adapter: Adapter) -> None:
     assert changes <= {line["event"] for line in lines}
 
 
-def test_without_a_terminal_the_demo_prints_plain_lines() -> None:
-    with running("demo", "--seconds", "12", "--rate", "50") as process:
+@pytest.mark.parametrize(
+    ("seconds", "refused"), [((), "dials"), (("--seconds", "12"), "dial")], ids=("ever", "12")
+)
+def test_without_a_terminal_the_demo_prints_plain_lines(
+    seconds: tuple[str, ...], refused: str
+) -> None:
+    with running("demo", *seconds, "--rate", "50") as process:
         out = "".join(read_until(process, lambda line: "-- whole again: " in line))
         code, rest, err = interrupt(process)
     assert (code, err) == (130, "")
     out += rest
     assert "\x1b" not in out
     assert re.search(r"-- whole again: \d+ changes were missed, and asked for over HTTP", out)
-    assert re.search(r"^\d\d:\d\d:\d\d -- the demo now resets the connection", out, re.MULTILINE)
+    said = f"-- the demo now resets the connection and refuses the next {refused}; meanwhile"
+    assert re.search(rf"^\d\d:\d\d:\d\d {said}", out, re.MULTILINE)
+    # The first of them is the one that was reset.
+    failures = re.findall(r"^\d\d:\d\d:\d\d Disconnected ", out, re.MULTILINE)
+    assert len(failures) == 1 + (2 if refused == "dials" else 1)
     assert re.search(r"^\d\d:\d\d:\d\d Gap +orders: updates may be missing", out, re.MULTILINE)
     assert out.endswith("Closed\n")
 

@@ -33,8 +33,8 @@ def run_demo(
     seconds: float | None,
     recorder: Recorder | None = None,
 ) -> None:
-    """Follow the simulator's account, drop the connection once on the way, and refuse the next
-    dial, so that something is missed.
+    """Follow the simulator's account, drop the connection once on the way, and refuse the dials
+    that come next, so that something is missed: two, or one if there is little time.
 
     Raises: as ``run_feed``.
     """
@@ -42,10 +42,12 @@ def run_demo(
         (_DROP_AFTER, 2) if seconds is None else (min(_DROP_AFTER, seconds / 4), 1)
     )
 
+    dials = "dial" if refused == 1 else "dials"
+
     def drop() -> None:
         output.note(
-            "the demo now resets the connection and refuses the next dial; meanwhile the account "
-            "lives on",
+            f"the demo now resets the connection and refuses the next {dials}; meanwhile the "
+            "account lives on",
             time.time(),
         )
         simulator.inject(RefuseHandshake(503, times=refused))

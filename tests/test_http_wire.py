@@ -18,6 +18,7 @@ from topone_proto import (
     Side,
     Token,
 )
+from topone_proto.wire import answers
 from topone_proto.wire.answers import (
     Market,
     OwnDeal,
@@ -49,7 +50,7 @@ from topone_proto.wire.requests import (
 
 TOKEN = Token("topapi:" + "a1B2" * 18)
 KEY = "0123456789abcdef0123456789abcdef"
-READERS = (read_token, read_balances, read_open_orders, read_history, read_deals, read_markets)
+READERS = [getattr(answers, name) for name in answers.__all__ if name.startswith("read_")]
 
 
 def answer(data: object, status: int = 200, **more: Any) -> HttpResponse:

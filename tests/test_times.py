@@ -43,16 +43,18 @@ ABSURD: list[Any] = [
 ]
 
 
+def of_family(family: Any) -> list[Any]:
+    """The first value of a family's example."""
+    update = family.example
+    fields = [field.name for field in attrs.fields(type(update)) if field.name != "topic"]
+    values = [getattr(update, name) for name in fields]
+    values = [value[0] if isinstance(value, tuple) else value for value in values]
+    return [value for value in values if attrs.has(type(value))]
+
+
 def held() -> list[Any]:
-    """The first value of each family's example, and a row of an answer over HTTP."""
-    found: list[Any] = [DEAL]
-    for family in FAMILIES:
-        update: Any = family.example
-        for field in attrs.fields(type(update)):
-            value = getattr(update, field.name)
-            value = value[0] if isinstance(value, tuple) else value
-            found += [value] if attrs.has(type(value)) and field.name != "topic" else []
-    return found
+    """A row of an answer over HTTP, and the first value of each family's example."""
+    return [DEAL, *(value for family in FAMILIES for value in of_family(family))]
 
 
 def shown(value: Any) -> dict[str, datetime | None]:
@@ -65,16 +67,17 @@ def shown(value: Any) -> dict[str, datetime | None]:
     return found
 
 
-# Beside each value the fields that are times, and which of them may be None.
-TIMES: dict[type[Any], tuple[str, ...]] = {
-    Order: ("create_time", "update_time"),
-    Book: ("time",),
-    Deal: ("time",),
-    Candle: ("time",),
-    OwnDeal: ("create_time",),
-}
-REQUIRED = {Candle, OwnDeal}
-CASES = [(value, name) for value in held() for name in TIMES.get(type(value), ())]
+def times_of(value: Any) -> list[str]:
+    """Return the fields of a value that are times."""
+    names = [field.name for field in attrs.fields(type(value))]
+    return [name for name in names if name == "time" or name.endswith("_time")]
+
+
+def is_required(cls: type[Any], name: str) -> bool:
+    return type(None) not in get_args(attrs.fields_dict(cls)[name].type)
+
+
+CASES = [(value, name) for value in held() for name in times_of(value)]
 
 
 def name_of(part: Any) -> str:
@@ -82,16 +85,19 @@ def name_of(part: Any) -> str:
 
 
 def test_there_are_times_to_look_at() -> None:
-    assert len(CASES) == 6
-    # Another value with a time is to be added above.
+    found = {(type(value), name) for value, name in CASES}
+    required = {(Candle, "time"), (OwnDeal, "create_time")}
+    optional = {(Order, "create_time"), (Order, "update_time"), (Book, "time"), (Deal, "time")}
+    assert required | optional <= found
+    assert {each for each in required | optional if is_required(*each)} == required
     with_datetimes = {type(value) for value in held() if shown(value)}
-    assert with_datetimes == set(TIMES) - {OwnDeal}
+    assert with_datetimes == {cls for cls, _ in found} - {OwnDeal}
     with_times = {
         type(value)
         for value in held()
         if any("time" in field.name for field in attrs.fields(type(value)))
     }
-    assert with_times == set(TIMES)
+    assert with_times == {cls for cls, _ in found}
 
 
 @pytest.mark.parametrize("absurd", ABSURD, ids=lambda each: f"{each!r:.24}")
@@ -120,14 +126,14 @@ def test_the_first_and_the_last_time_are_shown(value: Any, name: str) -> None:
     for seconds in (0, 0.0, int(LAST), LAST):
         later = attrs.evolve(value, **{name: seconds})
         assert None not in shown(later).values()
-    if type(value) in REQUIRED:
+    if is_required(type(value), name):
         with pytest.raises(ConfigurationError):
             attrs.evolve(value, **{name: None})
     else:
         assert None in shown(attrs.evolve(value, **{name: None})).values()
 
 
-@pytest.mark.parametrize("cls", [Order, Book, Deal, Candle])
+@pytest.mark.parametrize("cls", [type(value) for value in held() if shown(value)])
 @given(data=st.data())
 def test_every_value_shows_its_times(cls: type[Any], data: st.DataObject) -> None:
     assert shown(data.draw(st.from_type(cls)))
@@ -141,32 +147,37 @@ WRITTEN = [
     *('"253402300799.99999999"', '"1e300"', "-0.0", "-1", "NaN", "Infinity", "true", "{}"),
 ]
 JSON = [each for each in WRITTEN if each not in {"NaN", "Infinity"}]
-# What a message of the exchange calls the times of each family; of a row, its place.
-PLACES: dict[str, tuple[str | int, ...]] = {
-    "orders": ("createTime", "updateTime"),
-    "depth": ("time",),
-    "deals": (0,),
-    "kline": (0,),
-}
-WITH_TIMES = [family for family in FAMILIES if family.name in PLACES]
+WITH_TIMES = [family for family in FAMILIES if any(map(times_of, of_family(family)))]
 
 
 @pytest.mark.parametrize("written", WRITTEN, ids=lambda each: f"{each:.24}")
 @pytest.mark.parametrize("family", WITH_TIMES, ids=lambda family: family.name)
 def test_a_message_of_the_exchange_has_times_that_can_be_shown(family: Any, written: str) -> None:
     update = family.example
-    data = family.write(update)
-    for place in PLACES[family.name]:
-        row = data["list"][0] if isinstance(place, int) else data
-        row[place] = "HERE"
-    frame = json.dumps(
-        {"method": update.topic.subscribe_method, "data": data, "ts": update.ts}
-    ).replace('"HERE"', written)
+    [value] = of_family(family)
+    times = [getattr(value, name) for name in times_of(value)]
+    data = json.dumps(without(times, family.write(update)))
+    assert data.count('"HERE"') >= len(times)
+    frame = json.dumps({"method": update.topic.subscribe_method, "data": "DATA", "ts": update.ts})
+    frame = frame.replace('"DATA"', data).replace('"HERE"', written)
     for _ in range(2):
         told: Any = decode(frame)
         assert isinstance(told, (type(update), Malformed))
         for value in values_of(told):
             shown(value)
+
+
+def without(times: list[float], data: Any) -> Any:
+    """Return plain data with "HERE" in the place of each time."""
+    match data:
+        case dict():
+            return {name: without(times, member) for name, member in data.items()}
+        case list():
+            return [without(times, member) for member in data]
+        case int() | float() if data in times:
+            return "HERE"
+        case _:
+            return data
 
 
 def values_of(update: Any) -> list[Any]:
@@ -198,11 +209,7 @@ def test_a_row_of_an_answer_has_times_that_can_be_shown(name: str, written: str)
 
 
 @pytest.mark.parametrize("absurd", [1e300, -1e300, 2**63, FIRST_OF_10000])
-@pytest.mark.parametrize(
-    "family",
-    [family for family in FAMILIES if family.name != "balance"],
-    ids=lambda each: each.name,
-)
+@pytest.mark.parametrize("family", WITH_TIMES, ids=lambda each: each.name)
 def test_what_a_bus_or_a_file_has_is_an_anomaly_that_says_so(family: Any, absurd: float) -> None:
     update = family.example
     kind = type(update).__name__
@@ -227,7 +234,7 @@ def test_what_a_bus_or_a_file_has_is_an_anomaly_that_says_so(family: Any, absurd
 def spoil(plain: Any, absurd: float) -> str:
     """Give plain data of an update an absurd time. Return the name of the field."""
     for name, member in plain.items():
-        if name in {"create_time", "time"}:
+        if name == "time" or name.endswith("_time"):
             plain[name] = int(absurd) if isinstance(member, int) else absurd
             return str(name)
     inner = [it[0] if isinstance(it, list | tuple) else it for it in plain.values()]

@@ -10,17 +10,25 @@ of a frame than an event may have, and what is left of them is cut off again her
 """
 
 from collections.abc import Container
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, assert_never
 
 import attrs
 
 from topone_proto.events import (
+    Closed,
+    Conflated,
+    Connected,
+    Disconnected,
     Event,
+    Gap,
     Malformed,
+    RequestTimedOut,
+    Subscribed,
     SubscriptionRejected,
     UnexpectedResponse,
     UnexpectedUpdate,
     Unrecognised,
+    Unsubscribed,
 )
 from topone_proto.failures import Failure
 from topone_proto.secrets.redaction import Redactor
@@ -67,8 +75,14 @@ class EventRedactor:
                 return attrs.evolve(event, response=self._anomaly(response, known))
             case Update() | UnexpectedUpdate():
                 return self._redactor.clean(event)
-            case _:
+            case Connected() | Disconnected() | Closed() | Conflated():
+                # Why, went through ``failure``.
                 return event
+            case Subscribed() | Unsubscribed() | Gap() | RequestTimedOut():
+                # All their words are the application's own.
+                return event
+            case _:
+                assert_never(event)
 
     def answer(self, end: PullEnd) -> PullEnd:
         """Return the end of a pull without any token in its error."""

@@ -15,6 +15,7 @@ import runpy
 import ssl
 import subprocess
 import sys
+import tomllib
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from decimal import Decimal
@@ -28,14 +29,9 @@ import pytest
 import trio
 import trustme
 
-import topone_accounts
 import topone_anyio
 import topone_asyncio
 import topone_nats
-import topone_proto
-import topone_redis
-import topone_relay
-import topone_simulator
 import topone_threads
 import topone_trio
 from topone_proto import (
@@ -485,17 +481,13 @@ def test_the_pages_with_tests_of_their_own_are_run_there() -> None:
 
 # --- The names
 
-PACKAGES = (
-    topone_proto,
-    topone_trio,
-    topone_asyncio,
-    topone_threads,
-    topone_accounts,
-    topone_simulator,
-    topone_relay,
-    topone_nats,
-    topone_redis,
-)
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+# All that is shipped, but for the command: nobody imports that.
+PACKAGES = [
+    importlib.import_module(Path(path).name)
+    for path in PYPROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
+    if not path.endswith("topone_cli")
+]
 
 
 def sources() -> Iterator[tuple[str, ast.Module]]:

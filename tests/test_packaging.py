@@ -102,6 +102,18 @@ def test_every_package_of_the_source_roots_is_shipped() -> None:
     assert found == set(PACKAGES.values())
 
 
+def test_every_list_of_packages_has_all_that_are_shipped() -> None:
+    tools = PYPROJECT["tool"]
+    linter = tools["importlinter"]
+    [house] = [each for each in linter["contracts"] if each["id"] == "house"]
+    floors = [name for floor in house["layers"] for name in floor.split(" | ")]
+    shipped = sorted(PACKAGES)
+    assert sorted(tools["coverage"]["run"]["source_pkgs"]) == shipped
+    assert sorted(linter["root_packages"]) == shipped
+    assert sorted(floors) == shipped
+    assert set(shipped) <= set(tools["ruff"]["lint"]["isort"]["known-first-party"])
+
+
 @pytest.mark.parametrize("name", sorted(PACKAGES))
 def test_every_package_is_typed(name: str) -> None:
     assert (PACKAGES[name] / "py.typed").is_file()

@@ -1,4 +1,6 @@
 """A notebook's cells: an account that goes on living between them."""
+# A notebook shows what the last line of a cell is.
+# pyright: reportUnusedExpression=false
 
 # %%
 import os

@@ -12,7 +12,7 @@ from topone_proto.testing.simulation.accountant import Accountant
 from topone_proto.testing.simulation.adapter import Adapter
 from topone_proto.testing.simulation.auditor import Auditor
 from topone_proto.testing.simulation.client_plan import Call, ClientPlan, Pull
-from topone_proto.testing.simulation.scenario import MARKET_TOPICS
+from topone_proto.testing.simulation.scenario import CANDLES
 from topone_proto.testing.simulation.server import ACCOUNT, Server
 from topone_proto.testing.simulation.supplier import Supplier
 from topone_proto.testing.simulation.watcher import Watcher
@@ -210,7 +210,7 @@ class Client:
         self.adapter.go_on_reading()
 
     def _pull(self, pull: Pull) -> None:
-        opened, topic = self._server.market_time, MARKET_TOPICS[-1]
+        opened, topic = self._server.market_time, CANDLES
         start, end = opened - pull.since, opened - pull.until
         self._note("pulls", topic)
         try:

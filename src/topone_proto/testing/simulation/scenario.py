@@ -37,6 +37,7 @@ from topone_proto.wire.kline import kline
 from topone_proto.wire.topic import Topic
 
 __all__ = [
+    "CANDLES",
     "DEALS",
     "MARKET",
     "MARKET_TOPICS",
@@ -59,7 +60,9 @@ MARKET: Final = "BTC/USDT"
 """The one market of a simulated exchange."""
 DEALS: Final = deals(MARKET)
 """The topic of its deals."""
-MARKET_TOPICS: Final[tuple[Topic, ...]] = (DEALS, depth(MARKET, "10x"), kline(MARKET, "1m"))
+CANDLES: Final = kline(MARKET, "1m")
+"""The topic of its candles, which are also pulled."""
+MARKET_TOPICS: Final[tuple[Topic, ...]] = (DEALS, depth(MARKET, "10x"), CANDLES)
 """The topics that a feed of market data can follow."""
 SECRET: Final = "topapi:S3CRET"
 """The beginning of every token of a simulation: the text that must be nowhere."""

@@ -85,7 +85,7 @@ def _packages() -> list[str]:
 @nox.session
 @nox.parametrize("python", [nox.param(path, id=version) for version, path in _INTERPRETERS.items()])
 def test(session: nox.Session) -> None:
-    """Run the tests on every Python of this machine, from 3.11 on; ``test-3.13`` is one of them."""
+    """Run the tests on every Python of this machine from 3.11 on; ``test(3.13)`` is one of them."""
     session.install(".[test]")
     session.run("python", "-m", "pytest", *(session.posargs or ["-n", "auto", "--dist=worksteal"]))
 

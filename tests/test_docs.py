@@ -612,13 +612,6 @@ def test_what_is_drawn_of_the_code_is_drawn_of_all_of_it() -> None:
     assert public | {package.__name__ for package in PACKAGES} - {"topone_proto"} <= shown
 
 
-def test_every_file_that_contributors_are_sent_to_is_there() -> None:
-    text = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
-    named = {path for path in re.findall(r"`([\w./]+/[\w./]*)`", text) if "<" not in path}
-    assert len(named) > 15
-    assert {path for path in named if not (ROOT / path).exists()} == set()
-
-
 def test_every_picture_is_shown_and_every_picture_shown_is_there() -> None:
     pages = (page for page in DOCS.rglob("*.md") if "_build" not in page.parts)
     shown = {

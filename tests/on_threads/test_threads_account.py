@@ -183,7 +183,7 @@ def test_nothing_is_left_out_once_somebody_iterates(simulator: topone_simulator.
         while account.order(numbers[0]).value is None:
             pass
         # Nothing was held up meanwhile, and what is left out is counted.
-        assert isinstance(account.get(PATIENCE), Conflated)
+        assert isinstance(next(account), Conflated)
         numbers += [place(simulator) for _ in range(20)]
         told = [event.after.id for event in until_told(account, numbers[-1])]
         assert told[-len(numbers) :] == numbers

@@ -46,7 +46,7 @@ def test_closing_waits_for_the_end_whichever_thread_is_busy_with_the_feed(
     is_busy, may_end = threading.Event(), threading.Event()
 
     def keep_busy() -> None:
-        with topone_threads._io.lock:
+        with topone_threads._io.shared.lock:
             is_busy.set()
             assert may_end.wait(PATIENCE)
 

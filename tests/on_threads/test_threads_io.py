@@ -515,7 +515,7 @@ with open_feed(token=TOKEN, url=url) as feed:
     until(feed, Subscribed)
     is_held, release = threading.Event(), threading.Event()
     def hold():
-        with _io.lock:
+        with _io.shared.lock:
             is_held.set()
             release.wait()
     feed._post(hold)
@@ -593,6 +593,23 @@ print("end", flush=True)
     while simulator.connections:
         pass
     assert simulator.goodbyes == ((1000,) if ending else (None,))
+
+
+def test_python_does_not_wait_for_a_feed_that_it_closes_at_its_very_end(
+    simulator: Simulator,
+) -> None:
+    # The generator ends with the module, when the I/O thread runs no more.
+    program = f"""{IN_CHILD}
+def events():
+    with open_feed(token=TOKEN, url=url, config=SessionConfig(close_timeout=10000)) as feed:
+        yield from feed
+
+stream = events()
+while not isinstance(next(stream), Subscribed):
+    pass
+print("end", flush=True)
+"""
+    assert run(program, TOKEN, simulator.url) == "end\n"
 
 
 def test_python_does_not_wait_for_a_token_callable_or_a_lookup() -> None:

@@ -1,5 +1,6 @@
 """Signals and Ctrl-C, at any moment of a feed in threads."""
 
+import math
 import signal
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from typing import Any
 import pytest
 
 import topone_threads._io
-from thread_feeds import QUICK, Exchange, Memory, soon, threads_of_feeds
+from thread_feeds import QUICK, Exchange, Memory, beside, soon, threads_of_feeds
 from topone_proto import (
     BALANCE,
     Balance,
@@ -130,6 +131,25 @@ def test_a_feed_can_be_closed_whatever_a_ctrl_c_has_interrupted() -> None:
     soon(run)
 
 
+def test_a_ctrl_c_while_a_feed_is_opened_leaves_nothing_of_it_in_the_thread() -> None:
+    def ctrl_c() -> None:
+        raise KeyboardInterrupt
+
+    def run() -> None:
+        with Exchange().open_feed() as other:
+            for nth in count(1):
+                feed = Exchange().open_feed()
+                with suppress(KeyboardInterrupt), interrupted(nth, ctrl_c) as where:
+                    feed.__enter__()
+                feed.close()
+                assert topone_threads._io.shared.tenants == {other}, where
+                if not where:
+                    assert nth > 5
+                    break
+
+    soon(run)
+
+
 def test_a_lock_is_held_by_nobody_whatever_a_ctrl_c_has_interrupted() -> None:
     def ctrl_c() -> None:
         raise KeyboardInterrupt
@@ -197,11 +217,30 @@ def test_no_event_is_lost_whatever_a_ctrl_c_has_interrupted(
     soon(run)
 
 
+def test_an_event_that_is_handed_back_wakes_who_waits() -> None:
+    feed: Any = open_feed(token=TOKEN)
+
+    class Interrupted:
+        def __enter__(self) -> None: ...
+
+        def __exit__(self, *_: object) -> None:
+            raise KeyboardInterrupt
+
+    with beside(lambda: feed._wait(feed._has_news, math.inf)):
+        while not feed._sleeping:
+            pass
+        feed._core._buffer.put((Closed(),))
+        feed._looking = Interrupted()
+        with pytest.raises(KeyboardInterrupt):
+            feed._take()
+    assert feed._handed_back == [Closed()]
+
+
 def test_a_signal_handler_that_interrupts_who_holds_a_lock_only_leaves_word(
     simulator: Simulator,
 ) -> None:
     def close() -> None:
-        with topone_threads._io.lock:
+        with topone_threads._io.shared.lock:
             # It would wait for what needs the lock.
             feed.close()
 

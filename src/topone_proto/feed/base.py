@@ -89,6 +89,7 @@ class BaseCore(Generic[_Source, _Step, _Event]):
         self._capacity = config.capacity
         self._max_unsent = config.max_unsent
         self._buffer = buffer
+        self._events = buffer.waiting
         self.get: Callable[[], _Event | None] = buffer.get
         """The next event for the application; None if there is none now."""
         self._waiters = Waiters(session)
@@ -173,7 +174,7 @@ class BaseCore(Generic[_Source, _Step, _Event]):
     @property
     def has_events(self) -> bool:
         """True if ``get`` will return something."""
-        return len(self._buffer) > 0
+        return bool(self._events)
 
     @property
     def is_over(self) -> bool:

@@ -24,7 +24,7 @@ was ``full``, or made it so; events keep their order; an update is either delive
 """
 
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sized
 from typing import Any
 
 from topone_proto.events import Conflated
@@ -68,14 +68,16 @@ class DeliveryBuffer:
         self._is_read = is_read
         # How many were left out because nobody takes any.
         self._unread = 0
-        conflates = policy is DeliveryPolicy.CONFLATE
-        self._waiting: deque[Any] | _Conflating
-        if conflates:
-            self._waiting = conflating = _Conflating(capacity)
-            self._count_needed = conflating.needed
+        self._waiting: _Queue | _Conflating
+        if policy is DeliveryPolicy.CONFLATE:
+            self._waiting = _Conflating(capacity)
         else:
-            self._waiting = deque()
-            self._count_needed = self._waiting.__len__
+            self._waiting = _Queue()
+        self._count_needed = self._waiting.needed
+        self.waiting: Sized = self._waiting
+        """The events that wait, to be counted."""
+        self.get: Callable[[], Any] = self._waiting.get
+        """Return the next event, oldest first; None if there is none."""
         self.put_update: Callable[[object], object] = (
             self._waiting.append if is_read else self._put_one
         )
@@ -135,16 +137,20 @@ class DeliveryBuffer:
             waiting.popleft()
             self._unread += 1
 
+
+class _Queue(deque[Any]):
+    """A queue that leaves nothing out."""
+
+    __slots__ = ()
+
+    needed = deque[Any].__len__
+
     def get(self) -> Any:
-        """Return the next event, oldest first; None if there is none."""
-        waiting = self._waiting
-        if isinstance(waiting, _Conflating):
-            return waiting.popleft() if waiting else None
-        if not waiting:
+        if not self:
             return None
         # A Ctrl-C may come behind any call of `popleft`, and the event would be lost.
-        event = waiting[0]
-        del waiting[0]
+        event = self[0]
+        del self[0]
         return event
 
 
@@ -175,7 +181,9 @@ class _Conflating:
         for event in events:
             self.append(event)
 
-    def popleft(self) -> Any:
+    def get(self) -> Any:
+        if not self:
+            return None
         # A Ctrl-C may come behind each call: what is returned leaves the queue behind the last one.
         if self._left_out:
             event: Any = Conflated(self._left_out)

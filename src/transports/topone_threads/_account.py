@@ -53,23 +53,6 @@ class Account(Handle[AccountCore[Any], AccountEvent], AccountView):
         super().__init__(core, lambda runtime: AccountDriver(core, opening, runtime, http, store))
         self._is_iterated = False
 
-    def get(self, timeout: float | None = None) -> AccountEvent:
-        """Return the next event, as iterating gives it.
-
-        Raises:
-            TimeoutError: there was none for ``timeout`` seconds.
-            FeedClosed: the account is closed, and all its events were taken.
-            FeedFailed: the account ended by itself, and all its events were taken; or this process
-                was forked after it was opened.
-            LocalProtocolError: the ``with`` block of the account was not entered.
-        """
-        if not self._is_iterated:
-            self._refuse("get")
-            with self._looking:
-                self._core.begin_reading()
-            self._is_iterated = True
-        return super().get(timeout)
-
     def wait_until_whole(self, timeout: float | None = None) -> None:
         """Return once every topic that is followed is ``WHOLE``: at once if they are.
 
@@ -117,6 +100,14 @@ class Account(Handle[AccountCore[Any], AccountEvent], AccountView):
         ``AsyncAccount.order_calls_blocked``."""
         with suppress(FeedClosed, FeedFailed):
             self._tell("order_calls_blocked", self._core.order_calls_blocked)
+
+    def _take(self) -> AccountEvent | None:
+        if not self._is_iterated:
+            self._refuse("get")
+            with self._looking:
+                self._core.begin_reading()
+            self._is_iterated = True
+        return super()._take()
 
     def _tell(self, method: str, tell: Callable[[float], AccountStep | None]) -> None:
         done = Waiter(method)

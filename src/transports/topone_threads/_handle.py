@@ -96,7 +96,8 @@ class BaseHandle(_io.Tenant, Generic[_AnyCore, _Driver, _Event]):
 
     def __next__(self) -> _Event:
         try:
-            return self.get()
+            event = self._take()
+            return self.get() if event is None else event
         except FeedClosed:
             pass
         raise StopIteration
@@ -106,10 +107,10 @@ class BaseHandle(_io.Tenant, Generic[_AnyCore, _Driver, _Event]):
 
         Raises:
             TimeoutError: there was none for ``timeout`` seconds.
-            FeedClosed: the feed is closed, and all its events were taken.
-            FeedFailed: the feed ended by itself, and all its events were taken; or this process was
+            FeedClosed: it is closed, and all its events were taken.
+            FeedFailed: it ended by itself, and all its events were taken; or this process was
                 forked after it was opened.
-            LocalProtocolError: the ``with`` block of the feed was not entered.
+            LocalProtocolError: its ``with`` block was not entered.
         """
         until = _deadline(timeout)
         while (event := self._take()) is None:
@@ -134,7 +135,7 @@ class BaseHandle(_io.Tenant, Generic[_AnyCore, _Driver, _Event]):
     # In any thread.
 
     def _start(self) -> None:
-        with _io.lock:
+        with _io.shared.lock:
             self._io = io = _io.thread_for(is_alone=self._core.is_recorded)
             self._lock = self._looking = io.lock
             io.tenants.add(self)
@@ -266,14 +267,14 @@ class BaseHandle(_io.Tenant, Generic[_AnyCore, _Driver, _Event]):
         # In no task, so that none is to be interrupted.
         runtime = AsyncioRuntime()
         runtime.condition = partial(_Condition, self._wake)
-        self._main = asyncio.create_task(self._leave_at_the_end(runtime))
+        self._main = asyncio.create_task(runtime.ended())
+        self._main.add_done_callback(self._end)
         # A signal handler may have closed it by now.
         if not self._core.is_closed:
             self._driver = self._make_driver(runtime)
 
-    async def _leave_at_the_end(self, runtime: AsyncioRuntime) -> None:
+    def _end(self, _: object) -> None:
         assert self._io is not None
-        await runtime.ended()
         self._io.leave(self)
         self._is_over = True
         self._wake()

@@ -26,11 +26,8 @@ from weakref import WeakSet
 
 from topone_threads._lock import Lock
 
-__all__ = ["IoThread", "Tenant", "lock", "thread_for"]
+__all__ = ["IoThread", "Tenant", "shared", "thread_for"]
 
-lock: Lock = Lock()
-"""The lock of the shared thread, which also guards which thread that is."""
-_shared: "IoThread | None" = None
 _all: "WeakSet[IoThread]" = WeakSet()
 
 
@@ -147,21 +144,26 @@ class IoThread(threading.Thread):
                 tenant.fail(fault)
 
 
+shared: IoThread = IoThread(Lock())
+"""The thread of all that have none of their own. Its lock also guards which thread that is."""
+
+
 def thread_for(*, is_alone: bool) -> IoThread:
-    """Return the thread of a new tenant, who holds ``lock``. It may have to be started."""
-    global _shared  # noqa: PLW0603 - one for the process
+    """Return the thread of a new tenant, who holds the lock of ``shared``. It may have to be
+    started."""
+    global shared  # noqa: PLW0603 - one for the process
     if is_alone:
         return IoThread(Lock())
-    if _shared is None or not (_shared.tenants and _shared.is_alive()):
-        _shared = IoThread(lock)
-    return _shared
+    if not (shared.tenants and shared.is_alive()):
+        shared = IoThread(shared.lock)
+    return shared
 
 
 def _after_fork() -> None:
-    global lock  # noqa: PLW0603 - one for the process
-    lock = Lock()
+    global shared  # noqa: PLW0603 - one for the process
     for io in list(_all):
         io.abandon()
+    shared = IoThread(Lock())
 
 
 if hasattr(os, "register_at_fork"):  # pragma: no branch - all but Windows

@@ -174,6 +174,16 @@ def test_a_token_callable_may_use_the_account(simulator: topone_simulator.Simula
     assert refused == [None]
 
 
+def test_metrics_are_those_between_two_steps(
+    simulator: topone_simulator.Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handles: list[Any] = [open_account(simulator), topone_threads.open_feed(token="demo")]
+    for handle in handles:
+        held_lock = handle._lock
+        monkeypatch.setattr(handle._core, "metrics", lambda _, lock=held_lock: lock.is_held_here)
+        assert handle.metrics()
+
+
 def test_nothing_is_left_out_once_somebody_iterates(simulator: topone_simulator.Simulator) -> None:
     with open_account(simulator, config=attrs.evolve(FAST, capacity=8)) as account:
         account.wait_until_whole(PATIENCE)

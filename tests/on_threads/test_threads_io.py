@@ -75,6 +75,36 @@ def test_all_feeds_share_one_thread_that_ends_with_the_last(simulator: Simulator
         assert simulator.connections >= 0
 
 
+def test_a_thread_whose_last_feed_has_left_serves_no_other(
+    simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_to_the_end = _io.IoThread.run
+    may_end = threading.Event()
+
+    def run_slowly(io: _io.IoThread) -> None:
+        run_to_the_end(io)
+        assert may_end.wait(PATIENCE)
+
+    monkeypatch.setattr(_io.IoThread, "run", run_slowly)
+    config = SessionConfig(close_timeout=0.01)
+    for _ in range(2):
+        with open_feed(token=TOKEN, url=simulator.url, config=config) as feed:
+            until(feed, Subscribed)
+    may_end.set()
+
+
+def test_a_loop_that_is_not_the_programs_is_not_debugged(
+    simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONASYNCIODEBUG", "1")
+    with open_feed(token=TOKEN, url=simulator.url) as feed:
+        until(feed, Subscribed)
+        [thread] = io_threads()
+        assert isinstance(thread, _io.IoThread)
+        assert thread._loop is not None
+        assert not thread._loop.get_debug()
+
+
 def test_what_fails_for_one_feed_ends_no_other(simulator: Simulator) -> None:
     def fail() -> None:
         raise ZeroDivisionError
@@ -531,6 +561,22 @@ with open_feed(token=TOKEN, url=url) as feed:
     assert out == "0 forked forked forked forked forked False None\n0\n"
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+def test_a_forked_child_may_forget_its_feed(simulator: Simulator) -> None:
+    program = f"""{IN_CHILD}
+import gc
+feed = open_feed(token=TOKEN, url=url).__enter__()
+until(feed, Subscribed)
+pid = os.fork()
+if pid:
+    assert os.waitpid(pid, 0)[1] == 0
+    feed.close()
+del feed
+gc.collect()
+"""
+    assert run(program, TOKEN, simulator.url) == ""
+
+
 def test_a_thread_that_has_not_begun_leaves_a_forked_child_nothing_to_close() -> None:
     thread = _io.IoThread(Lock())
     thread.abandon()
@@ -706,6 +752,18 @@ def test_a_call_that_comes_at_the_very_end_is_answered(
     with open_feed(token=TOKEN, url=simulator.url) as feed, beside(call_late):
         feed.close()
     assert answers == ["closed"]
+
+
+def test_who_left_meanwhile_is_not_woken() -> None:
+    class Emptied(dict[Any, Any]):
+        def popitem(self) -> Any:
+            self.clear()
+            return super().popitem()
+
+    feed: Any = open_feed(token=TOKEN)
+    feed._sleeping = Emptied({bool: None})
+    feed._wake()
+    assert not feed._sleeping
 
 
 def test_a_wait_that_is_over_as_it_is_woken_disturbs_nobody(

@@ -101,6 +101,12 @@ class Account(Handle[AccountCore[Any], AccountEvent], AccountView):
         with suppress(FeedClosed, FeedFailed):
             self._tell("order_calls_blocked", self._core.order_calls_blocked)
 
+    def metrics(self) -> AccountMetrics:
+        """Return the counters and gauges of the account at this moment. Possible at any time but in
+        a signal handler."""
+        with self._lock:
+            return self._core.metrics(time.monotonic())
+
     def _take(self) -> AccountEvent | None:
         if not self._is_iterated:
             self._refuse("get")
@@ -113,12 +119,6 @@ class Account(Handle[AccountCore[Any], AccountEvent], AccountView):
         done = Waiter(method)
         done.settle()
         self._ask(method, lambda now: (done, tell(now)), waits=False)
-
-    def metrics(self) -> AccountMetrics:
-        """Return the counters and gauges of the account at this moment. Possible at any time but in
-        a signal handler."""
-        with self._lock:
-            return self._core.metrics(time.monotonic())
 
 
 _accounts: AccountOpener[TokenSource, OpenAsyncWebSocket, AbstractContextManager[Account]] = (

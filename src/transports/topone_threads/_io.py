@@ -74,17 +74,11 @@ class _Loop(asyncio.SelectorEventLoop):
 
     def abandon(self) -> None:
         """Close all descriptors, and nothing else."""
-        # What becomes of the tasks is nobody's business here.
-        self.set_exception_handler(_say_nothing)
         for thing in (*vars(self).values(), *self._dialled):
             if isinstance(thing, (socket.socket, selectors.BaseSelector)):
                 # A kqueue is not inherited.
                 with suppress(OSError):
                     thing.close()
-
-
-def _say_nothing(*_: object) -> None:
-    """Report no error of an event loop."""
 
 
 class IoThread(threading.Thread):

@@ -158,7 +158,8 @@ class Cursor:
             self.repeated += 1
             return ()
         self.accepted += 1
-        found = self._jump(envelope)
+        is_next = envelope.number == self._number and envelope.epoch == self._epoch
+        found: list[Delivery] = [] if is_next else self._jump(envelope)
         last = len(envelope.items) - 1
         for index, item in enumerate(envelope.items):
             if index < self._index:
@@ -175,11 +176,9 @@ class Cursor:
     # --- the order of messages ------------------------------------------------------------------
 
     def _jump(self, envelope: Message) -> list[Delivery]:
-        """Report what is missing before a message, if anything is."""
+        """Report what is missing before a message that is not the next one, if anything is."""
         is_taken_over = envelope.epoch > self._epoch
         has_hole = envelope.number > (1 if is_taken_over else self._number)
-        if not (is_taken_over or has_hole):
-            return []
         position = self._position
         made: list[RelayEvent] = []
         if is_taken_over:
@@ -234,8 +233,10 @@ class Cursor:
 
     def _follow(self, update: Update, *, is_last: bool) -> Delivery:
         """Take an update in while nothing is disturbed: what ``_take`` does, in less time."""
-        topic = update.topic
-        self._followed[topic] = _later(update.ts, self._followed.get(topic))
+        topic, ts = update.topic, update.ts
+        latest = self._followed.get(topic)
+        if latest is None or (ts is not None and ts > latest):
+            self._followed[topic] = ts
         self._advance(is_last=is_last)
         return update, unchecked(self._epoch, self._number, self._index)
 

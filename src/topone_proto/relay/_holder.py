@@ -36,8 +36,6 @@ from collections.abc import Callable, Iterable
 from enum import Enum
 from typing import Final
 
-from attrs import define, field
-
 from topone_proto._checks import check_time, of_kind, or_default
 from topone_proto.account import Snapshot
 from topone_proto.errors import ConfigurationError
@@ -84,10 +82,10 @@ class HolderState(Enum):
 _HELD: Final = (HolderState.HOLDING, HolderState.RELEASING)
 
 
-@define
 class _Caused:
-    events: list[HolderEvent] = field(factory=list[HolderEvent])
-    actions: list[RelayAction] = field(factory=list[RelayAction])
+    def __init__(self) -> None:
+        self.events: list[HolderEvent] = []
+        self.actions: list[RelayAction] = []
 
 
 class Holder:
@@ -328,7 +326,7 @@ class Holder:
     def _settle(self, caused: _Caused, now: float) -> RelayStep:
         """Do everything that is due by now."""
         lease, config = self._lease, self._config
-        if self.is_held and not lease.is_usable(now):
+        if self.state in _HELD and not lease.is_usable(now):
             self._run_out(caused, now)
         if self.state is HolderState.UNSURE and now >= self._unsure_since + config.keep_open:
             self._lose("the bus did not answer for too long", caused, now)
@@ -394,17 +392,18 @@ class Holder:
             caused.actions.append(CloseAccount(self.account))
 
     def _deadline(self) -> float | None:
-        lease = self._lease
-        times: list[float | None] = []
-        match self.state:
-            case HolderState.TRYING:
-                times.append(None if lease.is_asked else self._acquire_at)
-            case HolderState.HOLDING | HolderState.RELEASING:
-                times += [lease.usable_until, self._publisher.deadline]
-            case HolderState.UNSURE:
-                times.append(self._unsure_since + self._config.keep_open)
-            case HolderState.IDLE:
-                pass
+        lease, state = self._lease, self.state
+        until: float | None = None
+        if state in _HELD:
+            until = _earlier(lease.usable_until, self._publisher.deadline)
+        elif state is HolderState.UNSURE:
+            until = self._unsure_since + self._config.keep_open
+        elif state is HolderState.TRYING and not lease.is_asked:
+            until = self._acquire_at
         if lease.epoch is not None and not lease.is_asked:
-            times.append(lease.renew_at)
-        return min((time for time in times if time is not None), default=None)
+            until = _earlier(lease.renew_at, until)
+        return until
+
+
+def _earlier(time: float, other: float | None) -> float:
+    return time if other is None or time <= other else other

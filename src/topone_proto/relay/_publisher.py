@@ -44,6 +44,8 @@ from topone_proto.relay._envelope import encode_item, join_items
 from topone_proto.relay._items import item_of, left_out, opened, snapshot_items
 from topone_proto.relay._quick import encode_update
 from topone_proto.relay._telling import Told, difference
+from topone_proto.wire.balance import BalanceUpdate
+from topone_proto.wire.orders import OrderUpdate
 from topone_proto.wire.topic import Topic, Update
 
 __all__ = ["Publisher"]
@@ -104,7 +106,10 @@ class Publisher:
 
     def is_under_way(self, message: Publish | None) -> bool:
         """Return True for the message that is under way; None stands for it, if there is one."""
-        return self._message is not None and (message is None or message == self._message)
+        under_way = self._message
+        if message is under_way:
+            return message is not None
+        return under_way is not None and (message is None or message == under_way)
 
     @property
     def waiting(self) -> int:
@@ -148,7 +153,7 @@ class Publisher:
         before = self.dropped
         group: list[object] = []
         for event in events:
-            if isinstance(event, Event) and group:
+            if group and isinstance(event, Event):
                 self._take(group)
                 group = []
             group.append(event)
@@ -160,12 +165,14 @@ class Publisher:
 
     def _take(self, group: list[object]) -> None:
         """Take an event in, with its changes, or the changes of an answer."""
-        event = group[0] if isinstance(group[0], Event) else None
+        first = group[0]
+        event = first if isinstance(first, Event) else None
+        changes = group if event is None else group[1:]
         if isinstance(event, Closed):
             event = self._end_of_feed(event)
         # An update alone changes what it tells, and an account made of a snapshot sees the same.
         is_update = event is None or isinstance(event, Update)
-        for change in group:
+        for change in changes:
             match change:
                 case KnowledgeChanged(topic=topic, before=Knowledge.WHOLE) if is_update:
                     self._tell(Gap(topic, None, None, self._now.connection))
@@ -188,14 +195,17 @@ class Publisher:
     def _tell(self, event: Event) -> None:
         self._now.take(event)
         match event:
+            case OrderUpdate() | BalanceUpdate():
+                # The account's snapshot has them.
+                pass
+            case Update(topic=topic, key=key):
+                if key is not None and _is_public(topic):
+                    self._market[topic] = event
             case Gap(topic=topic):
                 self._is_due = True
                 self._market.pop(topic, None)
             case Disconnected():
                 self._market.clear()
-            case Update(topic=topic, key=key):
-                if key is not None and _is_public(topic):
-                    self._market[topic] = event
             case _:
                 pass
         if self._epoch and not self._has_dropped:
@@ -236,8 +246,9 @@ class Publisher:
             # For those that come late: one that waits will do.
             self._snapshot_at = now + self._config.snapshot_interval
             self._is_due |= not self._snapshots
-        is_followed = isinstance(self._now.life, Connected)
-        if not (self._epoch and is_followed and self._is_due) or self._has_dropped:
+        if not self._is_due or not self._epoch or self._has_dropped:
+            return
+        if not isinstance(self._now.life, Connected):
             return
         snapshot = self._snapshot()
         if snapshot is None:

@@ -9,6 +9,7 @@ number and no text, exactly.
 from collections.abc import Callable
 from decimal import Decimal
 from functools import cache
+from operator import attrgetter
 from typing import Any, Final
 
 import attrs
@@ -114,16 +115,14 @@ def _reader(cls: type[Update], name: str) -> Callable[[Any], Update]:
 
     def read(payload: Any) -> Update:
         event = decode(payload)
-        told = getattr(event, name)
-        for each in decimals:
-            number = getattr(told, each)
+        for number in decimals(getattr(event, name)):
             if number is not None and not is_moderate(number):
                 raise ValueError("not a decimal number")
         return event
 
     of_update: Any = cls
     row: Any = attrs.fields_dict(of_update)[name].type
-    decimals = [
-        field.name for field in attrs.fields(row) if field.type in (Decimal, Decimal | None)
-    ]
+    decimals: Callable[[Any], tuple[Decimal | None, ...]] = attrgetter(
+        *(field.name for field in attrs.fields(row) if field.type in (Decimal, Decimal | None))
+    )
     return read

@@ -35,7 +35,7 @@ class Told:
     subscribed: dict[Topic, Subscribed | None] = field(factory=dict[Topic, Subscribed | None])
     """Each topic that is followed, with its acknowledgement on this connection; None before that
     has come."""
-    times: dict[Topic, int | None] = field(factory=dict[Topic, int | None])
+    times: dict[Topic, int] = field(factory=dict[Topic, int])
     """The latest server time that was told of each topic."""
     latest_ts: int | None = None
     """The latest of these times."""
@@ -63,8 +63,13 @@ class Told:
                 pass
 
     def _see(self, topic: Topic, ts: int | None) -> None:
-        self.times[topic] = _later(ts, self.times.get(topic))
-        self.latest_ts = _later(ts, self.latest_ts)
+        if ts is None:
+            return
+        before = self.times.get(topic)
+        if before is None or ts > before:
+            self.times[topic] = ts
+        if self.latest_ts is None or ts > self.latest_ts:
+            self.latest_ts = ts
 
     def gap(self, topic: Topic, until: int | None, connection: int) -> Gap:
         """Return the gap of a topic from the latest time that was told of it."""
@@ -91,9 +96,3 @@ def difference(sent: Told, now: Told) -> Iterator[Event]:
         if topic not in now.subscribed:
             yield sent.gap(topic, None, now.connection)
             yield Unsubscribed(topic, None, now.connection)
-
-
-def _later(ts: int | None, other: int | None) -> int | None:
-    if ts is None or other is None:
-        return other if ts is None else ts
-    return max(ts, other)

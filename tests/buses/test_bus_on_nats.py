@@ -1,9 +1,11 @@
 """The bus on NATS alone: what operators, other programs and full disks do to it."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
 from pathlib import Path
+from typing import Any
 
 import nats
 import pytest
@@ -158,6 +160,30 @@ async def test_a_subject_of_another_stream_is_refused(bus: Bus, raw: Client, pre
     lease = await acquire(bus, "main")
     with pytest.raises(BusRefused, match="JetStream says"):
         await bus.publish(lease, 1, b"1")
+
+
+@pytest.mark.parametrize("is_alike", [False, True])
+async def test_a_message_that_another_stream_takes_is_refused(
+    bus: Bus, raw: Client, prefix: str, is_alike: bool
+) -> None:
+    lease = await acquire(bus, "main")
+    place = int(await bus.publish(lease, 1, b"1"))
+    manager = raw.jetstream()
+    config = (await manager.stream_info(prefix)).config
+    await manager.update_stream(config, subjects=[f"{prefix}-elsewhere"])
+    other: dict[str, Any] = {
+        "name": f"{prefix}-x",
+        "subjects": [f"{prefix}.>"],
+        "storage": "memory",
+    }
+    if is_alike:
+        # Its last message has the same number.
+        other["first_seq"] = place
+    await raw.request(f"$JS.API.STREAM.CREATE.{prefix}-x", json.dumps(other).encode())
+    await manager.publish(f"{prefix}.main", b"")
+    with pytest.raises(BusRefused, match=r"JetStream says|takes what is meant for"):
+        await bus.publish(lease, 2, b"2")
+    assert await messages(bus, "main", 1) == [b"1"]
 
 
 @pytest.mark.parametrize("data", STRANGE, ids=["bytes", "text", "types", "depth"])

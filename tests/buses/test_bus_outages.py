@@ -85,6 +85,24 @@ async def test_calls_to_a_bus_that_is_away_fail_soon(
         assert await bus.renew(lease)
 
 
+async def test_every_call_waits_for_its_own_time(
+    server: Server, bus: Bus, account: str, proxy: FaultProxy
+) -> None:
+    async with connect(server, through(proxy), timeout=0.5) as far:
+        lease = await acquire(far, account)
+        proxy.mute()
+        calls: list[asyncio.Task[str]] = []
+        for number in (1, 2, 3):
+            calls.append(asyncio.create_task(far.publish(lease, number, b"")))
+            for _ in range(20):
+                # It is under way for a while before the next one.
+                await bus.pointer(account)
+        async with asyncio.timeout(PATIENCE):
+            for call in calls:
+                with pytest.raises(BusUnavailable, match="no answer"):
+                    await call
+
+
 async def test_a_bus_may_be_away_at_first(server: Server, account: str, proxy: FaultProxy) -> None:
     proxy.refuse()
     async with connect(server, through(proxy)) as bus, aclosing(bus.read(account)) as reading:

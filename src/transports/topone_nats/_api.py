@@ -60,6 +60,7 @@ class _Error(msgspec.Struct):
 
 class _Ack(msgspec.Struct):
     seq: int = 0
+    stream: str = ""
     error: _Error | None = None
 
 
@@ -81,9 +82,9 @@ def failure_of(call: str, error: ApiError) -> BusUnavailable | BusRefused:
 class Api:
     """Requests over whatever connection is open."""
 
-    def __init__(self, connection: Connection, timeout: float) -> None:
+    def __init__(self, connection: Connection) -> None:
         self.connection = connection
-        self.timeout = timeout
+        self.timeout = connection.patience
 
     async def ask(self, call: str, name: str, question: Mapping[str, Any]) -> dict[str, Any]:
         """Return the answer to a request of JetStream's API.
@@ -110,6 +111,7 @@ class Api:
         data: bytes,
         *,
         last: int | None = None,
+        stream: str | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> int:
         """Store a message and return its sequence number.
@@ -119,11 +121,13 @@ class Api:
             subject: The subject.
             data: The message.
             last: The sequence number that the last message of the subject must have, 0 for none.
+            stream: The stream that the number has to be one of; None if it does not matter.
             headers: Further headers.
 
         Raises:
             WrongSequence: another message is the last one.
             NoResponders: no stream takes the subject.
+            BusRefused: another stream takes it.
         """
         conditions = dict(headers or {})
         if last is not None:
@@ -135,6 +139,13 @@ class Api:
         if ack is None:
             raise BusUnavailable(call, "the answer was no acknowledgement")
         if ack.error is None:
+            # As a header it would be sent on to every reader.
+            if stream is not None and ack.stream != stream:
+                raise BusRefused(
+                    call,
+                    f"stream {ack.stream!r} takes what is meant for {stream!r}",
+                    "let no other stream have the subjects of the relay",
+                )
             return ack.seq
         if ack.error.err_code in _WRONG_SEQUENCE:
             raise WrongSequence
@@ -169,10 +180,10 @@ class Api:
         return Stored(int(headers.get("Nats-Sequence", "0")), headers, answer.data)
 
     async def _request(
-        self, call: str, subject: str, data: bytes, headers: Mapping[str, str] | None = None
+        self, call: str, subject: str, data: bytes, headers: dict[str, str] | None = None
     ) -> Msg:
         link = await self.connection.link(call)
-        return await link.request(call, subject, data, headers, self.timeout)
+        return await link.request(call, subject, data, headers or None)
 
 
 def _status(answer: Msg) -> str | None:

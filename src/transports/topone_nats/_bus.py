@@ -63,8 +63,8 @@ class NatsBus:
         heartbeat: float,
     ) -> None:
         self._names = Names(prefix)
-        self._connection = Connection(options)
-        self._api = Api(self._connection, timeout)
+        self._connection = Connection(options, timeout)
+        self._api = Api(self._connection)
         self._streams = Streams(self._api, self._names, limits)
         self._heartbeat = heartbeat
         self._leases = Leases(self._streams, self._names)
@@ -128,15 +128,17 @@ class NatsBus:
         held = self._leases.held(lease)
         subject = self._names.messages(lease.account)
         identity = f"{subject}:{lease.epoch}:{number}"
-        headers = {"Nats-Msg-Id": identity, "Nats-Expected-Stream": self._names.stream}
+        stream, headers = self._names.stream, {"Nats-Msg-Id": identity}
         for _ in range(TRIES):
             if held.last is None:
+                # Later, the number of the last message says which stream is meant.
+                headers["Nats-Expected-Stream"] = stream
                 place = await self._place_of_repeat(held, subject, identity)
                 if place is not None:
                     return str(place)
             try:
                 place = await self._streams.put(
-                    "publish", subject, data, last=held.last, headers=headers
+                    "publish", subject, data, last=held.last, stream=stream, headers=headers
                 )
             except WrongSequence:
                 held.last = None

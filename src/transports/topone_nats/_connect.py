@@ -70,6 +70,7 @@ def connect(
         {
             "name": "topone",
             "connect_timeout": timeout,
+            "flush_timeout": timeout,
             "ping_interval": _PING_INTERVAL,
             "max_outstanding_pings": 2,
             "pending_size": _PENDING_SIZE,

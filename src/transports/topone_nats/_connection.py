@@ -8,8 +8,8 @@ nothing is sent later than its caller believes, and a caller never waits for a b
 import asyncio
 import re
 import ssl
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import nats.errors
 from nats.aio.client import Client
@@ -32,15 +32,33 @@ _LONGEST_PAUSE = 2.0
 _CLOSE_TIMEOUT = 0.5
 
 
-class Link:
-    """An open connection. ``lost`` is set when it has ended."""
+class _Asked(NamedTuple):
+    """A request that waits for its answer."""
 
-    def __init__(self, client: Client) -> None:
+    subject: str
+    answer: asyncio.Future[Msg]
+    until: float
+
+
+class Link:
+    """An open connection. ``lost`` is set when it has ended.
+
+    Args:
+        client: The connection.
+        patience: Seconds to wait for an answer, the same for all, so that the oldest request is the
+            first to wait too long, and one timer will do.
+    """
+
+    def __init__(self, client: Client, patience: float) -> None:
         self.client = client
         self.lost = asyncio.Event()
         self.max_payload = client.max_payload
+        self._patience = patience
+        self._loop = asyncio.get_running_loop()
         self._inbox = client.new_inbox()
-        self._waiting: dict[str, tuple[str, asyncio.Future[Msg]]] = {}
+        self._waiting: dict[str, _Asked] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        """Looks for requests that have waited too long; None once there is none."""
         self._count = 0
         self._unreadable: str | None = None
         self._listeners: set[Callable[[], None]] = set()
@@ -50,12 +68,7 @@ class Link:
         await self.subscribe("connect", f"{self._inbox}.*", self._answered)
 
     async def request(
-        self,
-        call: str,
-        subject: str,
-        data: bytes,
-        headers: Mapping[str, str] | None,
-        patience: float,
+        self, call: str, subject: str, data: bytes, headers: dict[str, str] | None
     ) -> Msg:
         """Return the answer to a request.
 
@@ -63,31 +76,41 @@ class Link:
             BusUnavailable: there was none.
             BusRefused: it is not permitted.
         """
+        if self.lost.is_set():
+            raise BusUnavailable(call, "the connection is lost")
+        if self._unreadable is not None:
+            raise _not_permitted(call, f"subscribe to {self._unreadable}")
         self._count += 1
         reply = f"{self._inbox}.{self._count}"
-        future: asyncio.Future[Msg] = asyncio.get_running_loop().create_future()
-        self._waiting[reply] = (subject.lower(), future)
+        answer: asyncio.Future[Msg] = self._loop.create_future()
+        until = self._loop.time() + self._patience
+        self._waiting[reply] = _Asked(subject, answer, until)
+        if self._timer is None:
+            self._timer = self._loop.call_at(until, self._give_up)
         try:
-            if self.lost.is_set():
-                raise BusUnavailable(call, "the connection is lost")
-            if self._unreadable is not None:
-                raise _not_permitted(call, f"subscribe to {self._unreadable}")
-            async with asyncio.timeout(patience):
-                sent = self.client.publish(
-                    subject, data, reply=reply, headers=dict(headers) if headers else None
-                )
-                await heeding_cancellation(sent)
-                return await future
-        except TimeoutError:
-            failure: BusUnavailable | BusRefused = BusUnavailable(
-                call, f"no answer within {patience:g} s"
-            )
-        except (nats.errors.Error, OSError, _Lost, _NotPermitted) as error:
+            # A full socket holds it up for no longer than ``flush_timeout``.
+            sent = self.client.publish(subject, data, reply=reply, headers=headers)
+            await heeding_cancellation(sent)
+            return await answer
+        except (nats.errors.Error, OSError, _Lost, _NotPermitted, _Late) as error:
             failure = self._failure(call, error, len(data))
+            if answer.done():
+                # It may have failed while something else went wrong.
+                answer.exception()
         finally:
             self._waiting.pop(reply, None)
         # Out here it has no context: in that are frames of nats-py, with what it was given.
         raise failure
+
+    def _give_up(self) -> None:
+        """Fail the requests that have waited too long, and look again when the next one has."""
+        now = self._loop.time()
+        self._timer = None
+        for _, answer, until in self._waiting.values():
+            if now < until:
+                self._timer = self._loop.call_at(until, self._give_up)
+                return
+            _fail(answer, _Late(f"no answer within {self._patience:g} s"))
 
     def _failure(self, call: str, error: Exception, size: int) -> BusUnavailable | BusRefused:
         if isinstance(error, _NotPermitted):
@@ -137,9 +160,10 @@ class Link:
     async def ended(self) -> None:
         """Fail everything that waits. Called by nats-py."""
         self.lost.set()
-        for _subject, future in self._waiting.values():
-            if not future.done():
-                future.set_exception(_Lost("the connection is lost"))
+        if self._timer is not None:
+            self._timer.cancel()
+        for asked in self._waiting.values():
+            _fail(asked.answer, _Lost("the connection is lost"))
         for listener in tuple(self._listeners):
             listener()
 
@@ -152,25 +176,30 @@ class Link:
         if verb.lower() == "subscription":
             if subject.lower().startswith(self._inbox.lower()):
                 self._unreadable = subject
-                for _subject, future in self._waiting.values():
-                    if not future.done():
-                        future.set_exception(_NotPermitted(f"subscribe to {subject}"))
+                for asked in self._waiting.values():
+                    _fail(asked.answer, _NotPermitted(f"subscribe to {subject}"))
             return
-        for asked, future in self._waiting.values():
-            if asked == subject.lower() and not future.done():
-                future.set_exception(_NotPermitted(f"publish to {subject}"))
+        for asked in self._waiting.values():
+            if asked.subject.lower() == subject.lower():
+                _fail(asked.answer, _NotPermitted(f"publish to {subject}"))
 
     async def _answered(self, message: Msg) -> None:
-        _subject, future = self._waiting.get(message.subject, ("", None))
-        if future is not None and not future.done():
-            future.set_result(message)
+        asked = self._waiting.get(message.subject)
+        if asked is not None and not asked.answer.done():
+            asked.answer.set_result(message)
+
+
+def _fail(answer: asyncio.Future[Msg], error: Exception) -> None:
+    if not answer.done():
+        answer.set_exception(error)
 
 
 class Connection:
     """Dials when there is no open link."""
 
-    def __init__(self, options: Hidden) -> None:
+    def __init__(self, options: Hidden, patience: float) -> None:
         self._options = options
+        self.patience = patience
         self._link: Link | None = None
         self._dialling = asyncio.Lock()
         self._failure: BusUnavailable | BusRefused | None = None
@@ -236,7 +265,7 @@ class Connection:
                 error_cb=troubled,
             )
             await heeding_cancellation(dialled)
-            link = Link(client)
+            link = Link(client, self.patience)
             await link.open()
         except (nats.errors.Error, OSError, TimeoutError) as error:
             last = client.last_error if isinstance(error, nats.errors.NoServersError) else None
@@ -267,9 +296,13 @@ class _Lost(Exception):
     pass
 
 
+class _Late(Exception):
+    pass
+
+
 def describe(error: BaseException) -> str:
     """Return a few words on an error of the network, without addresses."""
-    if isinstance(error, _Lost):
+    if isinstance(error, _Lost | _Late):
         return str(error)
     if isinstance(error, OSError) and error.strerror:
         return f"{type(error).__name__}: {error.strerror.partition('(')[0].strip()}"

@@ -172,6 +172,7 @@ class Streams:
         data: bytes,
         *,
         last: int | None = None,
+        stream: str | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> int:
         """Store a message as ``Api.put`` does, and return its sequence number.
@@ -181,7 +182,9 @@ class Streams:
             BusUnavailable: there is no stream for it.
         """
         try:
-            return await self._api.put(call, subject, data, last=last, headers=headers)
+            return await self._api.put(
+                call, subject, data, last=last, stream=stream, headers=headers
+            )
         except NoResponders:
             self._forget()
             raise BusUnavailable(call, f"no stream takes {subject.rpartition('.')[0]}.*") from None

@@ -1,6 +1,7 @@
 """Names of accounts and nodes in the form that every bus takes as part of a key or a subject."""
 
 import re
+from functools import lru_cache
 
 from topone_proto import ConfigurationError
 
@@ -11,6 +12,7 @@ _LONGEST = 200
 _ESCAPED = re.compile(r"=([0-9A-F]{2})")
 
 
+@lru_cache(maxsize=1024)  # the same few names, with every message
 def token_of(name: str, setting: str = "account") -> str:
     """Return a name with all but letters, digits, ``_`` and ``-`` written as ``=`` and two
     hexadecimal digits for each byte of its UTF-8.

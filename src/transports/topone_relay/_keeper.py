@@ -2,9 +2,9 @@
 
 Theory. The holder is the machine; what is here has no rule of its own but one: each call to the bus
 names the lease that it is for, and what it brings counts only while the holder has that lease.
-Every call is a task of its own, and there are few at a time: one for the lease, one that publishes,
-one that says where the latest snapshot is. The account is another task, which opens it, waits for
-its end and closes it.
+Every call is a task of its own, and there are few at a time: one for the lease, one that says where
+the latest snapshot is. One more publishes message by message for as long as the lease lasts. The
+account is another task, which opens it, waits for its end and closes it.
 
 The events of the account come through the tap of its core, in the very call that brought them, so
 that the holder can ask for a snapshot of the account as they have left it.
@@ -15,6 +15,7 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any, Final
 
+from topone_asyncio._feed import Condition
 from topone_proto import FeedFailed, FeedMetrics
 from topone_proto.account import Snapshot
 from topone_proto.relay import (
@@ -92,7 +93,11 @@ class Keeper:
         self._timer: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
         self._tell: Tell | None = None
+        # One for each message would take longer to begin.
         self._publishing: asyncio.Task[None] | None = None
+        self._message: Publish | None = None
+        """The message that is to be published."""
+        self._message_came = Condition()
         # The snapshot that late joiners are to be shown: its number and place.
         self._to_point: tuple[Lease, int, str] | None = None
         self._is_pointing = False
@@ -168,7 +173,8 @@ class Keeper:
             case Renew() if self._lease is not None:
                 _ = self._spawn(self._renew(self._lease))
             case Publish() if self._lease is not None:
-                self._publishing = self._spawn(self._publish(self._lease, action))
+                self._message = action
+                self._message_came.notify_all()
             case Release(epoch=epoch):
                 _ = self._spawn(self._release(Lease(self.entry.name, self._node, epoch)))
             case OpenAccount():
@@ -220,6 +226,7 @@ class Keeper:
         else:
             self._lease = lease
             self.leases += 1
+            self._publishing = self._spawn(self._publish_all(lease))
             self._take(self.holder.acquired(lease.epoch, self._loop.time()))
 
     async def _renew(self, lease: Lease) -> None:
@@ -242,7 +249,7 @@ class Keeper:
             await self._bus.release(lease)
 
     def _forget_lease(self) -> None:
-        self._lease = self._to_point = None
+        self._lease = self._message = self._to_point = None
         self._has_settled.set()
         if self._publishing is not None:
             # Whether it has arrived does not matter any more.
@@ -250,6 +257,14 @@ class Keeper:
             self._publishing = None
 
     # Messages.
+
+    async def _publish_all(self, lease: Lease) -> None:
+        """Publish what the holder asks for under a lease."""
+        while True:
+            while self._message is None:
+                await self._message_came.wait()
+            message, self._message = self._message, None
+            await self._publish(lease, message)
 
     async def _publish(self, lease: Lease, message: Publish) -> None:
         try:
@@ -261,14 +276,15 @@ class Keeper:
             self._answered(str(error))
             self._take(self.holder.publish_failed(str(error), self._loop.time(), message))
         else:
+            now = self._loop.time()
             self._answered(None)
             self.messages += 1
-            self.published_at = self._loop.time()
+            self.published_at = now
             if message.has_snapshot:
                 self._to_point = (lease, message.number, place)
                 if not self._is_pointing:
                     _ = self._spawn(self._point())
-            self._take(self.holder.published(self._loop.time(), message))
+            self._take(self.holder.published(now, message))
 
     async def _point(self) -> None:
         """Say where the latest snapshot is, until that has succeeded."""

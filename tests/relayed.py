@@ -15,7 +15,7 @@ from topone_proto.account import RelayEvent, Resumed, Snapshot, Stalled
 from topone_proto.relay import Envelope, Item, encode_envelope
 from topone_proto.relay._freshness import BACKLOG
 from topone_proto.relay._items import item_of, snapshot_items
-from topone_relay._bus import Received
+from topone_relay._bus import Received, Take
 from topone_relay._feed import RelayFeedOpening, open_feed
 from topone_relay._memory import MemoryBroker, MemoryBus
 
@@ -58,14 +58,19 @@ class Bus(MemoryBus):
         super().__init__(broker)
         self.loop: asyncio.AbstractEventLoop | None = None
         self.starts: list[str | None] = []
+        self.yielded: list[Received] = []
+        """All that was yielded, and not taken at once."""
         self.is_read = asyncio.Event()
         self.is_closed = False
 
-    async def read(self, account: str, start: str | None = None) -> AsyncGenerator[Received]:
+    async def read(
+        self, account: str, start: str | None = None, take: Take | None = None
+    ) -> AsyncGenerator[Received]:
         self.loop = asyncio.get_running_loop()
         self.starts.append(start)
         self.is_read.set()
-        async for received in super().read(account, start):
+        async for received in super().read(account, start, take):
+            self.yielded.append(received)
             yield received
 
     async def close(self) -> None:

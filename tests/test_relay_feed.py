@@ -24,6 +24,7 @@ from relayed import (
     update,
 )
 from topone_proto import (
+    BalanceUpdate,
     BusAnomaly,
     Closed,
     ConfigurationError,
@@ -393,6 +394,21 @@ def test_a_slow_application_holds_the_bus_up_and_misses_nothing(door: str) -> No
     seen = follow(door, opening, until=after(200), then=then)
     assert seen.events[2:] == [update(n) for n in range(2, 200)]
     assert 1 <= most <= 11
+
+
+@every_door
+def test_nobody_is_woken_for_what_an_application_waits_for(door: str) -> None:
+    line = Line(FIRST, message(2, WHOLE))
+    yielded: list[int] = []
+
+    def then(event: object) -> None:
+        if event == WHOLE or isinstance(event, BalanceUpdate):
+            yielded.append(len(line.buses[-1].yielded))
+            line.say(message(len(yielded) + 2, update(len(yielded))))
+
+    follow(door, line.open(), until=after(50), then=then)
+    # The first one may come while there is still something to take.
+    assert len(set(yielded[2:])) == 1
 
 
 def test_a_feed_that_is_full_reads_no_more() -> None:

@@ -1,5 +1,7 @@
 """A consumer that is behind: it is told, and believes nothing until it has caught up."""
 
+import asyncio
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,6 +12,7 @@ from topone_proto.account import Account, Knowledge, RelayEvent
 from topone_proto.relay import Position
 from topone_proto.relay._freshness import BACKLOG, SILENCE
 from topone_proto.relay.feed_core import FeedPosition, RelayFeedConfig, RelayFeedCore
+from virtual_time import run_virtually
 
 FIRST = message(1, *BEGINNING)
 BEHIND = Stalled(BACKLOG, "they were published before it read on")
@@ -142,6 +145,29 @@ def test_a_long_pause_is_a_lag() -> None:
         feed.resumed(1.0 + pause)
         feed.received(message(2, update(1)), "2", 1.0 + pause, is_last=False)
         assert (BEHIND in taken(feed)) is is_said
+
+
+@pytest.mark.parametrize(("pause", "is_said"), [(0.5, False), (60.0, True)])
+def test_what_waited_behind_a_full_feed_is_as_old_as_the_pause(pause: float, is_said: bool) -> None:
+    line = Line(FIRST, message(2, WHOLE))
+
+    async def main() -> None:
+        async with line.open(capacity=1) as feed:
+            while await anext(feed) != Resumed():
+                pass
+            for number in (3, 4):
+                # The first one is taken at once, and the second one finds no room.
+                line.broker.inject("main", message(number, update(number)))
+                await asyncio.sleep(0)
+                await asyncio.sleep(0)
+            assert feed.metrics().waiting == 1
+            await asyncio.sleep(pause)
+            behind = [BEHIND] if is_said else []
+            expected = [update(3), *behind, update(4)]
+            assert [await anext(feed) for _ in expected] == expected
+            assert feed.metrics().lag == pytest.approx(pause)
+
+    run_virtually(main)
 
 
 MESSAGES = st.lists(

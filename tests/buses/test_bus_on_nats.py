@@ -11,11 +11,13 @@ import nats
 import pytest
 import pytest_asyncio
 from nats.aio.client import Client
+from nats.aio.msg import Msg
 
 import topone_nats
 from bus_plays import LONG, STRANGE, acquire, again, messages, new_account, take, take_messages
 from bus_servers import NatsServer, Server, running
 from proxies import fault_proxy
+from topone_nats._pull import Pull
 from topone_relay import Bus, BusRefused, BusUnavailable, Fenced, Interrupted, Message, Restored
 from waits import PATIENCE
 
@@ -184,6 +186,51 @@ async def test_a_message_that_another_stream_takes_is_refused(
     with pytest.raises(BusRefused, match=r"JetStream says|takes what is meant for"):
         await bus.publish(lease, 2, b"2")
     assert await messages(bus, "main", 1) == [b"1"]
+
+
+@pytest.mark.parametrize("is_taken", [False, True])
+async def test_a_message_that_is_lost_on_its_way_is_noticed(
+    bus: Bus, is_taken: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost = [b"2"]
+    receive = Pull._receive
+
+    async def receive_others(self: Pull, message: Msg) -> None:
+        if message.data in lost:
+            lost.remove(message.data)
+        else:
+            await receive(self, message)
+
+    monkeypatch.setattr(Pull, "_receive", receive_others)
+    taken: list[Message] = []
+
+    def take_some(message: Message) -> bool:
+        taken.append(message)
+        return is_taken
+
+    lease = await acquire(bus, "main")
+    await bus.publish(lease, 1, b"1")
+    async with aclosing(bus.read("main", None, take_some)) as reading:
+        waiting = asyncio.create_task(take(reading, 2 if is_taken else 1))
+        while not taken:
+            await bus.pointer("main")
+        if not is_taken:
+            await waiting
+            waiting = asyncio.create_task(take(reading, 4))
+        for number in (2, 3):
+            await bus.publish(lease, number, b"%d" % number)
+        interrupted, restored, *found = await waiting
+        assert isinstance(interrupted, Interrupted)
+        assert "lost on its way" in interrupted.detail
+        assert restored == Restored()
+        if is_taken:
+            waiting = asyncio.create_task(take(reading, 1))
+            while len(taken) < 3:
+                await bus.pointer("main")
+            waiting.cancel()
+            await asyncio.wait({waiting})
+            found = [*taken[1:]]
+    assert [each.data for each in found if isinstance(each, Message)] == [b"2", b"3"]
 
 
 @pytest.mark.parametrize("data", STRANGE, ids=["bytes", "text", "types", "depth"])

@@ -50,6 +50,47 @@ async def test_a_reader_goes_on_where_it_was_cut(
         assert await take(reading, 1) == [Message(b"live", place)]
 
 
+async def test_a_reader_goes_on_behind_what_it_took_at_once(
+    server: Server, bus: Bus, account: str, proxy: FaultProxy
+) -> None:
+    lease = await acquire(bus, account)
+    taken: list[Message] = []
+    has_come = asyncio.Event()
+
+    def take_all(message: Message) -> bool:
+        taken.append(message)
+        has_come.set()
+        return True
+
+    async def until(number: int) -> None:
+        async with asyncio.timeout(PATIENCE):
+            while len(taken) < number:
+                has_come.clear()
+                await has_come.wait()
+
+    sent = [Message(b"1", await bus.publish(lease, 1, b"1"))]
+    far = connect(server, through(proxy))
+    async with far, aclosing(far.read(account, None, take_all)) as reading:
+        waiting = asyncio.create_task(take(reading, 2))
+        await until(1)
+        for number in (2, 3):
+            sent.append(Message(b"%d" % number, await bus.publish(lease, number, b"%d" % number)))
+            await until(number)
+        proxy.refuse()
+        sent.append(Message(b"4", await bus.publish(lease, 4, b"4")))
+        proxy.revive()
+        interrupted, restored = await waiting
+        assert isinstance(interrupted, Interrupted)
+        assert restored == Restored()
+        waiting = asyncio.create_task(take(reading, 1))
+        await until(4)
+        sent.append(Message(b"5", await bus.publish(lease, 5, b"5")))
+        await until(5)
+        waiting.cancel()
+        await asyncio.wait({waiting})
+    assert taken == sent
+
+
 async def test_a_reader_notices_a_silent_connection(
     server: Server, bus: Bus, account: str, proxy: FaultProxy
 ) -> None:

@@ -57,6 +57,58 @@ async def test_a_message_says_how_old_it_is_and_whether_it_is_the_last(
         assert received.age < PATIENCE
 
 
+async def test_what_is_taken_at_once_is_not_yielded(bus: Bus, other: Bus, account: str) -> None:
+    lease = await acquire(bus, account)
+    found: list[bytes] = []
+    taken: list[bytes] = []
+    has_come = asyncio.Event()
+
+    def see(message: Message) -> None:
+        found.append(message.data)
+        has_come.set()
+
+    def take_even(message: Message) -> bool:
+        if int(message.data) % 2:
+            return False
+        taken.append(message.data)
+        see(message)
+        return True
+
+    async def read() -> None:
+        async with aclosing(other.read(account, None, take_even)) as reading:
+            async for received in reading:
+                assert isinstance(received, Message)
+                see(received)
+
+    sent = [b"%d" % number for number in range(1, 601)]
+    await bus.publish(lease, 1, sent[0])
+    task = asyncio.create_task(read())
+    for number, data in enumerate(sent[1:], 2):
+        await bus.publish(lease, number, data)
+        while number % 7 and len(found) < number:
+            # Most come while the reader waits.
+            has_come.clear()
+            async with asyncio.timeout(PATIENCE):
+                await has_come.wait()
+    assert found == sent
+    assert 200 <= len(taken) <= 300
+    task.cancel()
+    await asyncio.wait({task})
+    assert task.cancelled()
+
+
+async def test_what_taking_raises_comes_out_of_the_iteration(bus: Bus, account: str) -> None:
+    def take_none(message: Message) -> bool:
+        raise LookupError(message.data)
+
+    lease = await acquire(bus, account)
+    await bus.publish(lease, 1, b"1")
+    async with aclosing(bus.read(account, None, take_none)) as reading:
+        waiting = asyncio.create_task(take(reading, 1))
+        with pytest.raises(LookupError, match="1"):
+            await waiting
+
+
 async def test_reading_begins_at_a_place(bus: Bus, account: str) -> None:
     lease = await acquire(bus, account)
     places = [await bus.publish(lease, number, b"%d" % number) for number in (1, 2, 3, 4)]

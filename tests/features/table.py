@@ -1244,16 +1244,32 @@ def a_repeat_on_redis_is_known_by_its_number() -> AbstractContextManager[Any]:
 @feature(10, "tests/buses/test_bus_outages.py", "-k", "was_cut")
 def a_reader_of_a_bus_goes_on_behind_its_last_message() -> AbstractContextManager[Any]:
     def again(source: Any) -> Any:
-        return lambda start, *, behind: source(start, behind=False)
+        return lambda start, take, *, behind: source(start, take, behind=False)
 
-    def read_on(original: Any, source: Any, start: Any, closed: Any) -> Any:
-        return original(again(source), start, closed)
+    def read_on(original: Any, source: Any, start: Any, closed: Any, take: Any) -> Any:
+        return original(again(source), start, closed, take)
 
+    return reading_on(read_on)
+
+
+def reading_on(read_on: Callable[..., Any]) -> AbstractContextManager[Any]:
+    """Reading from a bus in another way, which gets the right one first."""
     replacement = partial(read_on, _reading.read_on)
     stack = ExitStack()
     stack.enter_context(patch("topone_nats._bus.read_on", replacement))
     stack.enter_context(patch("topone_redis._bus.read_on", replacement))
     return stack
+
+
+@feature(10, "tests/buses/test_bus_outages.py", "-k", "took_at_once")
+def a_reader_of_a_bus_goes_on_behind_what_it_took_at_once() -> AbstractContextManager[Any]:
+    def read_on(original: Any, source: Any, start: Any, closed: Any, take: Any) -> Any:
+        def unnoticed(start: Any, _: object, *, behind: bool) -> Any:
+            return source(start, take, behind=behind)
+
+        return original(unnoticed, start, closed, take)
+
+    return reading_on(read_on)
 
 
 @feature(5, "tests/buses/test_bus_reading.py", "-k", "holds_little and nats")

@@ -42,6 +42,7 @@ from topone_relay._bus import (
     Message,
     Pointer,
     Received,
+    Take,
 )
 from topone_relay._names import name_of
 from topone_relay._options import Hidden
@@ -174,11 +175,15 @@ class NatsBus:
         subject = self._names.kept("pointer", account)
         return pointer_of(await self._streams.glance_at_state("pointer", subject))
 
-    def read(self, account: str, start: str | None = None) -> AsyncGenerator[Received]:
+    def read(
+        self, account: str, start: str | None = None, take: Take | None = None
+    ) -> AsyncGenerator[Received]:
         """Yield the messages of an account in order, and go on for ever."""
         subject = self._names.messages(account)
 
-        async def source(start: str | None, *, behind: bool) -> AsyncGenerator[Message | None]:
+        async def source(
+            start: str | None, take: Take, *, behind: bool
+        ) -> AsyncGenerator[Message | None]:
             policy: dict[str, Any] = {"deliver_policy": "all"}
             if start is not None:
                 policy = {
@@ -190,13 +195,13 @@ class NatsBus:
             try:
                 await pull.open(subject, policy)
                 yield None
-                async with aclosing(pull.messages()) as messages:
+                async with aclosing(pull.messages(take)) as messages:
                     async for message in messages:
                         yield message
             finally:
                 await pull.close()
 
-        return read_on(source, start, self._connection.closed)
+        return read_on(source, start, self._connection.closed, take)
 
     async def bookmark(self, account: str, reader: str) -> bytes:
         """Return what was last kept for a durable reader; empty if nothing was."""

@@ -13,6 +13,7 @@ import re
 import secrets
 from collections import deque
 from collections.abc import AsyncGenerator, Mapping
+from contextlib import suppress
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -21,7 +22,7 @@ from nats.aio.msg import Msg
 
 from topone_nats._api import STREAM_NOT_FOUND, Api, ApiError, failure_of
 from topone_nats._connection import Link
-from topone_relay._bus import BusUnavailable, Message
+from topone_relay._bus import BusUnavailable, Message, Take
 
 if TYPE_CHECKING:
     from nats.aio.subscription import Subscription
@@ -61,7 +62,14 @@ class Pull:
         self._opened_at = 0.0
         self._pending = 0
         self._wake = asyncio.Event()
+        self._heard_at = 0.0
         self._wanted = 0
+        self._take: Take | None = None
+        """Takes what comes, while the iteration waits for the next message."""
+        self._count = 0
+        """The number of messages that were handed over."""
+        self._fault: Exception | None = None
+        """The error of ``take``, or of what it was offered."""
         self._trouble: str | None = None
 
     async def open(self, subject: str, policy: Mapping[str, Any]) -> int:
@@ -99,25 +107,45 @@ class Pull:
         self._pending = answer.get("num_pending", 0)
         return self._pending
 
-    async def messages(self) -> AsyncGenerator[Message]:
+    async def messages(self, take: Take) -> AsyncGenerator[Message]:
         """Yield messages for ever; the place of each is its sequence number in the stream.
+
+        Args:
+            take: Is offered what comes while the iteration waits; see ``Bus.read``.
 
         Raises:
             BusUnavailable: the consumer or the connection is gone, or a message was lost.
         """
-        count = 0
-        while True:
-            if not self._wanted and len(self._arrived) < _LOW:
-                await self._ask_for_more()
-            message, at = await self._next()
-            told = _told(message.reply)
-            count += 1
-            if told.turn != count:
-                raise BusUnavailable(self._call, "a message was lost on its way")
-            # While nothing is asked for, the server sends no later one.
-            is_last = not told.behind and not self._arrived and self._wanted > 0
-            age = self._age(told.stored) if count <= self._pending else self._loop.time() - at
-            yield Message(message.data, str(told.place), age, is_last)
+        try:
+            while True:
+                if not self._wanted and len(self._arrived) < _LOW:
+                    await self._ask_for_more()
+                self._take = take
+                while not self._arrived:
+                    if not self._wanted:
+                        await self._ask_for_more()
+                    await self._any_arrived(2 * self._heartbeat + 1)
+                self._take = None
+                message = self._read(*self._arrived.popleft())
+                self._count += 1
+                yield message
+        finally:
+            self._take = None
+
+    def _read(self, message: Msg, at: float) -> Message:
+        """Return the message behind those that were handed over, as a reader gets it.
+
+        Raises:
+            BusUnavailable: one before it was lost.
+        """
+        told = _told(message.reply)
+        turn = self._count + 1
+        if told.turn != turn:
+            raise BusUnavailable(self._call, "a message was lost on its way")
+        # While nothing is asked for, the server sends no later one.
+        is_last = not told.behind and not self._arrived and self._wanted > 0
+        age = self._age(told.stored) if turn <= self._pending else self._loop.time() - at
+        return Message(message.data, str(told.place), age, is_last)
 
     def _age(self, stored: int) -> float | None:
         if self._server_now is None:
@@ -171,26 +199,25 @@ class Pull:
         subject = f"$JS.API.CONSUMER.MSG.NEXT.{self._stream}.{self._name}"
         await self._link.send(self._call, subject, msgspec.json.encode(question), self._inbox)
 
-    async def _next(self) -> tuple[Msg, float]:
-        while not self._arrived:
-            if not self._wanted:
-                await self._ask_for_more()
-            await self._any_arrived(2 * self._heartbeat + 1)
-        return self._arrived.popleft()
-
     async def _any_arrived(self, patience: float) -> bool:
         """Wait for a message or a word of the server; return True if there is a message."""
         if self._arrived:
             return True
         self._wake.clear()
         self._check()
-        try:
-            async with asyncio.timeout(patience):
-                await self._wake.wait()
-        except TimeoutError:
-            raise BusUnavailable(
-                self._call, f"no sign of life of the server within {patience:g} s"
-            ) from None
+        self._heard_at = self._loop.time()
+        while not self._wake.is_set():
+            # What was taken in the call that brought it wakes nobody.
+            silent_at = self._heard_at + patience
+            if self._loop.time() >= silent_at:
+                raise BusUnavailable(
+                    self._call, f"no sign of life of the server within {patience:g} s"
+                )
+            with suppress(TimeoutError):
+                async with asyncio.timeout_at(silent_at):
+                    await self._wake.wait()
+        if self._fault is not None:
+            raise self._fault
         if not self._arrived:
             self._check()
         return bool(self._arrived)
@@ -202,21 +229,34 @@ class Pull:
             raise BusUnavailable(self._call, self._trouble)
 
     async def _receive(self, message: Msg) -> None:
-        self._wake.set()
+        now = self._heard_at = self._loop.time()
         status = message.headers.get("Status") if message.headers else None
         if status is None or message.reply:
-            self._arrived.append((message, self._loop.time()))
             self._wanted = max(0, self._wanted - 1)
-        elif status == "100":
-            return
-        elif (
-            status in {"404", "408"}
-            or "MaxBytes" in _description(message)
-            or "Batch Completed" in _description(message)
-        ):
+            if self._is_taken(message, now):
+                return
+            self._arrived.append((message, now))
+        elif status in {"404", "408"} or _OVER.search(_description(message)):
             self._wanted = 0
-        else:
+        elif status != "100":
             self._trouble = f"the consumer has ended: {status} {_description(message)}".rstrip()
+        self._wake.set()
+
+    def _is_taken(self, message: Msg, at: float) -> bool:
+        """Offer a message to whoever waits for the next one; return True if it is not to be yielded
+        any more."""
+        take = self._take
+        # Once nothing is asked for, the iteration has to ask.
+        if take is None or self._arrived or not self._wanted:
+            return False
+        try:
+            if not take(self._read(message, at)):
+                return False
+        except Exception as fault:  # noqa: BLE001 - the iteration raises it
+            self._fault = fault
+            self._wake.set()
+        self._count += 1
+        return True
 
 
 def _description(message: Msg) -> str:

@@ -23,7 +23,7 @@ from redis.asyncio import Redis
 
 from topone_redis import _scripts
 from topone_redis._errors import as_bus_errors
-from topone_relay._bus import BusRefused, Cluster, Fenced, Lease, Message, Pointer, Received
+from topone_relay._bus import BusRefused, Cluster, Fenced, Lease, Message, Pointer, Received, Take
 from topone_relay._names import name_of, token_of
 from topone_relay._options import Hidden, check_prefix
 from topone_relay._reading import Closing, read_on
@@ -181,11 +181,15 @@ class RedisBus:
         except ValueError:
             return None
 
-    def read(self, account: str, start: str | None = None) -> AsyncGenerator[Received]:
+    def read(
+        self, account: str, start: str | None = None, take: Take | None = None
+    ) -> AsyncGenerator[Received]:
         """Yield the messages of an account in order, and go on for ever."""
         key = self._key("messages", account)
 
-        async def source(start: str | None, *, behind: bool) -> AsyncGenerator[Message | None]:
+        async def source(
+            start: str | None, take: Take, *, behind: bool
+        ) -> AsyncGenerator[Message | None]:
             last = "0-0" if start is None else start if behind else _before(start)
             clock = asyncio.get_running_loop().time
             offset = await self._server_ahead(clock)
@@ -208,11 +212,13 @@ class RedisBus:
                     held = clock() - read_at
                     age = _age(last, clock(), offset) if block is None else held
                     is_last = is_end and index == len(entries) and held < _HELD
-                    yield Message(_data(fields), last, age, is_last)
+                    message = Message(_data(fields), last, age, is_last)
+                    if not take(message):
+                        yield message
                 if is_end:
                     block = _milliseconds(self._heartbeat)
 
-        return read_on(source, start, self._closing)
+        return read_on(source, start, self._closing, take)
 
     async def _server_ahead(self, clock: Callable[[], float]) -> float | None:
         """Return how far the server's time of day is ahead of a clock, in seconds; None if it does

@@ -13,6 +13,7 @@ from topone_relay._bus import (
     Pointer,
     Received,
     Restored,
+    Take,
 )
 from topone_relay._entry import AccountEntry
 from topone_relay._feed import RelayFeed, RelayFeedOpening, open_feed
@@ -63,6 +64,7 @@ __all__ = [
     "RelayFeedOpening",
     "Restored",
     "StateNotShared",
+    "Take",
     "open_entry",
     "open_feed",
 ]

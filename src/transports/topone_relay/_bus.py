@@ -22,7 +22,7 @@ and the connection is made again meanwhile. The exception is ``read``, which goe
 yields ``Interrupted`` and ``Restored``.
 """
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import Protocol, Self, TypeAlias
 
 from attrs import field
@@ -42,6 +42,7 @@ __all__ = [
     "Pointer",
     "Received",
     "Restored",
+    "Take",
 ]
 
 
@@ -163,6 +164,9 @@ class Restored:
 Received: TypeAlias = Message | Interrupted | Restored
 """The values that ``Bus.read`` yields."""
 
+Take: TypeAlias = Callable[[Message], bool]
+"""Takes a message, and returns True, or leaves it; see ``Bus.read``."""
+
 
 class Bus(Protocol):
     """A connection to a message bus. Get one from ``topone_nats.connect`` or
@@ -249,7 +253,9 @@ class Bus(Protocol):
         message itself may have been dropped by now."""
         ...
 
-    def read(self, account: str, start: str | None = None) -> AsyncGenerator[Received]:
+    def read(
+        self, account: str, start: str | None = None, take: Take | None = None
+    ) -> AsyncGenerator[Received]:
         """Yield the messages of an account in order, and go on for ever.
 
         The bus is asked for a bounded number of messages at a time, so a slow reader holds a
@@ -262,6 +268,9 @@ class Bus(Protocol):
             account: The account's name.
             start: The place of the first message to give. If the bus has dropped it, the iteration
                 begins with the next one that is there. None: with the oldest that is there.
+            take: Is offered a message while the iteration waits for the next one, in the call that
+                brings it. One that it takes is not yielded: nobody has to be woken for it. What it
+                raises comes out of the iteration.
 
         Raises:
             BusRefused: it may not be read.

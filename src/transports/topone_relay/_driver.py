@@ -34,6 +34,9 @@ __all__ = ["RelayDriver"]
 # Seconds between two writes of a durable feed's place.
 _PAUSE: Final = 0.1
 
+# Seconds for which a message that waits for room is taken for the last one on the bus.
+_HELD: Final = 1.0
+
 # Seconds to the second try of a call that the bus did not answer; every later one waits twice as
 # long, up to the last number.
 _RETRY: Final = (0.5, 10.0)
@@ -137,7 +140,7 @@ class RelayDriver:
     async def _follow(self) -> None:
         try:
             start = await self._opened()
-            async with aclosing(self._bus.read(self._account, start)) as stream:
+            async with aclosing(self._bus.read(self._account, start, self._take_at_once)) as stream:
                 async for received in stream:
                     await self._take(received)
         except BusRefused as error:
@@ -176,22 +179,43 @@ class RelayDriver:
             await asyncio.sleep(wait * (0.5 + random.random() / 2))
             wait = min(2 * wait, longest)
 
+    def _take_at_once(self, message: Message) -> bool:
+        """Take a message in the call that brought it, if the application waits for one."""
+        core = self.core
+        if core.has_events or core.is_paused or core.is_closed:
+            return False
+        core.received(
+            message.data, message.place, self.now(), age=message.age, is_last=message.is_last
+        )
+        self.events_came.notify_all()
+        return True
+
     async def _take(self, received: Received) -> None:
         core = self.core
         match received:
             case Message(data, place, age, is_last):
+                if core.is_paused:
+                    # By the one before, which was taken at once: this one has come and waits.
+                    since = self.now()
+                    await self._until_room()
+                    held = self.now() - since
+                    age = None if age is None else age + held
+                    is_last = is_last and held < _HELD
                 core.received(data, place, self.now(), age=age, is_last=is_last)
                 self.events_came.notify_all()
                 # The application has its turn.
                 await self.runtime.checkpoint()
-                while core.is_paused:
-                    await self._room_came.wait()
+                await self._until_room()
             case Interrupted(detail):
                 core.interrupted(detail)
                 self.take(())
             case Restored():
                 core.restored(self.now())
                 self.take(())
+
+    async def _until_room(self) -> None:
+        while self.core.is_paused:
+            await self._room_came.wait()
 
     async def _watch(self) -> None:
         while True:

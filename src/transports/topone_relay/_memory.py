@@ -22,6 +22,7 @@ from topone_relay._bus import (
     Pointer,
     Received,
     Restored,
+    Take,
 )
 
 __all__ = ["MemoryBroker", "MemoryBus"]
@@ -229,7 +230,9 @@ class MemoryBus:
         await self._reach("pointer")
         return self._broker.stream(account).pointer
 
-    async def read(self, account: str, start: str | None = None) -> AsyncGenerator[Received]:
+    async def read(
+        self, account: str, start: str | None = None, take: Take | None = None
+    ) -> AsyncGenerator[Received]:
         """Yield the messages of an account; see ``Bus``."""
         event = asyncio.Event()
         self._broker.watch(event)
@@ -254,7 +257,9 @@ class MemoryBus:
                         following = place + 1
                         age = max(0.0, self._broker.now() - at)
                         is_last = following == stream.next_place
-                        yield Message(data, str(place), age, is_last)
+                        message = Message(data, str(place), age, is_last)
+                        if take is None or not take(message):
+                            yield message
                     if found:
                         continue
                 await event.wait()

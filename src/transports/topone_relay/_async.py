@@ -52,11 +52,11 @@ class _AsyncioFeed(AsyncRelayFeed):
 
     def __init__(self, core: RelayFeedCore, driver: RelayDriver) -> None:
         self._core = core
-        self.driver: RelayDriver = driver
+        self._driver = driver
         self._given = core.start
 
     async def __anext__(self) -> RelayEvent:
-        core, driver = self._core, self.driver
+        core, driver = self._core, self._driver
         core.settle(self._given)
         while True:
             placed = core.get()
@@ -82,11 +82,11 @@ class _AsyncioFeed(AsyncRelayFeed):
         return self._given.behind
 
     async def close(self) -> None:
-        await self.driver.closed()
+        await self._driver.closed()
         self._core.raise_unseen_fault()
 
     def metrics(self) -> RelayMetrics:
-        return self._core.metrics(self.driver.now())
+        return self._core.metrics(self._driver.now())
 
     def settle(self) -> None:
         """Note that the application is done with all that it was given."""

@@ -5,8 +5,10 @@ of the application take them out while they hold the I/O thread's lock. What the
 the core in the I/O thread, and the core settles the waiter that it returns.
 
 A thread that has to wait sleeps at a lock of its own, which ``_wake`` releases: Ctrl-C interrupts
-it there, where it holds nothing that others need. It takes an event once it has stopped waiting,
-and hands it back if a Ctrl-C comes on the way to the caller.
+it there, where it holds nothing that others need. A ``Condition`` of the standard library would not
+do, nor a ``Future``, which has one: a Ctrl-C can leave its lock held, and the I/O thread would wait
+for that. The thread takes an event once it has stopped waiting, and hands it back if a Ctrl-C comes
+on the way to the caller.
 
 In a forked child, where nothing drives the core, the handle is closed and refuses to be looked at.
 """

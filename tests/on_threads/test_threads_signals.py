@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 import topone_threads._io
-from thread_feeds import QUICK, Exchange, Memory, beside, soon, threads_of_feeds
+from thread_feeds import QUICK, Exchange, Memory, beside, in_turn, soon, threads_of_feeds
 from topone_proto import (
     BALANCE,
     Balance,
@@ -148,6 +148,20 @@ def test_a_ctrl_c_while_a_feed_is_opened_leaves_nothing_of_it_in_the_thread() ->
                     break
 
     soon(run)
+
+
+def test_a_feed_that_was_closed_before_it_began_answers_whoever_asks() -> None:
+    with Exchange().open_feed() as other:
+        feed = Exchange().open_feed()
+        # What a signal handler does that interrupts the opening.
+        feed.close()
+        feed._start()
+        with pytest.raises(FeedClosed):
+            feed.subscribe(BALANCE, PATIENCE)
+        # The question comes to the I/O thread, and is of no consequence there.
+        while topone_threads._io.shared.tenants != {other}:
+            in_turn(other, bool)
+        assert list(feed) == [Closed()]
 
 
 def test_a_lock_is_held_by_nobody_whatever_a_ctrl_c_has_interrupted() -> None:

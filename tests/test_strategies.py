@@ -7,6 +7,7 @@ import pkgutil
 import re
 import subprocess
 import sys
+import warnings
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
@@ -19,7 +20,7 @@ import attrs
 import pytest
 from hypothesis import Phase, find, given, seed, settings
 from hypothesis import strategies as st
-from hypothesis.errors import NoSuchExample
+from hypothesis.errors import HypothesisWarning, NoSuchExample
 
 import topone_proto
 from topone_proto import (
@@ -85,7 +86,9 @@ def check_all_made(
     # Examples of one run resemble each other, so there are many runs; each is the same every time.
     search = settings(max_examples=400, phases=[Phase.generate], database=None)
     for number in range(25):
-        with suppress(NoSuchExample):
+        with suppress(NoSuchExample), warnings.catch_warnings():
+            # What it finds it also writes down, however large that is.
+            warnings.filterwarnings("ignore", "Generating overly large repr", HypothesisWarning)
             find(strategy, is_the_last, settings=search, random=Random(number))
             return
     pytest.fail(f"never made: {missing}")

@@ -48,9 +48,12 @@ from topone_proto.testing.strategies import (
     updates,
     wire_fields,
 )
+from topone_proto.testing.strategies._defects import important_leaves, wrong_types
+from topone_proto.testing.strategies._json import Verbatim
 from topone_proto.wire._members import Wrong, read_with
 from topone_proto.wire.balance import BALANCE, Balance, BalanceUpdate
 from topone_proto.wire.codec import carried, decode, encode
+from topone_proto.wire.families import FAMILIES, lone_topics
 from topone_proto.wire.messages import Malformed, Message, Ping, Request, Response, Unrecognised
 from topone_proto.wire.orders import ORDERS, Order, OrderStatus, OrderType, OrderUpdate
 from topone_proto.wire.topic import Topic
@@ -157,6 +160,21 @@ def test_one_defect_is_malformed_where_it_is(data: st.DataObject, defect: Defect
     message = check_total(miss.frame)
     assert isinstance(message, Malformed)
     assert message.path == miss.path
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
+def test_each_member_of_another_type_is_malformed_where_it_is(family: Any) -> None:
+    count = len(important_leaves(wire_fields(family.example)["data"]))
+    assert count
+    for number in range(count):
+        plain = wire_fields(family.example)
+        leaf = important_leaves(plain["data"])[number]
+        for wrong in wrong_types(leaf):
+            written = str(wrong) if isinstance(wrong, Verbatim) else json.dumps(wrong)
+            leaf.holder[leaf.at] = "HERE"
+            message = decode(json.dumps(plain).replace('"HERE"', written))
+            assert isinstance(message, Malformed), (leaf.path, written)
+            assert message.path == leaf.path
 
 
 # --- The exchange's own examples, byte for byte as its page prints them.
@@ -727,7 +745,12 @@ def test_what_has_no_meaning_yet_is_unrecognised(
     assert decode(text.encode()) == Unrecognised(reason, method, text, topics=topics)
 
 
-BOTH = (BALANCE, ORDERS)
+LONE = lone_topics()
+
+
+def test_a_frame_that_says_nothing_may_be_of_every_topic_without_parameters() -> None:
+    assert {BALANCE, ORDERS} <= {*LONE}
+    assert all(topic.family is not None for topic in LONE)
 
 
 @pytest.mark.parametrize(
@@ -755,7 +778,7 @@ BOTH = (BALANCE, ORDERS)
         (frame(BALANCE)[:-1] + ",}", (BALANCE,)),
         (frame(BALANCE).replace("sub_", r"\u0073ub_")[:-1], (BALANCE,)),
         (f"[{frame(ORDERS)}]", (ORDERS,)),
-        (f"[{frame(ORDERS)},{frame(BALANCE)}]", BOTH),
+        (f"[{frame(ORDERS)},{frame(BALANCE)}]", (ORDERS, BALANCE)),
         (json.dumps(frame(ORDERS)), (ORDERS,)),
         (frame(ORDERS, amount="x"), (ORDERS,)),
         (frame(ORDERS, status=None), (ORDERS,)),
@@ -764,13 +787,13 @@ BOTH = (BALANCE, ORDERS)
         ('{"method":"sub_balance","ts":1,"code":0,"data":{"asset":"ETH"}}', (BALANCE,)),
         ('{"id":"1","method":"sub_orders","code":[],"data":{"market":"x"}}', (ORDERS,)),
         # What names none may be of any, or says by its members of which.
-        ("{", BOTH),
-        ('{"method":"sub_ord', BOTH),
-        ('{"ts":1,"data":{', BOTH),
+        ("{", LONE),
+        ('{"method":"sub_ord', LONE),
+        ('{"ts":1,"data":{', LONE),
         (frame(ORDERS).replace('"method"', '"topic"'), (ORDERS,)),
         (frame(ORDERS).replace("sub_orders", "orders.update"), (ORDERS,)),
         (frame(BALANCE).replace('"sub_balance"', "5"), (BALANCE,)),
-        ('{"code":0,"method":5,"x":' + "[" * 100_000, BOTH),
+        ('{"code":0,"method":5,"x":' + "[" * 100_000, LONE),
     ],
 )
 def test_what_a_frame_may_have_been_an_update_of(text: str, topics: tuple[Topic, ...]) -> None:
@@ -799,7 +822,7 @@ def test_a_frame_may_be_compressed(topic: Topic) -> None:
     assert decode(gzip.compress(b'\xef\xbb\xbf{"ping":1}')) == Ping('{"pong":1}')
     for broken in (packed[:-9], packed[:12], packed + b"x", packed[:20] + b"x" + packed[21:]):
         message = decode_malformed(broken)
-        assert message.topics == BOTH
+        assert message.topics == LONE
         assert message.size == len(broken)
     # What is malformed inside is shown as text, and doubted as such.
     message = decode_malformed(gzip.compress(frame(topic)[:-1].encode()))
@@ -817,7 +840,7 @@ def test_what_unpacks_to_too_much_is_not_unpacked() -> None:
         tracemalloc.stop()
     assert isinstance(message, Malformed)
     assert message.reason == "unpacks to more than 100000 bytes"
-    assert message.topics == BOTH
+    assert message.topics == LONE
     assert peak < 2_000_000
     assert decode(gzip.compress(b"ping"), max_size=4) == Ping("pong")
     assert isinstance(decode(gzip.compress(b"ping "), max_size=4), Malformed)

@@ -121,16 +121,14 @@ def _with_wrong_field(draw: st.DrawFn, defect: Defect) -> tuple[str, str]:
         return _with_wrong_envelope(draw, defect)
     plain = wire_fields(draw(updates()))
     data = plain["data"]
-    optional = _OF_LIMIT_ORDERS if data.get("type", OrderType.LIMIT) != OrderType.LIMIT else ()
-    important = [leaf for leaf in leaves(data) if leaf.kind in {Decimal, int, str}]
-    important = [leaf for leaf in important if leaf.at not in optional]
+    important = important_leaves(data)
     decimals = [leaf for leaf in important if leaf.kind is Decimal]
     if defect is Defect.NO_DECIMAL and decimals:
         leaf = draw(st.sampled_from(decimals))
         leaf.holder[leaf.at] = draw(st.sampled_from(NO_DECIMALS))
     elif defect is Defect.WRONG_TYPE and important and draw(st.integers(0, 9)):
         leaf = draw(st.sampled_from(important))
-        leaf.holder[leaf.at] = draw(_wrong(leaf))
+        leaf.holder[leaf.at] = draw(st.sampled_from(wrong_types(leaf)))
     else:
         # A time never voids an update, but no update is without the rest.
         names = [leaf.at for leaf in important if leaf.holder is data]
@@ -177,11 +175,19 @@ def _with_wrong_envelope(draw: st.DrawFn, defect: Defect) -> tuple[str, str]:
     return draw(spellings({**draw(unknown_fields()), **plain})), f"$.{name}"
 
 
-def _wrong(leaf: Leaf) -> st.SearchStrategy[Any]:
+def important_leaves(data: dict[str, Any]) -> list[Leaf]:
+    """Return the members of an update's data without which it is no update."""
+    optional = _OF_LIMIT_ORDERS if data.get("type", OrderType.LIMIT) != OrderType.LIMIT else ()
+    important = [leaf for leaf in leaves(data) if leaf.kind in {Decimal, int, str}]
+    return [leaf for leaf in important if leaf.at not in optional]
+
+
+def wrong_types(leaf: Leaf) -> list[Any]:
+    """Return what a member is not: a decimal that has a name is a text, one in a row of an array
+    may also be a number."""
     if leaf.kind is int:
-        return st.sampled_from(_NO_INTEGERS)
-    # A row of an array may have its decimals as numbers.
-    return st.sampled_from(_NO_TEXTS if isinstance(leaf.at, str) else _NO_NUMBERS)
+        return _NO_INTEGERS
+    return _NO_TEXTS if isinstance(leaf.at, str) else _NO_NUMBERS
 
 
 def _with_wrong_number(draw: st.DrawFn) -> str:

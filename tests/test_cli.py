@@ -35,7 +35,9 @@ from topone_cli._describe import describe, suggestion
 from topone_cli._output import JsonLines, PlainLines
 from topone_cli._run import Adapter, choose_adapter
 from topone_cli._token import find_token
+from topone_cli._topics import PRIVATE_TOPICS
 from topone_proto import (
+    BALANCE,
     DEFAULT_URL,
     Closed,
     Disconnected,
@@ -661,13 +663,45 @@ def test_help_offers_no_argument_for_a_token() -> None:
     assert SECRET not in out
 
 
+WITH_ANOTHER_TOPIC = """
+from attrs import evolve
+from topone_proto import Topic
+from topone_proto.wire.balance import FAMILY
+from topone_proto.wire.topic import register
+name = "transfers"
+register(evolve(FAMILY, name=name, topic=Topic(name), has=name.__eq__))
+from topone_cli._options import AccountOptions
+from topone_cli._topics import ACCOUNT_TOPICS
+from topone_cli._usage import Misuse
+print(*AccountOptions(topics="orders, transfers").parse_topics())
+print(*AccountOptions().parse_topics(), "|", *ACCOUNT_TOPICS)
+try:
+    AccountOptions(topics="transfer").parse_topics()
+except Misuse as misuse:
+    print(misuse)
+"""
+
+
+def test_another_private_topic_can_be_named_and_is_not_followed_unasked() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", WITH_ANOTHER_TOPIC], check=True, capture_output=True, text=True
+    )
+    named, unasked, refused = ended.stdout.splitlines()
+    assert named == "orders transfers"
+    assert unasked == "balance orders | balance orders"
+    assert "(is it transfers?); use balance or orders or transfers, or several" in refused
+
+
 @pytest.mark.parametrize(
     ("words", "completions"),
     [
         ("topone re", {"record", "relay", "replay"}),
         ("topone watch --adapter ", set(Adapter)),
         ("topone watch --topics o", {"orders"}),
-        ("topone account --topics balance,", {"balance,orders"}),
+        (
+            "topone account --topics balance,",
+            {f"balance,{topic}" for topic in PRIVATE_TOPICS if topic != BALANCE},
+        ),
         ("topone market X --period 3", {"30m"}),
         ("topone simulate --fault kill", {"kill-old-tokens"}),
         ("topone simulate --fault expire", {"expire-token", "expire-tokens"}),

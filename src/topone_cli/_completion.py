@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable
 
-from topone_cli._topics import ACCOUNT_TOPICS
+from topone_cli._topics import PRIVATE_TOPICS
 
 __all__ = ["complete_fault", "complete_topics", "one_of"]
 
@@ -16,7 +16,7 @@ def one_of(words: Iterable[str]) -> Callable[[str], list[str]]:
 def complete_topics(incomplete: str) -> list[str]:
     """Return the lists of topics that ``incomplete`` may become. Each topic is in a list once."""
     *before, last = incomplete.split(",")
-    left = [topic.name for topic in ACCOUNT_TOPICS if topic.name not in before]
+    left = [topic.name for topic in PRIVATE_TOPICS if topic.name not in before]
     return [",".join([*before, name]) for name in left if name.startswith(last)]
 
 

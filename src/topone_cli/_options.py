@@ -16,7 +16,7 @@ from topone_cli._completion import complete_topics
 from topone_cli._errors import VARIABLE, explain
 from topone_cli._masks import hide_tokens
 from topone_cli._run import Adapter
-from topone_cli._topics import ACCOUNT_NAMES, ACCOUNT_TOPICS
+from topone_cli._topics import ACCOUNT_NAMES, PRIVATE_TOPICS
 from topone_cli._usage import Misuse
 from topone_proto import (
     DEFAULT_URL,
@@ -256,14 +256,15 @@ class AccountOptions(FeedOptions):
 
     def parse_topics(self) -> tuple[Topic, ...]:
         """Return the topics of ``--topics``. Raises Misuse."""
-        known = {topic.name: topic for topic in ACCOUNT_TOPICS}
+        known = {topic.name: topic for topic in PRIVATE_TOPICS}
+        several = "both with a comma" if len(known) == 2 else "several with commas"
         wanted = dict.fromkeys(name.strip() for name in self.topics.split(","))
         for number, name in enumerate(wanted, 1):
             if name not in known:
                 meant = "".join(f" (is it {near}?)" for near in get_close_matches(name, known))
                 raise Misuse(
                     f"--topics: name {number} is not a topic{meant}; use {' or '.join(known)}, or "
-                    "both with a comma between"
+                    f"{several} between"
                 )
         return tuple(known[name] for name in wanted)
 

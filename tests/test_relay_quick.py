@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from topone_proto import BalanceUpdate, OrderStatus, OrderUpdate, Update
-from topone_proto.relay import EnvelopeError, Item, decode_envelope
+from topone_proto.relay import EnvelopeError, Item, _quick, decode_envelope
 from topone_proto.relay._envelope import encode_item, join_items
 from topone_proto.relay._items import event_of, item_of
 from topone_proto.relay._quick import encode_update, read_message
@@ -37,6 +37,30 @@ def test_it_is_the_quick_way_that_is_tested() -> None:
     event = attrs.evolve(example(), ts=5)
     assert encode_update(event) is not None
     assert isinstance(read(encode_update(event) or b"")[0], BalanceUpdate)
+
+
+def test_a_message_of_updates_is_read_in_one_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    event = attrs.evolve(example(), ts=5)
+    data = encode_update(event) or b""
+    monkeypatch.setattr(_quick, "_decode", None)
+    assert read_message(join_items("main", 1, 2, [data, data])).items == [event, event]
+    assert read_message(join_items("main", 1, 2, [])).items == []
+
+
+OTHERS = st.sampled_from(
+    [
+        encode_item(Item("opened")),
+        encode_item(Item("BalanceUpdate", {"balance": {"asset": "ETH"}, "ts": 5})),
+        b'{"kind":"tomorrow","payload":{"a":[1]},"more":null}',
+        b'{"payload":{},"kind":"x"}',
+    ]
+)
+
+
+@given(st.lists(UPDATES.map(lambda event: encode_item(item_of(event))) | OTHERS, max_size=5))
+def test_an_item_is_read_alike_whatever_is_beside_it(items: list[bytes]) -> None:
+    together = read_message(join_items("main", 1, 2, items)).items
+    assert together == [found for item in items for found in read(item)]
 
 
 def example() -> BalanceUpdate:

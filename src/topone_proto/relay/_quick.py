@@ -10,7 +10,7 @@ from collections.abc import Callable
 from decimal import Decimal
 from functools import cache
 from operator import attrgetter
-from typing import Any, Final
+from typing import Any, Final, Literal, TypeVar
 
 import attrs
 import msgspec
@@ -31,6 +31,8 @@ __all__ = ["Message", "encode_update", "read_message"]
 
 # The classes, and the field of each that has decimals.
 _CLASSES: Final[dict[type[Update], str]] = {BalanceUpdate: "balance", OrderUpdate: "order"}
+
+_Any = TypeVar("_Any", bound=Update)
 
 _encode: Final = msgspec.json.Encoder(decimal_format="string").encode
 
@@ -77,12 +79,41 @@ class Message:
     """Its items, those that are updates of an account as such."""
 
 
+class _OfOrder(msgspec.Struct, tag_field="kind", tag=OrderUpdate.__name__, gc=False):
+    payload: OrderUpdate
+
+
+class _OfBalance(msgspec.Struct, tag_field="kind", tag=BalanceUpdate.__name__, gc=False):
+    payload: BalanceUpdate
+
+
+class _Updates(msgspec.Struct, gc=False):
+    """A message of nothing but updates, as nearly all are: one pass reads it."""
+
+    version: Literal[1]
+    account: str
+    epoch: Count
+    number: Count
+    items: list[_OfOrder | _OfBalance]
+
+
+@cache
+def _decoder_of_updates() -> msgspec.json.Decoder[_Updates]:
+    return msgspec.json.Decoder(_Updates)
+
+
 def read_message(data: bytes) -> Message:
     """Return the message that came over the bus.
 
     Raises:
         EnvelopeError: it is none, or one of a newer version.
     """
+    try:
+        all_updates = _decoder_of_updates().decode(data)
+        read: list[Item | Update] = [_checked(item.payload) for item in all_updates.items]
+        return Message(all_updates.account, all_updates.epoch, all_updates.number, read)
+    except (msgspec.DecodeError, ValueError, RecursionError):
+        pass
     try:
         found = _decode(data)
         if found.version == ENVELOPE_VERSION:
@@ -107,22 +138,33 @@ def _read(item: _Item) -> Item | Update:
 
 @cache
 def _readers() -> dict[str, Callable[[Any], Update]]:
-    return {cls.__name__: _reader(cls, name) for cls, name in _CLASSES.items()}
+    return {cls.__name__: _reader(cls) for cls in _CLASSES}
 
 
-def _reader(cls: type[Update], name: str) -> Callable[[Any], Update]:
+def _reader(cls: type[Update]) -> Callable[[Any], Update]:
     decode = msgspec.json.Decoder(cls).decode
+    return lambda payload: _checked(decode(payload))
 
-    def read(payload: Any) -> Update:
-        event = decode(payload)
-        for number in decimals(getattr(event, name)):
-            if number is not None and not is_moderate(number):
-                raise ValueError("not a decimal number")
-        return event
 
-    of_update: Any = cls
-    row: Any = attrs.fields_dict(of_update)[name].type
-    decimals: Callable[[Any], tuple[Decimal | None, ...]] = attrgetter(
-        *(field.name for field in attrs.fields(row) if field.type in (Decimal, Decimal | None))
-    )
-    return read
+def _checked(update: _Any) -> _Any:
+    """Return an update whose numbers can be counted with.
+
+    Raises:
+        ValueError: they cannot.
+    """
+    for number in _decimals()[type(update)](update):
+        if number is not None and not is_moderate(number):
+            raise ValueError("not a decimal number")
+    return update
+
+
+@cache
+def _decimals() -> dict[type[Update], Callable[[Any], tuple[Decimal | None, ...]]]:
+    """Return what gets the decimals of an update, by its class."""
+    return {cls: _decimals_of(cls, name) for cls, name in _CLASSES.items()}
+
+
+def _decimals_of(cls: Any, name: str) -> Callable[[Any], tuple[Decimal | None, ...]]:
+    row: Any = attrs.fields_dict(cls)[name].type
+    numbers = (each for each in attrs.fields(row) if each.type in (Decimal, Decimal | None))
+    return attrgetter(*(f"{name}.{each.name}" for each in numbers))

@@ -326,7 +326,8 @@ class Holder:
     def _settle(self, caused: _Caused, now: float) -> RelayStep:
         """Do everything that is due by now."""
         lease, config = self._lease, self._config
-        if self.state in _HELD and not lease.is_usable(now):
+        is_usable = lease.is_usable(now)
+        if self.state in _HELD and not is_usable:
             self._run_out(caused, now)
         if self.state is HolderState.UNSURE and now >= self._unsure_since + config.keep_open:
             self._lose("the bus did not answer for too long", caused, now)
@@ -334,7 +335,8 @@ class Holder:
         if lease.epoch is not None and not lease.is_asked and now >= lease.renew_at:
             lease.sent(now)
             caused.actions.append(Renew(self.account, lease.epoch))
-        self._publish(caused, now)
+        if self.state in _HELD and is_usable:
+            self._publish(caused, now)
         if self.state is HolderState.RELEASING and self._publisher.is_idle:
             self._end("it was released", caused, gives_back=True)
             self._finish_release(now)
@@ -344,10 +346,9 @@ class Holder:
         return RelayStep(tuple(caused.events), tuple(caused.actions), self._deadline())
 
     def _publish(self, caused: _Caused, now: float) -> None:
-        if self.is_held and self._lease.is_usable(now):
-            message = self._publisher.next(now)
-            if message is not None:
-                caused.actions.append(message)
+        message = self._publisher.next(now)
+        if message is not None:
+            caused.actions.append(message)
 
     def _run_out(self, caused: _Caused, now: float) -> None:
         """The lease cannot be used any more, by this machine's clock."""

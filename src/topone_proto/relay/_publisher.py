@@ -322,21 +322,17 @@ class Publisher:
             size += len(waiting.data) + 1
             if items and (waiting.begins_snapshot or size > self._config.max_message_size):
                 break
-            self._leave()
+            self._waiting.popleft()
             items.append(waiting.data)
+            if waiting.event is not None:
+                self._sent.take(waiting.event)
+            if waiting.is_of_snapshot:
+                self._snapshots -= waiting.begins_snapshot
+            else:
+                self._size -= len(waiting.data)
         self._number += 1
         data = join_items(self._account, self._epoch, self._number, items)
         return Publish(self._account, self._epoch, self._number, data, has_snapshot)
-
-    def _leave(self) -> None:
-        """The first of what waits goes into a message."""
-        waiting = self._waiting.popleft()
-        if waiting.event is not None:
-            self._sent.take(waiting.event)
-        if waiting.is_of_snapshot:
-            self._snapshots -= waiting.begins_snapshot
-        else:
-            self._size -= len(waiting.data)
 
 
 def _is_public(topic: Topic) -> bool:

@@ -132,7 +132,8 @@ class Api:
         conditions = dict(headers or {})
         if last is not None:
             conditions["Nats-Expected-Last-Subject-Sequence"] = str(last)
-        answer = await self._request(call, subject, data, conditions)
+        link = self.connection.open_link or await self.connection.link(call)
+        answer = await link.request(call, subject, data, conditions or None)
         if _status(answer) == _NO_RESPONDERS:
             raise NoResponders
         ack = entry_of(answer.data, _Ack)
@@ -179,11 +180,9 @@ class Api:
         headers = answer.headers or {}
         return Stored(int(headers.get("Nats-Sequence", "0")), headers, answer.data)
 
-    async def _request(
-        self, call: str, subject: str, data: bytes, headers: dict[str, str] | None = None
-    ) -> Msg:
-        link = await self.connection.link(call)
-        return await link.request(call, subject, data, headers or None)
+    async def _request(self, call: str, subject: str, data: bytes) -> Msg:
+        link = self.connection.open_link or await self.connection.link(call)
+        return await link.request(call, subject, data, None)
 
 
 def _status(answer: Msg) -> str | None:

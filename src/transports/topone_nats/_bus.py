@@ -125,7 +125,8 @@ class NatsBus:
 
     async def publish(self, lease: Lease, number: int, data: bytes) -> str:
         """Publish a message behind all others of the account and return its place."""
-        await self._streams.need_messages("publish")
+        if not self._streams.has_messages:
+            await self._streams.need_messages("publish")
         held = self._leases.held(lease)
         subject = self._names.messages(lease.account)
         identity = f"{subject}:{lease.epoch}:{number}"
@@ -138,9 +139,11 @@ class NatsBus:
                 if place is not None:
                     return str(place)
             try:
-                place = await self._streams.put(
+                place = await self._api.put(
                     "publish", subject, data, last=held.last, stream=stream, headers=headers
                 )
+            except NoResponders:
+                raise self._streams.missing("publish", subject) from None
             except WrongSequence:
                 held.last = None
                 continue

@@ -207,6 +207,12 @@ class Connection:
         self._not_before = 0.0
         self.closed = Closing()
 
+    @property
+    def open_link(self) -> Link | None:
+        """The open link; None if there is none."""
+        link = self._link
+        return None if link is None or link.lost.is_set() else link
+
     async def link(self, call: str) -> Link:
         """Return the open link, dialling if there is none.
 
@@ -214,11 +220,9 @@ class Connection:
             BusUnavailable: no server can be reached.
             BusRefused: the server does not let this client in.
         """
-        if self._link is not None and not self._link.lost.is_set():
-            return self._link
         async with self._dialling:
-            if self._link is not None and not self._link.lost.is_set():
-                return self._link
+            if (link := self.open_link) is not None:
+                return link
             self.closed.check(call)
             now = asyncio.get_running_loop().time()
             # Many callers must not dial as often as they call.

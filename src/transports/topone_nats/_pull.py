@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import suppress
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from nats.aio.msg import Msg
@@ -138,14 +138,14 @@ class Pull:
         Raises:
             BusUnavailable: one before it was lost.
         """
-        told = _told(message.reply)
+        place, told, stored, behind = _told(message.reply)
         turn = self._count + 1
-        if told.turn != turn:
+        if int(told) != turn:
             raise BusUnavailable(self._call, "a message was lost on its way")
         # While nothing is asked for, the server sends no later one.
-        is_last = not told.behind and not self._arrived and self._wanted > 0
-        age = self._age(told.stored) if turn <= self._pending else self._loop.time() - at
-        return Message(message.data, str(told.place), age, is_last)
+        is_last = behind == "0" and not self._arrived and self._wanted > 0
+        age = self._age(int(stored)) if turn <= self._pending else self._loop.time() - at
+        return Message(message.data, place, age, is_last)
 
     def _age(self, stored: int) -> float | None:
         if self._server_now is None:
@@ -167,7 +167,7 @@ class Pull:
             if not await self._any_arrived(self._api.timeout):
                 break
             taken.append(self._arrived.popleft()[0])
-            if not _told(taken[-1].reply).behind:
+            if _told(taken[-1].reply)[-1] == "0":
                 break
         return taken
 
@@ -263,29 +263,17 @@ def _description(message: Msg) -> str:
     return (message.headers or {}).get("Description", "")
 
 
-class _Told(NamedTuple):
-    """The place and the time of a message, as its reply subject has them."""
-
-    place: int
-    """Its sequence number in the stream."""
-    turn: int
-    """Its number among those that this consumer was sent."""
-    stored: int
-    """The time at which it was stored, in nanoseconds since 1970 by the server's clock."""
-    behind: int
-    """The number of messages that wait behind it."""
-
-
-def _told(reply: str) -> _Told:
-    """Return what a message says of its place.
+def _told(reply: str) -> list[str]:
+    """Return what a message says of its place: its sequence number in the stream, its number among
+    those that this consumer was sent, the time at which it was stored, in nanoseconds since 1970 by
+    the server's clock, and the number of messages that wait behind it.
 
     It is in the reply subject, which is ``$JS.ACK``, often a domain and an account, then stream,
     consumer, deliveries, the two places, time, and the number of those that wait.
     """
     tokens = reply.split(".")
     first = 5 if len(tokens) <= _FIELDS else 7
-    place, turn, stored, behind = tokens[first : first + 4]
-    return _Told(int(place), int(turn), int(stored), int(behind))
+    return tokens[first : first + 4]
 
 
 def _nanoseconds(text: Any) -> int | None:

@@ -80,15 +80,20 @@ class Streams:
         self._limits = limits
         self._known: set[str] = set()
 
+    @property
+    def has_messages(self) -> bool:
+        """True if there is a stream for messages, as far as is known here."""
+        return self._names.stream in self._known
+
     async def need_messages(self, call: str) -> None:
         """Make sure that there is a stream for messages.
 
         Raises:
             BusRefused: it is not there and cannot be made, or it is not fit.
         """
-        name = self._names.stream
-        if name in self._known:
+        if self.has_messages:
             return
+        name = self._names.stream
         limits = self._limits
         config = await self._need(
             call,
@@ -172,7 +177,6 @@ class Streams:
         data: bytes,
         *,
         last: int | None = None,
-        stream: str | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> int:
         """Store a message as ``Api.put`` does, and return its sequence number.
@@ -182,12 +186,15 @@ class Streams:
             BusUnavailable: there is no stream for it.
         """
         try:
-            return await self._api.put(
-                call, subject, data, last=last, stream=stream, headers=headers
-            )
+            return await self._api.put(call, subject, data, last=last, headers=headers)
         except NoResponders:
-            self._forget()
-            raise BusUnavailable(call, f"no stream takes {subject.rpartition('.')[0]}.*") from None
+            raise self.missing(call, subject) from None
+
+    def missing(self, call: str, subject: str) -> BusUnavailable:
+        """Return the error for a subject that no stream takes, and look for the streams again at
+        the next call."""
+        self._known.clear()
+        return BusUnavailable(call, f"no stream takes {subject.rpartition('.')[0]}.*")
 
     async def last(self, call: str, stream: str, subject: str) -> Stored | None:
         """Return the last message of a subject; None if it has none, or there is no stream."""
@@ -195,13 +202,9 @@ class Streams:
             return await self._api.last(call, stream, subject)
         except ApiError as error:
             if error.number == STREAM_NOT_FOUND:
-                self._forget()
+                self._known.clear()
                 return None
             raise failure_of(call, error) from None
-
-    def _forget(self) -> None:
-        """Look again at the next call, since something is missing."""
-        self._known.clear()
 
     async def _need(self, call: str, config: dict[str, Any]) -> dict[str, Any]:
         name = config["name"]

@@ -5,7 +5,7 @@ Pure. An adapter adds a socket, a clock and a way to sleep.
 """
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from topone_proto.account import AccountStep
@@ -89,7 +89,8 @@ class BaseCore(Generic[_Source, _Step, _Event]):
         self._capacity = config.capacity
         self._max_unsent = config.max_unsent
         self._buffer = buffer
-        self._events = buffer.waiting
+        self.events: Sized = buffer.waiting
+        """The events that wait to be taken by ``get``, to be counted."""
         self.get: Callable[[], _Event | None] = buffer.get
         """The next event for the application; None if there is none now."""
         self._waiters = Waiters(session)
@@ -174,7 +175,7 @@ class BaseCore(Generic[_Source, _Step, _Event]):
     @property
     def has_events(self) -> bool:
         """True if ``get`` will return something."""
-        return bool(self._events)
+        return bool(self.events)
 
     @property
     def is_over(self) -> bool:

@@ -1,5 +1,6 @@
 """The part of a feed and of an account that an application sees alike, under any event loop."""
 
+from collections.abc import Sized
 from typing import Any, Generic, Protocol, Self, TypeVar
 
 from topone_proto.account import AccountStep
@@ -52,8 +53,8 @@ class HandleCore(Protocol[_Event_co]):
         ...
 
     @property
-    def has_events(self) -> bool:
-        """True if ``get`` will return something."""
+    def events(self) -> Sized:
+        """The events that wait to be taken by ``get``, to be counted."""
         ...
 
     @property

@@ -29,7 +29,7 @@ from topone_proto.relay._feed_values import FeedPosition, Placed, RelayFeedConfi
 from topone_proto.relay._freshness import Freshness
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sized
 
 __all__ = ["FeedPosition", "Placed", "RelayFeedConfig", "RelayFeedCore", "RelayMetrics"]
 
@@ -50,6 +50,8 @@ class RelayFeedCore:
         self.config: RelayFeedConfig = config
         """Every number."""
         self._waiting: deque[Placed] = deque()
+        self.events: Sized = self._waiting
+        """The events that wait to be taken by ``get``, to be counted."""
         self.start: Placed = Placed(None, None, "")
         """The place where everything begins."""
         self._queued = self.start

@@ -199,7 +199,7 @@ class BaseHandle(_io.Tenant, Generic[_AnyCore, _Driver, _Event]):
 
     def _has_news(self) -> bool:
         """Return True if ``_take`` has something to return or to raise."""
-        return bool(self._handed_back) or self._core.has_events or self._core.is_closed
+        return bool(self._handed_back or self._core.events) or self._core.is_closed
 
     def _take(self) -> _Event | None:
         """Return the next event; None if there is none yet.
@@ -208,7 +208,7 @@ class BaseHandle(_io.Tenant, Generic[_AnyCore, _Driver, _Event]):
         """
         core = self._core
         # The I/O thread may hold the lock for long, and nobody needs it to see that there is none.
-        if not (core.has_events or self._handed_back):
+        if not (core.events or self._handed_back):
             if core.is_over:
                 self._raise_end()
             return None

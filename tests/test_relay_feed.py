@@ -4,8 +4,9 @@ import asyncio
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import pairwise
+from typing import Any
 
 import pytest
 import trio
@@ -332,6 +333,28 @@ def test_cancelling_a_scope_of_trio_ends_the_feed() -> None:
         assert line.buses[0].is_closed
 
     trio.run(main)
+
+
+def test_a_task_of_trio_that_waits_no_more_is_not_woken() -> None:
+    line = Line(FIRST)
+    wakers: list[Callable[[], object]] = []
+
+    async def main() -> None:
+        async with line.open() as opened:
+            feed: Any = opened
+            sleeping = feed._handle._sleeping
+            with trio.CancelScope() as scope:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(feed._handle._until, list)
+                    while not wakers:
+                        await trio.lowlevel.checkpoint()
+                        wakers.extend(sleeping)
+                    scope.cancel()
+            assert wakers[0] not in sleeping
+
+    trio.run(main)
+    # Another thread may have taken it just before, and trio has ended by now.
+    wakers[0]()
 
 
 def test_ctrl_c_in_a_thread_loses_no_event() -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 
 import trio
 
@@ -16,27 +17,6 @@ from topone_relay._handle import Handle
 __all__ = ["open_handle"]
 
 
-class _Sleep:
-    """A wait of a task for another thread."""
-
-    def __init__(self) -> None:
-        self._token = trio.lowlevel.current_trio_token()
-        self._is_over = trio.Event()
-
-    def end(self) -> None:
-        """Wake the task, from any thread."""
-        # The run may have ended meanwhile.
-        with suppress(trio.RunFinishedError):
-            self._token.run_sync_soon(self._end_here)
-
-    async def wait(self) -> None:
-        await self._is_over.wait()
-        self._is_over = trio.Event()
-
-    def _end_here(self) -> None:
-        self._is_over.set()
-
-
 class _TrioHandle(Handle):
     async def next(self) -> Placed:
         """Return the next event or place. Raises FeedClosed once there is none any more."""
@@ -46,14 +26,24 @@ class _TrioHandle(Handle):
         return placed
 
     async def _until(self, is_so: Callable[[], object]) -> None:
-        sleep = _Sleep()
-        try:
-            self._sleeping[sleep.end] = None
-            while not is_so():
-                await sleep.wait()
-                self._sleeping[sleep.end] = None
-        finally:
-            self._sleeping.pop(sleep.end, None)
+        token = trio.lowlevel.current_trio_token()
+        while True:
+            woken = trio.Event()
+            wake = partial(_call_soon, token, woken.set)
+            try:
+                self._sleeping[wake] = None
+                if is_so():
+                    return
+                await woken.wait()
+            finally:
+                self._sleeping.pop(wake, None)
+
+
+def _call_soon(token: trio.lowlevel.TrioToken, function: Callable[[], object]) -> None:
+    """Call something in the task's thread."""
+    # The run may have ended meanwhile.
+    with suppress(trio.RunFinishedError):
+        token.run_sync_soon(function)
 
 
 class _TrioFeed(AsyncRelayFeed):

@@ -254,10 +254,6 @@ Where a bar falls short, this is why, and what was tried:
   are written at the first use now, and hashes are loaded when something is signed: together a fifth
   of the time. Methods that are the same for all classes take no less to import, and compare in
   twice the time.
-- **The relay's delay.** Half of an event's processor time is one write to the server's socket, as
-  for the bare client. The rest is the relay's and the feed's: a lease is looked at, a message is
-  numbered, acknowledged and checked. Without a timer for each message it was less by 1.5 %, which
-  was not worth the code.
 
 What is within a few hundredths of its bar may be on the other side of it in the next run.
 """

@@ -29,6 +29,7 @@ from topone_proto import (
     BusAnomaly,
     Closed,
     ConfigurationError,
+    Failure,
     FailureKind,
     FeedClosed,
     FeedFailed,
@@ -38,7 +39,7 @@ from topone_proto import (
     Stalled,
     TakenOver,
 )
-from topone_proto.relay.feed_core import FeedPosition
+from topone_proto.relay.feed_core import FeedPosition, Placed, RelayFeedCore
 from topone_relay._bus import BusRefused
 
 FIRST = message(1, *BEGINNING)
@@ -447,6 +448,59 @@ def test_a_feed_that_is_full_reads_no_more() -> None:
         assert feed.metrics().waiting <= 11
         rest = [feed.get(PATIENCE) for _ in range(201)]
     assert rest == [*BEGINNING, *(update(n) for n in range(2, 200)), Resumed()]
+
+
+@pytest.mark.parametrize("end", ["closed", "refused"])
+def test_a_thread_that_looks_while_a_feed_ends_misses_nothing(
+    end: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line = Line(FIRST)
+    found: list[object] = []
+    has_looked = threading.Event()
+    queue = RelayFeedCore._queue
+
+    class Looking:
+        """A lock that somebody who has looked may wait for."""
+
+        def __enter__(self) -> None:
+            has_looked.set()
+
+        def __exit__(self, *_: object) -> None: ...
+
+    def look() -> None:
+        try:
+            found.append(feed.get(0))
+        except (TimeoutError, FeedClosed, FeedFailed) as error:
+            found.append(error)
+        has_looked.set()
+
+    def queue_slowly(self: RelayFeedCore, placed: Placed) -> None:
+        if isinstance(placed.event, Closed):
+            thread = threading.Thread(target=look)
+            thread.start()
+            assert has_looked.wait(PATIENCE)
+            thread.join()
+        queue(self, placed)
+
+    with line.open() as feed:
+        while feed.get(PATIENCE) != BEGINNING[-1]:
+            pass
+        with pytest.raises(TimeoutError):
+            while True:
+                feed.get(0)
+        monkeypatch.setattr(RelayFeedCore, "_queue", queue_slowly)
+        monkeypatch.setattr(feed._handle, "_looking", Looking())
+        if end == "closed":
+            feed.close()
+        else:
+            failure = Failure(FailureKind.BUS, "no")
+            driver = feed._handle._driver
+            assert driver is not None
+            line.do(lambda: driver.core.refuse(failure))
+            line.do(lambda: driver.take(()))
+            assert has_looked.wait(PATIENCE)
+        assert isinstance(feed.get(PATIENCE), Closed)
+    assert [type(each) for each in found] == [TimeoutError]
 
 
 def test_the_metrics_count_what_came() -> None:

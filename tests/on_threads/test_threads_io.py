@@ -562,6 +562,31 @@ with open_feed(token=TOKEN, url=url) as feed:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+def test_a_forked_child_waits_for_no_lock_of_a_feed_that_had_ended(simulator: Simulator) -> None:
+    program = f"""{IN_CHILD}
+import signal
+with open_feed(token=TOKEN, url=url) as other:
+    with open_feed(token=TOKEN, url=url) as feed:
+        until(feed, Subscribed)
+    is_held, release = threading.Event(), threading.Event()
+    def hold():
+        is_held.set()
+        release.wait()
+    other._post(hold)
+    is_held.wait()
+    pid = os.fork()
+    if pid == 0:
+        signal.alarm(20)
+        print(*used(feed), flush=True)
+        os._exit(0)
+    print(os.waitpid(pid, 0)[1])
+    release.set()
+"""
+    out = run(program, TOKEN, simulator.url)
+    assert out == "forked forked forked forked forked False None\n0\n"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
 def test_a_forked_child_may_forget_its_feed(simulator: Simulator) -> None:
     program = f"""{IN_CHILD}
 import gc

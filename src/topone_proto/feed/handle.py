@@ -30,7 +30,8 @@ class HandleCore(Protocol[_Event_co]):
     ``BaseCore`` is one."""
 
     is_closed: bool
-    """True once it has ended, or nothing drives it any more. Events may still wait."""
+    """True once it has ended, or nothing drives it any more. Events may still wait; no later one
+    comes, for threads look without a lock."""
 
     @property
     def machine(self) -> _Closable:

@@ -272,8 +272,9 @@ class RelayFeedCore:
             self._report(stalled)
 
     def _end(self, event: Closed) -> None:
-        self.is_closed, self.is_paused = True, False
+        # In this order: a thread that looks in between must not believe that nothing will come.
         self._report(event)
+        self.is_closed, self.is_paused = True, False
 
     def _report(self, event: RelayEvent) -> None:
         _, position, place = self._queued

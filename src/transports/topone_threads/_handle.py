@@ -139,6 +139,7 @@ class BaseHandle(_io.Tenant, Generic[_AnyCore, _Driver, _Event]):
     def _start(self) -> None:
         with _io.shared.lock:
             self._io = io = _io.thread_for(is_alone=self._core.is_recorded)
+            io.served.add(self)
             self._lock = self._looking = io.lock
             io.tenants.add(self)
             self._post(self._begin)

@@ -89,6 +89,8 @@ class IoThread(threading.Thread):
         self.lock: Lock = held
         self.tenants: set[Tenant] = set()
         """Those whom it serves. It ends once there is none left."""
+        self.served: WeakSet[Tenant] = WeakSet()
+        """Those, and all whom it has served: they still use its lock."""
         self._posted: deque[tuple[Tenant, Callable[[], object]]] = deque()
         self._loop: _Loop | None = None
         _all.add(self)
@@ -124,7 +126,7 @@ class IoThread(threading.Thread):
 
     def abandon(self) -> None:
         """Become useless, in a forked child."""
-        for tenant in self.tenants:
+        for tenant in self.served:
             tenant.abandon()
         if self._loop is not None:
             self._loop.abandon()

@@ -11,12 +11,14 @@ import pytest
 
 from relay_rig import Book, Consumer, Exchange
 from topone_proto import ConfigurationError, Connected, Credentials, Failure, FailureKind
-from topone_proto.relay import ItemsDropped, LeaseAcquired, RelayConfig
+from topone_proto.relay import ItemsDropped, LeaseAcquired, RelayConfig, decode_envelope
 from topone_relay import (
     AccountEntry,
     AccountFailed,
     BusBack,
     BusLost,
+    BusUnavailable,
+    Lease,
     Leaving,
     MemberJoined,
     MemberLeft,
@@ -257,6 +259,38 @@ async def test_answers_of_the_bus_that_are_lost_change_nothing(world: World) -> 
         assert not consumer.take_overs
         [book] = world.exchange.books.values()
         assert consumer.updates == book.published[-len(consumer.updates) :]
+
+
+@in_world(accounts=1)
+async def test_a_bus_that_forgets_a_cancellation_gets_no_message_under_an_old_lease(
+    world: World,
+) -> None:
+    async with world.node("a"):
+        bus, published = world.buses["a"], list[tuple[int, int]]()
+        publish = bus.publish
+        is_stuck = True
+
+        async def publish_forgetfully(lease: Lease, number: int, data: bytes) -> str:
+            nonlocal is_stuck
+            published.append((lease.epoch, decode_envelope(data).epoch))
+            if is_stuck:
+                try:
+                    await asyncio.Event().wait()
+                except asyncio.CancelledError:
+                    is_stuck = False
+                    raise BusUnavailable("publish", "it forgets") from None
+            return await publish(lease, number, data)
+
+        await world.trade(3)
+        bus.publish = publish_forgetfully  # type: ignore[method-assign]  # a bus of a user's own
+        await world.trade(1)
+        world.broker.stream(world.names[0]).lease = None
+        await world.trade(TAKE_OVER)
+        assert not is_stuck
+        assert {*published} == {(1, 1), (2, 2)}
+        await world.rest()
+        before = asyncio.get_running_loop().time()
+    assert asyncio.get_running_loop().time() - before < 0.5
 
 
 @in_world(accounts=2)

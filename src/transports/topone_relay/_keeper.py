@@ -260,9 +260,11 @@ class Keeper:
 
     async def _publish_all(self, lease: Lease) -> None:
         """Publish what the holder asks for under a lease."""
-        while True:
-            while self._message is None:
+        # A bus may forget that this was cancelled, and what comes next is of another lease.
+        while self._lease is lease:
+            if self._message is None:
                 await self._message_came.wait()
+                continue
             message, self._message = self._message, None
             await self._publish(lease, message)
 

@@ -109,6 +109,23 @@ async def test_what_taking_raises_comes_out_of_the_iteration(bus: Bus, account: 
             await waiting
 
 
+async def test_nothing_is_offered_behind_what_taking_raised_for(bus: Bus, account: str) -> None:
+    offered: list[bytes] = []
+
+    def take_none(message: Message) -> bool:
+        offered.append(message.data)
+        raise LookupError(message.data)
+
+    lease = await acquire(bus, account)
+    for number in range(1, 201):
+        await bus.publish(lease, number, b"%d" % number)
+    async with aclosing(bus.read(account, None, take_none)) as reading:
+        waiting = asyncio.create_task(take(reading, 1))
+        with pytest.raises(LookupError, match="1"):
+            await waiting
+    assert offered == [b"1"]
+
+
 async def test_reading_begins_at_a_place(bus: Bus, account: str) -> None:
     lease = await acquire(bus, account)
     places = [await bus.publish(lease, number, b"%d" % number) for number in (1, 2, 3, 4)]

@@ -201,6 +201,7 @@ class Pull:
 
     async def _any_arrived(self, patience: float) -> bool:
         """Wait for a message or a word of the server; return True if there is a message."""
+        self._raise_fault()
         if self._arrived:
             return True
         self._wake.clear()
@@ -216,11 +217,14 @@ class Pull:
             with suppress(TimeoutError):
                 async with asyncio.timeout_at(silent_at):
                     await self._wake.wait()
-        if self._fault is not None:
-            raise self._fault
+        self._raise_fault()
         if not self._arrived:
             self._check()
         return bool(self._arrived)
+
+    def _raise_fault(self) -> None:
+        if self._fault is not None:
+            raise self._fault
 
     def _check(self) -> None:
         if self._link.lost.is_set():
@@ -253,7 +257,8 @@ class Pull:
             if not take(self._read(message, at)):
                 return False
         except Exception as fault:  # noqa: BLE001 - the iteration raises it
-            self._fault = fault
+            # What has come with it is behind it.
+            self._take, self._fault = None, fault
             self._wake.set()
         self._count += 1
         return True

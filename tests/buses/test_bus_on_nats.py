@@ -188,6 +188,43 @@ async def test_a_message_that_another_stream_takes_is_refused(
     assert await messages(bus, "main", 1) == [b"1"]
 
 
+async def test_a_first_message_that_has_failed_is_put_into_no_other_stream(
+    bus: Bus, raw: Client, prefix: str
+) -> None:
+    manager = raw.jetstream()
+    subjects = [f"{prefix}.*"]
+    await manager.add_stream(name=prefix, subjects=subjects, max_bytes=1, discard="new")
+    lease = await acquire(bus, "main")
+    with pytest.raises(BusUnavailable, match="exceeded"):
+        await bus.publish(lease, 1, b"1")
+    assert await manager.delete_stream(prefix)
+    await manager.add_stream(name=f"{prefix}-x", subjects=subjects)
+    for _ in range(2):
+        with pytest.raises(BusRefused, match="JetStream says"):
+            await bus.publish(lease, 1, b"1")
+    assert (await manager.stream_info(f"{prefix}-x")).state.messages == 0
+
+
+@pytest.mark.parametrize("has_published", [False, True])
+async def test_a_holder_whose_lease_is_lost_is_fenced_also_if_all_messages_are_gone(
+    bus: Bus, raw: Client, server: Server, prefix: str, has_published: bool
+) -> None:
+    lease = await acquire(bus, "main")
+    if has_published:
+        await bus.publish(lease, 1, b"1")
+    manager = raw.jetstream()
+    assert await manager.purge_stream(f"KV_{prefix}-leases")
+    async with topone_nats.connect(f"nats://{server.address}", prefix=prefix) as other:
+        later = await acquire(other, "main", "two")
+        await other.publish(later, 1, b"of a later epoch")
+        assert await manager.purge_stream(prefix)
+        for _ in range(2):
+            with pytest.raises(Fenced):
+                await bus.publish(lease, 2 if has_published else 1, b"of an epoch that is over")
+        assert (await manager.stream_info(prefix)).state.messages == 0
+        await other.publish(later, 2, b"2")
+
+
 @pytest.mark.parametrize("is_taken", [False, True])
 async def test_a_message_that_is_lost_on_its_way_is_noticed(
     bus: Bus, is_taken: bool, monkeypatch: pytest.MonkeyPatch

@@ -3,10 +3,11 @@
 **Leases** are entries of a bucket. Their epochs are sequence numbers, which only grow: ``Leases``.
 
 **Fencing.** Every message is written with the condition that the last one of the account's subject
-is the one that the holder knows of. Whoever is refused, and whoever writes the first time, reads
-the last message. One of a holder of the same or an earlier epoch, as its id tells, shows that
-nobody later has written: the condition is safe. After any other message the holder renews its
-lease *behind* the reading. If that is accepted, no later lease was acquired before the reading, so
+is the one that the holder knows of. Whoever is refused or not answered, and whoever writes the
+first time, reads the last message. One of a holder of the same or an earlier epoch, as its id
+tells, shows that nobody later has written: the condition is safe. After any other message, or if
+there is none, since all of a later holder may have been dropped, the holder renews its lease
+*behind* the reading. If that is accepted, no later lease was acquired before the reading, so
 no message of a later epoch is among those read; otherwise it is fenced. Whatever is written after
 the reading makes the condition fail.
 
@@ -132,23 +133,25 @@ class NatsBus:
         identity = f"{subject}:{lease.epoch}:{number}"
         stream, headers = self._names.stream, {"Nats-Msg-Id": identity}
         for _ in range(TRIES):
-            if held.last is None:
+            # Known again once this message is stored, and not if its fate is unknown.
+            last, held.last = held.last, None
+            if last is None:
                 # Later, the number of the last message says which stream is meant.
                 headers["Nats-Expected-Stream"] = stream
-                place = await self._place_of_repeat(held, subject, identity)
-                if place is not None:
-                    return str(place)
+                last, is_repeat = await self._last(held, subject, identity)
+                if is_repeat:
+                    held.last = last
+                    return str(last)
             try:
                 place = await self._api.put(
-                    "publish", subject, data, last=held.last, stream=stream, headers=headers
+                    "publish", subject, data, last=last, stream=stream, headers=headers
                 )
             except NoResponders:
                 raise self._streams.missing("publish", subject) from None
             except WrongSequence:
-                held.last = None
                 continue
             # Of a repeated message it is the place of the first, and others may stand behind it.
-            held.last = max(held.last or 0, place)
+            held.last = max(last, place)
             return str(place)
         raise BusUnavailable(
             "publish", "somebody else writes to this account's subject all the time"
@@ -258,20 +261,20 @@ class NatsBus:
 
     # --- Publishing
 
-    async def _place_of_repeat(self, held: Held, subject: str, identity: str) -> int | None:
-        """Learn of the subject's last message, and that nobody later has written. Returns its place
-        if it is the one to publish.
+    async def _last(self, held: Held, subject: str, identity: str) -> tuple[int, bool]:
+        """Learn of the subject's last message, and that nobody later has written.
+
+        Returns its place, 0 if there is none, and True if it is the one to publish.
 
         Raises:
             Fenced: somebody later may have written.
         """
         last = await self._streams.last("publish", self._names.stream, subject)
-        writer = None if last is None else last.headers.get("Nats-Msg-Id", "")
-        is_proven = writer is None or 0 < _epoch_of(writer, subject) <= held.lease.epoch
+        writer = "" if last is None else last.headers.get("Nats-Msg-Id", "")
+        is_proven = 0 < _epoch_of(writer, subject) <= held.lease.epoch
         if not is_proven and not await self._leases.renew("publish", held):
             raise Fenced(held.lease.account, held.lease.epoch)
-        held.last = 0 if last is None else last.seq
-        return last.seq if last is not None and writer == identity else None
+        return (0, False) if last is None else (last.seq, writer == identity)
 
 
 def _sequence(place: str) -> int:

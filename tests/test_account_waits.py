@@ -15,6 +15,7 @@ from topone_proto.account import (
     FetchKind,
     Resynced,
     StoredState,
+    _waits,
     write_state,
 )
 from topone_proto.account.token_service import TokenState
@@ -63,6 +64,23 @@ def test_a_wait_for_a_token_is_said_once(state: TokenState, cause: DelayCause, w
     world.run(HOUR, lambda: client.is_whole)
     assert client.is_whole
     assert len(client.of(FetchDelayed)) == 1
+    assert client.machine.delays(world.now) == ()
+
+
+def test_another_thread_may_look_while_a_wait_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    state, cause, _ = TOKENS["two failures"]
+    world = stored(token=state)
+    client = world.client()
+
+    def evolve_slowly(report: FetchDelayed, **changes: Any) -> FetchDelayed:
+        # Meanwhile the thread that drives the account goes on.
+        world.run(HOUR, lambda: client.is_whole)
+        return evolve(report, **changes)
+
+    monkeypatch.setattr(_waits, "evolve", evolve_slowly)
+    [delay] = client.machine.delays(world.now)
+    assert delay.cause is cause
+    assert client.is_whole
     assert client.machine.delays(world.now) == ()
 
 

@@ -20,6 +20,7 @@ from test_open_account import FAST, QUICK, SERVER, is_right, place, trade
 from topone_proto import Closed, Conflated, FeedClosed, LocalProtocolError
 from topone_proto.account import Account, AccountSession
 from topone_proto.exchange import DropConnections, HangHttp
+from topone_threads import _io
 from waits import PATIENCE
 
 
@@ -111,6 +112,28 @@ def test_waiting_gives_up_in_time(simulator: topone_simulator.Simulator) -> None
             with pytest.raises(TimeoutError):
                 account.refresh(timeout)
         assert not account.is_whole
+
+
+def test_a_ctrl_c_as_a_wait_begins_leaves_nobody_waiting(
+    simulator: topone_simulator.Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    simulator.inject(HangHttp(times=None, path="/t/v1/"))
+    post = _io.IoThread.post
+    interrupts = [KeyboardInterrupt]
+
+    def post_interrupted(self: _io.IoThread, tenant: _io.Tenant, function: Any) -> None:
+        post(self, tenant, function)
+        if interrupts and threading.current_thread() is threading.main_thread():
+            raise interrupts.pop()
+
+    with open_account(simulator) as account:
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(_io.IoThread, "post", post_interrupted)
+            account.wait_until_whole()
+        # Behind what that has asked for.
+        account.order_calls_made(0)
+        with account._lock:
+            assert not account._core._waiting
 
 
 def test_closing_ends_whoever_waits(simulator: topone_simulator.Simulator) -> None:

@@ -59,10 +59,10 @@ class Waits:
         return (report,)
 
     def present(self, now: float) -> tuple[FetchDelayed, ...]:
-        """Return what waits now, each with the seconds that are left."""
+        """Return what waits now, each with the seconds that are left. Possible in any thread."""
         return tuple(
             evolve(report, retry_in=until - now)
-            for report, until in self._present.values()
+            for report, until in tuple(self._present.values())
             if until > now
         )
 

@@ -349,12 +349,13 @@ class Handle(BaseHandle[_Core, BaseDriver, _Event], Generic[_Core, _Event]):
             for waiter in waiters:
                 self._go_on(self._core.leave(waiter, time.monotonic()))
 
-        self._post(begin)
         try:
+            self._post(begin)
             self._wait(
                 lambda: waiters[0].is_settled if waiters else self._is_over, _deadline(timeout)
             )
         except TimeoutError:
+            # Without the lock, which a recorder may hold up.
             raise self._core.overdue(method, timeout or 0.0, time.monotonic()) from None
         finally:
             self._post(leave)

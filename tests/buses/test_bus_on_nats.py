@@ -205,6 +205,29 @@ async def test_a_first_message_that_has_failed_is_put_into_no_other_stream(
     assert (await manager.stream_info(f"{prefix}-x")).state.messages == 0
 
 
+async def test_a_bus_that_is_closed_while_it_dials_leaves_no_connection(
+    bus: Bus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_dialling, may_dial = asyncio.Event(), asyncio.Event()
+    dialled: list[Client] = []
+    dial = Client.connect
+
+    async def dial_slowly(self: Client, *args: Any, **options: Any) -> None:
+        dialled.append(self)
+        is_dialling.set()
+        await may_dial.wait()
+        await dial(self, *args, **options)
+
+    monkeypatch.setattr(Client, "connect", dial_slowly)
+    call = asyncio.create_task(bus.pointer("main"))
+    await is_dialling.wait()
+    await bus.close()
+    may_dial.set()
+    with pytest.raises(BusUnavailable, match="closed"):
+        await call
+    assert [client.is_closed for client in dialled] == [True]
+
+
 @pytest.mark.parametrize("has_published", [False, True])
 async def test_a_holder_whose_lease_is_lost_is_fenced_also_if_all_messages_are_gone(
     bus: Bus, raw: Client, server: Server, prefix: str, has_published: bool

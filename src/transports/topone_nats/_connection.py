@@ -229,7 +229,7 @@ class Connection:
             if self._failure is not None and now < self._not_before:
                 raise _again(call, self._failure)
             try:
-                self._link = await self._dial(call)
+                link = await self._dial(call)
             except (BusUnavailable, BusRefused) as failure:
                 self._failure = failure
                 self._not_before = asyncio.get_running_loop().time() + self._pause
@@ -237,7 +237,12 @@ class Connection:
                 raise
             self._failure = None
             self._pause = _PAUSE_AFTER_FAILURE
-            return self._link
+            if self.closed.is_set():
+                # Meanwhile, when there was nothing to close.
+                await _close(link.client)
+                self.closed.check(call)
+            self._link = link
+            return link
 
     async def close(self) -> None:
         """Close the link, for good."""

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 import redis.asyncio
+from redis.asyncio.connection import Connection
 
 import topone_redis
 from bus_plays import LONG, SHORT, STRANGE, acquire, messages
@@ -51,6 +52,28 @@ async def test_a_server_that_has_lost_everything_is_no_danger(bus: Bus, raw: Any
     assert later.epoch > lease.epoch
     await bus.publish(later, 1, b"later 1")
     assert await messages(bus, "main", 1) == [b"later 1"]
+
+
+async def test_a_bus_that_is_closed_while_it_dials_leaves_no_connection(
+    bus: Bus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_dialling, may_dial = asyncio.Event(), asyncio.Event()
+    dialled: list[Connection] = []
+    dial: Any = Connection._connect
+
+    async def dial_slowly(self: Connection) -> None:
+        dialled.append(self)
+        is_dialling.set()
+        await may_dial.wait()
+        await dial(self)
+
+    monkeypatch.setattr(Connection, "_connect", dial_slowly)
+    call = asyncio.create_task(bus.pointer("main"))
+    await is_dialling.wait()
+    await bus.close()
+    may_dial.set()
+    assert await call is None
+    assert [connection.is_connected for connection in dialled] == [False]
 
 
 async def test_a_server_that_is_full_says_so(bus: Bus, raw: Any) -> None:

@@ -200,7 +200,7 @@ class RedisBus:
             while True:
                 self._closing.check("read")
                 answer = self._reading.xread({key: last}, _BATCH, block)
-                found = await as_bus_errors("read", answer, self._patience)
+                found = await self._answer("read", answer, self._patience)
                 read_at = clock()
                 if is_first:
                     is_first = False
@@ -225,7 +225,7 @@ class RedisBus:
         not tell."""
         try:
             answer = self._command_of_reader("TIME")
-            seconds, micros = await as_bus_errors("read", answer, self._patience)
+            seconds, micros = await self._answer("read", answer, self._patience)
         except BusRefused:
             # A user that may not ask reads all the same, and does not know how old it is.
             return None
@@ -254,8 +254,7 @@ class RedisBus:
     async def close(self) -> None:
         """Close the connections and end every ``read``."""
         self._closing.set()
-        for pool in self._pools.reveal():
-            await pool.disconnect(inuse_connections=True)
+        await self._disconnect()
 
     async def __aenter__(self) -> Self:
         """Return the bus itself."""
@@ -273,11 +272,23 @@ class RedisBus:
     ) -> Any:
         self._closing.check(call)
         answer = self._scripts[script](keys, arguments)
-        return await as_bus_errors(call, answer, self._timeout)
+        return await self._answer(call, answer, self._timeout)
 
     async def _command(self, call: str, *words: str | bytes) -> Any:
         self._closing.check(call)
-        return await as_bus_errors(call, self._execute(*words), self._timeout)
+        return await self._answer(call, self._execute(*words), self._timeout)
+
+    async def _answer(self, call: str, answer: Awaitable[Any], patience: float) -> Any:
+        try:
+            return await as_bus_errors(call, answer, patience)
+        finally:
+            if self._closing.is_set():
+                # It may have been dialling when the others were closed.
+                await self._disconnect()
+
+    async def _disconnect(self) -> None:
+        for pool in self._pools.reveal():
+            await pool.disconnect(inuse_connections=True)
 
 
 def _milliseconds(seconds: float) -> int:

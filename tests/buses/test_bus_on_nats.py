@@ -17,6 +17,7 @@ import topone_nats
 from bus_plays import LONG, STRANGE, acquire, again, messages, new_account, take, take_messages
 from bus_servers import NatsServer, Server, running
 from proxies import fault_proxy
+from topone_nats._bus import NatsBus
 from topone_nats._pull import Pull
 from topone_relay import Bus, BusRefused, BusUnavailable, Fenced, Interrupted, Message, Restored
 from waits import PATIENCE
@@ -331,6 +332,41 @@ async def test_a_bookmark_may_be_the_first_thing_on_a_bus(bus: Bus) -> None:
     await bus.keep_bookmark("main", "reader", b"1")
     assert await bus.bookmark("main", "reader") == b"1"
     assert await bus.load_state("main") == b""
+
+
+@pytest.mark.parametrize("is_asked", [False, True])
+async def test_a_connection_that_ends_with_something_to_send_is_made_again(
+    server: Server, prefix: str, is_asked: bool
+) -> None:
+    with fault_proxy(server.address) as proxy:
+        url = f"nats://127.0.0.1:{proxy.port}"
+        async with topone_nats.connect(url, prefix=prefix, timeout=PATIENCE) as bus:
+            assert isinstance(bus, NatsBus)
+            lease = await acquire(bus, "main")
+            await bus.publish(lease, 1, b"1")
+            link = bus._connection.open_link
+            assert link is not None
+            call = None
+            if is_asked:
+                proxy.mute()
+                call = asyncio.create_task(bus.publish(lease, 2, b"2"))
+                for _ in range(20):
+                    # Until it is sent.
+                    await asyncio.sleep(0)
+                assert link._waiting
+                assert not link.client._pending_data_size
+            # nats-py fails to send it as it closes, and then calls nobody.
+            link.client._pending.append(b"PING\r\n")
+            link.client._pending_data_size += 6
+            proxy.reset()
+            async with asyncio.timeout(PATIENCE):
+                await link.lost.wait()
+            if call is not None:
+                with pytest.raises(BusUnavailable, match="the connection is lost"):
+                    await call
+                proxy.heal()
+            await again(bus, lease, 2, b"2")
+            assert await messages(bus, "main", 2) == [b"1", b"2"]
 
 
 async def test_a_dial_that_is_cancelled_leaves_nothing(server: Server) -> None:

@@ -65,6 +65,11 @@ class Link:
 
     async def open(self) -> None:
         """Subscribe to the answers of all requests."""
+        # nats-py says that the connection has ended once it has sent what was left to send, which
+        # may fail or take for ever. It stops to read before that.
+        reading: asyncio.Task[None] | None = getattr(self.client, "_reading_task", None)
+        if reading is not None:
+            reading.add_done_callback(self._reading_ended)
         await self.subscribe("connect", f"{self._inbox}.*", self._answered)
 
     async def request(
@@ -157,8 +162,8 @@ class Link:
         """Do not call it any more."""
         self._listeners.discard(listener)
 
-    async def ended(self) -> None:
-        """Fail everything that waits. Called by nats-py."""
+    def end(self) -> None:
+        """Fail everything that waits."""
         self.lost.set()
         if self._timer is not None:
             self._timer.cancel()
@@ -166,6 +171,12 @@ class Link:
             _fail(asked.answer, _Lost("the connection is lost"))
         for listener in tuple(self._listeners):
             listener()
+
+    def _reading_ended(self, reading: "asyncio.Task[None]") -> None:
+        if not reading.cancelled():
+            # Nobody else looks at it.
+            reading.exception()
+        self.end()
 
     async def troubled(self, error: Exception) -> None:
         """Fail the requests that the server says are not permitted. Called by nats-py."""
@@ -250,7 +261,7 @@ class Connection:
         if self._link is not None:
             link, self._link = self._link, None
             await _close(link.client)
-            await link.ended()
+            link.end()
 
     async def _dial(self, call: str) -> Link:
         client = Client()
@@ -258,7 +269,7 @@ class Connection:
 
         async def ended() -> None:
             if link is not None:
-                await link.ended()
+                link.end()
 
         async def troubled(error: Exception) -> None:
             if link is not None:

@@ -91,6 +91,8 @@ def test_a_thread_whose_last_feed_has_left_serves_no_other(
         with open_feed(token=TOKEN, url=simulator.url, config=config) as feed:
             until(feed, Subscribed)
     may_end.set()
+    for thread in io_threads():
+        thread.join(PATIENCE)
 
 
 def test_a_loop_that_is_not_the_programs_is_not_debugged(

@@ -234,7 +234,11 @@ class Session(Life):
         if connection is None:
             self._begin("message_received", now)
             return self._step()
-        return self._of_frame(connection.message_received(frame, now), now)
+        found = connection.take_frame(frame, now)
+        if isinstance(found, Step):
+            return self._of_frame(found, now)
+        step = Step((found,), (), connection.deadline)
+        return self._of(step) if self._redactor.is_clean(found.text) else self._of_frame(step, now)
 
     def take_frame(self, frame: str | bytes, now: float) -> Update | Step:
         """Take a text frame in as ``message_received`` does, in less time: an update that is all
@@ -251,15 +255,8 @@ class Session(Life):
 
     def _of_frame(self, step: Step, now: float) -> Step:
         """Return what the connection's step of a frame means for the session, which has nothing to
-        add to an update, nor to the answer to a ping."""
-        if not step.events:
-            return self._after(step, now) if step.answers else self._of(step)
-        first = step.events[0]
-        if (
-            isinstance(first, Update)
-            and len(step.events) == 1
-            and self._redactor.is_clean(first.text)
-        ):
+        add to the answer to a ping."""
+        if not step.events and not step.answers:
             return self._of(step)
         self._begin("message_received", now)
         return self._after(step, now)

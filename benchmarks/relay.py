@@ -11,7 +11,7 @@ import random
 import statistics
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from time import perf_counter
+from time import perf_counter, process_time
 from typing import Any
 
 import nats
@@ -26,12 +26,15 @@ from topone_proto.account import Snapshot
 from topone_proto.adapters import AsyncStateStore
 from topone_proto.plain import to_plain
 from topone_proto.relay import Item, RelayConfig
-from topone_proto.relay._envelope import encode_item
+from topone_proto.relay._envelope import encode_item, join_items
 from topone_proto.wire.codec import decode
 from topone_relay import AccountEntry, Node
 
 BARE = "bare nats-py"
 OURS = "topone relay"
+UPDATE = "an order update"
+MESSAGE = "the message around it, without the server's own headers"
+IDLE = "an account and its consumer"
 ONE, MANY = "1", "10"
 
 _HUGE = RelayConfig(capacity=10**6, max_waiting=2**30)
@@ -235,6 +238,8 @@ async def _bare(url: str) -> AsyncIterator[_Bare]:
 async def _measured(effort: Effort, url: str) -> list[Table]:
     return [
         *await _beside_bare(effort, url),
+        await _idle(effort, url),
+        _sizes(),
         await _growing(effort, url, "accounts"),
         await _growing(effort, url, "consumers"),
     ]
@@ -248,6 +253,7 @@ async def _beside_bare(effort: Effort, url: str) -> list[Table]:
     waits: dict[str, list[float]] = {
         f"{name}, {what}": [] for name in rates for what in ("median", "99 %")
     }
+    busy: dict[str, list[float]] = {name: [] for name in rates}
     async with _bare(url) as bare, _Relay(url).opened() as relay:
         await bare.burst(burst_data[:64])
         await relay.burst(burst[:64])
@@ -258,11 +264,15 @@ async def _beside_bare(effort: Effort, url: str) -> list[Table]:
                 rates[name].append(took / effort.burst)
             for name in random.sample(list(rates), len(rates)):
                 seconds: list[float] = []
+                worked = 0.0
                 for number in range(effort.singles):
                     await asyncio.sleep(0.001)
                     which = number % len(some)
                     one = bare.one(data[which]) if name == BARE else relay.burst([some[which]])
+                    began = process_time()
                     seconds.append(await one)
+                    worked += process_time() - began
+                busy[name].append(worked / effort.singles)
                 waits[f"{name}, median"].append(statistics.median(seconds))
                 waits[f"{name}, 99 %"].append(_percentile(seconds))
     note = {BARE: "a message for each event, acknowledged in the background"}
@@ -284,7 +294,42 @@ async def _beside_bare(effort: Effort, url: str) -> list[Table]:
                 for name in waits
             ),
         ),
+        Table(
+            "relay/processor",
+            "One order update through NATS: processor time of publisher and consumer together",
+            "s",
+            BARE,
+            tuple(Row(name, tuple(busy[name])) for name in busy),
+        ),
     ]
+
+
+async def _idle(effort: Effort, url: str) -> Table:
+    """Measure accounts on which nothing happens."""
+    count = effort.relayed[-1]
+    samples: list[float] = []
+    async with _Relay(url, count).opened():
+        for _ in range(effort.rounds):
+            began = process_time()
+            await asyncio.sleep(effort.idle_seconds / effort.rounds)
+            samples.append((process_time() - began) / count / effort.idle_seconds * effort.rounds)
+    return Table(
+        "relay/idle",
+        "Processor time in a second on which nothing happens",
+        "s",
+        IDLE,
+        (Row(IDLE, tuple(samples), "its lease and its signs of life"),),
+    )
+
+
+def _sizes() -> Table:
+    """Measure what an event takes on the bus."""
+    some = payloads()
+    sizes = tuple(float(len(each)) for each in some)
+    around = tuple(float(len(join_items("main", 1, 10**6, [each])) - len(each)) for each in some)
+    return Table(
+        "relay/bytes", "On the bus", "B", UPDATE, (Row(UPDATE, sizes), Row(MESSAGE, around))
+    )
 
 
 async def _growing(effort: Effort, url: str, what: str) -> Table:

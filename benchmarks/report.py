@@ -12,6 +12,7 @@ from rich.table import Table as RichTable
 from benchmarks.bars import Verdict, judge
 from benchmarks.frames import COUNT
 from benchmarks.measuring import Row, Spread, Table, optional, spread
+from benchmarks.sizing import write_sizing
 
 COMMAND: Final = "python -m benchmarks --docs"
 
@@ -339,7 +340,7 @@ def write_docs(tables: Sequence[Table], machine: dict[str, str], folder: Path) -
         text = re.sub(r"\n{3,}", "\n\n", "\n".join(lines))
         written.append(folder / name)
         written[-1].write_text(text.rstrip() + "\n", encoding="utf-8")
-    return written
+    return [*written, *write_sizing(tables, folder / "_static")]
 
 
 _NEXT: Final = ("```{toctree}", ":hidden:", "", "performance-tables", "```")

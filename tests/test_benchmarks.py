@@ -8,8 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from benchmarks import relay
 from benchmarks.measuring import Row, Table
 from benchmarks.report import write_docs
+from benchmarks.sizing import write_sizing
 
 pytestmark = pytest.mark.thorough
 
@@ -157,3 +159,27 @@ def test_an_interruption_ends_the_run_without_a_traceback() -> None:
     assert "interrupted while measuring bad" in done.stderr
     assert "other" not in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_the_page_on_machines_is_computed_from_what_was_measured(tmp_path: Path) -> None:
+    def measured(key: str, *names: str) -> Table:
+        values = {"relay/rate": 1e-5, "relay/processor": 1e-4, "relay/idle": 3e-4}
+        sizes = {relay.UPDATE: 300.0, relay.MESSAGE: 50.0}
+        rows = tuple(Row(name, (sizes.get(name) or values[key],)) for name in names)
+        return Table(key, key, "s", names[0], rows)
+
+    tables = [
+        measured("relay/rate", relay.OURS),
+        measured("relay/processor", relay.OURS),
+        measured("relay/idle", relay.IDLE),
+        measured("relay/bytes", relay.UPDATE, relay.MESSAGE),
+    ]
+    costs, example = (path.read_text("utf-8") for path in write_sizing(tables, tmp_path))
+    assert "| each lone event | 0.1 ms of a core" in costs
+    assert "300 bytes, and about 50 for" in costs
+    assert "about 10,000 lone events a second, or 100,000 in bursts" in costs
+    assert "| 2 + 3 cores |" in example
+    assert "| 7 MB/s in, 21 MB/s out" in example
+    assert "| 3,600 s of 8.7 MB/s | 31 GB |" in example
+    assert "| processes | 9 of 1,111 accounts" in example
+    assert write_sizing(tables[1:], tmp_path) == []

@@ -61,7 +61,7 @@ class _Costs:
         self.update, self.message = update, message
 
     def table(self) -> list[str]:
-        """What one account costs."""
+        """Return the costs of one account, as a table."""
         quiet = f"{self.idle:.2g} of a core: its lease, its signs of life and one consumer"
         lone = f"{self.lone * 1e3:.2g} ms of a core, publisher and consumer together"
         update = f"{self.update:.0f} bytes, and about {self.message:.0f} for its message"
@@ -79,7 +79,7 @@ class _Costs:
         ]
 
     def example(self) -> list[str]:
-        """What many accounts need."""
+        """Return the needs of many accounts, as tables."""
         config = RelayConfig()
         events, each = ACCOUNTS * EVENTS, self.update + self.message
         busy, idle = events * self.lone, ACCOUNTS * self.idle

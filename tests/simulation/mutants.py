@@ -79,6 +79,22 @@ def _around(cls: type, name: str, wrapper: Callable[..., Any]) -> AbstractContex
     return patch.object(cls, name, replacement)
 
 
+def _around_frames(received: Callable[..., Any]) -> AbstractContextManager[Any]:
+    """``received(original, connection, frame, now)`` in place of what takes a frame in; the
+    original returns a step."""
+
+    def taken(original: Any, self: Connection, *args: Any) -> Any:
+        def as_step(connection: Connection, *args: Any) -> Step:
+            found = original(connection, *args)
+            if isinstance(found, Step):
+                return found
+            return Step((found,), (), connection.deadline)
+
+        return received(as_step, self, *args)
+
+    return _around(Connection, "take_frame", taken)
+
+
 @contextmanager
 def _both(one: AbstractContextManager[Any], other: AbstractContextManager[Any]) -> Iterator[None]:
     with one, other:
@@ -222,7 +238,7 @@ def update_comes_twice() -> AbstractContextManager[Any]:
         doubled = step.events and isinstance(step.events[0], (OrderUpdate, BalanceUpdate))
         return attrs.evolve(step, events=step.events * 2) if doubled else step
 
-    return _around(Connection, "message_received", received)
+    return _around_frames(received)
 
 
 # --- requests -----------------------------------------------------------------------------------
@@ -341,7 +357,7 @@ def ping_is_answered_later() -> AbstractContextManager[Any]:
         return attrs.evolve(step, actions=late.pop(id(self), ()) + step.actions)
 
     return _both(
-        _around(Connection, "message_received", received),
+        _around_frames(received),
         _around(Connection, "deadline_reached", reached),
     )
 
@@ -723,7 +739,7 @@ def time_in_another_form_voids_a_frame() -> AbstractContextManager[Any]:
         ts = re.search(r'"ts":(\d+)[,}]', text) if '"ts"' in text else True
         return original(self, frame if ts else "{", now)
 
-    return _around(Connection, "message_received", received)
+    return _around_frames(received)
 
 
 @mutant("I1", "I2", "I8", seeds=600)
@@ -733,7 +749,7 @@ def update_with_a_code_is_a_response() -> AbstractContextManager[Any]:
         is_coded = '"data":{"' in text and '"code":' in text and '"code":null' not in text
         return original(self, '{"code":0}' if is_coded else frame, now)
 
-    return _around(Connection, "message_received", received)
+    return _around_frames(received)
 
 
 # --- refusals after a reconnect -------------------------------------------------------------------
@@ -796,7 +812,7 @@ def newest_candle_is_an_older_one() -> AbstractContextManager[Any]:
         )
         return attrs.evolve(step, events=events)
 
-    return _around(Connection, "message_received", received)
+    return _around_frames(received)
 
 
 @mutant("I1", "market")
@@ -807,7 +823,7 @@ def sides_of_a_book_are_swapped() -> AbstractContextManager[Any]:
             frame = text.replace("asks", "?").replace("bids", "asks").replace("?", "bids")
         return original(self, frame, now)
 
-    return _around(Connection, "message_received", received)
+    return _around_frames(received)
 
 
 @mutant("market", seeds=400)
